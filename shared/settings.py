@@ -1,0 +1,95 @@
+"""Environment variables → frozen values, refused at start with variable, value and what would be right.
+
+A service's settings are a frozen dataclass whose fields are made by `setting(...)`:
+
+    @dataclass(frozen=True, slots=True)
+    class Settings:
+        port: int = setting("FRESHET_RANKING_PORT", 50051, at_least=0, at_most=65535, help="gRPC port; 0: a free one")
+
+    settings = from_environment(Settings, os.environ)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+
+T = TypeVar("T")
+
+
+class BadSetting(ValueError):
+    """A variable's value cannot be used; the text names variable, value and what would be right."""
+
+
+def setting(
+    variable: str,
+    default: Any,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    one_of: tuple[str, ...] | None = None,
+    help: str = "",
+) -> Any:
+    """Declare a dataclass field that is read from an environment variable."""
+    meta = {"variable": variable, "at_least": at_least, "at_most": at_most, "one_of": one_of, "help": help}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+def _boolean(text: str) -> bool:
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    return known[text.lower()]
+
+
+_PARSERS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    str: (str, "text"),
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    bool: (_boolean, "true or false"),
+    tuple[str, ...]: (lambda text: tuple(part.strip() for part in text.split(",") if part.strip()), "a comma list"),
+}
+
+
+def _bounds(meta: Mapping[str, Any]) -> str:
+    low, high = meta["at_least"], meta["at_most"]
+    if low is not None and high is not None:
+        return f" between {low} and {high}"
+    if low is not None:
+        return f" of at least {low}"
+    return f" of at most {high}" if high is not None else ""
+
+
+def from_environment(cls: type[T], environ: Mapping[str, str]) -> T:
+    """Read a settings dataclass from the environment.
+
+    Raises BadSetting naming the variable, its value and what would be right.
+    """
+    values: dict[str, Any] = {}
+    kinds = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        meta = field.metadata
+        if dataclasses.is_dataclass(kinds[field.name]):
+            values[field.name] = from_environment(kinds[field.name], environ)
+            continue
+        text = environ.get(meta["variable"])
+        if text is None:
+            continue
+        parse, wanted = _PARSERS[kinds[field.name]]
+        wanted += _bounds(meta)
+        if meta["one_of"]:
+            wanted = "one of " + ", ".join(meta["one_of"])
+        try:
+            value = parse(text)
+            good = (
+                (meta["at_least"] is None or value >= meta["at_least"])
+                and (meta["at_most"] is None or value <= meta["at_most"])
+                and (meta["one_of"] is None or value in meta["one_of"])
+            )
+        except (ValueError, KeyError):
+            good = False
+        if not good:
+            raise BadSetting(f"{meta['variable']} must be {wanted}, was {text!r}")
+        values[field.name] = value
+    return cls(**values)
