@@ -8,7 +8,9 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
-USER_TTL_S: Final = 90 * 86_400  # longer than clicks keeps events (7 d), so that no guard goes before its events
+USER_TTL_S: Final = (
+    90 * 86_400
+)  # longer than clicks keeps events (7 d), so that no guard goes before its events
 COVISITS_TTL_S: Final = 90 * 86_400
 TRENDING_TTL_S: Final = 30 * 86_400
 ITEM_CACHE_TTL_S: Final = 30 * 86_400
@@ -34,7 +36,10 @@ def user(user_id: str) -> bytes:
 
 
 def covisits(key: int) -> bytes:
-    """Items that followed this item: a sorted set, member 8-byte item key, score log2 weight; at most 100. TTL 90 d."""
+    """Items that followed this item: a sorted set, member 8-byte item key, score log2 weight.
+
+    At most 100 members. TTL 90 d.
+    """
     return b"co:" + key.to_bytes(8, "big").hex().encode()
 
 
@@ -54,22 +59,22 @@ def segment_scope(segment: str) -> str:
 
 
 def item_cache(space: str, item_id: str) -> bytes:
-    """Content hash, version and vectors of an encoded item: a hash; only a cache of `item-vectors`. TTL 30 d."""
+    """Content hash, version and vectors of an encoded item: a hash, a cache only. TTL 30 d."""
     return b"i:" + space.encode() + b":" + item_id.encode()
 
 
 def position(topic: str, partition: int) -> bytes:
-    """Offset up to which everything is applied, its record time and the last script's stamp: a string. Never expires."""
+    """Offset up to which all is applied, its record time, the last stamp: a string, no expiry."""
     return b"pos:" + topic.encode() + b":" + str(partition).encode()
 
 
 def log_of(topic: str) -> bytes:
-    """Cluster id of the log that these states come from: a string. Never expires."""
+    """Cluster id of the log that these states come from: a string, no expiry."""
     return b"log:" + topic.encode()
 
 
 ACTIVE_BUNDLE: Final = b"cfg:active"
-"""JSON `{"space": …, "dim": …}` of the bundle that is served, a string; written by embedding. Never expires."""
+"""JSON `{"space": …, "dim": …}` of the bundle that is served; written by embedding, no expiry."""
 
 PREVIOUS_BUNDLE: Final = b"cfg:previous"
 """The same of its predecessor, to roll back to. Never expires."""

@@ -1,10 +1,10 @@
-"""Environment variables → frozen values, refused at start with variable, value and what would be right.
+"""Environment variables → frozen values, refused with variable, value and what would be right.
 
 A service's settings are a frozen dataclass whose fields are made by `setting(...)`:
 
     @dataclass(frozen=True, slots=True)
     class Settings:
-        port: int = setting("FRESHET_RANKING_PORT", 50051, at_least=0, at_most=65535, help="gRPC port; 0: a free one")
+        port: int = setting("FRESHET_RANKING_PORT", 50051, at_least=0, at_most=65535)
 
     settings = from_environment(Settings, os.environ)
 """
@@ -15,7 +15,6 @@ import dataclasses
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-
 
 T = TypeVar("T")
 
@@ -34,12 +33,27 @@ def setting(
     help: str = "",
 ) -> Any:
     """Declare a dataclass field that is read from an environment variable."""
-    meta = {"variable": variable, "at_least": at_least, "at_most": at_most, "one_of": one_of, "help": help}
+    meta = {
+        "variable": variable,
+        "at_least": at_least,
+        "at_most": at_most,
+        "one_of": one_of,
+        "help": help,
+    }
     return dataclasses.field(default=default, metadata=meta)
 
 
 def _boolean(text: str) -> bool:
-    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    known = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
     return known[text.lower()]
 
 
@@ -48,7 +62,10 @@ _PARSERS: dict[Any, tuple[Callable[[str], Any], str]] = {
     int: (int, "a whole number"),
     float: (float, "a number"),
     bool: (_boolean, "true or false"),
-    tuple[str, ...]: (lambda text: tuple(part.strip() for part in text.split(",") if part.strip()), "a comma list"),
+    tuple[str, ...]: (
+        lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+        "a comma list",
+    ),
 }
 
 

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 DAY_MS: Final = 86_400_000
-MESSAGE_MAX_BYTES: Final = 8 * 1024 * 1024  # a picture of 4 MiB in base64 and its text; also the clients' limit
+MESSAGE_MAX_BYTES: Final = (
+    8 * 1024 * 1024
+)  # a picture of 4 MiB in base64 and its text; also the clients' limit
 DEAD_LETTER_MAX_BYTES: Final = 9 * 1024 * 1024  # the original and its headers
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic and its settings. `partitions` is the local default; production sets more (design: 6-12 times)."""
+    """A topic and its settings; `partitions` is the local default, production makes them itself."""
 
     name: str
     partitions: int
@@ -33,7 +35,9 @@ def _compacted(name: str, max_bytes: int = 1024 * 1024) -> Topic:
 
 
 # key user_id; written by apps and, for forget, by ranking
-CLICKS: Final = Topic("clicks", 4, {"retention.ms": str(7 * DAY_MS), "message.timestamp.type": "LogAppendTime"})
+CLICKS: Final = Topic(
+    "clicks", 4, {"retention.ms": str(7 * DAY_MS), "message.timestamp.type": "LogAppendTime"}
+)
 # key item_id; written by apps; a null value deletes
 ITEMS: Final = _compacted("items", MESSAGE_MAX_BYTES)
 ITEMS_BACKFILL: Final = _compacted("items-backfill", MESSAGE_MAX_BYTES)
@@ -43,7 +47,9 @@ OFFERS: Final = _compacted("offers")
 IMPRESSIONS: Final = Topic("impressions", 2, {"retention.ms": str(3 * DAY_MS)})
 # key origin `topic:partition:offset`; written by every service
 DEAD_LETTERS: Final = Topic(
-    "dead-letters", 1, {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_MAX_BYTES)}
+    "dead-letters",
+    1,
+    {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_MAX_BYTES)},
 )
 
 

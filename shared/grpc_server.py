@@ -1,0 +1,68 @@
+"""gRPC's edge: a server with bounded messages, connection ages, reflection and health."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection
+
+MESSAGE_MAX_BYTES = (
+    64 * 4 * 1024 * 1024 + 1024 * 1024
+)  # Embed: 64 items with a picture of 4 MiB each
+
+
+class Server:
+    """A grpc.aio server, its health service, and the port it got."""
+
+    def __init__(
+        self,
+        services: Sequence[str],
+        *,
+        receive_max_bytes: int,
+        max_concurrent: int = 256,
+        reuse_port: bool = False,
+    ) -> None:
+        self.grpc = grpc.aio.server(
+            maximum_concurrent_rpcs=max_concurrent,
+            options=[
+                ("grpc.max_receive_message_length", receive_max_bytes),
+                ("grpc.max_send_message_length", MESSAGE_MAX_BYTES),
+                # A second process on the port must fail, unless several share it on purpose.
+                ("grpc.so_reuseport", int(reuse_port)),
+                # Clients behind a headless Service find new pods when their connection ends.
+                ("grpc.max_connection_age_ms", 300_000),
+                ("grpc.max_connection_age_grace_ms", 30_000),
+                ("grpc.keepalive_time_ms", 60_000),
+            ],
+        )
+        self._services = [*services, ""]
+        self._health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self.grpc)
+        self.port = 0
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen, not yet SERVING; port 0 takes a free one. Returns the port.
+
+        Raises RuntimeError when the port is taken.
+        """
+        self.port = self.grpc.add_insecure_port(f"{host}:{port}")
+        await self.set_serving(False)
+        await self.grpc.start()
+        return self.port
+
+    async def set_serving(self, serving: bool) -> None:
+        """Say through grpc.health.v1 whether calls are answered."""
+        status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+        for service in self._services:
+            await self._health.set(service, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Say NOT_SERVING, let calls in flight end within the grace, then stop."""
+        await self.set_serving(False)
+        await self.grpc.stop(grace_s)

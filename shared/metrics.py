@@ -1,0 +1,78 @@
+"""Every Prometheus metric, with its unit. Labels are few and bounded: never ids."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_MS = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+DEAD_LETTERS = Counter(
+    "freshet_dead_letters_total", "Records that could not be processed", ["service", "error_class"]
+)
+
+# sessions
+EVENTS_FOLDED = Counter(
+    "freshet_events_folded_total", "Events whose effect is in Redis", ["partition"]
+)
+EVENTS_DROPPED = Counter(
+    "freshet_events_dropped_total", "Events that a guard covered already", ["partition"]
+)
+WRITES_REFUSED = Counter(
+    "freshet_writes_refused_total", "Scripts that found another guard or stamp than expected"
+)
+REWINDS = Counter(
+    "freshet_rewinds_total",
+    "Times a partition was read again from its position in Redis",
+    ["partition"],
+)
+EVENT_TO_STATE_S = Histogram(
+    "freshet_event_to_state_seconds",
+    "From the log's time of an event to its effect in Redis",
+    buckets=_SECONDS,
+)
+SESSIONS_LAG = Gauge(
+    "freshet_sessions_lag_records", "Records of clicks not applied yet", ["partition"]
+)
+
+# embedding
+ITEMS_ENCODED = Counter(
+    "freshet_items_encoded_total", "Items whose picture or text went through a model", ["topic"]
+)
+ITEMS_REUSED = Counter(
+    "freshet_items_reused_total", "Items whose content had not changed", ["topic"]
+)
+ITEM_TO_VECTOR_S = Histogram(
+    "freshet_item_to_vector_seconds",
+    "From the log's time of an item to its vector's publication",
+    ["topic"],
+    buckets=_SECONDS,
+)
+ENCODE_BATCH = Histogram(
+    "freshet_encode_batch_items",
+    "Items of one batch through a model",
+    ["model"],
+    buckets=(1, 2, 4, 8, 16),
+)
+SNAPSHOT_AT = Gauge(
+    "freshet_snapshot_created_timestamp_seconds", "When the newest snapshot was made"
+)
+EMBEDDING_LAG = Gauge(
+    "freshet_embedding_lag_records", "Records of a topic not processed yet", ["topic"]
+)
+
+# ranking
+REQUESTS = Counter("freshet_requests_total", "Calls answered", ["method", "code"])
+REQUEST_MS = Histogram(
+    "freshet_request_milliseconds", "Time of a call inside the service", ["method"], buckets=_MS
+)
+STAGE_MS = Histogram(
+    "freshet_stage_milliseconds", "Time of one stage of Recommend", ["stage"], buckets=_MS
+)
+DEGRADED = Counter("freshet_degraded_total", "Replies that left something out", ["reason"])
+IMPRESSIONS_DROPPED = Counter(
+    "freshet_impressions_dropped_total", "Impressions that found the buffer full"
+)
+CATALOGUE_ITEMS = Gauge("freshet_catalogue_items", "Items that can be recommended")
+CATALOGUE_LAG = Gauge("freshet_catalogue_lag_records", "Records of item-vectors not applied yet")
+FRESH_ITEMS = Gauge("freshet_fresh_segment_items", "Items outside the snapshot's index")
