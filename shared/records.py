@@ -1,0 +1,149 @@
+"""What every record on a topic has in common: headers, encodings, origin and refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+JSON: Final = "application/json"
+PROTOBUF: Final = "application/protobuf"
+
+# Header names; values are ASCII bytes, numbers in decimal.
+CONTENT_TYPE: Final = "content-type"
+VERSION: Final = "version"  # of an item, on item-vectors, nulls too
+# On dead letters, and on what is replayed from them:
+ORIGIN: Final = "origin"  # `topic:partition:offset` of the record that failed
+ORIGIN_TIME_MS: Final = "origin-time-ms"  # that record's time
+# On dead letters alone:
+ERROR_CLASS: Final = "error-class"
+ERROR_TEXT: Final = "error-text"
+SERVICE: Final = "service"
+FAILED_MS: Final = "failed-ms"
+
+# Values of BadRecord.error_class.
+UNDECODABLE: Final = "undecodable"  # not the JSON or protobuf of this message
+OUT_OF_BOUNDS: Final = "out-of-bounds"  # decoded, but a field has a value that the contract forbids
+TOO_LARGE: Final = "too-large"
+WRONG_KEY: Final = "wrong-key"
+UNKNOWN_ENCODING: Final = "unknown-encoding"  # a content-type that nobody here reads
+
+Headers = Iterable[tuple[str, bytes]]
+
+
+class BadRecord(ValueError):
+    """A record that the contract forbids: it goes to dead-letters, no retry can mend it.
+
+    The text names field, bound and the value, shortened; never the whole record.
+    """
+
+    def __init__(self, error_class: str, text: str) -> None:
+        super().__init__(text)
+        self.error_class = error_class
+
+
+class Record(Protocol):
+    """The part of a consumed record that these functions read (as aiokafka's ConsumerRecord)."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class Origin(NamedTuple):
+    """Where a record first stood in the log, and its record time there."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+
+    def __str__(self) -> str:
+        """Write `topic:partition:offset`, the key of its dead letter."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+def header(headers: Headers, name: str) -> bytes | None:
+    """Return a header's value, the last one where it stands several times, as Kafka does."""
+    found = None
+    for key, value in headers:
+        if key == name:
+            found = value
+    return found
+
+
+def content_type(headers: Headers) -> str:
+    """Return the record's encoding, JSON or PROTOBUF; JSON where the header is absent.
+
+    Letter case and parameters (`; charset=utf-8`) do not matter. Raises BadRecord for any other.
+    """
+    raw = header(headers, CONTENT_TYPE) if headers else None
+    if raw is None:
+        return JSON
+    essence = raw.split(b";", 1)[0].strip().lower()
+    if essence == b"application/json":
+        return JSON
+    if essence == b"application/protobuf":
+        return PROTOBUF
+    shown = shorten(raw.decode("utf-8", "replace"))
+    raise BadRecord(
+        UNKNOWN_ENCODING, f"header {CONTENT_TYPE} must be {JSON} or {PROTOBUF}, was {shown}"
+    )
+
+
+def origin_of(record: Record) -> Origin:
+    """Return the origin in a replayed dead letter's headers, else the record itself. Never raises.
+
+    Headers that do not read as an origin count for nothing, and an origin is never later than
+    its replay, so that nobody can date an event ahead.
+    """
+    own = Origin(record.topic, record.partition, record.offset, record.timestamp)
+    if not record.headers:
+        return own
+    where = header(record.headers, ORIGIN)
+    when = header(record.headers, ORIGIN_TIME_MS)
+    if where is None or when is None:
+        return own
+    try:
+        topic, partition, offset = where.decode("ascii").rsplit(":", 2)
+        found = Origin(topic, _natural(partition), _natural(offset), _natural(when.decode("ascii")))
+    except ValueError:
+        return own
+    return found._replace(time_ms=min(found.time_ms, own.time_ms)) if topic else own
+
+
+def origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
+    """Return the headers from which `origin_of` reads this origin again."""
+    return [(ORIGIN, str(origin).encode()), (ORIGIN_TIME_MS, str(origin.time_ms).encode())]
+
+
+def check_key(key: bytes | None, user_id: str) -> None:
+    """Raise BadRecord unless a record's key is its user's (or item's) id.
+
+    Another key puts a user's events on several partitions, where their order is lost.
+    """
+    if key != user_id.encode():
+        shown = "absent" if key is None else shorten(key.decode("utf-8", "replace"))
+        raise BadRecord(
+            WRONG_KEY, f"the record's key must be the id {shorten(user_id)} in it, was {shown}"
+        )
+
+
+def shorten(text: str) -> str:
+    """Show at most the first 12 characters of a value, escaped, and say how long it was."""
+    if len(text) <= 12:
+        return repr(text)
+    return f"{text[:12]!r}… ({len(text)} characters)"
+
+
+def _natural(text: str) -> int:
+    """Read ASCII digits as an int64. Raises ValueError."""
+    if not text.isdecimal() or len(text) > 18:
+        raise ValueError(text)
+    return int(text)
