@@ -26,7 +26,7 @@ _Entry = Annotated[str, Meta(extra_json_schema={"maxLength": CONTEXT_BYTES})]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Something a user did with an item. Lengths in the schema are UTF-8 bytes."""
+    """Something a user did with an item. Lengths count UTF-8 bytes."""
 
     user_id: _Id
     item_id: Annotated[str, Meta(extra_json_schema={"maxLength": bounds.ID_BYTES})] = ""

@@ -59,7 +59,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """What can be recommended, whole. Lengths in the schema are UTF-8 bytes; images base64."""
+    """What can be recommended, the whole of it. Lengths count UTF-8 bytes."""
 
     item_id: _Id
     title: Annotated[str, Meta(extra_json_schema={"maxLength": TITLE_BYTES})] = ""

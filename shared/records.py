@@ -15,6 +15,7 @@ VERSION: Final = "version"  # of an item, on item-vectors, nulls too
 ORIGIN: Final = "origin"  # `topic:partition:offset` of the record that failed
 ORIGIN_TIME_MS: Final = "origin-time-ms"  # that record's time
 # On dead letters alone:
+ORIGIN_KEY: Final = "origin-key"  # that record's key; absent: it had none
 ERROR_CLASS: Final = "error-class"
 ERROR_TEXT: Final = "error-text"
 SERVICE: Final = "service"
@@ -26,6 +27,11 @@ OUT_OF_BOUNDS: Final = "out-of-bounds"  # decoded, but a field has a value that 
 TOO_LARGE: Final = "too-large"
 WRONG_KEY: Final = "wrong-key"
 UNKNOWN_ENCODING: Final = "unknown-encoding"  # a content-type that nobody here reads
+
+ERROR_TEXT_BYTES: Final = 1024
+_DEAD_LETTER: Final = frozenset(
+    {ORIGIN, ORIGIN_TIME_MS, ORIGIN_KEY, ERROR_CLASS, ERROR_TEXT, SERVICE, FAILED_MS}
+)
 
 Headers = Iterable[tuple[str, bytes]]
 
@@ -104,23 +110,51 @@ def origin_of(record: Record) -> Origin:
     its replay, so that nobody can date an event ahead.
     """
     own = Origin(record.topic, record.partition, record.offset, record.timestamp)
-    if not record.headers:
-        return own
-    where = header(record.headers, ORIGIN)
-    when = header(record.headers, ORIGIN_TIME_MS)
-    if where is None or when is None:
-        return own
-    try:
-        topic, partition, offset = where.decode("ascii").rsplit(":", 2)
-        found = Origin(topic, _natural(partition), _natural(offset), _natural(when.decode("ascii")))
-    except ValueError:
-        return own
-    return found._replace(time_ms=min(found.time_ms, own.time_ms)) if topic else own
+    found = _read_origin(record.headers) if record.headers else None
+    return own if found is None else found._replace(time_ms=min(found.time_ms, own.time_ms))
 
 
 def origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
     """Return the headers from which `origin_of` reads this origin again."""
     return [(ORIGIN, str(origin).encode()), (ORIGIN_TIME_MS, str(origin.time_ms).encode())]
+
+
+def dead_letter_headers(
+    origin: Origin,
+    key: bytes | None,
+    headers: Headers,
+    error: BadRecord,
+    service: str,
+    failed_ms: int,
+) -> list[tuple[str, bytes]]:
+    """Return a dead letter's headers: the record's own, then where it stood and why it failed."""
+    kept = [(name, value) for name, value in headers if name not in _DEAD_LETTER]
+    key_header = [] if key is None else [(ORIGIN_KEY, key)]
+    return [
+        *kept,
+        *origin_headers(origin),
+        *key_header,
+        (ERROR_CLASS, error.error_class.encode()),
+        (ERROR_TEXT, str(error).encode("utf-8", "replace")[:ERROR_TEXT_BYTES]),
+        (SERVICE, service.encode()),
+        (FAILED_MS, str(failed_ms).encode()),
+    ]
+
+
+def replay_of(headers: Headers) -> tuple[str, bytes | None, list[tuple[str, bytes]]]:
+    """Return topic, key and headers with which a dead letter is published again.
+
+    The headers keep the origin, so that the replay counts as of then. Raises BadRecord for a
+    record that is no dead letter.
+    """
+    headers = list(headers)
+    origin = _read_origin(headers)
+    if origin is None:
+        raise BadRecord(
+            UNDECODABLE, f"a dead letter must have the headers {ORIGIN}, {ORIGIN_TIME_MS}"
+        )
+    kept = [(name, value) for name, value in headers if name not in _DEAD_LETTER]
+    return origin.topic, header(headers, ORIGIN_KEY), [*kept, *origin_headers(origin)]
 
 
 def check_key(key: bytes | None, user_id: str) -> None:
@@ -140,6 +174,20 @@ def shorten(text: str) -> str:
     if len(text) <= 12:
         return repr(text)
     return f"{text[:12]!r}… ({len(text)} characters)"
+
+
+def _read_origin(headers: Headers) -> Origin | None:
+    where = header(headers, ORIGIN)
+    when = header(headers, ORIGIN_TIME_MS)
+    if where is None or when is None:
+        return None
+    try:
+        topic, partition, offset = where.decode("ascii").rsplit(":", 2)
+        if not topic:
+            return None
+        return Origin(topic, _natural(partition), _natural(offset), _natural(when.decode("ascii")))
+    except ValueError:
+        return None
 
 
 def _natural(text: str) -> int:
