@@ -1,4 +1,4 @@
-"""The kinds of things that the shop sells: a table of how each is drawn, named, described, priced."""
+"""The kinds of things that the shop sells: how each is drawn, named, described and priced."""
 
 from __future__ import annotations
 

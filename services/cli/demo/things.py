@@ -230,7 +230,7 @@ def guitar(c: Canvas, f: Fill, s: Style, rng: Random) -> None:
         c.line([(47.8, 18 + fret * 4.4), (52.2, 18 + fret * 4.4)], 0.5, (206, 190, 150))
     c.polygon([(46.4, 4), (53.6, 4), (52.8, 14), (47.2, 14)], darker(f.colour, 0.4))
     for y in (6, 9, 12):
-        for x in (45, 55):
+        for x in (45.0, 55.0):
             c.ellipse(x, y, 1.1, 1.1, _STEEL)
     c.box(42, 80, 58, 83, (48, 32, 26), 1)
     for string in range(6):
