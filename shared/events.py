@@ -45,7 +45,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
 
 
 _from_json = msgspec.json.Decoder(Event).decode
-_to_json = msgspec.json.Encoder().encode
+_to_json = msgspec.json.Encoder(order="deterministic").encode
 _from_protobuf = event_pb2.Event.FromString
 
 

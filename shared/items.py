@@ -106,7 +106,7 @@ class ItemVector(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
 _item_from_json = msgspec.json.Decoder(Item).decode
 _offer_from_json = msgspec.json.Decoder(Offer).decode
-_to_json = msgspec.json.Encoder().encode
+_to_json = msgspec.json.Encoder(order="deterministic").encode
 _Decoded = TypeVar("_Decoded")
 
 

@@ -1,0 +1,70 @@
+"""Hypothesis strategies of good events, items and offers, at and inside every bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from shared.bounds import INT64_MAX
+from shared.events import Event
+from shared.items import Item, Offer
+
+_CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])
+
+
+def _texts(at_least: int, at_most: int) -> SearchStrategy[str]:
+    """Texts of so many UTF-8 bytes; a character has at most 4."""
+    ascii_texts = st.text("aZ09 -_", min_size=at_least, max_size=at_most)
+    return ascii_texts | st.text(_CHARACTERS, min_size=at_least, max_size=at_most // 4)
+
+
+ids = _texts(1, 128)
+times = st.integers(0, INT64_MAX)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+prices = st.floats(0, 1e308)
+currencies = st.text("ABCXYZ", min_size=3, max_size=3)
+
+events = st.builds(
+    Event,
+    user_id=ids,
+    item_id=ids,
+    type=_texts(1, 64),
+    time_ms=st.none() | times,
+    session_id=st.none() | ids,
+    request_id=st.none() | ids,
+    event_id=st.none() | ids,
+    position=st.none() | st.integers(0, 2**31 - 1),
+    value=st.none() | numbers,
+    context=st.dictionaries(_texts(0, 256), _texts(0, 256), max_size=32),
+)
+_offer: dict[str, SearchStrategy[Any]] = {
+    "item_id": ids,
+    "price": st.none() | prices,
+    "currency": st.none() | currencies,
+    "in_stock": st.none() | st.booleans(),
+    "available_from_ms": st.none() | times,
+    "available_until_ms": st.none() | times,
+    "updated_ms": st.none() | times,
+}
+offers = st.builds(Offer, **_offer)
+_item: dict[str, SearchStrategy[Any]] = {
+    **_offer,
+    "title": _texts(0, 512),
+    "description": _texts(0, 2048),
+    "categories": st.lists(ids, max_size=32).map(tuple),
+    "tags": st.lists(ids, max_size=8).map(tuple),
+    "attributes": st.dictionaries(ids, _texts(0, 1024) | numbers | st.booleans(), max_size=8),
+}
+items = (
+    st.builds(Item, **_item)
+    | st.builds(Item, **_item, image_bytes=st.binary(max_size=64))
+    | st.builds(Item, **_item, image_uri=_texts(1, 2048))
+)
+
+json_values: SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=200),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=8,
+)
