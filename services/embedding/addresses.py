@@ -1,0 +1,47 @@
+"""Which network addresses a picture may be fetched from. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Public by registry, yet a cloud's own: Azure's host agent, which hands out certificates and
+# settings.
+_CLOUD = (ipaddress.ip_address("168.63.129.16"),)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_public(address: Address, permitted: Sequence[Network] = ()) -> bool:
+    """Tell whether an address belongs to the public internet, or to one of the permitted networks.
+
+    False for loopback, private, link-local (with it the metadata service), CGNAT, multicast,
+    reserved and unspecified addresses, and for IPv6 addresses that carry such an IPv4 one (mapped,
+    6to4, Teredo, NAT64).
+    """
+    inner = _carried(address)
+    if inner is not None:
+        return is_public(inner, permitted)
+    if any(address in network for network in permitted):
+        return True
+    return address.is_global and not (
+        address.is_multicast
+        or address.is_reserved
+        or getattr(address, "is_site_local", False)
+        or address in _CLOUD
+    )
+
+
+def _carried(address: Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that traffic to this IPv6 address ends at, if any."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour
+    if address.teredo:
+        return address.teredo[1]
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
