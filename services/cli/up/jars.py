@@ -104,6 +104,13 @@ def _is_pinned(file: Path, pin: Pin) -> bool:
         return False
 
 
+def _root_cause(error: BaseException) -> str:
+    """Return the innermost error's text: requests wraps a failed look-up in three layers."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return str(error)
+
+
 def _fetch(pins: list[Pin], folder: Path, repository: str | None) -> None:
     """Download into a folder of this call's own, check, and only then move into the cache."""
     from jgo.maven import MavenContext  # slow to import and needed once in the life of a cache
@@ -121,7 +128,10 @@ def _fetch(pins: list[Pin], folder: Path, repository: str | None) -> None:
         try:
             file = component.artifact(pin.classifier, "jar").resolve()
         except Exception as error:  # jgo lets requests' errors and its own RuntimeError through
-            raise JarsMissing(f"could not fetch {pin.file_name}: {error}\n{WAYS_OUT}") from error
+            raise JarsMissing(
+                f"Apache Kafka's jars are not here and could not be fetched "
+                f"({pin.file_name}: {_root_cause(error)})\n{WAYS_OUT}"
+            ) from error
         if not _is_pinned(file, pin):
             raise JarsMissing(
                 f"{pin.file_name} as fetched is not the pinned one (sha256 {pin.sha256}): "

@@ -64,6 +64,14 @@ def server_properties(folder: Path, port: int, controller_port: int) -> dict[str
     }
 
 
+def new_cluster_id() -> str:
+    """Return a random id as Kafka writes them; one that looks like an option is not handed out."""
+    while True:
+        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not made.startswith("-"):
+            return made
+
+
 class EmbeddedKafka:
     """A broker under `folder`, whose data are found again at the next start.
 
@@ -174,7 +182,6 @@ class EmbeddedKafka:
         return [f"-XX:AOTCacheOutput={self._recording}"]
 
     def _format(self, jars: Sequence[Path], config: Path) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         made = subprocess.run(
             [
                 *self._java(jars),
@@ -182,7 +189,7 @@ class EmbeddedKafka:
                 "kafka.tools.StorageTool",
                 "format",
                 "--cluster-id",
-                cluster_id,
+                new_cluster_id(),
                 "--config",
                 str(config),
             ],
