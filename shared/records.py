@@ -135,7 +135,7 @@ def dead_letter_headers(
         *origin_headers(origin),
         *key_header,
         (ERROR_CLASS, error.error_class.encode()),
-        (ERROR_TEXT, str(error).encode("utf-8", "replace")[:ERROR_TEXT_BYTES]),
+        (ERROR_TEXT, _cut(str(error), ERROR_TEXT_BYTES)),
         (SERVICE, service.encode()),
         (FAILED_MS, str(failed_ms).encode()),
     ]
@@ -188,6 +188,11 @@ def _read_origin(headers: Headers) -> Origin | None:
         return Origin(topic, _natural(partition), _natural(offset), _natural(when.decode("ascii")))
     except ValueError:
         return None
+
+
+def _cut(text: str, at_most: int) -> bytes:
+    """Encode the beginning of a text, whole characters of at most so many bytes."""
+    return text.encode("utf-8", "replace")[:at_most].decode("utf-8", "ignore").encode()
 
 
 def _natural(text: str) -> int:
