@@ -12,6 +12,7 @@ A service's settings are a frozen dataclass whose fields are made by `setting(..
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -57,10 +58,17 @@ def _boolean(text: str) -> bool:
     return known[text.lower()]
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
 _PARSERS: dict[Any, tuple[Callable[[str], Any], str]] = {
     str: (str, "text"),
     int: (int, "a whole number"),
-    float: (float, "a number"),
+    float: (_finite, "a number"),
     bool: (_boolean, "true or false"),
     tuple[str, ...]: (
         lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
