@@ -1,0 +1,205 @@
+"""The walk-through: a newcomer, three clicks, a new item, a delete, each with its time.
+
+Times run from the moment before the record is published to the moment its effect is in a reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TypedDict
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from protos.recommender_pb2 import RankedItem, RecommendRequest, RecommendResponse
+from protos.recommender_pb2_grpc import RecommenderAsyncStub
+from services.cli.demo import catalogue, shoppers
+from services.cli.demo.fill import Shop, open_shop
+from services.cli.demo.kinds import KINDS
+from services.cli.demo.styles import STYLES
+from shared.client import Publisher, ranking
+from shared.events import Event
+from shared.items import Item
+from shared.kafka import KafkaSettings
+
+CALLS = 500  # one at a time, for the percentiles
+SHOWN = 6  # items of each list
+EFFECT_WITHIN_S = 30.0
+
+
+class Figures(TypedDict):
+    """What the demo prints as its last line, in JSON."""
+
+    click_to_change_ms: float
+    item_to_recommended_ms: float
+    recommend_p50_ms: float
+    recommend_p99_ms: float
+    items: int
+    events: int
+
+
+async def run(console: Console, kafka: KafkaSettings, ranking_address: str) -> Figures:
+    """Open the shop and walk through it. Raises TimeoutError when an effect does not show."""
+    channel, stub = ranking(ranking_address)
+    async with channel, Publisher(kafka) as publisher:
+        console.print()
+        _step(console, "The shop opens", "Pictures drawn here; each is encoded when it arrives.")
+        shop = await open_shop(console, publisher, stub)
+        return await _Walk(console, publisher, stub, shop).through()
+
+
+class _Walk:
+    """One visit: a newcomer who turns out to like Retro lamps."""
+
+    def __init__(
+        self, console: Console, publisher: Publisher, stub: RecommenderAsyncStub, shop: Shop
+    ) -> None:
+        self._console = console
+        self._publisher = publisher
+        self._stub = stub
+        self._shop = shop
+        self._user = f"newcomer-{time.time_ns() // 1_000_000_000}"
+        self._kind = next(kind for kind in KINDS if kind.name == "lamp")
+        self._style = next(style for style in STYLES if style.name == "Retro")
+
+    async def through(self) -> Figures:
+        """Take all steps and return the figures."""
+        first = await self._recommend()
+        _step(
+            self._console,
+            "A newcomer's list",
+            "Nothing is known of this person: what is trending and what is new, in all kinds.",
+        )
+        self._table(first)
+        click_ms = await self._three_clicks(first)
+        item_ms, item = await self._new_item()
+        await self._delete(item)
+        p50_ms, p99_ms = await self._many_calls()
+        return {
+            "click_to_change_ms": round(click_ms, 2),
+            "item_to_recommended_ms": round(item_ms, 2),
+            "recommend_p50_ms": round(p50_ms, 3),
+            "recommend_p99_ms": round(p99_ms, 3),
+            "items": len(self._shop.items),
+            "events": len(self._shop.events),
+        }
+
+    async def _recommend(
+        self, *, user: str = "", after: str = "", k: int = 10
+    ) -> RecommendResponse:
+        request = RecommendRequest(user_id=user or self._user, k=k, after=after)
+        return await self._stub.Recommend(request, timeout=2.0)
+
+    async def _three_clicks(self, before: RecommendResponse) -> float:
+        """Click three items of one kind and style; returns the median time to a changed list."""
+        wanted = (self._kind.name.capitalize(), self._style.name)
+        liked = [item for item in self._shop.items if item.categories[1:] == wanted][:3]
+        _step(
+            self._console,
+            "Three clicks",
+            f"The newcomer looks at {self._style.name} {self._kind.name}s. "
+            "Each click goes through Kafka; the next list is asked for at once.",
+        )
+        times_ms, reply = [], before
+        for item in liked:
+            started = time.perf_counter()
+            token = await self._publisher.event(
+                Event(user_id=self._user, item_id=item.item_id, type="click")
+            )
+            earlier, reply = reply, await self._recommend(after=token)
+            times_ms.append((time.perf_counter() - started) * 1e3)
+            moved = len(set(_ids(reply)) - set(_ids(earlier)))
+            self._console.print(
+                f"  click  [bold]{item.title}[/]  →  {moved} of 10 items are new to the list, "
+                f"[green]{times_ms[-1]:.1f} ms[/] after the click"
+            )
+        if _ids(reply) == _ids(before):
+            raise TimeoutError("three clicks did not change the list")
+        self._console.print()
+        self._table(reply)
+        return statistics.median(times_ms)
+
+    async def _new_item(self) -> tuple[float, Item]:
+        """Publish an item that nobody has seen; returns the time until it is in the list."""
+        item = catalogue.item(self._kind, self._style, 100)
+        _step(
+            self._console,
+            "A never-seen item arrives",
+            f"[bold]{item.title}[/]: its picture and text are encoded now, by CNN and transformer.",
+        )
+        started = time.perf_counter()
+        await self._publisher.item(item)
+        reply = await self._until(lambda reply: item.item_id in _ids(reply))
+        took_ms = (time.perf_counter() - started) * 1e3
+        place = _ids(reply).index(item.item_id)
+        other = await self._recommend(user=self._with_another_taste())
+        elsewhere = "not in" if item.item_id not in _ids(other) else "also in"
+        self._console.print(
+            f"  place {place + 1} of the newcomer's list, [green]{took_ms:.0f} ms[/] after its "
+            f"arrival: [italic]{reply.items[place].reason}[/]\n"
+            f"  {elsewhere} the list of a shopper who never looks at {self._kind.name}s"
+        )
+        return took_ms, item
+
+    def _with_another_taste(self) -> str:
+        """Return a shopper none of whose events concern the kind of the walk-through."""
+        users = {f"shopper-{n}" for n in range(shoppers.COUNT)}
+        for event in self._shop.events:
+            if event.item_id.startswith(self._kind.name):
+                users.discard(event.user_id)
+        return min(users)
+
+    async def _delete(self, item: Item) -> None:
+        _step(self._console, "A delete takes effect", f"[bold]{item.title}[/] is withdrawn.")
+        started = time.perf_counter()
+        await self._publisher.delete_item(item.item_id)
+        await self._until(lambda reply: item.item_id not in _ids(reply))
+        took_ms = (time.perf_counter() - started) * 1e3
+        self._console.print(f"  gone from the list [green]{took_ms:.0f} ms[/] after the delete")
+
+    async def _until(self, fulfilled: Callable[[RecommendResponse], bool]) -> RecommendResponse:
+        deadline = time.monotonic() + EFFECT_WITHIN_S
+        while not fulfilled(reply := await self._recommend()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no effect within {EFFECT_WITHIN_S:.0f} s")
+            await asyncio.sleep(0.005)
+        return reply
+
+    async def _many_calls(self) -> tuple[float, float]:
+        """Ask for many shoppers' lists, one at a time; returns p50 and p99 in ms."""
+        _step(self._console, "How fast is it?", f"{CALLS} lists for shoppers, one at a time.")
+        rng, times_ms = Random(1), []
+        for _ in range(CALLS):
+            user = f"shopper-{rng.randrange(shoppers.COUNT)}"
+            started = time.perf_counter()
+            await self._recommend(user=user)
+            times_ms.append((time.perf_counter() - started) * 1e3)
+        cuts = statistics.quantiles(times_ms, n=100)
+        self._console.print(
+            f"  half of them within [green]{cuts[49]:.1f} ms[/], 99 % within "
+            f"[green]{cuts[98]:.1f} ms[/]"
+        )
+        return cuts[49], cuts[98]
+
+    def _table(self, reply: RecommendResponse) -> None:
+        table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+        for name in ("", "item", "why", "score"):
+            table.add_column(name, justify="right" if name in ("", "score") else "left")
+        for place, item in enumerate(reply.items[:SHOWN], start=1):
+            table.add_row(str(place), item.title, f"[italic]{item.reason}[/]", f"{item.score:.2f}")
+        self._console.print(table)
+
+
+def _ids(reply: RecommendResponse) -> list[str]:
+    items: Sequence[RankedItem] = reply.items
+    return [item.item_id for item in items]
+
+
+def _step(console: Console, title: str, text: str) -> None:
+    console.print()
+    console.print(Panel(text, title=f"[bold]{title}[/]", title_align="left", width=96))
