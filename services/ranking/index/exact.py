@@ -1,0 +1,55 @@
+"""Exact search: every allowed row is scored. For small sets, narrow filters, and as the measure.
+
+Legend: n rows; d numbers of the space; q queries; k hits; m rows looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.ranking.index import Hits, hits
+
+BLOCK_ROWS: Final = 8_192  # converted to float32 at a time: 2 MiB at d = 64, in the cache
+
+
+def search_rows(
+    vectors: NDArray[Any], rows: NDArray[np.int64], queries: NDArray[np.float32], k: int
+) -> Hits:
+    """Return the k best of some rows for each query; vectors: (n, d), float16 or float32.
+
+    About 0.1 µs a row at d = 64, most of it the conversion from float16.
+    """
+    found = hits.none(len(queries), k)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
+        scores = queries @ vectors.take(block, axis=0).astype(np.float32, copy=False).T  # (q, m)
+        found = hits.merged(found, hits.best(scores, block, k), k)
+    return found
+
+
+class ExactIndex:
+    """Scores every row; the vectors must not change. Also a Base, its labels the rows."""
+
+    def __init__(self, vectors: NDArray[Any]) -> None:
+        """vectors: (n, d), finite, float16 or float32."""
+        self.vectors = vectors
+        self.count, self.dim = vectors.shape
+
+    def nearest(
+        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> Hits:
+        """Search as Index.nearest promises."""
+        queries, usable = hits.checked(vectors, self.dim, k)
+        rows, scores = hits.none(len(queries), k)
+        looked_at = np.arange(self.count) if allowed is None else np.flatnonzero(allowed)
+        rows[usable], scores[usable] = search_rows(
+            self.vectors, looked_at[looked_at < self.count], queries[usable], k
+        )
+        return rows, scores
+
+    def fetch(self, vectors: NDArray[np.float32], k: int) -> Hits:
+        """Return the k nearest labels."""
+        return search_rows(self.vectors, np.arange(self.count), vectors, k)

@@ -1,0 +1,77 @@
+"""The fresh segment: what arrived since the base was built, searched exactly.
+
+Legend: m rows of the segment; n rows of the catalogue; d numbers of the space; q queries; k hits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.ranking.index import Hits, hits
+
+FIRST_ROOM: Final = 256
+GONE: Final = -1
+REBUILD_FROM: Final = 1_024  # removed rows; fewer are not worth it
+
+
+class FreshSegment:
+    """A contiguous float32 matrix that grows at its end.
+
+    One thread changes it. Readers in others see it as it was after some change: matrix, rows and
+    size are published as one tuple, and what a reader holds is only written beyond its size, or
+    marked as gone.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self._published = (
+            np.empty((FIRST_ROOM, dim), np.float32),  # (room, d)
+            np.full(FIRST_ROOM, GONE, np.int64),  # (room,) row of the catalogue, or GONE
+            0,
+        )
+        self._places: dict[int, int] = {}  # row → place
+
+    def __len__(self) -> int:
+        """Count the rows that are searched."""
+        return len(self._places)
+
+    def add(self, rows: NDArray[np.int64], vectors: NDArray[Any]) -> None:
+        """Append rows, each at most once and none of them in the segment; vectors: (m, d)."""
+        matrix, held, size = self._published
+        end = size + len(rows)
+        if end > len(held):
+            room = max(end, 2 * len(held))
+            matrix, held = _grown(matrix, room, 0), _grown(held, room, GONE)
+        matrix[size:end] = vectors
+        held[size:end] = rows
+        self._places.update(zip(rows.tolist(), range(size, end), strict=True))
+        self._published = (matrix, held, end)
+
+    def remove(self, row: int) -> None:
+        """Search a row no more; one that is not here changes nothing."""
+        place = self._places.pop(row, None)
+        if place is None:
+            return
+        matrix, held, size = self._published
+        held[place] = GONE
+        if size - len(self._places) > max(REBUILD_FROM, len(self._places)):
+            kept = np.flatnonzero(held[:size] != GONE)
+            rows = held[kept]
+            self._places = {row: place for place, row in enumerate(rows.tolist())}
+            self._published = (matrix[kept], rows, len(kept))
+
+    def search(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_]) -> Hits:
+        """Return the k best rows under a mask; queries: (q, d), mask: (n,), not empty."""
+        matrix, held, size = self._published
+        rows = held[:size].copy()  # (m,) so that a removal meanwhile does not tear the answer
+        scores = queries @ matrix[:size].T  # (q, m)
+        scores += np.where(hits.within(mask, rows), np.float32(0), np.float32(-np.inf))
+        return hits.best(scores, rows, k)
+
+
+def _grown(array: NDArray[Any], room: int, fill: int) -> NDArray[Any]:
+    grown = np.full((room, *array.shape[1:]), fill, array.dtype)
+    grown[: len(array)] = array
+    return grown

@@ -1,0 +1,114 @@
+"""A base with what changed since: fresh rows, and labels whose item is gone.
+
+Legend: n rows; d numbers of the space; q queries; k hits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.ranking.index import Base, Hits, exact, hits
+from services.ranking.index.fresh import FreshSegment
+from shared.catalogue import Catalogue
+from shared.catalogue_columns import Column
+
+# Measured at d = 64 (docs in tests/proofs/index): what decides between graph and exact search.
+EXACT_ROW_US: Final = 0.10  # gather and convert one row
+EXACT_SCORE_US: Final = 0.01  # score it for one query
+GRAPH_HIT_US: Final = 1.0  # one hit of one query
+GRAPH_HITS_AT_LEAST: Final = 96  # what the graph looks at for one hit, too
+MARGIN: Final = 1.3  # of hits fetched over those expected to be allowed
+
+
+class Layers:
+    """One base and its changes. The catalogue's thread changes it, any thread may search."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        base: Base | None = None,
+        row_of: NDArray[np.int64] | None = None,
+    ) -> None:
+        """row_of: (base.count,) row whose present vector a label holds, -1 for none.
+
+        Living rows that no label holds go to the fresh segment.
+        """
+        self.base = base
+        self.fresh = FreshSegment(catalogue.dim)
+        self._catalogue = catalogue
+        self._row_of = np.empty(0, np.int64) if row_of is None else row_of
+        self._label_of = Column(np.int32, fill=-1)
+        alive = catalogue.alive
+        self._label_of.reserve(len(alive))
+        labels = np.flatnonzero(self._row_of >= 0)
+        self._label_of.data[self._row_of[labels]] = labels
+        self.held_by_base = len(labels)
+        self._add(np.flatnonzero(alive & (self._label_of.data[: len(alive)] < 0)))
+
+    def refresh(self, rows: NDArray[np.int64]) -> None:
+        """Take in that these rows have died, or live with a new vector; again changes nothing."""
+        self._label_of.reserve(len(self._catalogue))
+        for row in rows.tolist():
+            self.fresh.remove(row)
+            label = int(self._label_of.data[row])
+            if label >= 0:
+                self._row_of[label] = self._label_of.data[row] = -1
+                self.held_by_base -= 1
+        self._add(rows[self._catalogue.alive[rows]])
+
+    def nearest(
+        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> Hits:
+        """Search as Index.nearest promises."""
+        queries, usable = hits.checked(vectors, self._catalogue.dim, k)
+        mask = self._catalogue.alive
+        if allowed is not None:
+            reach = min(len(mask), len(allowed))
+            mask = mask[:reach] & allowed[:reach]
+        count = int(np.count_nonzero(mask))
+        rows, scores = hits.none(len(queries), k)
+        if count and usable.any():
+            rows[usable], scores[usable] = self._search(queries[usable], k, mask, count)
+        return rows, scores
+
+    def _search(
+        self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_], count: int
+    ) -> Hits:
+        """Search by the way that is estimated to be faster; count: rows that the mask allows."""
+        to_fetch = self._hits_to_fetch(k, count)
+        look_us = EXACT_ROW_US + len(queries) * EXACT_SCORE_US
+        graph_us = (
+            len(queries) * max(to_fetch, GRAPH_HITS_AT_LEAST) * GRAPH_HIT_US if to_fetch else 0
+        )
+        fresh_us = len(self.fresh) * len(queries) * EXACT_SCORE_US
+        if count * look_us <= graph_us + fresh_us:
+            return self._search_each(queries, k, mask)
+        found = self.fresh.search(queries, k, mask)
+        if self.base is not None and to_fetch:
+            labels, near = self.base.fetch(queries, to_fetch)
+            rows = self._row_of[labels]  # (q, fetched)
+            near = np.where(hits.within(mask, rows), near, np.float32(-np.inf))
+            found = hits.merged(hits.best(near, rows, k), found, k)
+        short = np.count_nonzero(found[0] >= 0, axis=1) < min(k, count)
+        if short.any():  # the allowed rows are far from this query: the graph did not come to them
+            found[0][short], found[1][short] = self._search_each(queries[short], k, mask)
+        return found
+
+    def _search_each(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_]) -> Hits:
+        return exact.search_rows(self._catalogue.vectors, np.flatnonzero(mask), queries, k)
+
+    def _hits_to_fetch(self, k: int, count: int) -> int:
+        """Return how many hits of the base make k allowed ones likely; 0 if it holds nothing."""
+        if self.base is None or not self.held_by_base:
+            return 0
+        living = max(1, self._catalogue.living)
+        share = min(1.0, count / living) * self.held_by_base / self.base.count
+        return math.ceil(k * (MARGIN / share if share < 1 else 1.0))
+
+    def _add(self, rows: NDArray[np.int64]) -> None:
+        if len(rows):
+            self.fresh.add(rows, self._catalogue.vectors[rows])

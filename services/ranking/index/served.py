@@ -1,0 +1,105 @@
+"""The index that ranking serves: layers over the catalogue, swapped when a new base comes.
+
+Legend: n rows; d numbers of the space; q queries; k hits; b labels of a base.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.ranking.index import Base, Hits
+from services.ranking.index.layers import Layers
+from shared.catalogue import Applied, Catalogue
+
+_BLOCK_ROWS: Final = 16_384  # compared at a time, so that Python's lock is never held for long
+
+
+class LoadedBase(NamedTuple):
+    """A base and the items that its labels stood for when it was built."""
+
+    name: str  # of the snapshot
+    base: Base
+    keys: NDArray[np.uint64]  # (b,)
+    vectors: NDArray[Any]  # (b, d) float16, as they were indexed
+
+
+class ServedIndex:
+    """Implements Index over a living catalogue; each item is found from its arrival on.
+
+    Without a base everything is in the fresh segment, which is exact and fast enough for some
+    20,000 items. A base is matched beside the readers and swapped by reference: a reader has the
+    old layers or the new ones, and finds the same items in both.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.name = ""  # of the base; empty: none
+        self._catalogue = catalogue
+        self._layers = Layers(catalogue)
+        self._touched: set[int] | None = None  # rows that changed while a base is matched
+        catalogue.listen(self._on_change)
+
+    def nearest(
+        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> Hits:
+        """Search as Index.nearest promises."""
+        return self._layers.nearest(vectors, k, allowed)
+
+    async def adopt(self, load: Callable[[], LoadedBase]) -> None:
+        """Load a base in a thread, match it with the catalogue and serve from it.
+
+        Raises what `load` raises, and ValueError for a base that is not of this catalogue's kind;
+        then all stays as it is. One call at a time.
+        """
+        if self._touched is not None:
+            raise RuntimeError("a base is being adopted already")
+        self._touched = set()
+        try:
+            loaded, layers = await asyncio.to_thread(self._beside, load)
+            # No await between here and the swap, so that no change falls between them.
+            layers.refresh(np.array(sorted(self._touched), np.int64))
+            self._layers, self.name = layers, loaded.name
+        finally:
+            self._touched = None
+
+    def sizes(self) -> dict[str, int]:
+        """Return how many living items are held by the base and by the fresh segment."""
+        return {"base": self._layers.held_by_base, "fresh": len(self._layers.fresh)}
+
+    def _on_change(self, applied: Applied) -> None:
+        moved = applied.added + applied.died
+        if moved:
+            self._layers.refresh(np.array(sorted(set(moved)), np.int64))
+            if self._touched is not None:
+                self._touched.update(moved)
+
+    def _beside(self, load: Callable[[], LoadedBase]) -> tuple[LoadedBase, Layers]:
+        loaded = load()
+        shape = (loaded.base.count, self._catalogue.dim)
+        if loaded.vectors.shape != shape or len(loaded.keys) != len(loaded.vectors):
+            raise ValueError(
+                f"base {loaded.name} must have vectors {shape}, has {loaded.vectors.shape}"
+            )
+        return loaded, Layers(self._catalogue, loaded.base, rows_of(loaded, self._catalogue))
+
+
+def rows_of(loaded: LoadedBase, catalogue: Catalogue) -> NDArray[np.int64]:
+    """Return the row of each label, (b,): -1 where the item is gone or has another vector now.
+
+    May run beside changes: rows that change meanwhile are refreshed before the result is used.
+    """
+    rows = catalogue.rows(loaded.keys)
+    vectors = catalogue.vectors
+    if not len(vectors):
+        return np.full_like(rows, -1)
+    rows[rows >= len(vectors)] = -1  # came after the line above
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = rows[start : start + _BLOCK_ROWS]
+        held = vectors.take(block, axis=0, mode="clip")
+        same = (held == loaded.vectors[start : start + _BLOCK_ROWS]).all(axis=1)
+        block[~same] = -1
+    return rows
