@@ -63,8 +63,10 @@ class FreshSegment:
             self._published = (matrix[kept], rows, len(kept))
 
     def search(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_]) -> Hits:
-        """Return the k best rows under a mask; queries: (q, d), mask: (n,), not empty."""
+        """Return the k best rows under a mask, none if the segment is empty; mask: (n,), n > 0."""
         matrix, held, size = self._published
+        if not size:
+            return hits.none(len(queries), 0)
         rows = held[:size].copy()  # (m,) so that a removal meanwhile does not tear the answer
         scores = queries @ matrix[:size].T  # (q, m)
         scores += np.where(hits.within(mask, rows), np.float32(0), np.float32(-np.inf))

@@ -1,4 +1,7 @@
-"""What every index does alike: check queries, pick the best, put hits together.
+"""What every index does alike: check queries, pick the best, apply masks.
+
+These run several times a request, so they use flat `take`, which costs a microsecond where
+`take_along_axis` costs ten.
 
 Legend: q queries; d numbers of the space; k hits; m scored rows.
 """
@@ -18,7 +21,7 @@ SHORTEST: Final = 1e-6  # a query below this length points nowhere
 def checked(
     vectors: NDArray[np.float32], dim: int, k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return queries as (q, d) float32, and which of them can be searched for.
+    """Return queries as (q, d) float32, and which of them can be searched for, (q,).
 
     Raises ValueError naming what was asked.
     """
@@ -26,10 +29,10 @@ def checked(
         raise ValueError(f"vectors must be (queries, {dim}), were {vectors.shape}")
     if k < 1:
         raise ValueError(f"k must be at least 1, was {k}")
-    queries = np.ascontiguousarray(vectors, np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
+        queries = np.ascontiguousarray(vectors, np.float32)
         squared = np.einsum("qd,qd->q", queries, queries)
-        return queries, np.isfinite(squared) & (squared > SHORTEST**2)
+        return queries, (squared > SHORTEST**2) & (squared < np.inf)  # NaN is neither
 
 
 def none(queries: int, k: int) -> Hits:
@@ -38,21 +41,29 @@ def none(queries: int, k: int) -> Hits:
 
 
 def best(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Hits:
-    """Return the k best of scored rows; scores: (q, m), rows: (m,) or (q, m). Pads to k."""
+    """Return the k best of scored rows, best first, padded to k; -inf is no hit.
+
+    scores: (q, m); rows: (m,), or (q, m) where each query has its own.
+    """
     queries, scored = scores.shape
-    if scored > k:
-        part = np.argpartition(scores, scored - k, axis=1)[:, scored - k :]
-        rows = rows[part] if rows.ndim == 1 else np.take_along_axis(rows, part, axis=1)
-        scores = np.take_along_axis(scores, part, axis=1)
-    elif rows.ndim == 1:
-        rows = np.broadcast_to(rows, scores.shape)
-    order = np.argsort(-scores, axis=1, kind="stable")
-    found, by_score = none(queries, k)
     width = min(scored, k)
-    by_score[:, :width] = np.take_along_axis(scores, order, axis=1)
-    found[:, :width] = np.take_along_axis(rows, order, axis=1)
-    found[by_score == -np.inf] = -1
-    return found, by_score
+    starts = np.arange(queries)[:, None]  # (q, 1)
+    if scored > k:
+        picked = np.argpartition(scores, scored - k, axis=1)[:, scored - k :]  # (q, k)
+        top = scores.take(picked + starts * scored)
+        order = (-top).argsort(axis=1) + starts * width
+        picked, top = picked.take(order), top.take(order)
+    else:
+        picked = (-scores).argsort(axis=1)
+        top = scores.take(picked + starts * scored)
+    found = rows.take(picked if rows.ndim == 1 else picked + starts * scored)
+    if width < k:
+        padding = none(queries, k - width)
+        found = np.concatenate((found, padding[0]), axis=1)
+        top = np.concatenate((top, padding[1]), axis=1)
+    if (top[:, -1] == -np.inf).any():  # the last are the worst
+        found[top == -np.inf] = -1
+    return found, top
 
 
 def merged(one: Hits, other: Hits, k: int) -> Hits:

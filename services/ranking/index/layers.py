@@ -17,9 +17,9 @@ from shared.catalogue import Catalogue
 from shared.catalogue_columns import Column
 
 # Measured at d = 64 (docs in tests/proofs/index): what decides between graph and exact search.
-EXACT_ROW_US: Final = 0.10  # gather and convert one row
-EXACT_SCORE_US: Final = 0.01  # score it for one query
-GRAPH_HIT_US: Final = 1.0  # one hit of one query
+EXACT_ROW_US: Final = 0.11  # gather and convert one row
+EXACT_SCORE_US: Final = 0.012  # score it for one query
+GRAPH_HIT_US: Final = 0.6  # one hit of one query
 GRAPH_HITS_AT_LEAST: Final = 96  # what the graph looks at for one hit, too
 MARGIN: Final = 1.3  # of hits fetched over those expected to be allowed
 
@@ -70,6 +70,8 @@ class Layers:
             reach = min(len(mask), len(allowed))
             mask = mask[:reach] & allowed[:reach]
         count = int(np.count_nonzero(mask))
+        if count and usable.all():
+            return self._search(queries, k, mask, count)
         rows, scores = hits.none(len(queries), k)
         if count and usable.any():
             rows[usable], scores[usable] = self._search(queries[usable], k, mask, count)
@@ -90,9 +92,9 @@ class Layers:
         found = self.fresh.search(queries, k, mask)
         if self.base is not None and to_fetch:
             labels, near = self.base.fetch(queries, to_fetch)
-            rows = self._row_of[labels]  # (q, fetched)
-            near = np.where(hits.within(mask, rows), near, np.float32(-np.inf))
-            found = hits.merged(hits.best(near, rows, k), found, k)
+            rows = self._row_of.take(labels)  # (q, fetched)
+            near[~hits.within(mask, rows)] = -np.inf
+            found = hits.merged((rows, near), found, k)
         short = np.count_nonzero(found[0] >= 0, axis=1) < min(k, count)
         if short.any():  # the allowed rows are far from this query: the graph did not come to them
             found[0][short], found[1][short] = self._search_each(queries[short], k, mask)
