@@ -39,34 +39,34 @@ class BlendSettings:
     """What one full unit of each part is worth; every part lies in -1 to 1 (README: reasons)."""
 
     session: float = setting(
-        "FRESHET_WEIGHT_SESSION", 1.0, at_least=0, at_most=8, help="present interest: the unit"
+        "FRESHET_BLEND_SESSION", 1.0, at_least=0, at_most=8, help="present interest: the unit"
     )
     interests: float = setting(
-        "FRESHET_WEIGHT_INTERESTS", 0.4, at_least=0, at_most=8, help="the nearest of 3 interests"
+        "FRESHET_BLEND_INTERESTS", 0.4, at_least=0, at_most=8, help="the nearest of 3 interests"
     )
     long_term: float = setting(
-        "FRESHET_WEIGHT_LONG_TERM", 0.3, at_least=0, at_most=8, help="taste over weeks"
+        "FRESHET_BLEND_LONG_TERM", 0.3, at_least=0, at_most=8, help="taste over weeks"
     )
     covisits: float = setting(
-        "FRESHET_WEIGHT_COVISITS", 1.6, at_least=0, at_most=8, help="what others did next"
+        "FRESHET_BLEND_COVISITS", 1.6, at_least=0, at_most=8, help="what others did next"
     )
     trending: float = setting(
-        "FRESHET_WEIGHT_TRENDING", 0.3, at_least=0, at_most=8, help="now, in the user's scopes"
+        "FRESHET_BLEND_TRENDING", 0.3, at_least=0, at_most=8, help="now, in the user's scopes"
     )
     new: float = setting(
-        "FRESHET_WEIGHT_NEW", 0.4, at_least=0, at_most=8, help="just arrived and of a liked kind"
+        "FRESHET_BLEND_NEW", 0.4, at_least=0, at_most=8, help="just arrived and of a liked kind"
     )
     content: float = setting(
-        "FRESHET_WEIGHT_CONTENT", 0.4, at_least=0, at_most=8, help="like one of the last 3 items"
+        "FRESHET_BLEND_CONTENT", 0.4, at_least=0, at_most=8, help="like one of the last 3 items"
     )
     popularity: float = setting(
-        "FRESHET_WEIGHT_POPULARITY", 0.3, at_least=0, at_most=8, help="log of the decayed weight"
+        "FRESHET_BLEND_POPULARITY", 0.3, at_least=0, at_most=8, help="log of the decayed weight"
     )
     freshness: float = setting(
-        "FRESHET_WEIGHT_FRESHNESS", 0.05, at_least=0, at_most=8, help="breaks ties on day zero"
+        "FRESHET_BLEND_FRESHNESS", 0.05, at_least=0, at_most=8, help="breaks ties on day zero"
     )
     dislike: float = setting(
-        "FRESHET_WEIGHT_DISLIKE", -0.8, at_least=-8, at_most=0, help="like what was disliked"
+        "FRESHET_BLEND_DISLIKE", -0.8, at_least=-8, at_most=0, help="like what was disliked"
     )
 
 
@@ -78,7 +78,8 @@ def weights(settings: BlendSettings) -> NDArray[np.float32]:
 def on_grid(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Round to the grid, within ±SCORE_AT_MOST."""
     bounded = np.clip(scores, -SCORE_AT_MOST, SCORE_AT_MOST)
-    return np.rint(bounded * GRID) / GRID
+    rounded: NDArray[np.float32] = np.rint(bounded * GRID) / GRID
+    return rounded
 
 
 def contributions(
@@ -100,8 +101,9 @@ def boosted(
     """
     added = []
     for factor, matches in factors:
-        raised = on_grid(scores + np.abs(scores) * np.float32(factor - 1))
-        raised = np.where(matches, raised, scores)
-        added.append(raised - scores)
-        scores = raised
+        added.append(
+            np.where(matches, on_grid(scores + np.abs(scores) * np.float32(factor - 1)), scores)
+            - scores
+        )
+        scores = scores + added[-1]
     return scores, added

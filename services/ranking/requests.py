@@ -284,7 +284,7 @@ def _segment(context: Mapping[str, str]) -> str:
     for name, text in context.items():
         check_text("a name in context", name, CONTEXT_BYTES)
         check_text("a value in context", text, CONTEXT_BYTES)
-    return context[SEGMENT] if SEGMENT in context else ""
+    return context.get(SEGMENT, "")
 
 
 def _check_names(field: str, names: Sequence[str]) -> None:
@@ -328,14 +328,30 @@ def _rules(rules: pb.Rules, k: int) -> Rules:
     for name in ("boosts", "pins", "caps"):
         if len(getattr(rules, name)) > RULES_AT_MOST:
             refuse(f"rules.{name}", f"at most {RULES_AT_MOST}", str(len(getattr(rules, name))))
-    for n, boost in enumerate(rules.boosts):
-        where = f"rules.boosts[{n}]"
-        _check_filters(f"{where}.match", boost.match)
-        if not 0 <= boost.factor <= FACTOR_AT_MOST:
-            refuse(f"{where}.factor", f"between 0 and {FACTOR_AT_MOST:g}", f"{boost.factor:g}")
-        check_text(f"{where}.name", boost.name, NAME_BYTES)
+    _check_pins(rules.pins, k)
+    for n, cap in enumerate(rules.caps):
+        check_text(f"rules.caps[{n}].category", cap.category, bounds.ID_BYTES)
+        if not 1 <= cap.at_most <= K_AT_MOST:
+            refuse(f"rules.caps[{n}].at_most", f"between 1 and {K_AT_MOST}", str(cap.at_most))
+    return Rules(
+        boosts=tuple(_boost(n, boost) for n, boost in enumerate(rules.boosts)),
+        pins=tuple(Pin(pin.item_id, pin.position) for pin in rules.pins),
+        caps=tuple(Cap(cap.category, cap.at_most) for cap in rules.caps),
+    )
+
+
+def _boost(n: int, boost: pb.BoostRule) -> Boost:
+    where = f"rules.boosts[{n}]"
+    _check_filters(f"{where}.match", boost.match)
+    if not 0 <= boost.factor <= FACTOR_AT_MOST:
+        refuse(f"{where}.factor", f"between 0 and {FACTOR_AT_MOST:g}", f"{boost.factor:g}")
+    check_text(f"{where}.name", boost.name, NAME_BYTES)
+    return Boost(boost.match, boost.factor, boost.name or f"boost-{n}")
+
+
+def _check_pins(pins: Sequence[pb.PinRule], k: int) -> None:
     taken: dict[int | str, int] = {}
-    for n, pin in enumerate(rules.pins):
+    for n, pin in enumerate(pins):
         where = f"rules.pins[{n}]"
         check_id(f"{where}.item_id", pin.item_id)
         if not 0 <= pin.position < k:
@@ -344,15 +360,3 @@ def _rules(rules: pb.Rules, k: int) -> Rules:
             if value in taken:
                 refuse(f"{where}.{what}", f"other than rules.pins[{taken[value]}]'s", "the same")
             taken[value] = n
-    for n, cap in enumerate(rules.caps):
-        check_text(f"rules.caps[{n}].category", cap.category, bounds.ID_BYTES)
-        if not 1 <= cap.at_most <= K_AT_MOST:
-            refuse(f"rules.caps[{n}].at_most", f"between 1 and {K_AT_MOST}", str(cap.at_most))
-    return Rules(
-        boosts=tuple(
-            Boost(boost.match, boost.factor, boost.name or f"boost-{n}")
-            for n, boost in enumerate(rules.boosts)
-        ),
-        pins=tuple(Pin(pin.item_id, pin.position) for pin in rules.pins),
-        caps=tuple(Cap(cap.category, cap.at_most) for cap in rules.caps),
-    )

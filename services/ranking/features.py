@@ -1,0 +1,243 @@
+"""What the ranker knows of each candidate: one matrix, the same online and offline. Pure.
+
+Everything lies in -1 to 1 unless its line says otherwise; absent is 0. The blend reads the first
+columns (blend.PARTS), an ONNX ranker reads all of them, by name.
+
+Legend: n candidates; d dimensions; q query vectors; f features.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.ranking.blend import PARTS
+from services.ranking.signals import Signals, Weighted
+from services.ranking.taste import CONTENT_OF, Taste
+from shared import keys, log2_weights
+from shared.session_vectors import Items
+
+NAMES: Final = (
+    *PARTS,
+    "trending_all",  # share of the strongest, square root
+    "trending_category",
+    "trending_segment",
+    "last_item",  # cosine to the newest liked item
+    "category_affinity",  # share of the history's positive weight in the item's categories
+    "price_log",  # log1p(price): 0 to about 15
+    "price_ratio",  # log1p(price) less its mean over what is liked
+    "age_days_log",  # log1p(days since arrival): 0 to about 9
+    "events_share",  # history's length, of 50
+    "idle_hours_log",  # log1p(hours since the last event): 0 to about 9
+)
+
+COVISIT_HALF: Final = 0.05  # probability of the next item at which `covisits` reaches one half
+COVISIT_PRIOR: Final = 2.0  # weight that an item's co-visits must outweigh to be believed
+COVISIT_DECAY: Final = 0.8  # of each item further back in the history
+POPULARITY_OCTAVES: Final = 16.0  # halvings of the strongest item's weight until popularity is 0
+
+Floats = NDArray[np.float32]
+
+
+class FeatureSettings(NamedTuple):
+    """Times, in the units of the contract."""
+
+    covisit_half_life_s: float = 30 * 86_400.0  # as sessions folds them
+    freshness_half_life_s: float = 7 * 86_400.0
+
+
+class Covisited(NamedTuple):
+    """Catalogue rows that followed what is liked, ascending, and how surely: 0 to 1."""
+
+    rows: NDArray[np.int64]
+    strength: Floats
+
+
+def covisited(
+    taste: Taste, signals: Signals, items: Items, now_ms: int, settings: FeatureSettings
+) -> Covisited:
+    """Return the probability-like strength of each item that followed one of the last liked ones.
+
+    strength = p / (p + COVISIT_HALF), p = Σ over the liked items, newest first, of
+    COVISIT_DECAY^place · w(a → b) / (Σ w(a → ·) + COVISIT_PRIOR).
+    """
+    found, decays = [], []
+    for place, like in enumerate(taste.liked):
+        followers = signals.covisits.get(like.key)
+        if followers is not None and len(followers.keys):
+            found.append(followers)
+            decays.append(COVISIT_DECAY**place)
+    if not found:
+        return Covisited(np.empty(0, np.int64), np.empty(0, np.float32))
+    sizes = [len(followers.keys) for followers in found]
+    now = (now_ms - log2_weights.EPOCH_MS) / (1000 * settings.covisit_half_life_s)
+    weights = np.exp2(np.minimum(np.concatenate([f.scores for f in found]) - now, 60))
+    starts = np.cumsum([0, *sizes[:-1]])
+    totals = np.add.reduceat(weights, starts) + COVISIT_PRIOR
+    chances = weights * np.repeat(np.array(decays) / totals, sizes)
+    rows = items.rows(np.concatenate([f.keys for f in found]))
+    known = rows >= 0
+    distinct, places = np.unique(rows[known], return_inverse=True)
+    chance = np.bincount(places, chances[known], len(distinct))
+    return Covisited(distinct, (chance / (chance + COVISIT_HALF)).astype(np.float32))
+
+
+class Trend(NamedTuple):
+    """Catalogue rows of a scope, ascending, and their log2 weights less the strongest's (≤ 0)."""
+
+    rows: NDArray[np.int64]
+    depth: NDArray[np.float64]
+
+
+NO_TREND: Final = Trend(np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+def trend_of(scope: Weighted | None, items: Items) -> Trend:
+    """Look a scope's items up in the catalogue."""
+    if scope is None or not len(scope.keys):
+        return NO_TREND
+    rows = items.rows(scope.keys)
+    known = rows >= 0
+    if not known.any():
+        return NO_TREND
+    rows, scores = rows[known], scope.scores[known]
+    order = np.argsort(rows)
+    return Trend(rows[order], scores[order] - scores.max())
+
+
+class Trends(NamedTuple):
+    """The scopes that matter to one request."""
+
+    all: Trend
+    categories: tuple[tuple[str, Trend], ...]
+    segment: Trend
+
+
+def trends_for(taste: Taste, segment: str, signals: Signals, items: Items) -> Trends:
+    """Collect trending for all, the user's weightiest categories and the request's segment."""
+    scopes = signals.trending
+    return Trends(
+        trend_of(scopes.get(keys.ALL_SCOPE), items),
+        tuple(
+            (name, trend_of(scopes.get(keys.category_scope(name)), items))
+            for name, _ in taste.categories
+        ),
+        trend_of(scopes.get(keys.segment_scope(segment)), items) if segment else NO_TREND,
+    )
+
+
+def features(
+    taste: Taste,
+    covisits: Covisited,
+    trends: Trends,
+    items: Items,
+    arrived_ms: NDArray[np.int64],  # by row
+    prices: NDArray[np.float64],  # by row, NaN where unknown
+    rows: NDArray[np.int64],  # (n,) candidates
+    now_ms: int,
+    settings: FeatureSettings,
+) -> Floats:
+    """Return the features of the candidates, (n, f) in the order of NAMES."""
+    table = np.zeros((len(rows), len(NAMES)), np.float32)
+    _put_similarities(table, taste, items, rows)
+    age_s = np.maximum(now_ms - arrived_ms[rows], 0) / 1000
+    fresh = np.exp2(-age_s / settings.freshness_half_life_s)
+    table[:, _COVISITS] = _looked_up(covisits.rows, covisits.strength, rows)
+    table[:, _NEW] = fresh * np.maximum(table[:, : _LONG_TERM + 1].max(axis=1), 0)
+    table[:, _FRESHNESS] = fresh
+    _put_trends(table, trends, rows)
+    table[:, _CATEGORY_AFFINITY] = _affinity(taste, items, rows)
+    price = np.log1p(prices[rows])
+    table[:, _PRICE_LOG] = np.nan_to_num(price)
+    table[:, _PRICE_RATIO] = np.nan_to_num(price - taste.mean_price_log)
+    table[:, _AGE_DAYS_LOG] = np.log1p(age_s / 86_400)
+    table[:, _EVENTS_SHARE] = len(taste.history) / 50
+    if taste.last_event_s:
+        idle_s = max(now_ms / 1000 - taste.last_event_s, 0)
+        table[:, _IDLE_HOURS_LOG] = np.log1p(idle_s / 3600)
+    return table
+
+
+def _put_similarities(table: Floats, taste: Taste, items: Items, rows: NDArray[np.int64]) -> None:
+    """Fill the columns that are cosines, by one product with all of a user's vectors."""
+    last = [like.row for like in taste.liked[:CONTENT_OF]]
+    interests, disliked = len(taste.interests), len(taste.disliked)
+    if not (taste.known or last or disliked):
+        return
+    around = items.vectors.take(np.array([*last, *taste.disliked], np.int64), axis=0)
+    queries = np.concatenate(
+        [taste.session[None], taste.long_term[None], taste.interests, around.astype(np.float32)]
+    )  # (q, d)
+    cosines = items.vectors.take(rows, axis=0).astype(np.float32) @ queries.T  # (n, q)
+    table[:, _SESSION] = cosines[:, 0]
+    table[:, _LONG_TERM] = cosines[:, 1]
+    ends = np.cumsum([2, interests, len(last), disliked])
+    for column, begin, end in zip(
+        (_INTERESTS, _CONTENT, _DISLIKE), ends[:-1], ends[1:], strict=True
+    ):
+        if end > begin:
+            table[:, column] = cosines[:, begin:end].max(axis=1)
+    np.maximum(table[:, _DISLIKE], 0, out=table[:, _DISLIKE])
+    if last:
+        table[:, _LAST_ITEM] = cosines[:, ends[1]]
+
+
+def _put_trends(table: Floats, trends: Trends, rows: NDArray[np.int64]) -> None:
+    table[:, _TRENDING_ALL] = _share(trends.all, rows)
+    for _, trend in trends.categories:
+        share = _share(trend, rows)
+        np.maximum(table[:, _TRENDING_CATEGORY], share, out=table[:, _TRENDING_CATEGORY])
+    table[:, _TRENDING_SEGMENT] = _share(trends.segment, rows)
+    table[:, _TRENDING] = table[:, _TRENDING_ALL : _TRENDING_SEGMENT + 1].max(axis=1)
+    rank = np.maximum(1 + trends.all.depth / POPULARITY_OCTAVES, 0)
+    table[:, _POPULARITY] = _looked_up(trends.all.rows, rank, rows)
+
+
+def _share(trend: Trend, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the square root of each row's weight as a share of the strongest's, 0 outside."""
+    return _looked_up(trend.rows, np.exp2(trend.depth / 2), rows)
+
+
+def _looked_up(
+    known: NDArray[np.int64], values: NDArray[np.floating], rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the value of each row from a table with ascending rows, 0 where it has none."""
+    if not len(known):
+        return np.zeros(len(rows))
+    places = np.minimum(np.searchsorted(known, rows), len(known) - 1)
+    return np.where(known[places] == rows, values[places], 0.0)
+
+
+def _affinity(taste: Taste, items: Items, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the summed shares of the user's categories that each candidate carries."""
+    if not taste.categories:
+        return np.zeros(len(rows))
+    shares = dict(taste.categories)
+    of_row = items.categories
+    total = [sum(shares.get(name, 0.0) for name in of_row[row]) for row in rows.tolist()]
+    return np.minimum(total, 1.0)
+
+
+_COLUMN: Final = {name: number for number, name in enumerate(NAMES)}
+_SESSION: Final = _COLUMN["session"]
+_INTERESTS: Final = _COLUMN["interests"]
+_LONG_TERM: Final = _COLUMN["long_term"]
+_COVISITS: Final = _COLUMN["covisits"]
+_TRENDING: Final = _COLUMN["trending"]
+_NEW: Final = _COLUMN["new"]
+_CONTENT: Final = _COLUMN["content"]
+_POPULARITY: Final = _COLUMN["popularity"]
+_FRESHNESS: Final = _COLUMN["freshness"]
+_DISLIKE: Final = _COLUMN["dislike"]
+_TRENDING_ALL: Final = _COLUMN["trending_all"]
+_TRENDING_CATEGORY: Final = _COLUMN["trending_category"]
+_TRENDING_SEGMENT: Final = _COLUMN["trending_segment"]
+_LAST_ITEM: Final = _COLUMN["last_item"]
+_CATEGORY_AFFINITY: Final = _COLUMN["category_affinity"]
+_PRICE_LOG: Final = _COLUMN["price_log"]
+_PRICE_RATIO: Final = _COLUMN["price_ratio"]
+_AGE_DAYS_LOG: Final = _COLUMN["age_days_log"]
+_EVENTS_SHARE: Final = _COLUMN["events_share"]
+_IDLE_HOURS_LOG: Final = _COLUMN["idle_hours_log"]

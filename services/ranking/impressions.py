@@ -1,0 +1,129 @@
+"""Impressions → Kafka, behind the reply: a bounded buffer, emptied by a background task.
+
+A list never waits for the log. When Kafka is slow or gone the buffer fills and further impressions
+are dropped and counted (at most once: what was handed over when the process dies is lost too).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
+
+from protos import impression_pb2
+from shared import metrics
+from shared.records import CONTENT_TYPE, PROTOBUF
+from shared.topics import IMPRESSIONS
+
+BUFFERED_AT_MOST: Final = 10_000  # about 5 KB each with 50 items
+FLUSH_EVERY_S: Final = 0.1
+ENCODE_AT_ONCE: Final = 16  # then requests have their turn
+
+_HEADERS: Final = [(CONTENT_TYPE, PROTOBUF.encode())]
+
+log = logging.getLogger(__name__)
+
+
+class Shown(NamedTuple):
+    """One list as it was shown; made into a message only when it is written."""
+
+    request_id: str
+    user_id: str
+    item_ids: Sequence[str]
+    scores: Sequence[float]
+    sources: Sequence[Sequence[str]]
+    time_ms: int
+    versions: impression_pb2.Versions
+    degraded: Sequence[str]
+    surface: str
+
+
+class Producer(Protocol):
+    """The part of aiokafka's producer that is used here."""
+
+    async def send(
+        self, topic: str, *, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> object: ...
+
+
+class Impressions:
+    """Takes lists without waiting and writes them to `impressions`."""
+
+    def __init__(self, producer: Producer, *, at_most: int = BUFFERED_AT_MOST) -> None:
+        self._producer = producer
+        self._at_most = at_most
+        self._buffer: deque[Shown] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Count the lists that wait."""
+        return len(self._buffer)
+
+    def add(self, shown: Shown) -> None:
+        """Take a list, or drop it where the buffer is full."""
+        if len(self._buffer) >= self._at_most:
+            metrics.IMPRESSIONS_DROPPED.inc()
+            return
+        self._buffer.append(shown)
+
+    def start(self) -> None:
+        """Write in the background until `stop`."""
+        self._task = asyncio.create_task(self._keep_writing(), name="impressions")
+
+    async def stop(self, within_s: float = 5.0) -> None:
+        """Write what waits, as far as there is time, and end."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(within_s):
+                await self.flush()
+        except Exception as error:  # noqa: BLE001 - whatever it is, these impressions are lost
+            log.warning("%d impressions lost at the end: %s", len(self._buffer), error)
+            metrics.IMPRESSIONS_DROPPED.inc(len(self._buffer))
+
+    async def flush(self) -> None:
+        """Hand all that waits to the producer."""
+        while self._buffer:
+            for _ in range(min(ENCODE_AT_ONCE, len(self._buffer))):
+                shown = self._buffer[0]
+                await self._producer.send(
+                    IMPRESSIONS.name,
+                    key=shown.user_id.encode(),
+                    value=message(shown).SerializeToString(),
+                    headers=_HEADERS,
+                )
+                self._buffer.popleft()
+            await asyncio.sleep(0)
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            try:
+                await self.flush()
+            except Exception as error:  # noqa: BLE001 - Kafka's errors are many; all are retried
+                log.warning("impressions wait (%d): %s", len(self._buffer), error)
+                await asyncio.sleep(1.0)
+
+
+def message(shown: Shown) -> impression_pb2.Impression:
+    """Return a list as the contract's message; the policy is deterministic: propensity 1."""
+    return impression_pb2.Impression(
+        request_id=shown.request_id,
+        user_id=shown.user_id,
+        items=[
+            impression_pb2.ImpressionItem(
+                item_id=item_id, position=place, score=score, sources=sources, propensity=1.0
+            )
+            for place, (item_id, score, sources) in enumerate(
+                zip(shown.item_ids, shown.scores, shown.sources, strict=True)
+            )
+        ],
+        time_ms=shown.time_ms,
+        versions=shown.versions,
+        degraded=shown.degraded,
+        surface=shown.surface,
+    )

@@ -1,0 +1,121 @@
+"""What proposes candidates, about 500 in all, as catalogue rows. Pure.
+
+Each source returns rows; `together` unites them and remembers who proposed what. Scores come later
+and for all candidates alike (services/ranking/features.py).
+
+Legend: n candidates; d dimensions; q query vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.ranking.features import Covisited, Trend, Trends
+from services.ranking.taste import CONTENT_OF, Taste
+from shared.session_vectors import Items
+
+# Sources by the bit that marks what they proposed; the names stand in replies and impressions.
+SOURCES: Final = (
+    "session",
+    "interests",
+    "long_term",
+    "content",
+    "covisits",
+    "trending",
+    "new",
+    "request",  # the caller's own candidates
+    "filter",  # everything that a narrow filter leaves
+    "pin",
+)
+BIT: Final = {name: 1 << number for number, name in enumerate(SOURCES)}
+
+NEAREST_EACH: Final = 60  # of each query vector; at most 8 of those
+COVISITED_AT_MOST: Final = 150
+TRENDING_ALL_AT_MOST: Final = 100
+TRENDING_SCOPE_AT_MOST: Final = 40
+NEW_LIKED_AT_MOST: Final = 40
+NEW_AT_MOST: Final = 30  # whatever their kind; more where nothing else is known
+NEW_WITHOUT_TASTE: Final = 200
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+class Candidates(NamedTuple):
+    """Distinct rows, ascending, and for each the bits of the sources that proposed it."""
+
+    rows: Rows  # (n,)
+    proposed: NDArray[np.int64]  # (n,)
+
+
+NOTHING: Final = Candidates(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def queries(taste: Taste, items: Items) -> tuple[Floats, list[int]]:
+    """Return what to search the index for, (q, d), and the source's bit of each query."""
+    found = [taste.session[None], taste.interests, taste.long_term[None]]
+    bits = [BIT["session"], *[BIT["interests"]] * len(taste.interests), BIT["long_term"]]
+    last = np.array([like.row for like in taste.liked[:CONTENT_OF]], np.int64)
+    if len(last):
+        found.append(items.vectors.take(last, axis=0).astype(np.float32))
+        bits += [BIT["content"]] * len(last)
+    return np.concatenate(found), bits
+
+
+def covisited(found: Covisited) -> Rows:
+    """Return the rows that followed what is liked, the strongest."""
+    return _strongest(found.rows, found.strength, COVISITED_AT_MOST)
+
+
+def trending(trends: Trends) -> list[Rows]:
+    """Return the strongest rows of each scope."""
+    scopes = [trend for _, trend in trends.categories if len(trend.rows)]
+    if len(trends.segment.rows):
+        scopes.append(trends.segment)
+    found = [_top(trends.all, TRENDING_ALL_AT_MOST)]
+    return found + [_top(trend, TRENDING_SCOPE_AT_MOST) for trend in scopes]
+
+
+def new(taste: Taste, newest: Rows, items: Items) -> list[Rows]:
+    """Return new items, those of a liked kind first; newest: living rows, the newest first."""
+    if not taste.known:
+        return [newest[:NEW_WITHOUT_TASTE]]
+    wanted = np.concatenate([taste.session[None], taste.long_term[None], taste.interests])
+    cosines = items.vectors.take(newest, axis=0).astype(np.float32) @ wanted.T
+    liked = _strongest(newest, cosines.max(axis=1), NEW_LIKED_AT_MOST)
+    return [liked, newest[:NEW_AT_MOST]]
+
+
+def together(parts: Sequence[tuple[int, Rows]]) -> Candidates:
+    """Unite proposals, pairs of a source's bit and rows (of any shape; below 0 there is none)."""
+    parts = [(bit, rows.ravel()) for bit, rows in parts if rows.size]
+    if not parts:
+        return NOTHING
+    rows = np.concatenate([rows for _, rows in parts])
+    bits = np.repeat([bit for bit, _ in parts], [len(rows) for _, rows in parts])
+    order = np.argsort(rows, kind="stable")
+    rows, bits = rows[order], bits[order]
+    begins = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+    proposed = np.bitwise_or.reduceat(bits, begins)
+    rows = rows[begins]
+    living = np.searchsorted(rows, 0)
+    return Candidates(rows[living:], proposed[living:])
+
+
+def names_of(proposed: int) -> list[str]:
+    """Return the names of the sources whose bits are set."""
+    return [name for name, bit in BIT.items() if proposed & bit]
+
+
+def _top(trend: Trend, at_most: int) -> Rows:
+    return _strongest(trend.rows, trend.depth, at_most)
+
+
+def _strongest(rows: Rows, strength: NDArray[np.floating], at_most: int) -> Rows:
+    if len(rows) <= at_most:
+        return rows
+    return rows[np.argpartition(-strength, at_most)[:at_most]]

@@ -1,0 +1,153 @@
+"""A user's state → what ranking asks of it: catalogue rows and vectors. Pure.
+
+Legend: h entries of the history; i interests; d dimensions.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import event_types
+from shared.session_vectors import Items, VectorSettings, session_vectors
+from shared.states import ENTRY, EXCLUSIONS_AT_MOST, HISTORY_AT_MOST, UserState
+
+LIKED_AT_MOST: Final = 10  # the last items whose co-visits are read
+CONTENT_OF: Final = 3  # the last items whose likes are sought
+DISLIKED_AT_MOST: Final = 5
+CATEGORIES_AT_MOST: Final = 3  # scopes of trending that a user opens
+
+Floats = NDArray[np.float32]
+
+
+class Liked(NamedTuple):
+    """An item that the user's history speaks for, by its last such event."""
+
+    key: int
+    row: int
+    type: int  # shared/event_types.py
+
+
+class Taste(NamedTuple):
+    """A user as the ranker sees one; of an unknown user everything is empty."""
+
+    liked: tuple[Liked, ...]  # the last distinct ones that the catalogue knows, newest first
+    disliked: NDArray[np.int64]  # rows, newest first
+    session: Floats  # (d,) unit, or zero where there is none
+    long_term: Floats  # (d,)
+    interests: Floats  # (i, d)
+    categories: tuple[tuple[str, float], ...]  # the weightiest with their shares of 1
+    history: NDArray[np.uint64]  # (h,) item keys
+    hidden: NDArray[np.uint64]  # item keys hidden or disliked
+    purchased: NDArray[np.uint64]  # item keys
+    last_event_s: int  # 0: no event
+    mean_price_log: float  # mean log1p(price) of what is liked, NaN where no price is known
+
+    @property
+    def known(self) -> bool:
+        """Whether any vector of the user's is there."""
+        return bool(self.session.any() or self.long_term.any() or len(self.interests))
+
+
+def merged(states: Sequence[UserState], items: Items, settings: VectorSettings) -> UserState:
+    """Return one state of several users' histories, with vectors in the space of `items`.
+
+    One user's vectors are taken as they are unless they belong to another space.
+    """
+    if len(states) == 1 and states[0].space in (items.space, ""):
+        return states[0]
+    entries = np.concatenate([state.history for state in states])
+    entries = entries[np.argsort(entries["seconds"], kind="stable")][-HISTORY_AT_MOST:]
+    return UserState(
+        history_bytes=entries.tobytes(),
+        excluded_bytes=_union([state.excluded for state in states]),
+        purchased_bytes=_union([state.purchased for state in states]),
+        vectors=session_vectors([entries], items, settings)[0],
+    )
+
+
+def taste_of(
+    state: UserState,
+    items: Items,
+    prices: NDArray[np.float64],  # by row, NaN where unknown
+    settings: VectorSettings,
+) -> Taste:
+    """Read a state against a catalogue; items that it does not hold count for exclusion only."""
+    history = state.history
+    keys = np.ascontiguousarray(history["item"])
+    rows = items.rows(keys)
+    weights = settings.weights.of(history)
+    weights[rows < 0] = 0
+    liked, disliked = _by_weight(history, rows, weights)
+    hidden = np.frombuffer(state.excluded_bytes, "<u8")
+    hidden_rows = items.rows(hidden[-DISLIKED_AT_MOST:])[::-1]
+    disliked += hidden_rows[hidden_rows >= 0].tolist()
+    vectors, dim = state.vectors, items.dim
+    usable = vectors.dim == dim and vectors.space == items.space
+    session = vectors.session if usable else None
+    long_term = vectors.long_term if usable else None
+    nothing = np.zeros(dim, np.float32)
+    priced = np.log1p(prices[[like.row for like in liked]])
+    priced = priced[np.isfinite(priced)]
+    return Taste(
+        liked=liked,
+        disliked=np.array(list(dict.fromkeys(disliked))[:DISLIKED_AT_MOST], np.int64),
+        session=nothing if session is None else session,
+        long_term=nothing if long_term is None else long_term,
+        interests=vectors.interests if usable else np.empty((0, dim), np.float32),
+        categories=_categories(items, rows, weights),
+        history=keys,
+        hidden=hidden,
+        purchased=np.frombuffer(state.purchased_bytes, "<u8"),
+        last_event_s=int(history["seconds"][-1]) if len(history) else 0,
+        mean_price_log=float(priced.mean()) if len(priced) else float("nan"),
+    )
+
+
+def _by_weight(
+    history: NDArray[np.void], rows: NDArray[np.int64], weights: Floats
+) -> tuple[tuple[Liked, ...], list[int]]:
+    """Return the last distinct items that the history speaks for, and the rows it speaks against.
+
+    An item's last event with a weight decides, but a removal only takes back: it is no dislike.
+    """
+    liked: list[Liked] = []
+    disliked: list[int] = []
+    decided: set[int] = set()
+    for n in range(len(history) - 1, -1, -1):
+        row, weight = int(rows[n]), weights[n]
+        if weight == 0 or row in decided:
+            continue
+        decided.add(row)
+        kind = int(history["type"][n])
+        if weight > 0 and len(liked) < LIKED_AT_MOST:
+            liked.append(Liked(int(history["item"][n]), row, kind))
+        elif weight < 0 and kind != event_types.REMOVE:
+            disliked.append(row)
+    return tuple(liked), disliked
+
+
+def _categories(
+    items: Items, rows: NDArray[np.int64], weights: Floats
+) -> tuple[tuple[str, float], ...]:
+    """Return the categories with the largest shares of the history's positive weights."""
+    shares: dict[str, float] = {}
+    positive = np.flatnonzero(weights > 0).tolist()
+    for n in positive:
+        for name in items.categories[rows[n]]:
+            shares[name] = shares.get(name, 0.0) + float(weights[n])
+    total = float(weights[positive].sum())
+    largest = sorted(shares.items(), key=lambda share: (-share[1], share[0]))
+    return tuple((name, share / total) for name, share in largest[:CATEGORIES_AT_MOST])
+
+
+def _union(lists: Sequence[tuple[int, ...]]) -> bytes:
+    keys = list(dict.fromkeys(key for keys in lists for key in keys))[-EXCLUSIONS_AT_MOST:]
+    return struct.pack(f"<{len(keys)}Q", *keys)
+
+
+assert ENTRY.fields is not None  # `history["item"]` and the others are fields by name
