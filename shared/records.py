@@ -27,6 +27,7 @@ OUT_OF_BOUNDS: Final = "out-of-bounds"  # decoded, but a field has a value that 
 TOO_LARGE: Final = "too-large"
 WRONG_KEY: Final = "wrong-key"
 UNKNOWN_ENCODING: Final = "unknown-encoding"  # a content-type that nobody here reads
+UNPROCESSABLE: Final = "unprocessable"  # within the contract, yet a bug or a damaged state stops it
 
 ERROR_TEXT_BYTES: Final = 1024
 _DEAD_LETTER: Final = frozenset(
