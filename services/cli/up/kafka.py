@@ -75,9 +75,11 @@ def new_cluster_id() -> str:
 class EmbeddedKafka:
     """A broker under `folder`, whose data are found again at the next start.
 
-    `port` is taken if free, otherwise another. `record_aot` lets this run, once it stops cleanly,
+    `port` 0 takes a free one at each start. `record_aot` lets this run, once it stops cleanly,
     leave a cache in the user's cache folder that makes later starts faster.
     """
+
+    name = "kafka"
 
     def __init__(
         self,
@@ -92,8 +94,8 @@ class EmbeddedKafka:
     ) -> None:
         self.folder = folder.resolve()
         self.bootstrap = ""
-        self._wanted_port = port
-        self._log = log or self.folder / "kafka.log"
+        self._port = port
+        self.log = log or self.folder / "kafka.log"
         self._environ = environ
         self._settings = dict(settings or {})
         self._record_aot = record_aot
@@ -111,9 +113,20 @@ class EmbeddedKafka:
 
         Raises JarsMissing or StartFailed.
         """
+        self.launch()
+        assert self._child is not None
+        try:
+            await_ready(self._child, self.ready, START_TIMEOUT_S)
+        except StartFailed:
+            self.kill()
+            raise
+        return self.bootstrap
+
+    def launch(self) -> None:
+        """Start the broker and return at once. Raises JarsMissing or StartFailed."""
         jars = find_jars(self._environ, tell=self._tell)
         self.folder.mkdir(parents=True, exist_ok=True)
-        port, controller_port = free_port(self._wanted_port), free_port()
+        port, controller_port = self._port or free_port(), free_port()
         config = self.folder / "server.properties"
         lines = server_properties(self.folder, port, controller_port) | self._settings
         config.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
@@ -121,22 +134,25 @@ class EmbeddedKafka:
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(jars, config)
         command = [*self._java(jars), *self._aot(jars), "kafka.Kafka", str(config)]
-        self._child = Guarded(command, self._log, environ=self._environ)
-        try:
-            ready = lambda: len(answers(port, _API_VERSIONS)) > 10  # noqa: E731
-            await_ready(self._child, ready, START_TIMEOUT_S)
-        except StartFailed:
-            self.kill()
-            raise
         self.bootstrap = f"127.0.0.1:{port}"
-        return self.bootstrap
+        self._child = Guarded(command, self.log, environ=self._environ)
+
+    def ready(self) -> bool:
+        """Ask the broker for the requests that it knows: it answers once it is registered."""
+        port = int(self.bootstrap.rpartition(":")[2])
+        return len(answers(port, _API_VERSIONS)) > 10
 
     def poll(self) -> int | None:
         """Return the exit code of a broker that ended, None while it runs."""
         return self._child.poll() if self._child else None
 
+    def terminate(self) -> None:
+        """Ask the broker to stop cleanly, without waiting."""
+        if self._child is not None:
+            self._child.terminate()
+
     def stop(self) -> None:
-        """Stop the broker cleanly."""
+        """Stop the broker cleanly and wait for its end."""
         if self._child is None:
             return
         self._child.stop()

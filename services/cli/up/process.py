@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -85,16 +87,28 @@ class Guarded:
 
 
 def free_port(wanted: int = 0) -> int:
-    """Return `wanted` if it is free on loopback, else a port that the system picks."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise StartFailed("no free port on 127.0.0.1")
+    """Return `wanted` if it is free on loopback, else a random free one.
+
+    Random ones lie below those that systems hand to outgoing connections: a client that knocks at
+    a restarting server's port would otherwise be given that very port and talk to itself.
+    """
+    candidates = itertools.chain([wanted] if wanted else [], iter(_random_port, None))
+    return next(port for port in candidates if _is_free(port))
+
+
+def _random_port() -> int:
+    return random.randint(15_000, 32_000)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    with socket.socket() as caller:  # a listener on all addresses does not stop macOS' bind
+        return caller.connect_ex(("127.0.0.1", port)) != 0
 
 
 def answers(port: int, request: bytes, timeout_s: float = 1.0) -> bytes:

@@ -28,8 +28,10 @@ def _valkey() -> str:
 class EmbeddedValkey:
     """A server under `folder`, whose data are found again at the next start.
 
-    `port` is taken if free, otherwise another.
+    `port` 0 takes a free one at each start.
     """
+
+    name = "valkey"
 
     def __init__(
         self,
@@ -42,8 +44,8 @@ class EmbeddedValkey:
     ) -> None:
         self.folder = folder.resolve()
         self.url = ""
-        self._wanted_port = port
-        self._log = log or self.folder / "valkey.log"
+        self._port = port
+        self.log = log or self.folder / "valkey.log"
         self._program = program
         self._settings = dict(settings or {})
         self._child: Guarded | None = None
@@ -55,11 +57,22 @@ class EmbeddedValkey:
 
     def start(self) -> str:
         """Start the server and return its URL once it answers. Raises StartFailed."""
+        self.launch()
+        assert self._child is not None
+        try:
+            await_ready(self._child, self.ready, START_TIMEOUT_S)
+        except StartFailed:
+            self.kill()
+            raise
+        return self.url
+
+    def launch(self) -> None:
+        """Start the server and return at once. Raises StartFailed."""
         program = shutil.which(self._program) if self._program else _valkey()
         if program is None:
             raise StartFailed(f"no {self._program} on PATH")
         self.folder.mkdir(parents=True, exist_ok=True)
-        port = free_port(self._wanted_port)
+        port = self._port or free_port()
         settings = {
             "bind": "127.0.0.1",
             "port": str(port),
@@ -70,19 +83,22 @@ class EmbeddedValkey:
             "maxmemory-policy": "noeviction",
         } | self._settings
         options = [word for key, value in settings.items() for word in (f"--{key}", value)]
-        self._child = Guarded([program, *options], self._log)
-        try:
-            ready = lambda: answers(port, b"PING\r\n").startswith(b"+PONG")  # noqa: E731
-            await_ready(self._child, ready, START_TIMEOUT_S)
-        except StartFailed:
-            self.kill()
-            raise
         self.url = f"redis://127.0.0.1:{port}/0"
-        return self.url
+        self._child = Guarded([program, *options], self.log)
+
+    def ready(self) -> bool:
+        """Ask the server: it refuses while it reads its file back."""
+        port = int(self.url.removesuffix("/0").rpartition(":")[2])
+        return answers(port, b"PING\r\n").startswith(b"+PONG")
 
     def poll(self) -> int | None:
         """Return the exit code of a server that ended, None while it runs."""
         return self._child.poll() if self._child else None
+
+    def terminate(self) -> None:
+        """Ask the server to stop cleanly, without waiting."""
+        if self._child is not None:
+            self._child.terminate()
 
     def stop(self) -> None:
         """Stop the server cleanly: everything acknowledged is in its file."""

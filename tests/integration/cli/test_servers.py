@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import psutil
 import pytest
 import redis
@@ -54,15 +52,6 @@ async def test_each_test_finds_the_sessions_broker_without_topics(kafka: str, tu
     await _write(kafka, [turn.encode()])
 
     assert await _read(kafka, 1) == [turn.encode()]
-
-
-async def test_a_taken_port_is_replaced_by_a_free_one(tmp_path: Path, valkey: str) -> None:
-    taken = int(valkey.rsplit(":", 1)[1].removesuffix("/0"))
-    second = EmbeddedValkey(tmp_path, port=taken)
-    try:
-        assert second.start() != valkey
-    finally:
-        second.stop()
 
 
 def test_valkey_keeps_what_it_acknowledged_before_a_clean_stop(

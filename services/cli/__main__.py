@@ -1,0 +1,36 @@
+"""The `freshet` command: assembled here; every command lives in services/cli/commands."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from services.cli.commands import running
+from services.cli.failures import explain
+
+app = typer.Typer(
+    name="freshet",
+    help="Clicks in, fresh recommendations out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for commands in (running,):
+    commands.add_to(app)
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 1 for a failure, 2 for a mistake in the command line."""
+    try:
+        app()
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        print(f"freshet: {sentence}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Where everything is: the environment, else what `freshet up` wrote down, else the usual ports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from services.cli.up.lock import is_locked
+
+RUN_FILE: Final = "run.json"
+SERVICES: Final = ("sessions", "embedding", "ranking")
+USUAL_HEALTH: Final = {
+    "sessions": "127.0.0.1:9101",
+    "embedding": "127.0.0.1:9102",
+    "ranking": "127.0.0.1:9103",
+}
+
+
+class Addresses(msgspec.Struct, frozen=True):
+    """Addresses as `host:port`, `redis` as URL; `health` by service."""
+
+    kafka: str = "127.0.0.1:9092"
+    redis: str = "redis://127.0.0.1:6379/0"
+    ranking: str = "127.0.0.1:50051"
+    embedding: str = "127.0.0.1:50061"
+    health: dict[str, str] = msgspec.field(default_factory=lambda: dict(USUAL_HEALTH))
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What a running `freshet up` tells other commands (DIR/run.json)."""
+
+    addresses: Addresses
+    ready: bool
+    pid: int
+    processes: dict[str, int]  # by name
+
+
+def default_data_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of `freshet up` when none is named."""
+    return Path(environ.get("FRESHET_DATA", ".freshet"))
+
+
+def write_running(folder: Path, running: Running) -> None:
+    """Write run.json, all or nothing."""
+    part = folder / f"{RUN_FILE}.part"
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(running)) + b"\n")
+    part.replace(folder / RUN_FILE)
+
+
+def read_running(folder: Path) -> Running | None:
+    """Return what the `freshet up` on `folder` wrote, None when none runs there."""
+    if not is_locked(folder):
+        return None
+    try:
+        return msgspec.json.decode((folder / RUN_FILE).read_bytes(), type=Running)
+    except (FileNotFoundError, msgspec.ValidationError):
+        return None
+
+
+def find_addresses(folder: Path, environ: Mapping[str, str] = os.environ) -> Addresses:
+    """Return where a client finds everything."""
+    running = read_running(folder)
+    found = running.addresses if running else Addresses()
+    health = {
+        name: environ.get(f"FRESHET_{name.upper()}_HEALTH_ADDRESS", found.health[name])
+        for name in SERVICES
+    }
+    return Addresses(
+        kafka=environ.get("KAFKA_BOOTSTRAP_SERVERS", found.kafka),
+        redis=environ.get("REDIS_URL", found.redis),
+        ranking=environ.get("FRESHET_RANKING_ADDRESS", found.ranking),
+        embedding=environ.get("FRESHET_EMBEDDING_ADDRESS", found.embedding),
+        health=health,
+    )

@@ -1,0 +1,63 @@
+"""`freshet up`: run everything, show where it is, until Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from services.cli.addresses import Running
+from services.cli.up.system import run_system
+
+SHOWN_FOR = {
+    "kafka": "events, items, offers",
+    "valkey": "user states, co-visits, trending",
+    "embedding": "pictures and texts → vectors",
+    "sessions": "events → user states",
+    "ranking": "recommendations (gRPC)",
+}
+
+
+def table(running: Running, folder: Path) -> Table:
+    """Return where everything is."""
+    shown = Table(title="Freshet is ready", title_justify="left", box=None, padding=(0, 2))
+    for column in ("", "address", "process", "for"):
+        shown.add_column(column)
+    where = running.addresses
+    addresses = {
+        "kafka": where.kafka,
+        "valkey": where.redis,
+        "embedding": where.embedding,
+        "sessions": f"http://{where.health['sessions']}/status",
+        "ranking": where.ranking,
+    }
+    for name, purpose in SHOWN_FOR.items():
+        process = running.processes.get(name)
+        shown.add_row(name, addresses[name], str(process) if process else "yours", purpose)
+    shown.caption = f"data and logs in {folder}/ · Ctrl-C stops everything"
+    shown.caption_justify = "left"
+    return shown
+
+
+def up(folder: Path, *, fresh: bool, console: Console) -> None:
+    """Run until Ctrl-C, SIGTERM or a closed terminal. Raises what run_system raises."""
+    began = time.monotonic()
+    with console.status("starting") as status:
+
+        def tell(line: str) -> None:
+            console.print(line, highlight=False)
+
+        def progress(waiting_for: list[str]) -> None:
+            status.update(f"waiting for {', '.join(waiting_for)}")
+
+        try:
+            with run_system(folder, fresh=fresh, tell=tell, progress=progress) as running:
+                status.stop()
+                console.print(table(running, folder))
+                console.print(f"ready after {time.monotonic() - began:.1f} s", highlight=False)
+                while True:
+                    time.sleep(3600)
+        except KeyboardInterrupt:
+            console.print("stopped; `freshet up` finds everything again", highlight=False)

@@ -1,0 +1,44 @@
+"""One `freshet up` a data folder: a lock that the system drops with its holder, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+
+class AlreadyRunning(RuntimeError):
+    """Another `freshet up` holds the folder; the text says which process."""
+
+
+def take_lock(folder: Path) -> IO[str]:
+    """Lock `folder` for this process; closing the result releases it. Raises AlreadyRunning."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise AlreadyRunning(
+            f"{folder} is in use by `freshet up` (process {holder}); "
+            "stop that one, or choose another folder with --data"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether a `freshet up` runs on `folder`."""
+    try:
+        with (folder / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,177 @@
+"""What `freshet up` runs and where: ports, folders and environment of every child."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from services.cli.addresses import RUN_FILE, SERVICES, Addresses, Running, write_running
+from services.cli.up.kafka import EmbeddedKafka
+from services.cli.up.lock import take_lock
+from services.cli.up.process import StartFailed, free_port
+from services.cli.up.service import ServiceChild
+from services.cli.up.supervisor import POLL_S, Child, Supervisor
+from services.cli.up.valkey import EmbeddedValkey
+
+USUAL_PORTS: Final = {
+    "KAFKA": 9092,
+    "VALKEY": 6379,
+    "FRESHET_RANKING_PORT": 50051,
+    "FRESHET_EMBEDDING_PORT": 50061,
+    "FRESHET_SESSIONS_HEALTH_PORT": 9101,
+    "FRESHET_EMBEDDING_HEALTH_PORT": 9102,
+    "FRESHET_RANKING_HEALTH_PORT": 9103,
+}
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+KEPT: Final = ("kafka", "valkey", "snapshots", "logs")  # under the data folder
+
+
+def choose_ports(environ: Mapping[str, str]) -> dict[str, int]:
+    """Return a free port for each name, the usual one where that is free.
+
+    Raises StartFailed for a port that the environment names and that is taken or none.
+    """
+    chosen: dict[str, int] = {}
+    for name, usual in USUAL_PORTS.items():
+        named = environ.get(name)
+        if named is None:
+            chosen[name] = free_port(usual)
+            continue
+        if not named.isdigit():
+            raise StartFailed(f"{name} must be a port, was {named!r}")
+        chosen[name] = free_port(int(named))
+        if int(named) not in (0, chosen[name]):
+            raise StartFailed(f"{name}={named} is taken by another program")
+    return chosen
+
+
+def empty(folder: Path) -> None:
+    """Delete what `freshet up` keeps under `folder`, and nothing else."""
+    for name in KEPT:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def build_system(
+    folder: Path,
+    environ: Mapping[str, str],
+    tell: Callable[[str], None],
+    *,
+    record_aot: bool = True,
+) -> tuple[Addresses, Supervisor]:
+    """Lay out the system under `folder`; nothing is started. Raises StartFailed."""
+    folder = folder.resolve()
+    ports = choose_ports(environ)
+    servers: list[Child] = []
+    kafka = environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if kafka is None:
+        kafka = f"127.0.0.1:{ports['KAFKA']}"
+        servers.append(
+            EmbeddedKafka(
+                folder / "kafka",
+                ports["KAFKA"],
+                log=folder / "logs" / "kafka.log",
+                environ=environ,
+                record_aot=record_aot,
+                tell=tell,
+            )
+        )
+    redis = environ.get("REDIS_URL")
+    if redis is None:
+        redis = f"redis://127.0.0.1:{ports['VALKEY']}/0"
+        servers.append(
+            EmbeddedValkey(folder / "valkey", ports["VALKEY"], log=folder / "logs" / "valkey.log")
+        )
+    health = {name: ports[f"FRESHET_{name.upper()}_HEALTH_PORT"] for name in SERVICES}
+    addresses = Addresses(
+        kafka=kafka,
+        redis=redis,
+        ranking=f"127.0.0.1:{ports['FRESHET_RANKING_PORT']}",
+        embedding=f"127.0.0.1:{ports['FRESHET_EMBEDDING_PORT']}",
+        health={name: f"127.0.0.1:{port}" for name, port in health.items()},
+    )
+    settings = {
+        "FRESHET_SNAPSHOTS": str(folder / "snapshots"),
+        **environ,
+        **{name: str(port) for name, port in ports.items() if name.startswith("FRESHET_")},
+        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "REDIS_URL": redis,
+        "FRESHET_EMBEDDING_ADDRESS": addresses.embedding,
+    }
+    services = [
+        ServiceChild(name, health[name], folder / "logs" / f"{name}.log", settings)
+        for name in ("embedding", "sessions", "ranking")
+    ]
+    return addresses, Supervisor([servers, services], tell)
+
+
+@contextmanager
+def run_system(
+    folder: Path,
+    *,
+    fresh: bool = False,
+    environ: Mapping[str, str] = os.environ,
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Callable[[list[str]], None] = lambda waiting_for: None,
+    record_aot: bool = True,
+) -> Iterator[Running]:
+    """Run everything under `folder` while the body runs: ready when it begins, gone at its end.
+
+    `tell` hears in plain words what happens to children, from a thread of its own; `progress`
+    hears again and again who is waited for. Raises AlreadyRunning, JarsMissing, StartFailed.
+    """
+    with take_lock(folder), _ending_by_signals():
+        if fresh:
+            empty(folder)
+        addresses, supervisor = build_system(folder, environ, tell, record_aot=record_aot)
+        stop = threading.Event()
+
+        def note(*, ready: bool) -> Running:
+            running = Running(addresses, ready, os.getpid(), supervisor.processes())
+            write_running(folder, running)
+            return running
+
+        def watch() -> None:
+            known = supervisor.processes()
+            while not stop.wait(POLL_S):
+                supervisor.tend()
+                if supervisor.processes() != known:
+                    known = note(ready=True).processes
+
+        watcher = threading.Thread(target=watch, name="supervisor")
+        try:
+            supervisor.start(lambda: progress(supervisor.waiting_for()))
+            running = note(ready=True)
+            watcher.start()
+            yield running
+        finally:
+            _ignore_signals()
+            stop.set()
+            if watcher.is_alive():
+                watcher.join()
+            supervisor.stop()
+            (folder / RUN_FILE).unlink(missing_ok=True)
+
+
+@contextmanager
+def _ending_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the body as Ctrl-C does, by KeyboardInterrupt."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    """A second Ctrl-C must not leave half the children behind; stopping is bounded anyway."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
