@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import pytest
 
 from services.cli.up import process
 from services.cli.up.process import Guarded, StartFailed, await_ready, free_port
+
+pytestmark = pytest.mark.integration
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -40,11 +44,11 @@ def _gone(pid: int) -> bool:
         return True
 
 
-def _await_gone(pid: int) -> None:
-    try:
-        psutil.Process(pid).wait(timeout=10)
-    except psutil.NoSuchProcess:
-        return
+def _await_gone(*pids: int) -> None:
+    deadline = time.monotonic() + 10
+    while not all(map(_gone, pids)):
+        assert time.monotonic() < deadline, "a process was left behind"
+        time.sleep(0.01)
 
 
 def test_exit_codes_and_output_come_through(tmp_path: Path) -> None:
@@ -104,10 +108,7 @@ def test_children_and_grandchildren_end_when_the_parent_is_killed(
     parent.wait()
     parent.stdout.close()
 
-    _await_gone(child)
-    _await_gone(grandchild)
-    assert _gone(child)
-    assert _gone(grandchild)
+    _await_gone(child, grandchild)
 
 
 def test_what_a_child_leaves_behind_ends_with_it(tmp_path: Path) -> None:
@@ -120,7 +121,6 @@ def test_what_a_child_leaves_behind_ends_with_it(tmp_path: Path) -> None:
 
     assert child.wait(10) == 0
     _await_gone(int(child.log_tail()))
-    assert _gone(int(child.log_tail()))
 
 
 def test_logs_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,8 +151,6 @@ def test_a_late_child_is_said_to_be_late(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_replaced_by_a_free_one_that_no_outgoing_call_gets() -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
