@@ -277,7 +277,7 @@ class Catalogue:
         self.category_sets.set(row, item.item.categories)
         self.tag_sets.set(row, item.item.tags)
         self.attributes.set(row, item.item.attributes)
-        self.terms.set(row, item.item)
+        self.terms.put(row, item.item)
         self._put_part("image", row, item.image_vector)
         self._put_part("text", row, item.text_vector)
 

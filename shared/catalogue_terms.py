@@ -18,6 +18,7 @@ PRICE: Final = 1
 STOCK: Final = 2
 WINDOW: Final = 4
 GROUPS: Final = (PRICE, STOCK, WINDOW)
+ALL: Final = PRICE | STOCK | WINDOW
 
 ALWAYS_FROM: Final = np.iinfo(np.int64).min
 ALWAYS_UNTIL: Final = np.iinfo(np.int64).max
@@ -66,21 +67,23 @@ class Terms:
                 column.reserve(rows)
             self._take_columns()
 
-    def set(self, row: int, record: Item | Offer) -> int:
-        """Take a row's terms from a record, defaults where it has none; return the groups carried.
+    def put(self, row: int, record: Item | Offer, groups: int = ALL) -> None:
+        """Take some groups of a row from a record, the defaults where it does not carry them.
 
         A currency without a price says nothing, so it carries no group.
         """
-        carried = groups_of(record)
-        priced = record.price is not None
-        self.carried[row] = carried
-        self.price[row] = record.price if priced else np.nan
-        self.currency[row] = self.currencies.code(record.currency or "") if priced else 0
-        self.in_stock[row] = record.in_stock is not False
-        start, end = record.available_from_ms, record.available_until_ms
-        self.available_from[row] = ALWAYS_FROM if start is None else start
-        self.available_until[row] = ALWAYS_UNTIL if end is None else end
-        return carried
+        carried = groups_of(record) & groups
+        self.carried[row] = (int(self.carried[row]) & ~groups) | carried
+        if groups & PRICE:
+            priced = record.price is not None
+            self.price[row] = record.price if priced else np.nan
+            self.currency[row] = self.currencies.code(record.currency or "") if priced else 0
+        if groups & STOCK:
+            self.in_stock[row] = record.in_stock is not False
+        if groups & WINDOW:
+            start, end = record.available_from_ms, record.available_until_ms
+            self.available_from[row] = ALWAYS_FROM if start is None else start
+            self.available_until[row] = ALWAYS_UNTIL if end is None else end
 
     def copy_group(
         self, group: int, rows: NDArray[np.int64], source: Terms, source_rows: NDArray[np.int64]

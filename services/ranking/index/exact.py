@@ -25,7 +25,8 @@ def search_rows(
     found = hits.none(len(queries), k)
     for start in range(0, len(rows), BLOCK_ROWS):
         block = rows[start : start + BLOCK_ROWS]
-        scores = queries @ vectors.take(block, axis=0).astype(np.float32, copy=False).T  # (q, m)
+        wide = vectors.take(block, axis=0).astype(np.float32, copy=False)  # (m, d)
+        scores = np.ascontiguousarray((wide @ queries.T).T)  # (q, m)
         found = hits.merged(found, hits.best(scores, block, k), k)
     return found
 

@@ -68,7 +68,8 @@ class FreshSegment:
         if not size:
             return hits.none(len(queries), 0)
         rows = held[:size].copy()  # (m,) so that a removal meanwhile does not tear the answer
-        scores = queries @ matrix[:size].T  # (q, m)
+        # The tall matrix first: BLAS needs half the time that it takes the other way round.
+        scores = np.ascontiguousarray((matrix[:size] @ queries.T).T)  # (q, m)
         scores += np.where(hits.within(mask, rows), np.float32(0), np.float32(-np.inf))
         return hits.best(scores, rows, k)
 
