@@ -1,0 +1,103 @@
+"""What the embedding service reads from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.kafka import KafkaSettings
+from shared.logs import LogSettings
+from shared.redis import RedisSettings
+from shared.settings import setting
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSettings:
+    """Where snapshots go, when one is made, and how its index is built."""
+
+    url: str = setting(
+        "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder, or any fsspec URL"
+    )
+    every_s: float = setting(
+        "FRESHET_SNAPSHOT_EVERY_S",
+        3600.0,
+        at_least=1,
+        help="at most so long between two, if anything changed",
+    )
+    fresh_ratio: float = setting(
+        "FRESHET_SNAPSHOT_FRESH_RATIO",
+        0.2,
+        at_least=0,
+        at_most=10,
+        help="changes since the last, over its items",
+    )
+    fresh_at_least: int = setting(
+        "FRESHET_SNAPSHOT_FRESH_AT_LEAST",
+        1000,
+        at_least=1,
+        help="changes that are worth one before the time",
+    )
+    m: int = setting("FRESHET_HNSW_M", 16, at_least=4, at_most=64, help="links of a node")
+    ef_construction: int = setting(
+        "FRESHET_HNSW_EF_CONSTRUCTION",
+        120,
+        at_least=16,
+        at_most=1000,
+        help="candidates while building",
+    )
+    threads: int = setting(
+        "FRESHET_HNSW_THREADS", 1, at_least=1, at_most=64, help="CPUs that may build"
+    )
+    build_at_most_s: float = setting(
+        "FRESHET_SNAPSHOT_AT_MOST_S", 3600.0, at_least=1, help="then the build is given up"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of it."""
+
+    bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address of all ports")
+    port: int = setting(
+        "FRESHET_EMBEDDING_PORT", 50061, at_least=0, at_most=65535, help="gRPC; 0: a free one"
+    )
+    health_port: int = setting(
+        "FRESHET_EMBEDDING_HEALTH_PORT",
+        9102,
+        at_least=0,
+        at_most=65535,
+        help="health and metrics; 0: a free one",
+    )
+    bundle: str = setting(
+        "FRESHET_BUNDLE", "deploy/models/day-zero", help="folder of the model bundle"
+    )
+    encoder_threads: int = setting(
+        "FRESHET_EMBEDDING_THREADS",
+        0,
+        at_least=0,
+        at_most=64,
+        help="of a model; 0: all usable CPUs",
+    )
+    decoders: int = setting(
+        "FRESHET_EMBEDDING_DECODERS",
+        1,
+        at_least=1,
+        at_most=32,
+        help="processes that decode pictures",
+    )
+    in_flight_mib: int = setting(
+        "FRESHET_EMBEDDING_IN_FLIGHT_MIB",
+        32,
+        at_least=2,
+        at_most=4096,
+        help="records under way, in memory",
+    )
+    image_hosts: tuple[str, ...] = setting(
+        "FRESHET_IMAGE_HOSTS", (), help="hosts of image_uri, such as cdn.example.com, *.example.com"
+    )
+    image_roots: tuple[str, ...] = setting(
+        "FRESHET_IMAGE_ROOTS", (), help="storage of image_uri, such as file:///srv/pictures"
+    )
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    logs: LogSettings = LogSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
