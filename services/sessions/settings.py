@@ -1,0 +1,90 @@
+"""Settings of sessions: environment → one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.sessions.fold_settings import FoldSettings
+from shared.kafka import KafkaSettings
+from shared.logs import LogSettings
+from shared.redis import RedisSettings
+from shared.settings import setting
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the worker runs; what events mean is in `fold`."""
+
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    fold: FoldSettings = field(default_factory=FoldSettings)
+    group: str = setting("FRESHET_SESSIONS_GROUP", "sessions", help="consumer group on Kafka")
+    instance_id: str = setting(
+        "FRESHET_INSTANCE_ID",
+        "",
+        help="name of this worker, unique and the same after a restart: no rebalance then",
+    )
+    bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address of the health port")
+    health_port: int = setting(
+        "FRESHET_SESSIONS_HEALTH_PORT", 9101, at_least=0, at_most=65_535, help="0: a free one"
+    )
+    session_timeout_s: float = setting(
+        "FRESHET_SESSIONS_SESSION_TIMEOUT_S",
+        10.0,
+        at_least=1,
+        at_most=1_800,
+        help="s until the partitions of a silent worker go to others",
+    )
+    heartbeat_s: float = setting(
+        "FRESHET_SESSIONS_HEARTBEAT_S", 3.0, at_least=0.1, at_most=600, help="a third of it"
+    )
+    fetch_wait_ms: int = setting(
+        "FRESHET_SESSIONS_FETCH_WAIT_MS",
+        100,
+        at_least=1,
+        at_most=10_000,
+        help="ms the broker holds a fetch that finds nothing; one that finds records never waits",
+    )
+    batch_records: int = setting(
+        "FRESHET_SESSIONS_BATCH_RECORDS",
+        4_096,
+        at_least=1,
+        at_most=100_000,
+        help="records of one fetch at most: about 0.2 s of work",
+    )
+    slice_events: int = setting(
+        "FRESHET_SESSIONS_SLICE_EVENTS",
+        512,
+        at_least=1,
+        at_most=100_000,
+        help="events folded while the slice before is being written to Redis",
+    )
+    cache_users: int = setting(
+        "FRESHET_SESSIONS_CACHE_USERS",
+        50_000,
+        at_least=2,
+        at_most=10_000_000,
+        help="states held in memory, about 2 KB each",
+    )
+    redis_timeout_s: float = setting(
+        "FRESHET_SESSIONS_REDIS_TIMEOUT_S",
+        5.0,
+        at_least=0.05,
+        at_most=60,
+        help="s until a silent Redis counts as gone",
+    )
+    attempt_timeout_s: float = setting(
+        "FRESHET_SESSIONS_ATTEMPT_TIMEOUT_S",
+        30.0,
+        at_least=0.1,
+        at_most=600,
+        help="s that one attempt at a batch may take before it is made anew",
+    )
+    stall_s: float = setting(
+        "FRESHET_SESSIONS_STALL_S",
+        120.0,
+        at_least=5,
+        at_most=3_600,
+        help="s with a lag and no progress, Kafka and Redis being there, after which it ends",
+    )

@@ -1,0 +1,150 @@
+"""Redis' side of sessions: positions and states are read together, chunks compared and set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha1
+from typing import Any, NamedTuple
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from services.sessions import lua
+from shared import keys
+
+_pack = msgspec.msgpack.Encoder().encode
+_SHA = sha1(lua.WRITE_CHUNK.encode(), usedforsecurity=False).hexdigest().encode()
+
+
+class Refused(Exception):
+    """A script found another position or guard than expected, and wrote nothing."""
+
+
+class UserWrite(NamedTuple):
+    """A user's new state, and the guard that the one it replaces must have (empty: none)."""
+
+    user_id: str
+    guard: bytes
+    state: bytes
+
+
+class Chunk(NamedTuple):
+    """What one script writes: all of it or nothing."""
+
+    expected: bytes  # the partition's whole `pos:` value; empty: none yet
+    position: bytes  # the one that replaces it
+    users: Sequence[UserWrite] = ()
+    covisits: Mapping[tuple[int, int], float] = {}  # (from, to) item keys → log2 weight
+    trends: Mapping[tuple[str, int], float] = {}  # (scope, item key) → log2 weight
+
+
+class StatesStore:
+    """States, co-visits, trending and positions of one topic's events."""
+
+    def __init__(self, redis: Redis, topic: str) -> None:
+        self._redis = redis
+        self._topic = topic
+
+    async def claim_log(self, cluster_id: str) -> str:
+        """Note whose log these states come from unless it is noted; return what stands."""
+        key = keys.log_of(self._topic)
+        await self._redis.set(key, cluster_id, nx=True)
+        (noted,) = await self._values([key])
+        return (noted or b"").decode()
+
+    async def positions(self, partitions: Sequence[int]) -> dict[int, bytes | None]:
+        """Return the `pos:` values of partitions, None where there is none."""
+        if not partitions:
+            return {}
+        found = await self._values([keys.position(self._topic, p) for p in partitions])
+        return dict(zip(partitions, found, strict=True))
+
+    async def read(
+        self, partition: int, users: Sequence[str]
+    ) -> tuple[bytes | None, dict[str, bytes | None]]:
+        """Return a partition's `pos:` value and users' packed states, as they stood together."""
+        position, *states = await self._values(
+            [keys.position(self._topic, partition), *map(keys.user, users)]
+        )
+        return position, dict(zip(users, states, strict=True))
+
+    async def write(self, partition: int, chunks: Sequence[Chunk]) -> None:
+        """Write chunks one after the other; each expects the position that the one before leaves.
+
+        Raises Refused when one of them was refused, and with it all after it. After any other
+        error nobody knows how many were written.
+        """
+        key = keys.position(self._topic, partition)
+        commands = [_command(key, chunk) for chunk in chunks]
+        try:
+            replies = await self._run(commands)
+        except NoScriptError:  # Redis was restarted, or another one took over
+            await self._redis.script_load(lua.WRITE_CHUNK)
+            replies = await self._run(commands)
+        if any(reply != lua.WRITTEN for reply in replies):
+            raise Refused
+
+    async def _values(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        values: list[bytes | None] = await self._redis.execute_command(b"MGET", *wanted)
+        return values
+
+    async def _run(self, commands: Iterable[Sequence[bytes]]) -> list[int]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[int] = await pipeline.execute()
+        return replies
+
+
+_LIMITS = tuple(
+    str(number).encode()
+    for number in (
+        keys.USER_TTL_S,
+        keys.COVISITS_AT_MOST,
+        keys.COVISITS_TTL_S,
+        keys.TRENDING_AT_MOST,
+        keys.TRENDING_TTL_S,
+    )
+)
+
+
+def _command(position_key: bytes, chunk: Chunk) -> list[bytes]:
+    """Return the EVALSHA of a chunk, see lua.py for its arguments."""
+    sets: dict[bytes, tuple[list[msgspec.Raw], list[float]]] = {}
+    _gather(sets, chunk.covisits, keys.covisits)
+    covisits = len(sets)
+    _gather(sets, chunk.trends, keys.trending)
+    command = [
+        b"EVALSHA",
+        _SHA,
+        b"%d" % (1 + len(chunk.users) + len(sets)),
+        position_key,
+        *[keys.user(user.user_id) for user in chunk.users],
+        *sets,
+        chunk.expected,
+        chunk.position,
+        b"%d" % len(chunk.users),
+        b"%d" % covisits,
+        *_LIMITS,
+        _pack(list(sets.values())),
+    ]
+    for user in chunk.users:
+        command += user.guard, user.state
+    return command
+
+
+def _gather(
+    sets: dict[bytes, tuple[list[msgspec.Raw], list[float]]],
+    increments: Mapping[tuple[Any, int], float],
+    key_of: Callable[[Any], bytes],
+) -> None:
+    """Sort increments by set: its Redis key → members and their weights."""
+    found: dict[Any, tuple[list[msgspec.Raw], list[float]]] = {}
+    for (name, item), weight in increments.items():
+        held = found.get(name)
+        if held is None:
+            held = found[name] = sets[key_of(name)] = ([], [])
+        # MessagePack's string of 8 bytes; its binary type is unknown to Redis' cmsgpack.
+        held[0].append(msgspec.Raw(b"\xa8" + item.to_bytes(8, "big")))
+        held[1].append(weight)
