@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from shared import keys
 from shared.catalogue_columns import Codes, Column, KeyRows
 from shared.catalogue_labels import Attributes, LabelSets
+from shared.catalogue_rows import Rows
 from shared.catalogue_terms import ALWAYS_FROM, ALWAYS_UNTIL, PRICE, STOCK, Terms
 from shared.items import Item, ItemVector
 
@@ -230,9 +231,70 @@ class Catalogue:
                 listener(applied)
         return applied
 
-    def tombstones(self) -> dict[int, int]:
-        """Return the versions of deletes by item key, the oldest first."""
-        return dict(self._tombstones)
+    def copy_rows(self) -> Rows:
+        """Return all living items, in the order of their rows."""
+        rows = np.flatnonzero(self.alive)
+        image, text = self.image_vectors, self.text_vectors
+        category_ids, category_sets = self.category_sets.copy(rows)
+        tag_ids, tag_sets = self.tag_sets.copy(rows)
+        places = rows.tolist()
+        return Rows(
+            space=self.space,
+            ids=[self.ids[row] for row in places],
+            titles=[self.titles[row] for row in places],
+            keys=self.keys[rows],
+            versions=self.versions[rows],
+            arrived_ms=self.arrived_ms[rows],
+            vectors=self.vectors[rows],
+            image_vectors=None if image is None else image[rows],
+            text_vectors=None if text is None else text[rows],
+            category_ids=category_ids,
+            category_sets=category_sets,
+            tag_ids=tag_ids,
+            tag_sets=tag_sets,
+            attributes=[self.attributes.packed[row] for row in places],
+            terms=self.terms.columns(rows),
+            currencies=self.currencies.words(),
+            tombstones=dict(self._tombstones),
+        )
+
+    def restore(self, saved: Rows) -> None:
+        """Take the items of a snapshot as rows 0, 1, …; only while empty, with no listener yet.
+
+        Raises ValueError for rows of another space or size.
+        """
+        if len(self) or self._listeners:
+            raise RuntimeError("a catalogue is restored before anything else")
+        count = len(saved.ids)
+        if saved.space != self.space or saved.vectors.shape != (count, self.dim):
+            raise ValueError(
+                f"rows must be of space {self.space!r} and size {self.dim}, "
+                f"were of {saved.space!r} and {saved.vectors.shape}"
+            )
+        self.ids, self.titles = list(saved.ids), list(saved.titles)
+        self._reserve(count)
+        self._alive.data[:count] = True
+        columns = (
+            (self._keys, saved.keys),
+            (self._versions, saved.versions),
+            (self._arrived, saved.arrived_ms),
+            (self._vectors, saved.vectors),
+        )
+        for column, values in columns:
+            column.data[:count] = values
+        for name, part in (("image", saved.image_vectors), ("text", saved.text_vectors)):
+            if part is not None:
+                self._parts[name] = Column(np.float16, width=part.shape[1])
+                self._parts[name].reserve(len(self._keys.data))
+                self._parts[name].data[:count] = part
+        self.category_sets.restore(saved.category_ids, saved.category_sets)
+        self.tag_sets.restore(saved.tag_ids, saved.tag_sets)
+        self.attributes.restore(saved.attributes)
+        codes = np.array([self.currencies.code(word) for word in saved.currencies], np.int16)
+        self.terms.restore(saved.terms | {"currency": codes[saved.terms["currency"]]})
+        self._key_rows.put_many(saved.keys, np.arange(count))
+        self.living = count
+        self.bury(saved.tombstones)
 
     def bury(self, tombstones: dict[int, int]) -> None:
         """Remember deletes, as a snapshot does; only for keys without an item."""

@@ -166,3 +166,7 @@ class Codes:
     def word(self, code: int) -> str:
         """Return the word of a code."""
         return self._words[code]
+
+    def words(self) -> list[str]:
+        """Return all words by code."""
+        return list(self._words)

@@ -5,7 +5,7 @@ Everything here is exact after any order of changes. Legend: n rows; s sets; e e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -127,9 +127,7 @@ class LabelSets:
             self.by_row.append(())
         if labels == self.by_row[row]:
             return
-        number = self._numbers.get(labels)
-        if number is None:
-            number = self._add(labels)
+        number = self._number_of(labels)
         before = int(self.ids[row])
         self._rows_of[number] += 1
         self.ids[row] = number
@@ -138,6 +136,21 @@ class LabelSets:
             self._rows_of[before] -= 1
             if not self._rows_of[before]:
                 self._drop(before)
+
+    def copy(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[tuple[str, ...]]]:
+        """Return some rows' labels: places in a list of sets, and that list."""
+        numbers, ids = np.unique(self.ids[rows], return_inverse=True)
+        return ids.astype(np.int32), [self._sets[number] for number in numbers.tolist()]
+
+    def restore(self, ids: NDArray[np.int32], sets: Sequence[tuple[str, ...]]) -> None:
+        """Take the labels of rows 0, 1, …: ids[row] is a place in `sets`; only while empty."""
+        numbers = np.array([self._number_of(labels) for labels in sets], np.int32)
+        taken = numbers[ids]
+        self.reserve(len(ids))
+        self.ids[: len(ids)] = taken
+        self.by_row.extend(self._sets[number] for number in taken.tolist())
+        for number, rows in enumerate(np.bincount(taken, minlength=len(self._sets)).tolist()):
+            self._rows_of[number] += rows
 
     def any_of(self, labels: Iterable[str]) -> NDArray[np.bool_]:
         """Return which sets carry at least one of the labels, (s,); by row it is `[ids]`."""
@@ -148,9 +161,9 @@ class LabelSets:
                 carrying[postings.numbers(self._stamps)] = True
         return carrying
 
-    def counts(self) -> dict[str, int]:
-        """Return how many sets carry each label that any row carries."""
-        return dict(self._sets_of)
+    def _number_of(self, labels: tuple[str, ...]) -> int:
+        number = self._numbers.get(labels)
+        return self._add(labels) if number is None else number
 
     def _add(self, labels: tuple[str, ...]) -> int:
         if self._free:
@@ -215,17 +228,15 @@ class Attributes:
         if self.packed[row] != _NONE:
             self._stamps.renew(row)
         self.packed[row] = packed
-        for name, value in attributes.items():
-            if name not in self._names:
-                if len(self._names) == NAMES_AT_MOST:
-                    self.names_refused += 1
-                    continue
-                self._names.add(name)
-            key = (name, kind_of(value))
-            postings = self._postings.get(key)
-            if postings is None:
-                postings = self._postings[key] = Postings(with_values=True)
-            postings.add(self._stamps, row, bits_of(value))
+        self._post(row, attributes)
+
+    def restore(self, packed: list[bytes]) -> None:
+        """Take the attributes of rows 0, 1, …, packed; only while empty."""
+        self.reserve(len(packed))
+        self.packed = list(packed)
+        for row, attributes in enumerate(packed):
+            if attributes != _NONE:
+                self._post(row, _UNPACK(attributes))
 
     def of(self, row: int) -> dict[str, Attribute]:
         """Return a row's attributes."""
@@ -240,6 +251,19 @@ class Attributes:
         if postings is None:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return postings.pairs(self._stamps)
+
+    def _post(self, row: int, attributes: dict[str, Attribute]) -> None:
+        for name, value in attributes.items():
+            if name not in self._names:
+                if len(self._names) == NAMES_AT_MOST:
+                    self.names_refused += 1
+                    continue
+                self._names.add(name)
+            key = (name, kind_of(value))
+            postings = self._postings.get(key)
+            if postings is None:
+                postings = self._postings[key] = Postings(with_values=True)
+            postings.add(self._stamps, row, bits_of(value))
 
 
 def kind_of(value: Attribute) -> type:

@@ -5,7 +5,8 @@ The catalogue holds an item's own terms; ranking holds them merged with offers.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,36 +35,40 @@ class Terms:
 
     def __init__(self, currencies: Codes) -> None:
         self.currencies = currencies
-        self._columns = (
-            Column(np.uint8),
-            Column(np.float64, fill=np.nan),
-            Column(np.int16),
-            Column(np.bool_, fill=True),
-            Column(np.int64, fill=ALWAYS_FROM),
-            Column(np.int64, fill=ALWAYS_UNTIL),
-        )
+        self._columns = {
+            "carried": Column(np.uint8),
+            "price": Column(np.float64, fill=np.nan),
+            "currency": Column(np.int16),
+            "in_stock": Column(np.bool_, fill=True),
+            "available_from": Column(np.int64, fill=ALWAYS_FROM),
+            "available_until": Column(np.int64, fill=ALWAYS_UNTIL),
+        }
         self._take_columns()
 
     def _take_columns(self) -> None:
-        self.carried: NDArray[np.uint8]
-        self.price: NDArray[np.float64]
-        self.currency: NDArray[np.int16]
-        self.in_stock: NDArray[np.bool_]
-        self.available_from: NDArray[np.int64]
-        self.available_until: NDArray[np.int64]
-        (
-            self.carried,
-            self.price,
-            self.currency,
-            self.in_stock,
-            self.available_from,
-            self.available_until,
-        ) = (column.data for column in self._columns)
+        data = {name: column.data for name, column in self._columns.items()}
+        self.carried: NDArray[np.uint8] = data["carried"]
+        self.price: NDArray[np.float64] = data["price"]
+        self.currency: NDArray[np.int16] = data["currency"]
+        self.in_stock: NDArray[np.bool_] = data["in_stock"]
+        self.available_from: NDArray[np.int64] = data["available_from"]
+        self.available_until: NDArray[np.int64] = data["available_until"]
+
+    def columns(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Return copies of all columns at some rows, by name."""
+        return {name: column.data[rows] for name, column in self._columns.items()}
+
+    def restore(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Take the columns of rows 0, 1, …, by name."""
+        for name, column in self._columns.items():
+            column.reserve(len(columns[name]))
+            column.data[: len(columns[name])] = columns[name]
+        self._take_columns()
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows."""
         if rows > len(self.carried):
-            for column in self._columns:
+            for column in self._columns.values():
                 column.reserve(rows)
             self._take_columns()
 
