@@ -8,7 +8,7 @@ with the largest (1 - diversity) · score - diversity · cosine to the most alik
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,9 @@ POOL_PER_PLACE: Final = 5
 # Scores closer together than this are not stretched to the full range: where hardly anything
 # tells the items apart, diversity decides.
 SPREAD_AT_LEAST: Final = 0.25
+
+Vectors = Callable[[NDArray[np.int64] | list[int]], NDArray[np.float32]]
+"""Vectors of some candidates, (m, d), unit or zero."""
 
 
 class Caps:
@@ -51,7 +54,7 @@ class Caps:
 
 def arrange(
     scores: NDArray[np.float32],  # (n,) best first
-    vectors: NDArray[np.float32],  # (n, d) unit or zero; read only where diversity > 0
+    vectors: Vectors,
     k: int,
     diversity: float,
     pins: Mapping[int, int],  # place → candidate
@@ -84,7 +87,7 @@ def arrange(
 
 def _diverse(
     scores: NDArray[np.float32],
-    vectors: NDArray[np.float32],
+    vectors: Vectors,
     wanted: int,
     diversity: float,
     free: NDArray[np.bool_],  # (n,) not chosen yet; updated
@@ -99,13 +102,13 @@ def _diverse(
     pool = np.flatnonzero(free)[:size]
     if len(pool) == 0:
         return []
-    near, pooled = vectors[pool], scores[pool]
+    near, pooled = vectors(pool), scores[pool]
     spread = max(float(pooled[0] - pooled[-1]), SPREAD_AT_LEAST)
     worth = (1 - diversity) * (1 + (pooled - pooled[0]) / spread)
     alike = near @ near.T * diversity  # (pool, pool)
     nearest = np.zeros(len(pool), np.float32)
     if pinned:
-        nearest = np.maximum(nearest, (near @ vectors[pinned].T).max(axis=1) * diversity)
+        nearest = np.maximum(nearest, (near @ vectors(pinned).T).max(axis=1) * diversity)
     open_ = np.zeros(len(pool), np.float32)  # -inf once chosen or blocked
     chosen: list[int] = []
     for _ in range(places):

@@ -48,7 +48,7 @@ class BlendSettings:
         "FRESHET_BLEND_LONG_TERM", 0.3, at_least=0, at_most=8, help="taste over weeks"
     )
     covisits: float = setting(
-        "FRESHET_BLEND_COVISITS", 1.6, at_least=0, at_most=8, help="what others did next"
+        "FRESHET_BLEND_COVISITS", 2.4, at_least=0, at_most=8, help="what others did next"
     )
     trending: float = setting(
         "FRESHET_BLEND_TRENDING", 0.3, at_least=0, at_most=8, help="now, in the user's scopes"
@@ -101,9 +101,7 @@ def boosted(
     """
     added = []
     for factor, matches in factors:
-        added.append(
-            np.where(matches, on_grid(scores + np.abs(scores) * np.float32(factor - 1)), scores)
-            - scores
-        )
+        raised: NDArray[np.float32] = (scores + np.abs(scores) * (factor - 1)).astype(np.float32)
+        added.append(np.where(matches, on_grid(raised) - scores, np.float32(0)))
         scores = scores + added[-1]
     return scores, added

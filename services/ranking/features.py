@@ -17,7 +17,7 @@ from services.ranking.blend import PARTS
 from services.ranking.signals import Signals, Weighted
 from services.ranking.taste import CONTENT_OF, Taste
 from shared import keys, log2_weights
-from shared.session_vectors import Items
+from shared.catalogue import Items
 
 NAMES: Final = (
     *PARTS,

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from protos import impression_pb2
+from protos import impression_pb2, recommender_pb2
 from shared import metrics
 from shared.records import CONTENT_TYPE, PROTOBUF
 from shared.topics import IMPRESSIONS
@@ -31,9 +31,7 @@ class Shown(NamedTuple):
 
     request_id: str
     user_id: str
-    item_ids: Sequence[str]
-    scores: Sequence[float]
-    sources: Sequence[Sequence[str]]
+    items: Sequence[recommender_pb2.RankedItem]
     time_ms: int
     versions: impression_pb2.Versions
     degraded: Sequence[str]
@@ -81,7 +79,7 @@ class Impressions:
         try:
             async with asyncio.timeout(within_s):
                 await self.flush()
-        except Exception as error:  # noqa: BLE001 - whatever it is, these impressions are lost
+        except Exception as error:
             log.warning("%d impressions lost at the end: %s", len(self._buffer), error)
             metrics.IMPRESSIONS_DROPPED.inc(len(self._buffer))
 
@@ -104,7 +102,7 @@ class Impressions:
             await asyncio.sleep(FLUSH_EVERY_S)
             try:
                 await self.flush()
-            except Exception as error:  # noqa: BLE001 - Kafka's errors are many; all are retried
+            except Exception as error:
                 log.warning("impressions wait (%d): %s", len(self._buffer), error)
                 await asyncio.sleep(1.0)
 
@@ -116,11 +114,13 @@ def message(shown: Shown) -> impression_pb2.Impression:
         user_id=shown.user_id,
         items=[
             impression_pb2.ImpressionItem(
-                item_id=item_id, position=place, score=score, sources=sources, propensity=1.0
+                item_id=item.item_id,
+                position=place,
+                score=item.score,
+                sources=item.sources,
+                propensity=1.0,
             )
-            for place, (item_id, score, sources) in enumerate(
-                zip(shown.item_ids, shown.scores, shown.sources, strict=True)
-            )
+            for place, item in enumerate(shown.items)
         ],
         time_ms=shown.time_ms,
         versions=shown.versions,

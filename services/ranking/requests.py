@@ -69,7 +69,7 @@ class Position(NamedTuple):
 
 
 class Boost(NamedTuple):
-    """Multiply the score of items that match."""
+    """Multiply the score of items that match, in stock or not."""
 
     match: pb.Filters
     factor: float
@@ -346,7 +346,9 @@ def _boost(n: int, boost: pb.BoostRule) -> Boost:
     if not 0 <= boost.factor <= FACTOR_AT_MOST:
         refuse(f"{where}.factor", f"between 0 and {FACTOR_AT_MOST:g}", f"{boost.factor:g}")
     check_text(f"{where}.name", boost.name, NAME_BYTES)
-    return Boost(boost.match, boost.factor, boost.name or f"boost-{n}")
+    match = pb.Filters(include_out_of_stock=True, include_unavailable=True)
+    match.MergeFrom(boost.match)
+    return Boost(match, boost.factor, boost.name or f"boost-{n}")
 
 
 def _check_pins(pins: Sequence[pb.PinRule], k: int) -> None:

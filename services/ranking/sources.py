@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from services.ranking.features import Covisited, Trend, Trends
 from services.ranking.taste import CONTENT_OF, Taste
-from shared.session_vectors import Items
+from shared.catalogue import Items
 
 # Sources by the bit that marks what they proposed; the names stand in replies and impressions.
 SOURCES: Final = (

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import event_types
-from shared.session_vectors import Items, VectorSettings, session_vectors
+from shared.catalogue import Items
+from shared.session_vectors import VectorSettings, session_vectors
 from shared.states import ENTRY, EXCLUSIONS_AT_MOST, HISTORY_AT_MOST, UserState
 
 LIKED_AT_MOST: Final = 10  # the last items whose co-visits are read
@@ -62,11 +63,12 @@ def merged(states: Sequence[UserState], items: Items, settings: VectorSettings) 
         return states[0]
     entries = np.concatenate([state.history for state in states])
     entries = entries[np.argsort(entries["seconds"], kind="stable")][-HISTORY_AT_MOST:]
+    history = entries.tobytes()
     return UserState(
-        history_bytes=entries.tobytes(),
+        history_bytes=history,
         excluded_bytes=_union([state.excluded for state in states]),
         purchased_bytes=_union([state.purchased for state in states]),
-        vectors=session_vectors([entries], items, settings)[0],
+        vectors=session_vectors([history], items, settings)[0],
     )
 
 

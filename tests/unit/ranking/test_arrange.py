@@ -11,9 +11,9 @@ X, Y = [1.0, 0.0], [0.0, 1.0]
 
 
 def listed(scores, vectors, k=10, diversity=0.0, pins=None, caps=None):
-    return arrange(
-        np.array(scores, np.float32), np.array(vectors, np.float32), k, diversity, pins or {}, caps
-    )
+    table = np.array(vectors, np.float32)
+    ranked = np.array(scores, np.float32)
+    return arrange(ranked, table.__getitem__, k, diversity, pins or {}, caps)
 
 
 def test_without_diversity_the_order_is_the_scores():

@@ -1,0 +1,35 @@
+"""What the server answers from, once it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protos import impression_pb2
+from services.ranking.impressions import Impressions
+from services.ranking.listing import Serving
+from services.ranking.pipeline import Pipeline
+from shared.session_vectors import VectorSettings
+
+
+@dataclass(frozen=True)
+class Engine:
+    """All parts, wired together."""
+
+    serving: Serving
+    pipeline: Pipeline
+    impressions: Impressions
+    blend_weights: NDArray[np.float32]
+    vectors: VectorSettings
+    snapshot: Callable[[], str]  # name of the one that is served; empty: none
+
+    def versions(self) -> impression_pb2.Versions:
+        """Return the versions of everything that makes a list."""
+        return impression_pb2.Versions(
+            space=self.serving.catalogue.space,
+            snapshot=self.snapshot(),
+            ranker=self.pipeline.ranker.name,
+        )

@@ -1,0 +1,71 @@
+"""What ranking is told by its environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.ranking.blend import BlendSettings
+from shared.kafka import KafkaSettings
+from shared.logs import LogSettings
+from shared.redis import RedisSettings
+from shared.session_vectors import VectorSettings
+from shared.settings import setting
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Addresses, limits, and the numbers that decide."""
+
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
+    logs: LogSettings = field(default_factory=LogSettings)
+    vectors: VectorSettings = field(default_factory=VectorSettings)
+    blend: BlendSettings = field(default_factory=BlendSettings)
+    bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address to listen on")
+    port: int = setting(
+        "FRESHET_RANKING_PORT", 50051, at_least=0, at_most=65535, help="gRPC; 0: a free one"
+    )
+    health_port: int = setting(
+        "FRESHET_RANKING_HEALTH_PORT",
+        9103,
+        at_least=0,
+        at_most=65535,
+        help="health and metrics; 0: a free one",
+    )
+    embedding_address: str = setting(
+        "FRESHET_EMBEDDING_ADDRESS", "127.0.0.1:50061", help="host:port, for Search and pictures"
+    )
+    snapshots: str = setting(
+        "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder or any fsspec URL"
+    )
+    space: str = setting(
+        "FRESHET_SPACE", "", help="serve this space; empty: the active one, by Redis"
+    )
+    dim: int = setting(
+        "FRESHET_DIM", 0, at_least=0, at_most=4096, help="dimensions of FRESHET_SPACE"
+    )
+    ranker: str = setting(
+        "FRESHET_RANKER", "", help="an ONNX file; empty: the bundle's, else the blend"
+    )
+    bundle: str = setting(
+        "FRESHET_BUNDLE", "deploy/models/day-zero", help="folder of the model bundle"
+    )
+    deadline_ms: float = setting(
+        "FRESHET_DEADLINE_MS", 50.0, at_least=1, at_most=60_000, help="of calls that set none"
+    )
+    in_flight_at_most: int = setting(
+        "FRESHET_IN_FLIGHT_AT_MOST",
+        64,
+        at_least=1,
+        at_most=10_000,
+        help="calls at once; beyond it they are refused with push-back",
+    )
+    covisit_half_life_s: float = setting(
+        "FRESHET_COVISIT_HALF_LIFE_S", 30 * 86_400.0, at_least=60, help="as sessions has it"
+    )
+    freshness_half_life_s: float = setting(
+        "FRESHET_FRESHNESS_HALF_LIFE_S",
+        7 * 86_400.0,
+        at_least=1,
+        help="s until an item is half as new: a week of an assortment",
+    )

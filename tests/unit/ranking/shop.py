@@ -1,0 +1,159 @@
+"""A small shop in memory for ranking's tests: kinds of items around directions of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.ranking.availability import Availability
+from services.ranking.blend import BlendSettings
+from services.ranking.filters import ItemFilter
+from services.ranking.index.served import ServedIndex
+from services.ranking.listing import Serving
+from services.ranking.local_trending import LocalTrending
+from services.ranking.newest import Newest
+from services.ranking.offers import Offers
+from services.ranking.pipeline import Pipeline
+from services.ranking.ranker import BlendRanker
+from services.ranking.signals import Weighted
+from services.ranking.state_reader import MemoryReader
+from shared import event_types, keys, log2_weights, states
+from shared.catalogue import Catalogue, Change
+from shared.items import Item, ItemVector
+from shared.session_vectors import VectorSettings, session_vectors
+
+SPACE = "test"
+DIM = 16
+NOW_MS = 1_800_000_000_000
+DAY_MS = 86_400_000
+KINDS = ("lamp", "chair", "rug", "vase")
+EMPTY = np.empty(0, np.float16)
+VECTORS = VectorSettings()
+
+
+def near(kind: int, seed: int, spread: float = 0.25) -> NDArray[np.float16]:
+    """Return a unit vector around a kind's direction."""
+    direction = np.zeros(DIM)
+    direction[kind] = 1
+    vector = direction + spread * np.random.default_rng(seed).standard_normal(DIM)
+    return (vector / np.linalg.norm(vector)).astype(np.float16)
+
+
+def item_vector(item_id: str, vector: NDArray[np.float16], **fields: Any) -> ItemVector:
+    """Return an encoded item; fields: of Item, and arrived_ms, image_vector, text_vector."""
+    own = {name: fields.pop(name, EMPTY) for name in ("image_vector", "text_vector")}
+    arrived_ms = fields.pop("arrived_ms", NOW_MS - DAY_MS)
+    fields.setdefault("title", item_id.title())
+    return ItemVector(
+        item_id=item_id,
+        space=SPACE,
+        vector=vector,
+        content_hash=b"",
+        item=Item(item_id=item_id, **fields),
+        version=1,
+        arrived_ms=arrived_ms,
+        encoded_ms=arrived_ms,
+        **own,
+    )
+
+
+class Shop:
+    """The serving parts over a catalogue that tests fill, and users as they wish them."""
+
+    def __init__(self, each: int = 30) -> None:
+        """each: items `KIND-N` of each kind, the higher N the newer."""
+        self.catalogue = Catalogue(SPACE, DIM)
+        self.offers = Offers(self.catalogue)
+        self.index = ServedIndex(self.catalogue)
+        availability = Availability(self.catalogue, self.offers)
+        self.serving = Serving(
+            self.catalogue,
+            self.index,
+            Newest(self.catalogue),
+            ItemFilter(self.catalogue, self.offers, availability),
+            self.offers.terms,
+        )
+        self.reader = MemoryReader()
+        self.trending = LocalTrending(self.reader)
+        self.ranker = BlendRanker(BlendSettings())
+        self.pipeline = Pipeline(
+            self.reader, self.trending, self.ranker, self.ranker, VECTORS, now_ms=lambda: NOW_MS
+        )
+        for number, kind in enumerate(KINDS):
+            self.put(
+                item_vector(
+                    f"{kind}-{n}",
+                    near(number, 1000 * number + n),
+                    categories=(kind,),
+                    price=float(10 * (n + 1)),
+                    arrived_ms=NOW_MS - 30 * DAY_MS + 1000 * n + number,
+                )
+                for n in range(each)
+            )
+
+    def put(self, items: Iterable[ItemVector]) -> None:
+        """Let items arrive."""
+        self.catalogue.apply([Change(item.item_id, 1, item) for item in items], now_ms=NOW_MS)
+
+    def delete(self, item_id: str) -> None:
+        """Delete an item."""
+        self.catalogue.apply([Change(item_id, 2, None)], now_ms=NOW_MS)
+
+    def user(
+        self,
+        user_id: str,
+        events: Iterable[tuple[str, str]],
+        *,
+        offset: int = 1,
+        hidden: tuple[str, ...] = (),
+        purchased: tuple[str, ...] = (),
+    ) -> states.UserState:
+        """Give a user a history of (type, item), a minute apart, the last one now."""
+        listed = list(events)
+        history = [
+            (
+                keys.item_key(item_id),
+                NOW_MS // 1000 - 60 * (len(listed) - 1 - n),
+                0,
+                0.0,
+                event_types.CODES[kind],
+                0,
+            )
+            for n, (kind, item_id) in enumerate(listed)
+        ]
+        state = states.of_parts(
+            guard={0: offset},
+            history=history,
+            excluded=tuple(keys.item_key(item_id) for item_id in hidden),
+            purchased=tuple(keys.item_key(item_id) for item_id in purchased),
+        )
+        vectors = session_vectors([state.history_bytes], self.catalogue, VECTORS)[0]
+        state = states.of_parts(
+            guard=state.guard,
+            history=history,
+            excluded=state.excluded,
+            purchased=state.purchased,
+            vectors=vectors,
+        )
+        self.reader.users[user_id] = state
+        return state
+
+    def follows(self, item_id: str, followers: Mapping[str, float]) -> None:
+        """Let items follow an item, with weights given now."""
+        self.reader.covisits[keys.item_key(item_id)] = weighted(followers, 30 * 86_400.0)
+
+    def trends(self, scope: str, items: Mapping[str, float]) -> None:
+        """Let items trend in a scope, with weights given now."""
+        self.reader.trending[scope] = weighted(items, 6 * 3600.0)
+
+
+def weighted(items: Mapping[str, float], half_life_s: float) -> Weighted:
+    """Return items with weights given now, the heaviest first."""
+    ordered = sorted(items.items(), key=lambda entry: -entry[1])
+    return Weighted(
+        np.array([keys.item_key(item_id) for item_id, _ in ordered], np.uint64),
+        np.array([log2_weights.score_of(weight, NOW_MS, half_life_s) for _, weight in ordered]),
+    )
