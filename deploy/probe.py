@@ -1,6 +1,7 @@
-"""Ask a service's health port whether it is ready: probe.py VARIABLE DEFAULT_PORT; exit code 0 or 1.
+"""Ask a service's health port whether it is ready: probe.py VARIABLE DEFAULT_PORT.
 
 Run by the image's HEALTHCHECK, which has no curl. The port is that of the environment variable.
+Exit code 0 for ready, 1 for not.
 """
 
 from __future__ import annotations

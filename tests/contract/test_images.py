@@ -1,0 +1,218 @@
+"""The images: small, not root, whole, and with nothing in them that serving must not hold."""
+
+from __future__ import annotations
+
+import ast
+import http.server
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from tests.contract.dockerfile import ROOT, Stage, files_in_image, in_context, stages
+
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+LOCKS = ROOT / "deploy" / "locks"
+SERVICES = ("sessions", "embedding", "ranking")
+IMAGES = (*SERVICES, "tools")
+HADOLINT = Path(sys.executable).with_name("hadolint")
+STAGES = stages(DOCKERFILE.read_text())
+# The day-zero encoders are exported with these, which no image holds (extra `models`).
+EXPORT_ONLY = {"onnx", "safetensors"}
+
+
+def hadolint(path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([HADOLINT, path], capture_output=True, text=True, check=False)
+
+
+def test_the_dockerfile_is_lint_clean() -> None:
+    result = hadolint(DOCKERFILE)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_linter_would_refuse_a_careless_dockerfile(tmp_path: Path) -> None:
+    careless = tmp_path / "Dockerfile"
+    careless.write_text(DOCKERFILE.read_text().replace("python:3.11-slim-bookworm", "python"))
+    assert "DL3006" in hadolint(careless).stdout
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_runs_as_a_numeric_user_other_than_root(name: str) -> None:
+    user = STAGES[name].last("USER")
+    assert user is not None
+    uid, gid = user.split(":")
+    assert int(uid) >= 10_000
+    assert int(gid) >= 10_000
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_services_image_starts_the_service_and_probes_its_health_port(name: str) -> None:
+    stage = STAGES[name]
+    assert stage.last("CMD") == f'["python", "-m", "services.{name}"]'
+    health = stage.last("HEALTHCHECK")
+    assert health is not None
+    assert f'"deploy/probe.py", "FRESHET_{name.upper()}_HEALTH_PORT"' in health
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_no_compiler_reaches_an_image(name: str) -> None:
+    runs = [text for keyword, text in STAGES[name].instructions if keyword == "RUN"]
+    assert not any("apt-get" in run or "pip" in run for run in runs)
+    assert STAGES[name].base == "runtime"
+
+
+def test_packages_are_compiled_for_any_cpu() -> None:
+    assert STAGES["ranking-packages"].env()["HNSWLIB_NO_NATIVE"] == "1"
+
+
+def locked(name: str) -> set[str]:
+    text = (LOCKS / f"{name}.txt").read_text()
+    return set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", text, re.MULTILINE))
+
+
+def installed_in(stage: Stage) -> set[str]:
+    """Return the distributions of the packages stage that an image copies from."""
+    copied = [text for keyword, text in stage.instructions if keyword == "COPY"]
+    (packages,) = {m[1] for text in copied if (m := re.match(r"--from=(\S+)", text))}
+    install = STAGES[packages].last("RUN")
+    assert install is not None
+    lock = re.fullmatch(r"install-locked /locks/(\w+)\.txt", install)
+    assert lock is not None
+    return locked(lock[1])
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_no_image_holds_torch_or_a_test_tool(name: str) -> None:
+    packages = installed_in(STAGES[name])
+    assert "numpy" in packages
+    heavy = re.compile(r"torch|tensorflow|nvidia|triton|jax|pytest|mypy$|ruff|hypothesis")
+    assert [package for package in packages if heavy.match(package)] == []
+
+
+def test_every_locked_file_comes_with_hashes() -> None:
+    for path in LOCKS.glob("*.txt"):
+        entries = re.split(r"\n(?=\S)", path.read_text().strip())
+        assert entries
+        assert [entry for entry in entries if "--hash=sha256:" not in entry] == [], path
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, also within functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def file_of(module: str, files: Iterable[PurePosixPath]) -> PurePosixPath | None:
+    stem = PurePosixPath(*module.split("."))
+    known = set(files)
+    candidates = (stem.with_suffix(".py"), stem / "__init__.py")
+    return next((path for path in candidates if path in known), None)
+
+
+def reachable(start: str, files: dict[PurePosixPath, Path]) -> tuple[set[str], set[str]]:
+    """Follow imports from a module: (first-party modules without a file, all other modules)."""
+    missing: set[str] = set()
+    others: set[str] = set()
+    seen: set[str] = set()
+    todo = [start]
+    while todo:
+        module = todo.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        if module.split(".")[0] not in ("services", "shared", "protos"):
+            others.add(module.split(".")[0])
+            continue
+        path = file_of(module, files)
+        if path is not None:
+            todo += imports(files[path])
+        elif file_of(module.rpartition(".")[0], files) is None:
+            missing.add(module)  # neither a module nor a name in one
+    return missing, others
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_everything_that_an_image_imports_is_in_it(name: str) -> None:
+    stage = STAGES[name]
+    start = "services.cli.__main__" if name == "tools" else f"services.{name}.__main__"
+    files = files_in_image(stage)
+    assert file_of(start, files) is not None
+    missing, others = reachable(start, files)
+    assert missing == set()
+    distributions = importlib.metadata.packages_distributions()
+    packages = installed_in(stage)
+    needed = {
+        module: {re.sub(r"[-_.]+", "-", name).lower() for name in distributions.get(module, [])}
+        for module in others - sys.stdlib_module_names - EXPORT_ONLY - {"google", "__future__"}
+    }
+    assert {module: names for module, names in needed.items() if not names & packages} == {}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_started_on_its_own_files_names_a_bad_setting(name: str, tmp_path: Path) -> None:
+    for inside, source in files_in_image(STAGES[name]).items():
+        (tmp_path / inside).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, tmp_path / inside)
+    module = "services.cli" if name == "tools" else f"services.{name}"
+    arguments = ["no-such-command"] if name == "tools" else []
+    result = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], f"FRESHET_{name.upper()}_HEALTH_PORT": "high"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 2, result.stderr
+    words = "no-such-command" if name == "tools" else f"FRESHET_{name.upper()}_HEALTH_PORT must be"
+    assert words in result.stderr
+
+
+def test_the_build_context_holds_no_tests_data_or_secrets() -> None:
+    for path in (".git/config", ".env", "tests/__init__.py", "docs/x.md", ".freshet/kafka/log"):
+        assert not in_context(path)
+    for path in ("services/ranking/blend.py", "deploy/locks/build.txt", "shared/keys.py"):
+        assert in_context(path)
+    assert not in_context("shared/__pycache__/keys.cpython-311.pyc")
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """A health port that is ready or not."""
+
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/ready" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_the_probe_exits_as_the_health_port_answers(status: int, code: int) -> None:
+    handler = type("Handler", (Answer,), {"status": status})
+    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert probe(server.server_port) == code
+        thread.join()
+    assert probe(server.server_port) == 1  # nobody listens any more
+
+
+def probe(port: int) -> int:
+    command = [sys.executable, str(ROOT / "deploy" / "probe.py"), "FRESHET_TEST_PORT", "1"]
+    env = {"FRESHET_TEST_PORT": str(port)}
+    return subprocess.run(command, env=env, check=False).returncode
