@@ -1,0 +1,160 @@
+"""Fills a catalogue: a snapshot's rows first, then `item-vectors.SPACE` from its offsets.
+
+The same in sessions and in ranking. A snapshot is only a shorter way: whatever is wrong with it,
+the topic from its beginning gives the same catalogue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from shared import kafka, records, topics
+from shared.catalogue import Catalogue, Change
+from shared.catalogue_rows import Rows
+from shared.items import decode_item_vector
+from shared.kafka import KafkaSettings
+from shared.topic_reader import TopicReader, ends_of
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_AT_MOST_MS: Final = 6 * topics.DAY_MS  # the topic keeps deletes for 7 days
+
+
+class Snapshot(Protocol):
+    """What a feed needs of a verified snapshot; its index is not its concern."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def offsets(self) -> Mapping[int, int]: ...  # by partition: where to read on
+    @property
+    def created_ms(self) -> int: ...  # not later than the offsets were taken
+
+    def rows(self) -> Rows:
+        """Read its catalogue. Raises ValueError or OSError."""
+        ...
+
+
+class CatalogueFeed:
+    """Keeps `catalogue` in step with its topic. Listeners of the catalogue hear each change."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        space: str,
+        dim: int,
+        *,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.catalogue = Catalogue(space, dim)
+        self.snapshot_name = ""  # of the snapshot begun with; empty: none
+        self.delay_ms = 0  # from the last record's time to its effect here
+        self.undecodable = 0  # records that are not item vectors, since the start
+        self._clock_ms = clock_ms
+        self._topic = topics.item_vectors(space).name
+        self._settings = settings
+        self._reader = self._make_reader({})
+
+    async def load(self, find: Callable[[], Snapshot | None]) -> Snapshot | None:
+        """Begin with a snapshot, if there is one to be used; once, before `run`.
+
+        find: returns the newest verified snapshot; called in a thread, as reading it is. Returns
+        the snapshot begun with, or None, with the reason in the log. Raises KafkaError while
+        Kafka cannot be had.
+        """
+        ends = await ends_of(self._make_consumer, self._topic)
+        try:
+            snapshot = await asyncio.to_thread(find)
+            if snapshot is None:
+                log.info("no snapshot for %s: reading it from its beginning", self._topic)
+                return None
+            why = self._unusable(snapshot, ends)
+            if why:
+                log.warning("snapshot %s not used: %s", snapshot.name, why)
+                return None
+            await asyncio.to_thread(lambda: self.catalogue.restore(snapshot.rows()))
+        except (ValueError, OSError) as error:
+            log.warning("snapshot not used: %s", error)
+            return None
+        self.snapshot_name = snapshot.name
+        self._reader = self._make_reader(snapshot.offsets)
+        log.info("%d items from snapshot %s", self.catalogue.living, snapshot.name)
+        return snapshot
+
+    def _unusable(self, snapshot: Snapshot, ends: Mapping[int, int]) -> str:
+        """Say why the topic cannot be read on from a snapshot; empty if it can."""
+        age_ms = self._clock_ms() - snapshot.created_ms
+        if age_ms > SNAPSHOT_AT_MOST_MS:
+            return f"{age_ms / topics.DAY_MS:.1f} days old, deletes may be missing"
+        for partition, offset in snapshot.offsets.items():
+            if offset > ends.get(partition, 0):
+                end = ends.get(partition, 0)
+                return f"offset {offset} of partition {partition}, which ends at {end}: another log"
+        return ""
+
+    async def run(self) -> None:
+        """Read the topic until cancelled."""
+        await self._reader.run()
+
+    async def caught_up(self) -> None:
+        """Wait until everything is applied that stood in the topic when this was called."""
+        await self._reader.caught_up()
+
+    def status(self) -> dict[str, Any]:
+        """Return figures for /status and metrics."""
+        catalogue = self.catalogue
+        return {
+            "space": catalogue.space,
+            "items": catalogue.living,
+            "rows": len(catalogue),
+            "begun_with_snapshot": self.snapshot_name,
+            "lag": self._reader.lag(),
+            "delay_ms": self.delay_ms,
+            "stale": catalogue.stale,
+            "refused": catalogue.refused + self.undecodable,
+            "consumers_replaced": self._reader.replaced,
+        }
+
+    def _make_reader(self, offsets: Mapping[int, int]) -> TopicReader:
+        return TopicReader(self._make_consumer, self._topic, self._take, offsets=offsets)
+
+    def _make_consumer(self, topic: str) -> AIOKafkaConsumer:
+        return kafka.consumer(self._settings, topic)
+
+    def _take(self, taken: Sequence[ConsumerRecord]) -> None:
+        changes = []
+        for record in taken:
+            try:
+                changes.append(change_of(record))
+            except records.BadRecord as error:
+                self.undecodable += 1
+                where = f"{record.topic}:{record.partition}:{record.offset}"
+                log.warning("%s is not an item vector: %s", where, error)
+        now_ms = self._clock_ms()
+        for item_id, why in self.catalogue.apply(changes, now_ms=now_ms).refused:
+            log.warning("item %r cannot be held: %s", item_id, why)
+        self.delay_ms = max(0, now_ms - taken[-1].timestamp)
+
+
+def change_of(record: ConsumerRecord) -> Change:
+    """Return what a record of `item-vectors` says. Raises BadRecord.
+
+    The version is the header's; without one the value's, and for a delete the record's time.
+    """
+    try:
+        item_id = (record.key or b"").decode()
+    except UnicodeDecodeError as error:
+        raise records.BadRecord(records.WRONG_KEY, f"the key must be UTF-8: {error}") from None
+    item = None if record.value is None else decode_item_vector(record.value)
+    if item is not None:
+        records.check_key(record.key, item.item_id)
+    stated = records.header(record.headers, records.VERSION) or b""
+    if stated.isdigit() and len(stated) <= 18:
+        return Change(item_id, int(stated), item)
+    return Change(item_id, record.timestamp if item is None else item.version, item)

@@ -1,0 +1,171 @@
+"""Reads a whole topic for ever, without a group: how a service keeps a copy of a topic in memory.
+
+Progress is what counts: a consumer may be stuck after a broker's restart without any sign
+(aiokafka #1154), so one that does not move while there is something to read is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, KafkaError
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 500  # records of one fetch
+SLICE: Final = 32  # records taken before other tasks have their turn: about 1 ms
+POLL_MS: Final = 200  # a new record is there at once; this bounds the wait without one
+CHECK_S: Final = 5.0
+REQUEST_S: Final = 5.0
+RETRY_S: Final = 0.5
+FAILURES: Final = (KafkaError, ConsumerStoppedError, OSError, TimeoutError)
+
+
+class Stuck(Exception):
+    """There are records to read, and the consumer has returned none for two checks."""
+
+
+class TopicReader:
+    """Follows all partitions of one topic from given offsets, also ones that are added later.
+
+    When partitions are added all are read again from the log's start: what takes the records must
+    not mind.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[str], AIOKafkaConsumer],
+        topic: str,
+        take: Callable[[Sequence[ConsumerRecord]], None],
+        *,
+        offsets: Mapping[int, int] | None = None,
+        check_s: float = CHECK_S,
+    ) -> None:
+        """make: returns a consumer of a topic, without group, not started. take: never raises.
+
+        offsets: where to begin by partition; the others at the log's start.
+        """
+        self.positions: dict[int, int] = dict(offsets or {})  # next offset to take, by partition
+        self.replaced = 0  # consumers given up, since the start
+        self._make = make
+        self._topic = topic
+        self._take = take
+        self._check_s = check_s
+        self._consumer: AIOKafkaConsumer | None = None
+        self._ends: dict[int, int] = {}  # as of the last check
+        self._moved = asyncio.Condition()
+
+    def lag(self) -> int | None:
+        """Return how many offsets were left to read at the last check; None before the first."""
+        if not self._ends:
+            return None
+        return sum(max(0, end - self.positions.get(p, 0)) for p, end in self._ends.items())
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            try:
+                await self._follow()
+            except (*FAILURES, Stuck) as error:
+                self.replaced += 1
+                log.warning("reading %s anew: %s", self._topic, error or type(error).__name__)
+            await asyncio.sleep(RETRY_S)
+
+    async def caught_up(self) -> None:
+        """Wait until everything is taken that stood in the topic when this was called.
+
+        Needs `run` at work; waits as long as Kafka is not there.
+        """
+        ends = await self._current_ends()
+        async with self._moved:
+            # Never a count of records: offsets have gaps where the topic was compacted.
+            await self._moved.wait_for(
+                lambda: all(self.positions.get(p, 0) >= end for p, end in ends.items())
+            )
+
+    async def _current_ends(self) -> dict[int, int]:
+        while True:
+            if self._consumer is not None:
+                try:
+                    return await _ends_of(self._consumer)
+                except FAILURES as error:
+                    log.info("the end of %s is not known yet: %s", self._topic, error)
+            await asyncio.sleep(0.05)
+
+    async def _follow(self) -> None:
+        """Read with one consumer until it fails or is stuck."""
+        consumer = self._make(self._topic)
+        try:
+            async with asyncio.timeout(2 * REQUEST_S):
+                await consumer.start()
+            for tp in consumer.assignment():
+                if tp.partition in self.positions:
+                    consumer.seek(tp, self.positions[tp.partition])
+            self._consumer = consumer
+            await self._read(consumer)
+        finally:
+            self._consumer = None
+            await _stop(consumer)
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        clock = asyncio.get_running_loop().time
+        check_at, seen, idle_checks = clock() + self._check_s, dict(self.positions), 0
+        while True:
+            found = await consumer.getmany(timeout_ms=POLL_MS, max_records=AT_ONCE)
+            for records in found.values():
+                await self._take_in_slices(records)
+            await self._note_positions(consumer)
+            if clock() >= check_at:
+                self._ends = await _ends_of(consumer)
+                idle_checks = idle_checks + 1 if self.lag() and seen == self.positions else 0
+                if idle_checks == 2:
+                    raise Stuck(f"no record for {2 * self._check_s:.0f} s, {self.lag()} to read")
+                check_at, seen = clock() + self._check_s, dict(self.positions)
+
+    async def _take_in_slices(self, records: list[ConsumerRecord]) -> None:
+        for start in range(0, len(records), SLICE):
+            self._take(records[start : start + SLICE])
+            await asyncio.sleep(0)
+
+    async def _note_positions(self, consumer: AIOKafkaConsumer) -> None:
+        before = dict(self.positions)
+        for tp in consumer.assignment():
+            try:
+                # Not known while the log's start is being asked for: then next time.
+                async with asyncio.timeout(POLL_MS / 1000):
+                    self.positions[tp.partition] = await consumer.position(tp)
+            except TimeoutError:
+                continue
+        if self.positions != before:
+            async with self._moved:
+                self._moved.notify_all()
+
+
+async def ends_of(make: Callable[[str], AIOKafkaConsumer], topic: str) -> dict[int, int]:
+    """Return where a topic ends now, by partition. Raises KafkaError or TimeoutError."""
+    consumer = make(topic)
+    try:
+        async with asyncio.timeout(2 * REQUEST_S):
+            await consumer.start()
+        return await _ends_of(consumer)
+    finally:
+        await _stop(consumer)
+
+
+async def _ends_of(consumer: AIOKafkaConsumer) -> dict[int, int]:
+    async with asyncio.timeout(REQUEST_S):
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(list(consumer.assignment()))
+    return {tp.partition: end for tp, end in ends.items()}
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    """Close a consumer that may be broken."""
+    try:
+        async with asyncio.timeout(REQUEST_S):
+            await consumer.stop()
+    except FAILURES as error:
+        log.info("a consumer did not close: %s", error or type(error).__name__)
