@@ -1,4 +1,4 @@
-"""Which bundle is served: `cfg:active` in Redis. Embedding writes it, sessions and ranking follow."""
+"""Which bundle is served: `cfg:active` in Redis, written by embedding, followed by the others."""
 
 from __future__ import annotations
 
