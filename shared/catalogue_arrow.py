@@ -9,6 +9,7 @@ Legend: n items; d numbers of a vector.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -54,6 +55,32 @@ def to_table(rows: Rows) -> pa.Table:
         b"tombstone_versions": versions.astype("<i8").tobytes(),
     }
     return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def read_table(path: Path) -> pa.Table:
+    """Map a table from an Arrow file. Raises BadTable or OSError."""
+    try:
+        with pa.memory_map(str(path)) as file:
+            return pa.ipc.open_file(file).read_all()
+    except pa.ArrowInvalid as error:
+        raise BadTable(f"{path.name} is no Arrow file: {error}") from error
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as an Arrow file. Raises OSError."""
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def labels_of(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.float16]]:
+    """Return only the keys (n,) and vectors (n, d) of a table, what an index's labels stand for.
+
+    Raises BadTable.
+    """
+    try:
+        return _numbers(_one_chunk(table["key"])), _to_vectors(_one_chunk(table["vector"]))
+    except (KeyError, AttributeError, ValueError) as error:
+        raise BadTable(f"not a catalogue: {error!r}") from error
 
 
 def from_table(table: pa.Table) -> Rows:

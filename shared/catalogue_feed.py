@@ -10,35 +10,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from shared import kafka, records, topics
+from shared import kafka, records, snapshots, topics
 from shared.catalogue import Catalogue, Change
-from shared.catalogue_rows import Rows
+from shared.catalogue_arrow import from_table, read_table
 from shared.items import decode_item_vector
 from shared.kafka import KafkaSettings
+from shared.snapshots import Snapshot
 from shared.topic_reader import TopicReader, ends_of
 
 log = logging.getLogger(__name__)
-
-SNAPSHOT_AT_MOST_MS: Final = 6 * topics.DAY_MS  # the topic keeps deletes for 7 days
-
-
-class Snapshot(Protocol):
-    """What a feed needs of a verified snapshot; its index is not its concern."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def offsets(self) -> Mapping[int, int]: ...  # by partition: where to read on
-    @property
-    def created_ms(self) -> int: ...  # not later than the offsets were taken
-
-    def rows(self) -> Rows:
-        """Read its catalogue. Raises ValueError or OSError."""
-        ...
 
 
 class CatalogueFeed:
@@ -61,42 +45,40 @@ class CatalogueFeed:
         self._settings = settings
         self._reader = self._make_reader({})
 
-    async def load(self, find: Callable[[], Snapshot | None]) -> Snapshot | None:
-        """Begin with a snapshot, if there is one to be used; once, before `run`.
+    async def load(self, snapshots_url: str) -> Snapshot | None:
+        """Begin with the newest snapshot that may be used; once, before `run`.
 
-        find: returns the newest verified snapshot; called in a thread, as reading it is. Returns
-        the snapshot begun with, or None, with the reason in the log. Raises KafkaError while
-        Kafka cannot be had.
+        Returns it; None, with the reason in the log, if the topic is read from its beginning.
+        Raises KafkaError, TimeoutError or OSError while Kafka cannot be had.
         """
         ends = await ends_of(self._make_consumer, self._topic)
+        where = self.catalogue.space, self.catalogue.dim
+        snapshot = await asyncio.to_thread(
+            snapshots.newest, snapshots_url, *where, self._clock_ms()
+        )
+        if snapshot is None:
+            return None
+        for partition, offset in snapshot.manifest.offsets.items():
+            if offset > ends.get(partition, 0):
+                log.warning(
+                    "snapshot %s not used: it is of another log, whose partition %d reached %d",
+                    snapshot.name,
+                    partition,
+                    offset,
+                )
+                return None
         try:
-            snapshot = await asyncio.to_thread(find)
-            if snapshot is None:
-                log.info("no snapshot for %s: reading it from its beginning", self._topic)
-                return None
-            why = self._unusable(snapshot, ends)
-            if why:
-                log.warning("snapshot %s not used: %s", snapshot.name, why)
-                return None
-            await asyncio.to_thread(lambda: self.catalogue.restore(snapshot.rows()))
+            await asyncio.to_thread(self._restore, snapshot)
         except (ValueError, OSError) as error:
-            log.warning("snapshot not used: %s", error)
+            log.warning("snapshot %s not used: %s", snapshot.name, error)
             return None
         self.snapshot_name = snapshot.name
-        self._reader = self._make_reader(snapshot.offsets)
+        self._reader = self._make_reader(snapshot.manifest.offsets)
         log.info("%d items from snapshot %s", self.catalogue.living, snapshot.name)
         return snapshot
 
-    def _unusable(self, snapshot: Snapshot, ends: Mapping[int, int]) -> str:
-        """Say why the topic cannot be read on from a snapshot; empty if it can."""
-        age_ms = self._clock_ms() - snapshot.created_ms
-        if age_ms > SNAPSHOT_AT_MOST_MS:
-            return f"{age_ms / topics.DAY_MS:.1f} days old, deletes may be missing"
-        for partition, offset in snapshot.offsets.items():
-            if offset > ends.get(partition, 0):
-                end = ends.get(partition, 0)
-                return f"offset {offset} of partition {partition}, which ends at {end}: another log"
-        return ""
+    def _restore(self, snapshot: Snapshot) -> None:
+        self.catalogue.restore(from_table(read_table(snapshot.catalogue)))
 
     async def run(self) -> None:
         """Read the topic until cancelled."""

@@ -36,10 +36,11 @@ class ServedIndex:
     old layers or the new ones, and finds the same items in both.
     """
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.name = ""  # of the base; empty: none
+    def __init__(self, catalogue: Catalogue, base: LoadedBase | None = None) -> None:
+        """base: to begin with. Raises ValueError if it is not of this catalogue's kind."""
+        self.name = base.name if base else ""  # of the base; empty: none
         self._catalogue = catalogue
-        self._layers = Layers(catalogue)
+        self._layers = self._match(base) if base else Layers(catalogue)
         self._touched: set[int] | None = None  # rows that changed while a base is matched
         catalogue.listen(self._on_change)
 
@@ -79,12 +80,15 @@ class ServedIndex:
 
     def _beside(self, load: Callable[[], LoadedBase]) -> tuple[LoadedBase, Layers]:
         loaded = load()
+        return loaded, self._match(loaded)
+
+    def _match(self, loaded: LoadedBase) -> Layers:
         shape = (loaded.base.count, self._catalogue.dim)
         if loaded.vectors.shape != shape or len(loaded.keys) != len(loaded.vectors):
             raise ValueError(
                 f"base {loaded.name} must have vectors {shape}, has {loaded.vectors.shape}"
             )
-        return loaded, Layers(self._catalogue, loaded.base, rows_of(loaded, self._catalogue))
+        return Layers(self._catalogue, loaded.base, rows_of(loaded, self._catalogue))
 
 
 def rows_of(loaded: LoadedBase, catalogue: Catalogue) -> NDArray[np.int64]:
