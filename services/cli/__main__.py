@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import typer
 
-from services.cli.commands import running
+from services.cli.commands import asking, importing, operating, publishing, running
 from services.cli.failures import explain
 
 app = typer.Typer(
@@ -16,12 +17,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (running,):
+for commands in (running, importing, publishing, asking, operating):
     commands.add_to(app)
 
 
 def main() -> None:
     """Run the command line: exit code 0, 1 for a failure, 2 for a mistake in the command line."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
     try:
         app()
     except Exception as error:

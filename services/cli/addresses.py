@@ -12,6 +12,7 @@ import msgspec
 from services.cli.up.lock import is_locked
 
 RUN_FILE: Final = "run.json"
+DEMO: Final = "demo"  # the demo's folder under that of `freshet up`
 SERVICES: Final = ("sessions", "embedding", "ranking")
 USUAL_HEALTH: Final = {
     "sessions": "127.0.0.1:9101",
@@ -62,8 +63,8 @@ def read_running(folder: Path) -> Running | None:
 
 
 def find_addresses(folder: Path, environ: Mapping[str, str] = os.environ) -> Addresses:
-    """Return where a client finds everything."""
-    running = read_running(folder)
+    """Return where a client finds everything; where nothing else runs, a demo under `folder`."""
+    running = read_running(folder) or read_running(folder / DEMO)
     found = running.addresses if running else Addresses()
     health = {
         name: environ.get(f"FRESHET_{name.upper()}_HEALTH_ADDRESS", found.health[name])

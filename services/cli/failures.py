@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import grpc
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from redis.exceptions import RedisError
+
+from services.cli.doors import NotThere
+from services.cli.inputs.rows import BadInput
 from services.cli.up.jars import JarsMissing
 from services.cli.up.lock import AlreadyRunning
 from services.cli.up.process import StartFailed
+from shared.records import BadRecord
 from shared.settings import BadSetting
 
-SPEAK_FOR_THEMSELVES = (AlreadyRunning, BadSetting, JarsMissing, StartFailed)
+SPEAK_FOR_THEMSELVES = (
+    AlreadyRunning,
+    BadInput,
+    BadRecord,
+    BadSetting,
+    JarsMissing,
+    NotThere,
+    StartFailed,
+)
 
 
 def explain(error: Exception) -> str | None:
     """Return what to tell the user, None for an error that nobody expects (it keeps its trace)."""
     if isinstance(error, SPEAK_FOR_THEMSELVES):
         return str(error)
+    if isinstance(error, grpc.aio.AioRpcError):
+        return _call(error)
+    if isinstance(error, KafkaConnectionError):
+        return "Kafka does not answer; start it with `freshet up` or set KAFKA_BOOTSTRAP_SERVERS"
+    if isinstance(error, KafkaError):
+        return f"Kafka: {error}"
+    if isinstance(error, RedisError):
+        return f"Redis: {error}; start it with `freshet up` or set REDIS_URL"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     return None
+
+
+def _call(error: grpc.aio.AioRpcError) -> str:
+    if error.code() == grpc.StatusCode.UNAVAILABLE:
+        return f"ranking does not answer ({error.details()}); start it with `freshet up`"
+    return f"{error.code().name}: {error.details()}"

@@ -1,36 +1,62 @@
-"""Commands that run things: up."""
+"""Commands that run things: up and demo."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
+import json
+import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from services.cli.addresses import default_data_folder
+from services.cli import options
+from services.cli.addresses import DEMO
+from services.cli.options import Data
 
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data",
-        default_factory=default_data_folder,
-        help="Folder of `freshet up`: data, logs, run.json.",
-        show_default=".freshet, or FRESHET_DATA",
-    ),
-]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what it holds first.")]
+Once = Annotated[bool, typer.Option("--once", help="End after the walk-through.")]
+
+TRY_IT = """
+It stays up until Ctrl-C. In another terminal:
+  freshet recommend shopper-1
+  freshet search --text "a warm lamp"
+  freshet status"""
 
 
-def up(
-    data: Data,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what it holds first.")] = False,
-) -> None:
+def up(data: Data, fresh: Fresh = False) -> None:
     """Run Kafka, Valkey and all services here until Ctrl-C."""
     from services.cli.up import command
 
-    command.up(data, fresh=fresh, console=Console())
+    with command.shown_while_running(data, options.console, fresh=fresh):
+        _until_interrupted()
+
+
+def demo(data: Data, once: Once = False) -> None:
+    """Open a shop with drawn pictures and simulated shoppers, and walk through it.
+
+    Runs under DATA/demo and starts empty. With --once the last line is JSON.
+    """
+    from services.cli import doors
+    from services.cli.demo import walk
+    from services.cli.up import command
+
+    folder = data / DEMO
+    with command.shown_while_running(folder, options.console, fresh=True) as running:
+        settings = doors.kafka_settings(running.addresses)
+        figures = asyncio.run(walk.run(options.console, settings, running.addresses.ranking))
+        if not once:
+            options.console.print(TRY_IT)
+            _until_interrupted()
+    if once:
+        print(json.dumps(figures))
+
+
+def _until_interrupted() -> None:
+    while True:
+        time.sleep(3600)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the app."""
     app.command()(up)
+    app.command()(demo)

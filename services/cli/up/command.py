@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -41,23 +43,28 @@ def table(running: Running, folder: Path) -> Table:
     return shown
 
 
-def up(folder: Path, *, fresh: bool, console: Console) -> None:
-    """Run until Ctrl-C, SIGTERM or a closed terminal. Raises what run_system raises."""
+@contextmanager
+def shown_while_running(folder: Path, console: Console, *, fresh: bool) -> Iterator[Running]:
+    """Run everything while the body runs, and show on the console what happens.
+
+    Ctrl-C, SIGTERM and a closed terminal end the body in peace. Raises what run_system raises.
+    """
     began = time.monotonic()
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False)
+
+    def progress(waiting_for: list[str]) -> None:
+        status.update(f"waiting for {', '.join(waiting_for)}")
+
     with console.status("starting") as status:
-
-        def tell(line: str) -> None:
-            console.print(line, highlight=False)
-
-        def progress(waiting_for: list[str]) -> None:
-            status.update(f"waiting for {', '.join(waiting_for)}")
-
         try:
             with run_system(folder, fresh=fresh, tell=tell, progress=progress) as running:
                 status.stop()
                 console.print(table(running, folder))
                 console.print(f"ready after {time.monotonic() - began:.1f} s", highlight=False)
-                while True:
-                    time.sleep(3600)
+                yield running
+                status.update("stopping")
+                status.start()
         except KeyboardInterrupt:
-            console.print("stopped; `freshet up` finds everything again", highlight=False)
+            console.print("stopped; the next start finds everything again", highlight=False)

@@ -29,6 +29,7 @@ USUAL_PORTS: Final = {
     "FRESHET_RANKING_HEALTH_PORT": 9103,
 }
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DAY_ZERO_BUNDLE: Final = Path(__file__).resolve().parents[3] / "deploy" / "models" / "day-zero"
 KEPT: Final = ("kafka", "valkey", "snapshots", "logs")  # under the data folder
 
 
@@ -97,6 +98,7 @@ def build_system(
     )
     settings = {
         "FRESHET_SNAPSHOTS": str(folder / "snapshots"),
+        "FRESHET_BUNDLE": str(DAY_ZERO_BUNDLE),
         **environ,
         **{name: str(port) for name, port in ports.items() if name.startswith("FRESHET_")},
         "KAFKA_BOOTSTRAP_SERVERS": kafka,

@@ -1,0 +1,124 @@
+"""Commands that ask ranking: recommend, similar, search, state, forget."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli import doors
+from services.cli.options import Count, Data, Json
+
+
+class By(StrEnum):
+    """What similar items have in common."""
+
+    VISUAL = "visual"
+    TEXT = "text"
+    BEHAVIOUR = "behaviour"
+    BLEND = "blend"
+
+
+User = Annotated[str, typer.Argument(help="The user's id.")]
+After = Annotated[
+    str, typer.Option("--after", help="Wait for this position token's effect, such as 3:1024.")
+]
+
+
+def recommend(
+    user: User,
+    data: Data,
+    k: Count = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what scores are made of.")] = (
+        False
+    ),
+    after: After = "",
+    as_json: Json = False,
+) -> None:
+    """List items for a user."""
+    from protos.recommender_pb2 import RecommendRequest
+    from services.cli import lists
+
+    request = RecommendRequest(user_id=user, k=k, explain=explain, after=after)
+    reply = doors.ask_ranking(
+        doors.addresses(data), lambda stub: stub.Recommend(request, timeout=doors.CALL_TIMEOUT_S)
+    )
+    lists.show(reply, lambda: lists.ranked(reply, explain=explain), as_json=as_json)
+
+
+def similar(
+    item: Annotated[str, typer.Argument(help="The item's id.")],
+    data: Data,
+    by: Annotated[By, typer.Option("--by", help="What they have in common.")] = By.BLEND,
+    k: Count = 10,
+    as_json: Json = False,
+) -> None:
+    """List items like an item."""
+    from protos.recommender_pb2 import SimilarBy, SimilarRequest
+    from services.cli import lists
+
+    how = SimilarBy.Value(f"SIMILAR_BY_{by.name}")
+    request = SimilarRequest(item_id=item, by=how, k=k)
+    reply = doors.ask_ranking(
+        doors.addresses(data), lambda stub: stub.Similar(request, timeout=doors.CALL_TIMEOUT_S)
+    )
+    lists.show(reply, lambda: lists.ranked(reply), as_json=as_json)
+
+
+def search(
+    data: Data,
+    text: Annotated[str | None, typer.Option("--text", help="What to look for.")] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", help="A picture to look for.", dir_okay=False)
+    ] = None,
+    k: Count = 10,
+    as_json: Json = False,
+) -> None:
+    """List items for a text or a picture."""
+    from protos.recommender_pb2 import SearchRequest
+    from services.cli import lists
+
+    if (text is None) == (image is None):
+        raise typer.BadParameter("give either --text or --image")
+    request = SearchRequest(k=k)
+    if image is not None:
+        request.image = image.read_bytes()
+    else:
+        request.text = text or ""
+    reply = doors.ask_ranking(
+        doors.addresses(data), lambda stub: stub.Search(request, timeout=doors.CALL_TIMEOUT_S)
+    )
+    lists.show(reply, lambda: lists.ranked(reply), as_json=as_json)
+
+
+def state(user: User, data: Data, after: After = "", as_json: Json = False) -> None:
+    """Show what is kept of a user."""
+    from protos.recommender_pb2 import StateRequest
+    from services.cli import lists
+
+    request = StateRequest(user_id=user, after=after)
+    reply = doors.ask_ranking(
+        doors.addresses(data), lambda stub: stub.State(request, timeout=doors.CALL_TIMEOUT_S)
+    )
+    lists.show(reply, lambda: lists.user_state(reply), as_json=as_json)
+
+
+def forget(user: User, data: Data, as_json: Json = False) -> None:
+    """Empty a user's state, now and for every replay of older events."""
+    from protos.recommender_pb2 import ForgetRequest
+    from services.cli import lists
+
+    request = ForgetRequest(user_id=user)
+    reply = doors.ask_ranking(
+        doors.addresses(data), lambda stub: stub.Forget(request, timeout=doors.CALL_TIMEOUT_S)
+    )
+    done = f"{reply.position}  (done once `freshet state {user} --after {reply.position}` answers)"
+    lists.show(reply, lambda: done, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    for command in (recommend, similar, search, state, forget):
+        app.command()(command)

@@ -1,0 +1,131 @@
+"""Commands that look after a running system: status, dead-letters, snapshot, models build."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from services.cli import doors, options
+from services.cli.options import Data, Json
+
+SNAPSHOT_TIMEOUT_S = 600.0
+SAID_IN_TABLE = ("service", "ready", "live", "lag", "address", "process", "error")
+
+models = typer.Typer(help="Model bundles.", no_args_is_help=True)
+
+
+def status(data: Data, as_json: Json = False) -> None:
+    """Show every service, its lag, freshness and versions. Exit code 1 if anything is not well."""
+    from services.cli import health
+
+    found = asyncio.run(health.gather(data))
+    if as_json:
+        options.print_json(found)
+    else:
+        options.console.print(_status(found))
+    if not health.all_well(found):
+        raise typer.Exit(1)
+
+
+def dead_letters(
+    data: Data,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many to show, the newest.")] = 20,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Publish the originals again that were not yet.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what could not be processed, and why; or publish it again."""
+    from services.cli import dead_letters as letters
+
+    settings = doors.kafka_settings(doors.addresses(data))
+    if replay:
+        replayed, strange = asyncio.run(letters.replay(settings))
+        if as_json:
+            options.print_json({"replayed": replayed, "strange": strange})
+            return
+        options.console.print(f"{replayed} published again")
+        if strange:
+            options.errors.print(f"{strange} records on the topic are no dead letters")
+        return
+    total, shown = asyncio.run(letters.newest(settings, count))
+    if as_json:
+        options.print_json({"total": total, "dead_letters": shown})
+        return
+    options.console.print(_letters_table(shown) if shown else "no dead letters")
+    if total > len(shown):
+        options.console.print(f"the newest {len(shown)} of {total}")
+
+
+def snapshot(data: Data, as_json: Json = False) -> None:
+    """Let embedding build a snapshot of the index now, and wait for it."""
+    address = doors.addresses(data).health["embedding"]
+    made = doors.health_page(address, "snapshot", post=True, timeout_s=SNAPSHOT_TIMEOUT_S)
+    if as_json:
+        options.print_json(made)
+    else:
+        options.console.print(" · ".join(f"{name} {value}" for name, value in made.items()))
+
+
+@models.command("build")
+def build_models(
+    folder: Annotated[Path, typer.Argument(help="Where the bundle goes.")],
+) -> None:
+    """Make the day-zero encoders again from the pinned packages, hashes checked."""
+    from services.embedding.export.build import build
+
+    build(folder)
+    options.console.print(f"{folder} built")
+
+
+def _status(found: dict[str, Any]) -> RenderableType:
+    table = Table(box=None, padding=(0, 2))
+    for column in ("", "state", "address", "process", "lag"):
+        table.add_column(column, overflow="fold")
+    servers = {name: found[name] for name in ("kafka", "redis")}
+    for name, server in servers.items():
+        table.add_row(name, _state(server, "answers"), server["address"], "", "")
+    for name, service in found["services"].items():
+        lag = " · ".join(f"{topic} {count}" for topic, count in (service["lag"] or {}).items())
+        state = _state(service, "ready" if service.get("ready") else "not ready")
+        table.add_row(name, state, service["address"], str(service["process"] or ""), lag)
+    details = [
+        f"{name}: " + " · ".join(f"{key} {value}" for key, value in page.items())
+        for name, full in (servers | found["services"]).items()
+        if (page := {key: full[key] for key in full if key not in SAID_IN_TABLE})
+    ]
+    return Group(table, "", *details)
+
+
+def _state(page: dict[str, Any], otherwise: str) -> str:
+    return "does not answer" if "error" in page else otherwise
+
+
+def _letters_table(shown: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 2))
+    for column in ("failed (UTC)", "origin", "service", "class", "error"):
+        table.add_column(column)
+    for letter in shown:
+        failed = datetime.datetime.fromtimestamp(letter["failed_ms"] / 1000, datetime.UTC)
+        table.add_row(
+            f"{failed:%m-%d %H:%M:%S}",
+            letter["origin"],
+            letter["service"],
+            letter["error_class"],
+            letter["error"],
+        )
+    return table
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.command()(status)
+    app.command("dead-letters")(dead_letters)
+    app.command()(snapshot)
+    app.add_typer(models, name="models")

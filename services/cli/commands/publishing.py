@@ -1,0 +1,115 @@
+"""Commands that publish: items, offers and events, from JSONL files or standard input."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, NamedTuple
+
+import typer
+
+from services.cli import doors, options
+from services.cli.bulk import Bulk
+from services.cli.inputs.rows import BadInput, placed, read_lines
+from services.cli.options import Data, Json, SkipBad
+from shared.client import token
+from shared.events import decode_event
+from shared.items import decode_item, decode_offer
+from shared.records import JSON
+from shared.topics import CLICKS, ITEMS, OFFERS, Topic
+
+items = typer.Typer(help="Publish or delete items.", no_args_is_help=True)
+offers = typer.Typer(help="Publish price, stock and window of items.", no_args_is_help=True)
+events = typer.Typer(help="Publish what users did.", no_args_is_help=True)
+
+File = Annotated[str, typer.Argument(help="JSONL, one object a line; - reads standard input.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ITEM...", help="The items' ids.")]
+
+
+class Record(NamedTuple):
+    """What goes to a topic; no value deletes."""
+
+    key: str
+    value: bytes | None
+
+
+@items.command("publish")
+def publish_items(file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False) -> None:
+    """Publish whole items; each is recommendable once it is encoded."""
+    records = _checked(file, lambda line: decode_item(line, JSON).item_id, skip_bad=skip_bad)
+    _report(_publish(data, ITEMS, records), "items", as_json=as_json)
+
+
+@items.command("delete")
+def delete_items(ids: Ids, data: Data, as_json: Json = False) -> None:
+    """Delete items: they are in no list any more."""
+    count = _publish(data, ITEMS, (Record(item_id, None) for item_id in ids))
+    _report(count, "deletes", as_json=as_json)
+
+
+@offers.command("publish")
+def publish_offers(
+    file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False
+) -> None:
+    """Publish offers: price, stock or window, without the picture."""
+    records = _checked(file, lambda line: decode_offer(line, JSON).item_id, skip_bad=skip_bad)
+    _report(_publish(data, OFFERS, records), "offers", as_json=as_json)
+
+
+@events.command("publish")
+def publish_events(
+    file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False
+) -> None:
+    """Publish events; prints the position token of each, in the order of the lines."""
+    records = _checked(file, lambda line: decode_event(line, JSON).user_id, skip_bad=skip_bad)
+    tokens: list[str] = []
+    _publish(data, CLICKS, records, tokens.append if as_json else print)
+    if as_json:
+        options.print_json({"tokens": tokens})
+
+
+def _checked(file: str, key_of: Callable[[bytes], str], *, skip_bad: bool) -> Iterator[Record]:
+    """Read the lines that the contract allows, as they are.
+
+    Raises BadInput at the first other one, or says so and goes on where that is asked for.
+    """
+    for place, line in read_lines(file):
+        try:
+            with placed(place):
+                yield Record(key_of(line), line)
+        except BadInput as error:
+            if not skip_bad:
+                raise
+            options.errors.print(f"left out {error}")
+
+
+def _publish(
+    data: Data,
+    topic: Topic,
+    records: Iterable[Record],
+    on_token: Callable[[str], None] = lambda token: None,
+) -> int:
+    """Publish the records, return how many; what was sent before an error stays sent."""
+    settings = doors.kafka_settings(doors.addresses(data))
+
+    async def run() -> int:
+        async with Bulk(settings, lambda where: on_token(token(where))) as bulk:
+            for record in records:
+                await bulk.send(topic.name, record.key, record.value)
+        return bulk.acknowledged
+
+    return asyncio.run(run())
+
+
+def _report(count: int, what: str, *, as_json: bool) -> None:
+    if as_json:
+        options.print_json({"published": count})
+    else:
+        options.console.print(f"{count} {what} published")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.add_typer(items, name="items")
+    app.add_typer(offers, name="offers")
+    app.add_typer(events, name="events")

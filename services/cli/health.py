@@ -1,0 +1,84 @@
+"""Gather what `freshet status` shows: every service's own word, and its lag as Kafka has it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from services.cli import doors, lag
+from services.cli.addresses import SERVICES, Addresses, read_running
+from services.cli.doors import NotThere
+
+NOT_THERE_S = 3.0  # how long Kafka and Redis may take to answer
+
+
+async def gather(data: Path) -> dict[str, Any]:
+    """Return the state of everything; what does not answer has `error`."""
+    where = doors.addresses(data)
+    running = read_running(data)
+    lags, pages = await asyncio.gather(
+        _lags(where),
+        asyncio.gather(*(asyncio.to_thread(_page, where.health[name]) for name in SERVICES)),
+    )
+    return {
+        "kafka": {"address": where.kafka, **lags["kafka"]},
+        "redis": {"address": where.redis, **lags["redis"]},
+        "services": {
+            name: {
+                "address": where.health[name],
+                "process": running.processes.get(name) if running else None,
+                "lag": lags["services"].get(name),
+                **page,
+            }
+            for name, page in zip(SERVICES, pages, strict=True)
+        },
+    }
+
+
+def all_well(found: dict[str, Any]) -> bool:
+    """Return whether everything answers and every service is ready."""
+    servers = [found["kafka"], found["redis"]]
+    return all("error" not in server for server in servers) and all(
+        service.get("ready", False) for service in found["services"].values()
+    )
+
+
+def _page(address: str) -> dict[str, Any]:
+    try:
+        page: dict[str, Any] = doors.health_page(address, "status")
+    except NotThere as error:
+        return {"ready": False, "error": str(error)}
+    return page
+
+
+async def _lags(where: Addresses) -> dict[str, dict[str, Any]]:
+    from aiokafka.errors import KafkaError
+    from redis.exceptions import RedisError
+
+    from shared import redis
+    from shared.kafka import cluster_id
+
+    found: dict[str, dict[str, Any]] = {"kafka": {}, "redis": {}, "services": {}}
+    settings = doors.kafka_settings(where)
+    client = redis.connect(doors.redis_settings(where), socket_timeout_s=NOT_THERE_S)
+    space = None
+    try:
+        memory = await client.info("memory")
+        found["redis"]["memory_bytes"] = int(memory["used_memory"])
+        found["redis"]["keys"] = int(await client.dbsize())
+        space = await lag.active_space(client)
+    except RedisError as error:
+        found["redis"]["error"] = str(error)
+    try:
+        async with asyncio.timeout(NOT_THERE_S):
+            found["kafka"]["cluster_id"] = await cluster_id(settings)
+        if "error" not in found["redis"]:
+            found["services"]["sessions"] = await lag.sessions_lag(settings, client)
+        if space is not None:
+            found["services"]["embedding"] = await lag.embedding_lag(settings, space)
+    except (KafkaError, OSError) as error:
+        found["kafka"]["error"] = str(error) or type(error).__name__
+    finally:
+        await client.aclose()
+    return found
