@@ -1,0 +1,242 @@
+"""The local overlay on a real control plane: admitted as restricted, Ready, reachable, drained."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.cluster.conftest import ControlPlane
+from tests.contract.dockerfile import ROOT, stages
+from tests.contract.service_settings import check_environment
+
+pytestmark = pytest.mark.cluster
+
+SERVICES = ("sessions", "embedding", "ranking")
+PORTS = {
+    "sessions": {9101},
+    "embedding": {50061, 9102},
+    "ranking": {50051, 9103},
+    "kafka": {9092},
+    "redis": {6379},
+}
+IMAGES = stages((ROOT / "deploy" / "Dockerfile").read_text())
+
+
+def until(condition: Callable[[], object], what: str, within_s: float = 60) -> None:
+    """Ask again and again. The control plane decides when; every wait has its bound."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {within_s:g} s"
+        time.sleep(0.2)
+
+
+def documents(rendered: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(rendered))
+
+
+def workload(rendered: str, name: str) -> dict[str, Any]:
+    """Return a fresh copy of a Deployment or StatefulSet."""
+    kinds = ("Deployment", "StatefulSet")
+    (found,) = (
+        each
+        for each in documents(rendered)
+        if each["kind"] in kinds and each["metadata"]["name"] == name
+    )
+    return copy.deepcopy(found)
+
+
+@pytest.mark.parametrize("version", ["1.34", "1.37"])
+def test_every_manifest_is_valid_under_the_strict_schema(rendered: str, version: str) -> None:
+    objects = documents(rendered)
+    assert len(objects) > 20
+    for each in objects:
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_the_strict_schema_would_refuse_an_unknown_field(rendered: str) -> None:
+    bad = workload(rendered, "ranking")
+    bad["spec"]["template"]["spec"]["enableServiceLink"] = False
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(bad, "1.34", strict=True)
+
+
+def test_every_pod_is_admitted_and_becomes_ready(applied: ControlPlane) -> None:
+    names = {"sessions-0", "sessions-1", "embedding-0", "kafka-0", "redis-0"}
+
+    def ready() -> bool:
+        pods = applied.get("pods")
+        conditions = [
+            condition["status"] == "True"
+            for pod in pods
+            for condition in pod["status"].get("conditions", [])
+            if condition["type"] == "Ready"
+        ]
+        found = {pod["metadata"]["name"] for pod in pods}
+        rankings = [name for name in found if name.startswith("ranking-")]
+        return names <= found and len(rankings) == 2 and conditions == [True] * 7
+
+    until(ready, "seven Ready pods, two of them ranking")
+    refusals = [
+        event["message"]
+        for event in applied.get("events", "--field-selector", "reason=FailedCreate")
+    ]
+    assert refusals == []
+
+
+def endpoints(cluster: ControlPlane, name: str) -> tuple[int, set[int]]:
+    """Return how many ready addresses a Service has, and its ports."""
+    slices = cluster.get("endpointslices", "--selector", f"kubernetes.io/service-name={name}")
+    ready = [
+        address
+        for each in slices
+        for endpoint in each["endpoints"] or []
+        if endpoint["conditions"]["ready"]
+        for address in endpoint["addresses"]
+    ]
+    return len(ready), {port["port"] for each in slices for port in each["ports"] or []}
+
+
+def test_services_are_headless_and_have_the_pods_as_endpoints(applied: ControlPlane) -> None:
+    counts = {"sessions": 2, "embedding": 1, "ranking": 2, "kafka": 1, "redis": 1}
+    wanted = {name: (count, PORTS[name]) for name, count in counts.items()}
+    until(lambda: {name: endpoints(applied, name) for name in wanted} == wanted, f"{wanted}")
+    for service in applied.get("services"):
+        assert service["spec"]["clusterIP"] == "None"
+
+
+def test_ranking_is_spread_over_zones_and_never_scaled_below_two(applied: ControlPlane) -> None:
+    until(lambda: len(pods_of(applied, "ranking")) == 2, "two pods of ranking")
+    until(
+        lambda: len({pod["spec"].get("nodeName") for pod in pods_of(applied, "ranking")}) == 2,
+        "ranking on two nodes",
+    )
+    (scaler,) = applied.get("horizontalpodautoscalers")
+    assert scaler["spec"]["minReplicas"] == 2
+
+
+def pods_of(cluster: ControlPlane, name: str) -> list[dict[str, Any]]:
+    return cluster.get("pods", "--selector", f"app.kubernetes.io/name={name}")
+
+
+def test_a_drain_takes_one_pod_of_a_service_at_a_time(applied: ControlPlane) -> None:
+    until(
+        lambda: all(
+            budget["status"].get("disruptionsAllowed") == 1
+            for budget in applied.get("poddisruptionbudgets")
+        ),
+        "one disruption allowed in each budget",
+    )
+    budgets = applied.get("poddisruptionbudgets")
+    assert {budget["metadata"]["name"] for budget in budgets} == set(SERVICES)
+    first, second = (pod["metadata"]["name"] for pod in pods_of(applied, "sessions"))
+    nodes = [node["metadata"]["name"] for node in applied.get("nodes")]
+    applied.kubectl("cordon", *nodes)  # nobody can take the first one's place yet
+    try:
+        assert evict(applied, first) == ""
+        assert "disruption budget" in evict(applied, second)
+    finally:
+        applied.kubectl("uncordon", *nodes)
+    until(
+        lambda: budget_of(applied, "sessions")["status"]["disruptionsAllowed"] == 1,
+        "sessions whole again",
+    )
+
+
+def budget_of(cluster: ControlPlane, name: str) -> dict[str, Any]:
+    (found,) = (
+        budget
+        for budget in cluster.get("poddisruptionbudgets")
+        if budget["metadata"]["name"] == name
+    )
+    return found
+
+
+def evict(cluster: ControlPlane, pod: str) -> str:
+    """Ask for an eviction; returns the refusal, empty when it was granted."""
+    path = f"/api/v1/namespaces/freshet/pods/{pod}/eviction"
+    body = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}})
+    answer = cluster.kubectl("create", "--raw", path, "-f", "-", text=body, check=False)
+    return "" if '"Success"' in answer else answer
+
+
+@pytest.mark.parametrize("name", [*SERVICES, "kafka", "redis"])
+def test_a_pod_that_is_not_restricted_would_be_refused(
+    applied: ControlPlane, rendered: str, name: str
+) -> None:
+    whole = workload(rendered, name)["spec"]
+    pod = {"apiVersion": "v1", "kind": "Pod", **whole["template"]}
+    pod["metadata"]["name"] = "careless"
+    for claim in whole.get("volumeClaimTemplates", []):
+        pod["spec"].setdefault("volumes", []).append(
+            {"name": claim["metadata"]["name"], "emptyDir": {}}
+        )
+    assert "serverside-applied" in applied.kubectl(
+        "apply", "--server-side", "--dry-run=server", "-f", "-", text=yaml.safe_dump(pod)
+    )
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    refusal = applied.refuse(yaml.safe_dump(pod))
+    assert 'violates PodSecurity "restricted' in refusal
+    assert "allowPrivilegeEscalation" in refusal
+
+
+def test_the_server_would_refuse_an_unknown_field(applied: ControlPlane, rendered: str) -> None:
+    bad = workload(rendered, "ranking")
+    bad["spec"]["template"]["spec"]["enableServiceLink"] = False
+    refusal = applied.refuse(yaml.safe_dump(bad))
+    assert "enableServiceLink" in refusal
+
+
+def test_no_pod_holds_a_token_or_a_writable_root(rendered: str) -> None:
+    for name in PORTS:
+        pod = workload(rendered, name)["spec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert {"requests", "limits"} <= set(container["resources"])
+            assert "livenessProbe" in container
+            assert "readinessProbe" in container
+
+
+def test_nothing_is_let_in_or_out_but_by_a_policy(rendered: str) -> None:
+    policies = {
+        each["metadata"]["name"]: each["spec"]
+        for each in documents(rendered)
+        if each["kind"] == "NetworkPolicy"
+    }
+    assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    (rule,) = policies["embedding"]["egress"]
+    blocked = rule["to"][0]["ipBlock"]["except"]
+    assert {"10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16"} <= set(blocked)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_knows_every_variable_it_is_given_and_starts_with_it(
+    rendered: str, name: str
+) -> None:
+    container = workload(rendered, name)["spec"]["template"]["spec"]["containers"][0]
+    maps = {
+        each["metadata"]["name"]: each["data"]
+        for each in documents(rendered)
+        if each["kind"] == "ConfigMap"
+    }
+    configured = maps[container["envFrom"][0]["configMapRef"]["name"]]
+    own = {each["name"]: each.get("value", "pod-0") for each in container.get("env", [])}
+    check_environment(name, IMAGES[name].env() | configured | own)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_listens_where_its_image_and_its_service_say(rendered: str, name: str) -> None:
+    container = workload(rendered, name)["spec"]["template"]["spec"]["containers"][0]
+    exposed = IMAGES[name].last("EXPOSE")
+    assert exposed is not None
+    ports = {port["containerPort"] for port in container["ports"]}
+    assert ports == PORTS[name] == {int(port) for port in exposed.split()}
+    assert container["image"] == f"freshet/{name}:0.1.0"
