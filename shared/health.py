@@ -34,9 +34,9 @@ class Health:
         app.router.add_get("/status", self._status)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/{action}", self._action)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, reuse_address=True, shutdown_timeout=1.0)
+        site = web.TCPSite(self._runner, host, port, reuse_address=True)
         await site.start()
         return int(self._runner.addresses[0][1])
 
