@@ -52,3 +52,8 @@ async def wait_for(redis: Redis) -> ActiveBundle:
             log.info("waiting for an active bundle: embedding sets it when it starts")
         await asyncio.sleep(POLL_S)
         waited_s += POLL_S
+
+
+def encode(bundle: ActiveBundle) -> bytes:
+    """Return the value of `cfg:active`, the same bytes for equal bundles."""
+    return msgspec.json.encode(bundle)

@@ -14,8 +14,15 @@ from services.ranking import blend
 class Ranker(Protocol):
     """Scores candidates by their features."""
 
-    name: str  # as the versions of a reply say it
-    parts: Sequence[str]  # names of the contributions, (p,)
+    @property
+    def name(self) -> str:
+        """Its name, as the versions of a reply say it."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """Names of the contributions, (p,)."""
+        ...
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the contributions, (n, p) on the blend's grid; their sums are the scores.

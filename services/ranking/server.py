@@ -47,9 +47,7 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
         """See protos/recommender.proto."""
         return await self._call("Recommend", request, context, self._recommend)
 
-    async def State(
-        self, request: pb.StateRequest, context: Context
-    ) -> pb.StateResponse:
+    async def State(self, request: pb.StateRequest, context: Context) -> pb.StateResponse:
         """See protos/recommender.proto."""
         return await self._call("State", request, context, self._state)
 

@@ -82,17 +82,18 @@ class Shop:
         self.pipeline = Pipeline(
             self.reader, self.trending, self.ranker, self.ranker, VECTORS, now_ms=lambda: NOW_MS
         )
-        for number, kind in enumerate(KINDS):
-            self.put(
-                item_vector(
-                    f"{kind}-{n}",
-                    near(number, 1000 * number + n),
-                    categories=(kind,),
-                    price=float(10 * (n + 1)),
-                    arrived_ms=NOW_MS - 30 * DAY_MS + 1000 * n + number,
-                )
-                for n in range(each)
+        self.items = [
+            item_vector(
+                f"{kind}-{n}",
+                near(number, 1000 * number + n),
+                categories=(kind,),
+                price=float(10 * (n + 1)),
+                arrived_ms=NOW_MS - 30 * DAY_MS + 1000 * n + number,
             )
+            for number, kind in enumerate(KINDS)
+            for n in range(each)
+        ]
+        self.put(self.items)
 
     def put(self, items: Iterable[ItemVector]) -> None:
         """Let items arrive."""
