@@ -87,7 +87,7 @@ def build_models(
 def _status(found: dict[str, Any]) -> RenderableType:
     table = Table(box=None, padding=(0, 2))
     for column in ("", "state", "address", "process", "lag"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     servers = {name: found[name] for name in ("kafka", "redis")}
     for name, server in servers.items():
         table.add_row(name, _state(server, "answers"), server["address"], "", "")

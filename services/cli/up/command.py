@@ -14,30 +14,30 @@ from services.cli.addresses import Running
 from services.cli.up.system import run_system
 
 SHOWN_FOR = {
-    "kafka": "events, items, offers",
-    "valkey": "user states, co-visits, trending",
-    "embedding": "pictures and texts → vectors",
-    "sessions": "events → user states",
-    "ranking": "recommendations (gRPC)",
+    "kafka": "the log",
+    "valkey": "user states",
+    "embedding": "gRPC: Embedding",
+    "sessions": "its health port",
+    "ranking": "gRPC: Recommender",
 }
 
 
 def table(running: Running, folder: Path) -> Table:
     """Return where everything is."""
     shown = Table(title="Freshet is ready", title_justify="left", box=None, padding=(0, 2))
-    for column in ("", "address", "process", "for"):
-        shown.add_column(column)
+    for column in ("", "address", "", "process"):
+        shown.add_column(column, no_wrap=True)
     where = running.addresses
     addresses = {
         "kafka": where.kafka,
         "valkey": where.redis,
         "embedding": where.embedding,
-        "sessions": f"http://{where.health['sessions']}/status",
+        "sessions": where.health["sessions"],
         "ranking": where.ranking,
     }
     for name, purpose in SHOWN_FOR.items():
         process = running.processes.get(name)
-        shown.add_row(name, addresses[name], str(process) if process else "yours", purpose)
+        shown.add_row(name, addresses[name], purpose, str(process) if process else "yours")
     shown.caption = f"data and logs in {folder}/ · Ctrl-C stops everything"
     shown.caption_justify = "left"
     return shown
