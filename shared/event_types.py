@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from shared.settings import BadSetting, setting
 from shared.states import HAS_VALUE
 
+FORGET: Final = 0  # never stands in a history; nothing, as padding before a history, is 0 too
 VIEW: Final = 1
 CLICK: Final = 2
 LIKE: Final = 3
@@ -31,6 +32,7 @@ REMOVE: Final = 10
 OTHER: Final = 255
 
 CODES: Final = {
+    "forget": FORGET,
     "view": VIEW,
     "click": CLICK,
     "like": LIKE,
@@ -138,10 +140,10 @@ class EventWeights:
 
     @cached_property
     def by_code(self) -> list[float]:
-        """Weight of each of the 256 codes; RATE's is 0, it depends on the value."""
+        """Weight of each of the 256 codes; 0 for RATE, whose weight depends on the value."""
         weights = [self.other] * 256
         for name, code in CODES.items():
-            weights[code] = 0.0 if code == RATE else getattr(self, name)
+            weights[code] = getattr(self, name, 0.0)
         for code, weight in self._named_codes.values():
             weights[code] = weight
         return weights
@@ -154,16 +156,12 @@ class EventWeights:
         """Return the type's name; `other` where these settings do not know it."""
         return next((name for name, known in self.codes.items() if known == code), "other")
 
-    def rating(self, value: float) -> float:
-        """Return what a rating of this value weighs."""
-        return max(-self.rate_at_most, min(self.rate_at_most, value - self.rate_middle))
-
     def of(self, entries: NDArray[np.void]) -> NDArray[np.float32]:
-        """Return each history entry's weight: (n,) of states.ENTRY → (n,) float32."""
+        """Return the weight of history entries: any shape of states.ENTRY → that shape, float32."""
         types = entries["type"]
-        weights = self._table[types]
-        rated = np.flatnonzero(types == RATE)
-        if len(rated):
+        weights: NDArray[np.float32] = self._table.take(types)
+        rated = types == RATE
+        if rated.any():
             some = entries[rated]
             value = some["value"].astype(np.float32) - np.float32(self.rate_middle)
             bounded = np.clip(value, -self.rate_at_most, self.rate_at_most)

@@ -95,7 +95,8 @@ class Vectors(msgspec.Struct, frozen=True, gc=False):
     def _decoded(self) -> Floats:
         rows = np.frombuffer(self.data, np.uint8).reshape(-1, 4 + self.dim)
         scales = rows[:, :4].copy().view("<f4")  # (n, 1)
-        return rows[:, 4:].view(np.int8) * scales.astype(np.float32)  # (n, dim)
+        decoded: Floats = rows[:, 4:].view(np.int8).astype(np.float32) * scales
+        return decoded  # (n, dim)
 
 
 NO_VECTORS: Final = Vectors()
@@ -284,7 +285,8 @@ def _guard_end(value: bytes) -> int:
 
 
 def _keys(data: bytes) -> tuple[int, ...]:
-    return struct.unpack(f"<{len(data) // 8}Q", data)
+    keys: tuple[int, ...] = struct.unpack(f"<{len(data) // 8}Q", data)
+    return keys
 
 
 def _require(good: bool, what: str) -> None:

@@ -5,30 +5,40 @@
 folds one user's events in the order given: `fold(fold(s, a), b) == fold(s, a + b)` bit for bit with
 the same items. `fold_many` does that for each of many users at once, and cuts what has to be
 written into chunks. What each kind of event does stands in services/sessions/README.md.
+
+A batch goes through three steps: numpy prepares all events (columns.py), they are applied one after
+the other to the bytes of their users' states (open_state.py), and numpy computes from the histories
+what follows: co-visits and trending (increments.py), vectors (shared/session_vectors.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Final, NamedTuple
 
-import numpy as np
+import msgspec
 
+from services.sessions.columns import Columns, FoldEvent
 from services.sessions.fold_settings import FoldSettings
-from services.sessions.increments import Covisits, Member, Trends, merge, scopes_of
-from services.sessions.open_state import Effect, FoldEvent, OpenState
-from shared import keys
-from shared.session_vectors import Items, session_vectors
-from shared.states import NO_VECTORS, UserState, empty
+from services.sessions.increments import (
+    Covisits,
+    Member,
+    Trends,
+    Visits,
+    covisits_of,
+    merge,
+    trend_scores,
+    trends_of,
+)
+from services.sessions.open_state import Effect, OpenState
+from shared.catalogue import Items
+from shared.session_vectors import session_vectors
+from shared.states import UserState, empty
 
 __all__ = ["Chunk", "Effect", "FoldEvent", "Folded", "Write", "fold", "fold_many"]
 
-_item_key: Final = lru_cache(maxsize=200_000)(keys.item_key)  # hashing costs ten times the look-up
 
-
-class Write(NamedTuple):
+class Write(msgspec.Struct, frozen=True, gc=False):
     """One user's change within a chunk: from the state whose guard is expected to the new one."""
 
     user_id: str
@@ -99,85 +109,97 @@ def fold_many(
     states: of the batch's users; one that is absent is a new user's. A chunk holds at most
     `settings.chunk_events` events and stops after `settings.chunk_increments` increments.
     """
-    batch = _Batch(events, items, settings)
     of_user: dict[str, list[int]] = {}
     for number, record in enumerate(events):
         of_user.setdefault(record.event.user_id, []).append(number)
+    batch = _Batch(Columns(events, items, settings), settings)
     for user_id, numbers in of_user.items():
-        batch.apply(user_id, OpenState(states.get(user_id) or empty()), numbers)
-    return batch.close(states)
+        batch.apply(user_id, OpenState.of(states.get(user_id) or empty()), numbers)
+    return batch.close(states, items)
 
 
 class _Batch:
-    """The chunks of a batch while they fill up."""
+    """A batch while its chunks fill up."""
 
-    def __init__(self, events: Sequence[FoldEvent], items: Items, settings: FoldSettings) -> None:
-        self._events, self._items, self._settings = events, items, settings
-        self._keys = [_item_key(record.event.item_id) for record in events]
-        rows = items.rows(np.array(self._keys, np.uint64)).tolist()
-        known = {row: scopes_of(items.categories[row]) for row in set(rows) if row >= 0}
-        known[-1] = scopes_of(())
-        self._scopes = [known[row] for row in rows]
+    def __init__(self, columns: Columns, settings: FoldSettings) -> None:
+        self._columns, self._settings = columns, settings
         self._effects = [0] * len(Effect)
-        self._chunks = [Chunk()]
-        self._changes: list[tuple[Chunk, str, UserState]] = []  # states still without vectors
+        self._visits = Visits()
+        self._counting: list[int] = []  # numbers of the events that count for trending
+        # Chunks so far: their writes without vectors, and where in the lists above they begin.
+        self._chunks: list[Chunk] = [Chunk()]
+        self._users: list[tuple[str, OpenState]] = []
+        self._begins: list[tuple[int, int, int]] = [(0, 0, 0)]  # in _users, _visits, _counting
+        self._increments = 0  # of the chunk that is filling up, at most
 
     def apply(self, user_id: str, state: OpenState, numbers: Sequence[int]) -> None:
-        """Apply one user's events, going on to a new chunk where one is full."""
-        settings, chunk = self._settings, self._chunks[-1]
-        before = chunk.events
+        """Apply one user's events, going on in a new chunk where one is full."""
+        columns, settings, visits = self._columns, self._settings, self._visits
+        chunk = self._chunks[-1]
+        moved = False
         for number in numbers:
-            effect = state.apply(
-                self._events[number],
-                self._keys[number],
-                self._scopes[number],
-                chunk.covisits,
-                chunk.trends,
-                settings,
-            )
+            effect = state.apply(columns, number)
             self._effects[effect] += 1
-            if effect is Effect.COVERED:
+            if effect == Effect.COVERED:
                 continue
+            moved = True
             chunk.events += 1
+            if effect <= Effect.TOO_OLD and columns.positive[number]:
+                self._counting.append(number)
+                self._increments += len(columns.scopes[number])
+                if effect != Effect.TOO_OLD:
+                    visits.add(number, state.history, state.at)
+                    self._increments += settings.covisit_reach
             if (
                 chunk.events >= settings.chunk_events
-                or len(chunk.covisits) + len(chunk.trends) >= settings.chunk_increments
+                or self._increments >= settings.chunk_increments
             ):
-                self._changes.append((chunk, user_id, state.with_vectors(NO_VECTORS)))
-                chunk = Chunk()
-                self._chunks.append(chunk)
-                before = 0
-        if chunk.events > before:
-            self._changes.append((chunk, user_id, state.with_vectors(NO_VECTORS)))
+                self._users.append((user_id, state.copy()))
+                chunk = self._next_chunk()
+                moved = False
+        if moved:
+            self._users.append((user_id, state))
 
-    def close(self, states: Mapping[str, UserState]) -> Folded:
-        """Compute all vectors at once and return the chunks."""
+    def _next_chunk(self) -> Chunk:
+        self._chunks.append(Chunk())
+        self._begins.append((len(self._users), len(self._visits.numbers), len(self._counting)))
+        self._increments = 0
+        return self._chunks[-1]
+
+    def close(self, states: Mapping[str, UserState], items: Items) -> Folded:
+        """Compute what follows from the histories, for all users at once."""
+        settings = self._settings
         vectors = session_vectors(
-            [state.history_bytes for _, _, state in self._changes],
-            self._items,
-            self._settings.vectors,
+            [state.history for _, state in self._users], items, settings.vectors
+        )
+        scores = trend_scores(self._columns, settings.half_lives)
+        ends = [*self._begins, (len(self._users), len(self._visits.numbers), len(self._counting))]
+        covisits = covisits_of(
+            self._columns,
+            self._visits,
+            [visit for _, visit, _ in ends],
+            settings.covisit_reach,
+            settings.vectors.weights,
+            settings.half_lives,
         )
         last: dict[str, UserState] = {}
-        for (chunk, user_id, state), found in zip(self._changes, vectors, strict=True):
-            before = last.get(user_id) or states.get(user_id) or empty()
-            after = UserState(
-                state.guard,
-                state.forgotten_at_ms,
-                state.session_hash,
-                state.history_bytes,
-                state.excluded_bytes,
-                state.purchased_bytes,
-                found,
-            )
-            last[user_id] = after
-            chunk.writes.append(Write(user_id, before, after))
+        for number, chunk in enumerate(self._chunks):
+            (begin, _, counting), (end, _, counted) = ends[number], ends[number + 1]
+            for (user_id, state), found in zip(
+                self._users[begin:end], vectors[begin:end], strict=True
+            ):
+                before = last.get(user_id) or states.get(user_id) or empty()
+                last[user_id] = after = state.close(found)
+                chunk.writes.append(Write(user_id, before, after))
+            chunk.covisits = covisits[number]
+            chunk.trends = trends_of(self._columns, self._counting[counting:counted], scores)
         if not self._chunks[-1].writes:
             self._chunks.pop()
         return Folded(self._chunks, dict(zip(Effect, self._effects, strict=True)))
 
 
-def _merged(parts: list[dict[Member, float]]) -> dict[Member, float]:
-    whole = dict(parts[0]) if parts else {}
-    for part in parts[1:]:
+def _merged(parts: Sequence[Mapping[Member, float]]) -> dict[Member, float]:
+    whole: dict[Member, float] = {}
+    for part in parts:
         merge(whole, part)
     return whole

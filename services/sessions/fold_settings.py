@@ -1,18 +1,20 @@
-"""What decides how events become state, co-visits and trending: each number with unit and reason."""
+"""What decides how events become state, co-visits and trending: numbers with unit and reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from shared.log2_weights import HalfLives
 from shared.session_vectors import VectorSettings
 from shared.settings import setting
 
 
 @dataclass(frozen=True)
 class FoldSettings:
-    """Numbers of the fold; `vectors` are those that ranking shares."""
+    """Numbers of the fold; ranking shares `vectors` and `half_lives`."""
 
     vectors: VectorSettings = field(default_factory=VectorSettings)
+    half_lives: HalfLives = field(default_factory=HalfLives)
     future_ms: int = setting(
         "FRESHET_FUTURE_MS",
         60_000,
@@ -27,18 +29,6 @@ class FoldSettings:
         at_most=20,
         help="items before an event that it follows: beyond 5 a pair says little and costs Redis",
     )
-    covisit_half_life_s: float = setting(
-        "FRESHET_COVISIT_HALF_LIFE_S",
-        30 * 86_400.0,
-        at_least=60,
-        help="s until a co-visit counts half: what follows what changes with the assortment",
-    )
-    trending_half_life_s: float = setting(
-        "FRESHET_TRENDING_HALF_LIFE_S",
-        6 * 3_600.0,
-        at_least=60,
-        help="s until an event counts half for trending: the news of a day, not of an hour",
-    )
     chunk_events: int = setting(
         "FRESHET_CHUNK_EVENTS",
         64,
@@ -51,5 +41,5 @@ class FoldSettings:
         512,
         at_least=1,
         at_most=8_192,
-        help="members of sorted sets after which a chunk ends: 8 an event, as most have fewer",
+        help="members of sorted sets after which a chunk ends: 8 an event, few events have more",
     )

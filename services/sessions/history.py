@@ -6,34 +6,35 @@ less than touching one entry's object would.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Final
-from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
-from shared.event_types import RATE, EventWeights
-from shared.states import ENTRY, ENTRY_BYTES, ENTRY_STRUCT, HAS_VALUE, HISTORY_AT_MOST
+from shared.event_types import EventWeights
+from shared.states import ENTRY, ENTRY_BYTES, HISTORY_AT_MOST
 
 _FULL: Final = HISTORY_AT_MOST * ENTRY_BYTES
-_SECONDS_AT: Final = 8
-_EVENT_ID_AT: Final = 12
-_TYPE_AT: Final = 18
-_KEY: Final = Struct("<Q")
+_NEAR: Final = 16 * ENTRY_BYTES  # within so many entries 5 other items are nearly always found
+_EVENT_ID_AT: Final = 12  # of an entry's bytes
 _UINT: Final = Struct("<I")
+_NEWEST_SECOND: Final = -ENTRY_BYTES + 8
 
 
-def hash_of(text: str | None) -> int:
-    """Return 4 bytes for an event or session id, never 0; 0 for none.
-
-    Two event ids within one history share them with p = 10^-8; the second is then taken for a
-    repetition of the first.
-    """
-    return (crc32(text.encode()) or 1) if text else 0
+def newest_second(history: bytes) -> int:
+    """Return the newest entry's second; 0 for an empty history."""
+    if not history:
+        return 0
+    second: int = _UINT.unpack_from(history, len(history) + _NEWEST_SECOND)[0]
+    return second
 
 
 def holds_event(history: bytes, event_hash: int) -> bool:
     """Say whether an entry carries this hash of an event id."""
+    if event_hash & 0xFF not in history[_EVENT_ID_AT::ENTRY_BYTES]:  # no entry shares even a byte
+        return False
     wanted = _UINT.pack(event_hash)
     at = history.find(wanted)
     while at >= 0 and at % ENTRY_BYTES != _EVENT_ID_AT:
@@ -41,52 +42,72 @@ def holds_event(history: bytes, event_hash: int) -> bool:
     return at >= 0
 
 
-def last_second(history: bytes) -> int:
-    """Return the newest entry's second; 0 for an empty history."""
-    if not history:
-        return 0
-    second: int = _UINT.unpack_from(history, len(history) - ENTRY_BYTES + _SECONDS_AT)[0]
-    return second
-
-
-def insert(history: bytes, entry: bytes) -> tuple[bytes, int]:
-    """Put an entry in its place by second, behind those of the same second; drop the oldest of 51.
-
-    Returns the history and the entry's position in bytes, -ENTRY_BYTES when it is itself what was
-    dropped, being older than a full history reaches.
-    """
-    seconds = _UINT.unpack_from(entry, _SECONDS_AT)[0]
+def append(history: bytes, entry: bytes) -> tuple[bytes, int]:
+    """Put an entry last, dropping the oldest of 51; return the history and the entry's position."""
     at = len(history)
-    if seconds < last_second(history):
-        entries = np.frombuffer(history, ENTRY)
-        at = ENTRY_BYTES * int(entries["seconds"].searchsorted(seconds, side="right"))
-        history = history[:at] + entry + history[at:]
-    else:
-        history += entry
-    if len(history) > _FULL:
-        return history[ENTRY_BYTES:], at - ENTRY_BYTES
-    return history, at
+    if at < _FULL:
+        return history + entry, at
+    return history[ENTRY_BYTES:] + entry, at - ENTRY_BYTES
+
+
+def insert(history: bytes, entry: bytes, second: int) -> tuple[bytes, int]:
+    """Put an entry behind all that are not later, dropping the oldest of 51.
+
+    Returns the history and the entry's position, negative when it is itself what was dropped:
+    older than a full history reaches.
+    """
+    seconds = np.frombuffer(history, ENTRY)["seconds"]
+    at = ENTRY_BYTES * int(seconds.searchsorted(second, side="right"))
+    longer = history[:at] + entry + history[at:]
+    if len(longer) <= _FULL:
+        return longer, at
+    return longer[ENTRY_BYTES:], at - ENTRY_BYTES
 
 
 def items_before(
-    history: bytes, at: int, item: int, count: int, weights: EventWeights
-) -> list[int]:
-    """Return keys of the nearest other items of positive entries before a position, nearest first.
+    items: NDArray[np.uint64],
+    histories: Sequence[bytes],
+    places: Sequence[int],
+    reach: int,
+    weights: EventWeights,
+) -> NDArray[np.uint64]:
+    """Return the nearest other items of positive entries before each of m entries, nearest first.
 
-    An item that stands there several times counts once, at its nearest.
+    items: item keys of the entries (m,); places: where they stand in their histories, in bytes.
+    An item that stands there several times counts once, at its nearest. Returns keys (m, reach), 0
+    where there are no more.
     """
-    by_code = weights.by_code
-    found: list[int] = []
-    while at and len(found) < count:
-        at -= ENTRY_BYTES
-        code = history[at + _TYPE_AT]
-        if by_code[code] > 0 or (code == RATE and _rated_well(history, at, weights)):
-            key = _KEY.unpack_from(history, at)[0]
-            if key != item and key not in found:
-                found.append(key)
+    near = [
+        history[max(0, place - _NEAR) : place]
+        for history, place in zip(histories, places, strict=True)
+    ]
+    found = _nearest(items, near, reach, weights)
+    short = np.flatnonzero(found[:, -1] == 0)
+    short = short[np.array(places)[short] > _NEAR]
+    if len(short):
+        whole = [histories[n][: places[n]] for n in short]
+        found[short] = _nearest(items[short], whole, reach, weights)
     return found
 
 
-def _rated_well(history: bytes, at: int, weights: EventWeights) -> bool:
-    _, _, _, value, _, flags = ENTRY_STRUCT.unpack_from(history, at)
-    return bool(flags & HAS_VALUE) and weights.rating(value) > 0
+def _nearest(
+    items: NDArray[np.uint64], pasts: Sequence[bytes], reach: int, weights: EventWeights
+) -> NDArray[np.uint64]:
+    width = max(map(len, pasts))
+    padded = b"".join([past.rjust(width, b"\0") for past in pasts])
+    entries = np.frombuffer(padded, ENTRY).reshape(len(pasts), -1)  # (m, w)
+    keys = np.where(weights.of(entries) > 0, entries["item"], np.uint64(0))
+    found = np.zeros((len(pasts), reach), np.uint64)
+    counts = np.zeros(len(pasts), np.intp)
+    searching = np.arange(len(pasts))
+    for slot in range(keys.shape[1] - 1, -1, -1):
+        key = keys[searching, slot]
+        new = (key != 0) & (key != items[searching])
+        new &= (found[searching] != key[:, None]).all(axis=1)
+        hits = searching[new]
+        found[hits, counts[hits]] = key[new]
+        counts[hits] += 1
+        searching = searching[counts[searching] < reach]
+        if not len(searching):
+            break
+    return found
