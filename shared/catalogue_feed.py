@@ -88,6 +88,11 @@ class CatalogueFeed:
         """Wait until everything is applied that stood in the topic when this was called."""
         await self._reader.caught_up()
 
+    @property
+    def offsets(self) -> dict[int, int]:
+        """The first offset not applied yet, by partition; where a snapshot's reader goes on."""
+        return dict(self._reader.positions)
+
     def status(self) -> dict[str, Any]:
         """Return figures for /status and metrics."""
         catalogue = self.catalogue
