@@ -146,9 +146,9 @@ def _to_sets(column: pa.DictionaryArray) -> tuple[NDArray[np.int32], list[tuple[
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return column.combine_chunks()
+    if column.num_chunks == 0:  # an Arrow file of no rows
+        return pa.nulls(0, column.type)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _numbers(column: pa.Array) -> NDArray[Any]:

@@ -88,7 +88,7 @@ class KeyRows:
             if row == _NOWHERE:
                 return
             if 2 * (self._taken + 1) > len(keys):
-                self._grow(self._taken + 1)
+                self._grow(1)
                 keys, rows = self._table
                 slot = _slot(keys, rows, key)
             keys[slot] = key
@@ -97,20 +97,20 @@ class KeyRows:
 
     def put_many(self, new: NDArray[np.uint64], new_rows: NDArray[np.int64]) -> None:
         """Let keys, each at most once and none of them in the table, stand for rows."""
-        self._grow(self._taken + len(new))
+        self._grow(len(new))
         _fill(self._table, new, new_rows.astype(np.int32))
         self._taken += len(new)
 
-    def _grow(self, keys_at_least: int) -> None:
-        """Build the table anew, without dropped keys and at most a quarter full; swap it in."""
+    def _grow(self, more: int) -> None:
+        """Swap in a new table without dropped keys, a quarter full at most with so many more."""
         keys, rows = self._table
         held = rows >= 0
+        self._taken = int(np.count_nonzero(held))
         slots = 2 * FIRST_ROWS
-        while slots < 4 * keys_at_least:
+        while slots < 4 * (self._taken + more):
             slots *= 2
         table = _empty_table(slots)
         _fill(table, keys[held], rows[held])
-        self._taken = int(np.count_nonzero(held))
         self._table = table  # at once, for readers in other threads
 
 
