@@ -1,0 +1,74 @@
+# What a person runs, and CI: `make help` lists it. Needs make, Python 3.11 or newer and g++.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+SHARED := $(or $(FRESHET_TEST_SHARED),../shared)
+PYTEST := $(BIN)/pytest -q
+
+# A folder of Kafka's jars beside the checkout spares fetching them.
+ifneq ($(wildcard $(SHARED)/kafka/libs),)
+export KAFKA_HOME ?= $(abspath $(SHARED)/kafka)
+endif
+
+.PHONY: help demo up test check lint types arch protos protos-check \
+	test-unit test-integration test-e2e test-proofs test-cluster test-redis clean
+
+help: ## List what make can do
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed-cli ## Open a demo shop and walk through it; ONCE=1 ends after that
+	@$(BIN)/freshet demo $(if $(ONCE),--once)
+
+up: $(VENV)/installed-cli ## Run everything here until Ctrl-C
+	@$(BIN)/freshet up
+
+test: check test-integration test-e2e test-proofs test-cluster test-redis ## All of it, as CI does
+
+check: lint types arch protos-check test-unit ## The quick part: lint, types, imports, unit tests
+
+lint: $(VENV)/installed-test ## Style, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: $(VENV)/installed-test ## Static types
+	$(BIN)/mypy services shared tests
+
+arch: $(VENV)/installed-test ## Which part may import which
+	$(BIN)/lint-imports
+
+protos: $(VENV)/installed-test ## Generate code and JSON Schemas from the contracts
+	protos/generate
+
+protos-check: $(VENV)/installed-test ## Contracts: lint, generated code in step
+	$(PYTEST) -n auto tests/contract
+
+test-unit: $(VENV)/installed-test ## Without servers, in parallel
+	$(PYTEST) -n auto tests/unit
+
+test-integration: $(VENV)/installed-test ## On the project's own Kafka and Valkey
+	$(PYTEST) tests/integration
+
+test-e2e: $(VENV)/installed-test ## The whole system through its public doors
+	$(PYTEST) tests/e2e
+
+test-proofs: $(VENV)/installed-test ## Kill loops and faults, slow
+	$(PYTEST) tests/proofs
+
+test-cluster: $(VENV)/installed-test ## Manifests on a real Kubernetes control plane
+	$(PYTEST) tests/cluster
+
+test-redis: $(VENV)/installed-test ## Integration and e2e once more, on redis-server
+ifeq ($(or $(CI),$(shell command -v redis-server)),)
+	@echo "left out: redis-server is not installed (sudo apt-get install -y redis-server)"
+else
+	FRESHET_TEST_REDIS=redis-server $(PYTEST) tests/integration tests/e2e
+endif
+
+clean: ## Delete what was installed and the tools' caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/installed-%: deploy/locks/%.txt pyproject.toml deploy/locks/install
+	@deploy/locks/install $*
+	@touch $@
