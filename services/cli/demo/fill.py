@@ -6,17 +6,20 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiokafka.structs import RecordMetadata
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from protos.recommender_pb2 import RecommendRequest, StateRequest
-from protos.recommender_pb2_grpc import RecommenderAsyncStub
 from services.cli.demo import catalogue, shoppers
 from shared.client import Publisher, token
 from shared.events import Event
 from shared.items import Item
+
+if TYPE_CHECKING:
+    from protos.recommender_pb2_grpc import RecommenderAsyncStub
 
 SERVED_WITHIN_S = 180.0  # all pictures encoded, on the slowest machine we mean to run on
 

@@ -10,14 +10,13 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
 from protos.recommender_pb2 import RankedItem, RecommendRequest, RecommendResponse
-from protos.recommender_pb2_grpc import RecommenderAsyncStub
 from services.cli.demo import catalogue, shoppers
 from services.cli.demo.fill import Shop, open_shop
 from services.cli.demo.kinds import KINDS
@@ -26,6 +25,9 @@ from shared.client import Publisher, ranking
 from shared.events import Event
 from shared.items import Item
 from shared.kafka import KafkaSettings
+
+if TYPE_CHECKING:
+    from protos.recommender_pb2_grpc import RecommenderAsyncStub
 
 CALLS = 500  # one at a time, for the percentiles
 SHOWN = 6  # items of each list
