@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 
+from services.ranking.onnx_ranker import BadRanker
 from services.ranking.service import NAME, Service
 from services.ranking.settings import Settings
 from shared import logs
@@ -43,14 +44,18 @@ async def run(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Run the service; exit code 0 after a signal, 2 for a bad setting."""
+    """Run the service; exit code 0 after a signal, 2 for a bad setting or ranker."""
     try:
         settings = from_environment(Settings, os.environ)
     except BadSetting as error:
         sys.stderr.write(f"{error}\n")
         return 2
     logs.configure(NAME, settings.logs)
-    asyncio.run(run(settings))
+    try:
+        asyncio.run(run(settings))
+    except BadRanker as error:
+        sys.stderr.write(f"FRESHET_RANKER: {error}\n")
+        return 2
     return 0
 
 

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from protos import recommender_pb2 as pb
 from services.ranking import features, reasons, sources
+from services.ranking.alike import Alike
 from services.ranking.blend import PARTS
 from services.ranking.listing import Ranked, Serving, Wish
 from services.ranking.reasons import Facts, Liked
 from services.ranking.signals import Signals
 from services.ranking.sources import BIT
+from shared.catalogue import Catalogue
 
 _COVISITS = PARTS.index("covisits")
 _TRENDING_ALL = features.NAMES.index("trending_all")
@@ -113,3 +115,36 @@ def _trending_in(row: int, values: NDArray[np.float32], wish: Wish) -> str:
         if place < len(trend.rows) and trend.rows[place] == row:
             found[name] = float(trend.depth[place])
     return max(found, key=found.__getitem__, default="")
+
+
+_ALIKE_REASONS = {
+    "visual": "looks like {}",
+    "text": "reads like {}",
+    "content": "like {}",
+    "covisits": "others went on to this from {}",
+    "title": "its title fits {}",
+}
+
+
+def alike_items(found: Alike, catalogue: Catalogue, of: str) -> list[pb.RankedItem]:
+    """Return what is like a query as messages, in order; of: the query, as reasons call it."""
+    items = []
+    scores = found.scores
+    for place, row in enumerate(found.rows.tolist()):
+        parts = found.parts[place]
+        contributed = [
+            pb.Contribution(name=name, value=value)
+            for name, value in zip(found.names, parts.tolist(), strict=True)
+            if value
+        ]
+        items.append(
+            pb.RankedItem(
+                item_id=catalogue.ids[row],
+                score=scores[place],
+                sources=[part.name for part in contributed],
+                reason=_ALIKE_REASONS[found.names[int(parts.argmax())]].format(of),
+                title=catalogue.titles[row],
+                contributions=contributed,
+            )
+        )
+    return items

@@ -18,6 +18,8 @@ RANKER_SKIPPED: Final = "ranker_skipped"
 RANKER_FAILED: Final = "ranker_failed"
 DIVERSITY_SKIPPED: Final = "diversity_skipped"
 QUERY_VECTOR_UNAVAILABLE: Final = "query_vector_unavailable"
+ITEM_WITHOUT_PICTURE: Final = "item_without_picture"
+ITEM_WITHOUT_TEXT: Final = "item_without_text"
 
 STATE_S: Final = 0.005
 RESERVE_S: Final = 0.002  # kept for the reply and its way back

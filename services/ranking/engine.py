@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protos import impression_pb2
+from services.ranking.embedding_client import Embedding
+from services.ranking.forget import Producer
 from services.ranking.impressions import Impressions
 from services.ranking.listing import Serving
 from services.ranking.pipeline import Pipeline
+from services.ranking.title_words import TitleWords
 from shared.session_vectors import VectorSettings
 
 
@@ -22,6 +25,9 @@ class Engine:
     serving: Serving
     pipeline: Pipeline
     impressions: Impressions
+    embedding: Embedding
+    producer: Producer  # of forget events
+    titles: TitleWords
     blend_weights: NDArray[np.float32]
     vectors: VectorSettings
     snapshot: Callable[[], str]  # name of the one that is served; empty: none

@@ -54,11 +54,11 @@ class Pipeline:
         """fallback: the ranker that needs nothing but its features; may be `ranker` itself."""
         self.ranker = ranker
         self.fallback = fallback
-        self._reader = reader
         self._trending = trending
         self._vectors = vectors
         self._clock = clock
-        self._now_ms = now_ms
+        self.reader = reader
+        self.now_ms = now_ms
 
     async def recommend(self, query: RecommendQuery, serving: Serving, spent: Budget) -> Made:
         """Make a list."""
@@ -68,14 +68,20 @@ class Pipeline:
         listed = listing.make(wish, serving, self.ranker, self.fallback, spent)
         return Made(listed, wish, signals, _positions(found))
 
-    async def states(self, users: Sequence[str], after: Position | None, spent: Budget) -> Found:
-        """Read states, waiting for a position where one is asked for."""
+    async def states(
+        self,
+        users: Sequence[str],
+        after: Position | None,
+        spent: Budget,
+        limit_s: float = budget.STATE_S,
+    ) -> Found:
+        """Read states, waiting for a position where one is asked for; limit_s: of one read."""
         partition = None if after is None else after.partition
         wait_until_s = self._clock() + AFTER_SHARE * spent.left_s()
         while True:
             try:
-                limit_s = spent.at_most(budget.STATE_S)
-                found = await spent.waiting(self._reader.states(users, limit_s, partition))
+                asked = self.reader.states(users, spent.at_most(limit_s), partition)
+                found = await spent.waiting(asked)
             except Unavailable:
                 spent.leave_out(budget.STATE_UNAVAILABLE)
                 if after is not None:
@@ -89,18 +95,23 @@ class Pipeline:
             await spent.waiting(asyncio.sleep(AFTER_POLL_S))
 
     async def wish(
-        self, query: RecommendQuery, found: Sequence[UserState], serving: Serving, spent: Budget
+        self,
+        query: RecommendQuery,
+        found: Sequence[UserState],
+        serving: Serving,
+        spent: Budget,
+        limit_s: float = budget.STATE_S,
     ) -> tuple[Wish, Signals]:
         """Read what others did with what the user likes, and put all that is known together."""
-        catalogue, now_ms = serving.catalogue, self._now_ms()
+        catalogue, now_ms = serving.catalogue, self.now_ms()
         state = merged(found, catalogue, self._vectors)
         taste = taste_of(state, catalogue, serving.terms.price, self._vectors)
-        signals = await self._signals(taste, query.segment, spent)
+        signals = await self._signals(taste, query.segment, spent, limit_s)
         covisits = covisited(taste, signals, catalogue, now_ms, serving.features)
         trends = trends_for(taste, query.segment, signals, catalogue)
         return Wish(query, taste, covisits, trends, now_ms), signals
 
-    async def _signals(self, taste: Taste, segment: str, spent: Budget) -> Signals:
+    async def _signals(self, taste: Taste, segment: str, spent: Budget, limit_s: float) -> Signals:
         now_s = self._clock()
         scopes = [keys.category_scope(name) for name, _ in taste.categories]
         if segment:
@@ -112,10 +123,8 @@ class Pipeline:
         covisits: dict[int, Weighted] = {}
         if liked or missing:
             try:
-                limit_s = spent.at_most(budget.STATE_S)
-                followers, trending = await spent.waiting(
-                    self._reader.sets(liked, missing, limit_s)
-                )
+                asked = self.reader.sets(liked, missing, spent.at_most(limit_s))
+                followers, trending = await spent.waiting(asked)
                 covisits = dict(zip(liked, followers, strict=True))
                 for (scope, _), items in zip(missing, trending, strict=True):
                     self._trending.put(scope, items)

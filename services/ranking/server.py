@@ -1,167 +1,155 @@
-"""The gRPC door: requests in, replies and statuses out. What a list is made of stands elsewhere."""
+"""The gRPC door: each method from its request to its reply."""
 
 from __future__ import annotations
 
-import logging
-import time
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar
-
-import grpc
+from typing import TYPE_CHECKING, Final
 
 from protos import recommender_pb2 as pb
 from protos import recommender_pb2_grpc, state_pb2
-from services.ranking import answer, requests, state_view
-from services.ranking.admission import PUSH_BACK_MS, Admission, Overloaded
-from services.ranking.budget import Budget, Costs
-from services.ranking.errors import NotFound, Unanswerable
+from services.ranking import answer, explain, forget, requests, search, similar, state_view
+from services.ranking.alike import Alike
+from services.ranking.budget import Budget
+from services.ranking.calls import Calls
+from services.ranking.engine import Engine
+from services.ranking.errors import Unanswerable
 from services.ranking.impressions import Shown
-from shared import metrics
-from shared.records import BadRecord
 
 if TYPE_CHECKING:
-    from services.ranking.engine import Engine
+    from services.ranking.calls import Context
 
 SERVICE: Final = "freshet.v1.Recommender"
-
-Reply = TypeVar("Reply")
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-log = logging.getLogger(__name__)
+STATE_S: Final = 1.0  # a person or a job asks for a state: the budget of a list is no use here
 
 
 class Recommender(recommender_pb2_grpc.RecommenderServicer):
-    """Answers all methods; `engine` is None until there is something to answer from."""
+    """Answers all methods; what they do is written at each in protos/recommender.proto."""
 
-    def __init__(self, deadline_s: float, admission: Admission) -> None:
-        """deadline_s: of calls that set none."""
-        self.engine: Engine | None = None
-        self._deadline_s = deadline_s
-        self._admission = admission
-        self._costs = Costs()
+    def __init__(self, calls: Calls, list_s: float, slow_s: float) -> None:
+        """Deadlines of calls that set none: of Recommend, and of all others."""
+        self._calls = calls
+        self._list_s = list_s
+        self._slow_s = slow_s
 
     async def Recommend(
         self, request: pb.RecommendRequest, context: Context
     ) -> pb.RecommendResponse:
-        """See protos/recommender.proto."""
-        return await self._call("Recommend", request, context, self._recommend)
+        return await self._calls.answer("Recommend", request, context, _recommend, self._list_s)
+
+    async def Similar(self, request: pb.SimilarRequest, context: Context) -> pb.SimilarResponse:
+        return await self._calls.answer("Similar", request, context, _similar, self._slow_s)
+
+    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
+        return await self._calls.answer("Search", request, context, _search, self._slow_s)
 
     async def State(self, request: pb.StateRequest, context: Context) -> pb.StateResponse:
-        """See protos/recommender.proto."""
-        return await self._call("State", request, context, self._state)
+        return await self._calls.answer("State", request, context, _state, self._slow_s)
 
-    async def _recommend(
-        self, request: pb.RecommendRequest, engine: Engine, spent: Budget
-    ) -> pb.RecommendResponse:
-        query = requests.recommend(request)
-        serving = engine.serving
-        spent.end("admit")
-        made = await engine.pipeline.recommend(query, serving, spent)
-        items = answer.items_of(
-            made.listed,
-            made.wish,
-            made.signals,
-            serving,
-            engine.blend_weights,
-            explain=query.explain,
-        )
-        request_id = uuid.uuid4().hex
-        versions = engine.versions()
-        engine.impressions.add(
-            Shown(
-                request_id,
-                query.users[0],
-                items,
-                made.wish.now_ms,
-                versions,
-                spent.degraded,
-                query.surface,
-            )
-        )
-        spent.end("answer")
-        return pb.RecommendResponse(
-            items=items,
-            request_id=request_id,
-            degraded=spent.degraded,
-            versions=versions,
-            state_position=[
-                state_pb2.PartitionOffset(partition=p, offset=o) for p, o in made.positions
-            ],
-            timings=_timings(spent),
-        )
+    async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
+        return await self._calls.answer("Explain", request, context, _explain, self._slow_s)
 
-    async def _state(
-        self, request: pb.StateRequest, engine: Engine, spent: Budget
-    ) -> pb.StateResponse:
-        user_id, after = requests.state(request)
-        found = await engine.pipeline.states([user_id], after, spent)
-        if spent.degraded:
-            raise Unanswerable(f"the state cannot be read in time: {', '.join(spent.degraded)}")
-        catalogue, settings = engine.serving.catalogue, engine.vectors.weights
-        return pb.StateResponse(
-            state=state_view.message(user_id, found.states[0], catalogue, settings),
-            known=found.known[0],
-        )
-
-    async def _call(
-        self,
-        method: str,
-        request: Any,
-        context: Context,
-        handle: Callable[[Any, Engine, Budget], Awaitable[Reply]],
-    ) -> Reply:
-        """Let a call in, answer it within its deadline, and turn what goes wrong into a status."""
-        began_s = time.monotonic()
-        left_s = context.time_remaining()
-        if left_s is None:
-            left_s = self._deadline_s
-        spent = Budget(began_s + left_s, time.monotonic, self._costs)
-        code = grpc.StatusCode.OK
-        entered = False
-        try:
-            if self.engine is None:
-                raise Unanswerable("not ready: the catalogue is still being read")
-            self._admission.enter(left_s)
-            entered = True
-            return await handle(request, self.engine, spent)
-        except BadRecord as error:
-            code = grpc.StatusCode.INVALID_ARGUMENT
-            await _abort(context, code, str(error))
-        except NotFound as error:
-            code = grpc.StatusCode.NOT_FOUND
-            await _abort(context, code, str(error))
-        except Unanswerable as error:
-            code = grpc.StatusCode.UNAVAILABLE
-            await _abort(context, code, str(error))
-        except Overloaded as error:
-            code = grpc.StatusCode.RESOURCE_EXHAUSTED
-            context.set_trailing_metadata((("grpc-retry-pushback-ms", str(PUSH_BACK_MS)),))
-            await _abort(context, code, str(error))
-        except Exception:
-            code = grpc.StatusCode.INTERNAL
-            log.exception("%s failed", method)
-            await _abort(context, code, "a fault of the service; its log says more")
-        finally:
-            took_s = time.monotonic() - began_s
-            if entered:
-                self._admission.leave(took_s - spent.waited_s)
-            _measure(method, code, took_s, spent)
+    async def Forget(self, request: pb.ForgetRequest, context: Context) -> pb.ForgetResponse:
+        return await self._calls.answer("Forget", request, context, _forget, self._slow_s)
 
 
-async def _abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn:
-    await context.abort(code, text)
-    raise AssertionError("abort raises")
+async def _recommend(
+    request: pb.RecommendRequest, engine: Engine, spent: Budget
+) -> pb.RecommendResponse:
+    query = requests.recommend(request)
+    spent.end("admit")
+    made = await engine.pipeline.recommend(query, engine.serving, spent)
+    items = answer.items_of(
+        made.listed,
+        made.wish,
+        made.signals,
+        engine.serving,
+        engine.blend_weights,
+        explain=query.explain,
+    )
+    request_id, versions = uuid.uuid4().hex, engine.versions()
+    shown = Shown(
+        request_id,
+        query.users[0],
+        items,
+        made.wish.now_ms,
+        versions,
+        spent.degraded,
+        query.surface,
+    )
+    engine.impressions.add(shown)
+    spent.end("answer")
+    return pb.RecommendResponse(
+        items=items,
+        request_id=request_id,
+        degraded=spent.degraded,
+        versions=versions,
+        state_position=[
+            state_pb2.PartitionOffset(partition=partition, offset=offset)
+            for partition, offset in made.positions
+        ],
+        timings=_timings(spent),
+    )
+
+
+async def _similar(request: pb.SimilarRequest, engine: Engine, spent: Budget) -> pb.SimilarResponse:
+    query = requests.similar(request)
+    pipeline = engine.pipeline
+    found = await similar.similar(
+        query, engine.serving, pipeline.reader, engine.embedding, spent, pipeline.now_ms()
+    )
+    row = engine.serving.catalogue.row(query.item_id) if query.item_id else -1
+    of = f"“{engine.serving.catalogue.titles[row] or query.item_id}”" if row >= 0 else "the picture"
+    spent.end("similar")
+    return pb.SimilarResponse(
+        items=_alike_items(found, engine, of),
+        request_id=uuid.uuid4().hex,
+        degraded=spent.degraded,
+        versions=engine.versions(),
+        timings=_timings(spent),
+    )
+
+
+async def _search(request: pb.SearchRequest, engine: Engine, spent: Budget) -> pb.SearchResponse:
+    query = requests.search(request)
+    now_ms = engine.pipeline.now_ms()
+    found = await search.search(
+        query, engine.serving, engine.titles, engine.embedding, spent, now_ms
+    )
+    spent.end("search")
+    return pb.SearchResponse(
+        items=_alike_items(found, engine, f"“{query.text}”" if query.text else "the picture"),
+        request_id=uuid.uuid4().hex,
+        degraded=spent.degraded,
+        versions=engine.versions(),
+        timings=_timings(spent),
+    )
+
+
+async def _state(request: pb.StateRequest, engine: Engine, spent: Budget) -> pb.StateResponse:
+    user_id, after = requests.state(request)
+    found = await engine.pipeline.states([user_id], after, spent, STATE_S)
+    if spent.degraded:
+        raise Unanswerable(f"the state cannot be read in time: {', '.join(spent.degraded)}")
+    catalogue, weights = engine.serving.catalogue, engine.vectors.weights
+    return pb.StateResponse(
+        state=state_view.message(user_id, found.states[0], catalogue, weights),
+        known=found.known[0],
+    )
+
+
+async def _explain(request: pb.ExplainRequest, engine: Engine, spent: Budget) -> pb.ExplainResponse:
+    return await explain.explain(requests.explain(request), engine, spent)
+
+
+async def _forget(request: pb.ForgetRequest, engine: Engine, spent: Budget) -> pb.ForgetResponse:
+    user_id = requests.forget(request)
+    position = await forget.forget(user_id, engine.producer, spent.left_s())
+    return pb.ForgetResponse(position=str(position))
+
+
+def _alike_items(found: Alike, engine: Engine, of: str) -> list[pb.RankedItem]:
+    return answer.alike_items(found, engine.serving.catalogue, of)
 
 
 def _timings(spent: Budget) -> list[pb.StageTiming]:
     return [pb.StageTiming(stage=stage, ms=took_s * 1e3) for stage, took_s in spent.timings]
-
-
-def _measure(method: str, code: grpc.StatusCode, took_s: float, spent: Budget) -> None:
-    metrics.REQUESTS.labels(method, code.name).inc()
-    metrics.REQUEST_MS.labels(method).observe(took_s * 1e3)
-    for stage, stage_s in spent.timings:
-        metrics.STAGE_MS.labels(stage).observe(stage_s * 1e3)
-    for reason in spent.degraded:
-        metrics.DEGRADED.labels(reason).inc()

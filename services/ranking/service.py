@@ -5,32 +5,29 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine
+import time
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
+from redis.exceptions import RedisError
+
 from protos import recommender_pb2_grpc
-from services.ranking import blend, server
+from services.ranking import blend, onnx_ranker, server
 from services.ranking.admission import Admission
-from services.ranking.availability import Availability
+from services.ranking.calls import Calls
+from services.ranking.embedding_client import EmbeddingClient
 from services.ranking.engine import Engine
-from services.ranking.features import FeatureSettings
-from services.ranking.filters import ItemFilter
 from services.ranking.impressions import Impressions
-from services.ranking.index.served import ServedIndex
-from services.ranking.listing import Serving
 from services.ranking.local_trending import LocalTrending
-from services.ranking.newest import Newest
-from services.ranking.offers import Offers
-from services.ranking.offers_feed import OffersFeed
 from services.ranking.pipeline import Pipeline
-from services.ranking.ranker import BlendRanker
+from services.ranking.ranker import BlendRanker, Ranker
 from services.ranking.server import Recommender
 from services.ranking.settings import Settings
+from services.ranking.space import Space
 from services.ranking.state_reader import StateReader, Unavailable
-from shared import active_bundle, kafka, topics
+from shared import active_bundle, kafka, metrics, topics
 from shared.active_bundle import ActiveBundle
-from shared.catalogue_feed import CatalogueFeed
 from shared.grpc_server import Server
 from shared.health import Health
 from shared.kafka import DeadLetters
@@ -42,6 +39,8 @@ log = logging.getLogger(__name__)
 NAME: Final = "ranking"
 RECEIVE_MAX_BYTES: Final = 5 * 1024 * 1024  # a picture of 4 MiB and its request
 READ_S: Final = 1.0  # of a connection; each request has a tighter budget
+LOOK_S: Final = 2.0  # between looks at what is active, and at figures for metrics
+RETIRE_S: Final = 5.0  # that an old space is kept for the calls that still read it
 STOP_GRACE_S: Final = 5.0
 
 
@@ -49,110 +48,135 @@ class Service:
     """Wires all parts; `start` returns when the service is ready."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises BadRanker for a ranker that cannot be used."""
         self.settings = settings
-        self.health = Health(NAME)
-        self.health.status = self.status
         self.grpc_port = 0
+        self.health_port = 0
+        self._health = Health(NAME)
+        self._health.status = self.status
+        self._fallback = BlendRanker(settings.blend)
+        self._ranker = _ranker(settings) or self._fallback
         self._redis = connect(settings.redis, socket_timeout_s=READ_S)
+        self._reader = StateReader(self._redis)
+        self._trending = LocalTrending(self._reader)
+        self._producer = kafka.producer(settings.kafka)
+        self._impressions = Impressions(self._producer)
+        self._embedding = EmbeddingClient(settings.embedding_address)
+        self._space: Space | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._calls = Calls(Admission(settings.in_flight_at_most, time.monotonic))
         self._server = Server(
             [server.SERVICE],
             receive_max_bytes=RECEIVE_MAX_BYTES,
             max_concurrent=4 * settings.in_flight_at_most,  # admission refuses first, with reasons
         )
-        self._door = Recommender(settings.deadline_ms / 1000, Admission(settings.in_flight_at_most))
-        recommender_pb2_grpc.add_RecommenderServicer_to_server(self._door, self._server.grpc)
-        self._producer = kafka.producer(settings.kafka)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._feed: CatalogueFeed | None = None
-        self._offers_feed: OffersFeed | None = None
-        self._trending: LocalTrending | None = None
-        self._impressions = Impressions(self._producer)
+        door = Recommender(
+            self._calls, settings.deadline_ms / 1000, settings.slow_deadline_ms / 1000
+        )
+        recommender_pb2_grpc.add_RecommenderServicer_to_server(door, self._server.grpc)
 
     async def start(self) -> None:
         """Listen, read everything, then be ready. Waits for Kafka and Redis as long as it takes."""
         settings = self.settings
-        await self.health.start(settings.bind, settings.health_port)
+        self.health_port = await self._health.start(settings.bind, settings.health_port)
         self.grpc_port = await self._server.start(settings.bind, settings.port)
-        bundle = await self._bundle()
-        wanted = (topics.item_vectors(bundle.space), topics.OFFERS, topics.IMPRESSIONS)
-        own = (topics.CLICKS, topics.DEAD_LETTERS)
-        await until_there("Kafka", partial(kafka.ensure_topics, settings.kafka, (*wanted, *own)))
+        own = (topics.CLICKS, topics.IMPRESSIONS, topics.DEAD_LETTERS)
+        await until_there("Kafka", partial(kafka.ensure_topics, settings.kafka, own))
         await until_there("Kafka", self._producer.start)
-        engine = await self._engine(bundle)
-        gc.collect()
-        gc.freeze()  # what is there now stays: it need not be looked through again
-        self._door.engine = engine
+        if settings.space:
+            bundle = ActiveBundle(settings.space, settings.dim)
+        else:
+            bundle = await active_bundle.wait_for(self._redis)
+        try:
+            await self._trending.renew()
+        except Unavailable as error:
+            log.warning("beginning without trending: %s", error)
+        await self._serve(bundle)
+        self._trending.start()
         self._impressions.start()
+        self._tasks.append(asyncio.create_task(self._look_after(), name="look-after"))
         await self._server.set_serving(True)
-        self.health.ready = True
-        log.info("ready: %d items of %s", engine.serving.catalogue.living, bundle.space)
+        self._health.ready = True
 
     async def stop(self) -> None:
         """Refuse new calls, let those in flight end, write what waits, close everything."""
-        self.health.ready = False
+        self._health.ready = False
         await self._server.stop(STOP_GRACE_S)
-        await self._impressions.stop()
-        if self._trending is not None:
-            await self._trending.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._impressions.stop()
+        await self._trending.stop()
+        if self._space is not None:
+            await self._space.stop()
         await self._producer.stop()
+        await self._embedding.close()
         await self._redis.aclose()
-        await self.health.stop()
+        await self._health.stop()
 
     def status(self) -> dict[str, Any]:
         """Return what /status shows."""
-        shown: dict[str, Any] = {"grpc_port": self.grpc_port}
-        if self._feed is not None:
-            shown["catalogue"] = self._feed.status()
-        if self._offers_feed is not None:
-            shown["offers"] = self._offers_feed.status()
-        return shown
+        shown: dict[str, Any] = {
+            "grpc_port": self.grpc_port,
+            "ranker": self._ranker.name,
+            "redis": "gone" if self._reader.broken else "there",
+            "states_damaged": self._reader.damaged,
+            "impressions_waiting": len(self._impressions),
+        }
+        return shown if self._space is None else shown | self._space.status()
 
-    async def _bundle(self) -> ActiveBundle:
-        settings = self.settings
-        if settings.space:
-            return ActiveBundle(settings.space, settings.dim)
-        return await active_bundle.wait_for(self._redis)
-
-    async def _engine(self, bundle: ActiveBundle) -> Engine:
-        """Read the catalogue, offers and trending, and put all parts together."""
-        settings = self.settings
-        feed = self._feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
-        offers = Offers(feed.catalogue)
-        index = ServedIndex(feed.catalogue)
-        availability = Availability(feed.catalogue, offers)
-        letters = DeadLetters(self._producer, NAME)
-        offers_feed = self._offers_feed = OffersFeed(settings.kafka, offers, letters)
-        self._run(feed.run(), "catalogue")
-        self._run(offers_feed.run(), "offers")
-        await feed.caught_up()
-        await offers_feed.caught_up()
-        reader = StateReader(self._redis)
-        trending = self._trending = LocalTrending(reader)
+    async def _serve(self, bundle: ActiveBundle) -> None:
+        """Bring a space up beside the one that is served, if any, and serve it instead."""
+        space = Space(self.settings, bundle, DeadLetters(self._producer, NAME))
         try:
-            await trending.renew()
-        except Unavailable as error:
-            log.warning("beginning without trending: %s", error)
-        trending.start()
-        serving = Serving(
-            feed.catalogue,
-            index,
-            Newest(feed.catalogue),
-            ItemFilter(feed.catalogue, offers, availability),
-            offers.terms,
-            FeatureSettings(settings.covisit_half_life_s, settings.freshness_half_life_s),
-        )
-        ranker = BlendRanker(settings.blend)
-        return Engine(
-            serving=serving,
-            pipeline=Pipeline(reader, trending, ranker, ranker, settings.vectors),
+            await space.start()
+        except BaseException:
+            await space.stop()
+            raise
+        before, self._space = self._space, space
+        vectors = self.settings.vectors
+        self._calls.engine = Engine(
+            serving=space.serving,
+            pipeline=Pipeline(self._reader, self._trending, self._ranker, self._fallback, vectors),
             impressions=self._impressions,
-            blend_weights=blend.weights(settings.blend),
-            vectors=settings.vectors,
-            snapshot=lambda: index.name,
+            embedding=self._embedding,
+            producer=self._producer,
+            titles=space.titles,
+            blend_weights=blend.weights(self.settings.blend),
+            vectors=vectors,
+            snapshot=lambda: space.index.name,
         )
+        gc.collect()
+        gc.freeze()  # what is there now stays: nobody need look through it again
+        log.info("serving %d items of %s", space.serving.catalogue.living, bundle.space)
+        if before is not None:
+            await asyncio.sleep(RETIRE_S)
+            await before.stop()
 
-    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
+    async def _look_after(self) -> None:
+        """Follow the active bundle, and keep the gauges true."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            space = self._space
+            assert space is not None  # started before this task
+            metrics.CATALOGUE_ITEMS.set(space.serving.catalogue.living)
+            metrics.CATALOGUE_LAG.set(space.lag() or 0)
+            metrics.FRESH_ITEMS.set(space.index.sizes()["fresh"])
+            if self.settings.space:
+                continue
+            try:
+                bundle = await active_bundle.read(self._redis)
+            except (RedisError, OSError, ValueError) as error:
+                log.warning("the active bundle cannot be read: %s", error)
+                continue
+            if bundle is not None and bundle != space.bundle:
+                log.info("space %s is active now: reading it", bundle.space)
+                await self._serve(bundle)
+
+
+def _ranker(settings: Settings) -> Ranker | None:
+    """Return the ranker that the settings or the bundle name, None for the blend."""
+    if settings.ranker:
+        return onnx_ranker.load(Path(settings.ranker))
+    bundle = Path(settings.bundle)
+    return onnx_ranker.load_from_bundle(bundle) if bundle.is_dir() else None

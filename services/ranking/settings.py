@@ -51,7 +51,14 @@ class Settings:
         "FRESHET_BUNDLE", "deploy/models/day-zero", help="folder of the model bundle"
     )
     deadline_ms: float = setting(
-        "FRESHET_DEADLINE_MS", 50.0, at_least=1, at_most=60_000, help="of calls that set none"
+        "FRESHET_DEADLINE_MS", 50.0, at_least=1, at_most=60_000, help="of lists, where none is set"
+    )
+    slow_deadline_ms: float = setting(
+        "FRESHET_SLOW_DEADLINE_MS",
+        2_000.0,
+        at_least=1,
+        at_most=60_000,
+        help="of the other methods, which may wait for embedding or Kafka, where none is set",
     )
     in_flight_at_most: int = setting(
         "FRESHET_IN_FLIGHT_AT_MOST",

@@ -1,0 +1,46 @@
+"""Explain: one item's score for one user, taken apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from protos import recommender_pb2 as pb
+from services.ranking import answer, features, listing
+from services.ranking.budget import Budget
+from services.ranking.engine import Engine
+from services.ranking.errors import NotFound, Unanswerable
+from services.ranking.requests import ExplainQuery, RecommendQuery
+from services.ranking.sources import Candidates
+
+STATE_S = 1.0  # a person asks, and a part answer would mislead
+
+
+async def explain(query: ExplainQuery, engine: Engine, spent: Budget) -> pb.ExplainResponse:
+    """Score the item as a list would, whether or not a list would hold it.
+
+    Raises NotFound for an unknown item, Unanswerable where what the score stands on cannot be read.
+    """
+    serving = engine.serving
+    row = serving.catalogue.row(query.item_id)
+    if row < 0:
+        raise NotFound(f"item_id {query.item_id!r} is unknown")
+    wanted = RecommendQuery(users=(query.user_id,), segment=query.segment, rules=query.rules)
+    found = await engine.pipeline.states(wanted.users, None, spent, STATE_S)
+    wish, signals = await engine.pipeline.wish(wanted, found.states, serving, spent, STATE_S)
+    if spent.degraded:
+        raise Unanswerable(f"the score cannot be explained now: {', '.join(spent.degraded)}")
+    fitting = serving.filter.allowed(wanted.filters, wish.now_ms)
+    proposed = listing.propose(wish, serving, fitting, spent)
+    place = int(np.searchsorted(proposed.rows, row))
+    known = place < len(proposed.rows) and proposed.rows[place] == row
+    bits = proposed.proposed[place] if known else 0
+    candidate = Candidates(np.array([row]), np.array([bits]))
+    pipeline = engine.pipeline
+    ranked = listing.rank(candidate, wish, serving, pipeline.ranker, pipeline.fallback, spent)
+    (item,) = answer.items_of(ranked, wish, signals, serving, engine.blend_weights, explain=True)
+    values = zip(features.NAMES, ranked.features[0].tolist(), strict=True)
+    return pb.ExplainResponse(
+        item=item,
+        versions=engine.versions(),
+        features=[pb.Feature(name=name, value=value) for name, value in values],
+    )

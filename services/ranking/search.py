@@ -1,0 +1,59 @@
+"""Search: items for a text or a picture, by vectors, and for a text by the words of titles too."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from services.ranking import budget
+from services.ranking.alike import Alike, cosines, nothing, ordered
+from services.ranking.budget import Budget
+from services.ranking.embedding_client import Embedding
+from services.ranking.errors import Unanswerable
+from services.ranking.listing import Serving
+from services.ranking.requests import ItemQuery
+from services.ranking.similar import excluded
+from services.ranking.title_words import TitleWords, words_of
+
+NEAREST_AT_LEAST: Final = 100
+TITLE_WEIGHT: Final = 0.5  # of all words in the title, beside a cosine of at most 1
+TITLES_AT_MOST: Final = 1_000  # the best by their words; more compete by vectors alone
+
+
+async def search(
+    query: ItemQuery,
+    serving: Serving,
+    titles: TitleWords,
+    embedding: Embedding,
+    spent: Budget,
+    now_ms: int,
+) -> Alike:
+    """Make the list. Raises BadRecord for an unreadable picture, or Unanswerable.
+
+    A text is answered by the words of titles alone while there is no vector for it.
+    """
+    catalogue = serving.catalogue
+    mask = serving.filter.allowed(query.filters, now_ms) & ~excluded(query, serving)
+    asked = embedding.encode(catalogue.space, spent.left_s(), text=query.text, image=query.image)
+    try:
+        vector = (await spent.waiting(asked)).vector
+    except Unanswerable:
+        if not query.text:
+            raise
+        spent.leave_out(budget.QUERY_VECTOR_UNAVAILABLE)
+        vector = np.zeros(catalogue.dim, np.float32)
+    near, _ = serving.index.nearest(vector[None], max(NEAREST_AT_LEAST, 2 * query.k), mask)
+    rows = near[near >= 0]
+    shares = titles.matched(words_of(query.text)) * mask
+    matched = np.flatnonzero(shares)
+    if len(matched) > TITLES_AT_MOST:
+        matched = matched[np.argpartition(-shares[matched], TITLES_AT_MOST)[:TITLES_AT_MOST]]
+    rows = np.union1d(rows, matched)
+    if not len(rows):
+        return nothing("content", "title")
+    parts = {
+        "content": cosines(rows, vector, catalogue),
+        "title": TITLE_WEIGHT * shares[rows],
+    }
+    return ordered(rows, parts, catalogue, query.k)

@@ -1,0 +1,89 @@
+"""One space as it is served: catalogue, offers and index in memory, kept in step with Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from services.ranking.availability import Availability
+from services.ranking.features import FeatureSettings
+from services.ranking.filters import ItemFilter
+from services.ranking.index import watch
+from services.ranking.index.served import ServedIndex
+from services.ranking.index.watch import SnapshotWatch
+from services.ranking.listing import Serving
+from services.ranking.newest import Newest
+from services.ranking.offers import Offers
+from services.ranking.offers_feed import OffersFeed
+from services.ranking.settings import Settings
+from services.ranking.title_words import TitleWords
+from shared import kafka, topics
+from shared.active_bundle import ActiveBundle
+from shared.catalogue_feed import CatalogueFeed
+from shared.kafka import DeadLetters
+from shared.retry import until_there
+
+
+class Space:
+    """Everything of one space; `start` returns when it holds what the topics held by then."""
+
+    def __init__(self, settings: Settings, bundle: ActiveBundle, letters: DeadLetters) -> None:
+        self.bundle = bundle
+        self.serving: Serving
+        self.titles: TitleWords
+        self.index: ServedIndex
+        self._settings = settings
+        self._letters = letters
+        self._feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
+        self._offers: OffersFeed | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Load the snapshot, read the topics, keep reading. Waits for Kafka as long as it takes."""
+        settings, catalogue = self._settings, self._feed.catalogue
+        wanted = (topics.item_vectors(self.bundle.space), topics.OFFERS)
+        await until_there("Kafka", partial(kafka.ensure_topics, settings.kafka, wanted))
+        snapshot = await until_there("Kafka", partial(self._feed.load, settings.snapshots))
+        # Nothing changes the catalogue before the feed runs, so threads may read it.
+        self.index = await asyncio.to_thread(watch.begin, catalogue, snapshot)
+        self.titles = await asyncio.to_thread(TitleWords, catalogue)
+        offers = Offers(catalogue)
+        availability = Availability(catalogue, offers)
+        self._offers = OffersFeed(settings.kafka, offers, self._letters)
+        self._run(self._feed.run(), "catalogue")
+        self._run(self._offers.run(), "offers")
+        await self._feed.caught_up()
+        await self._offers.caught_up()
+        self._run(SnapshotWatch(self.index, catalogue, settings.snapshots).run(), "snapshots")
+        self.serving = Serving(
+            catalogue,
+            self.index,
+            Newest(catalogue),
+            ItemFilter(catalogue, offers, availability),
+            offers.terms,
+            FeatureSettings(settings.covisit_half_life_s, settings.freshness_half_life_s),
+        )
+
+    async def stop(self) -> None:
+        """Read no more; what is in memory can still be read."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def status(self) -> dict[str, Any]:
+        """Return what /status shows of it."""
+        shown: dict[str, Any] = {"catalogue": self._feed.status()}
+        if self._offers is not None:
+            shown["offers"] = self._offers.status()
+            shown["index"] = {"snapshot": self.index.name, **self.index.sizes()}
+        return shown
+
+    def lag(self) -> int | None:
+        """Return how many records of `item-vectors` are not applied; None: not known yet."""
+        lag: int | None = self._feed.status()["lag"]
+        return lag
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
