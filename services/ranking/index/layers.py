@@ -90,14 +90,17 @@ class Layers:
         if count * look_us <= graph_us + fresh_us:
             return self._search_each(queries, k, mask)
         found = self.fresh.search(queries, k, mask)
-        if self.base is not None and to_fetch:
-            labels, near = self.base.fetch(queries, to_fetch)
-            rows = self._row_of.take(labels)  # (q, fetched)
-            near[~hits.within(mask, rows)] = -np.inf
-            found = hits.merged((rows, near), found, k)
-        short = np.count_nonzero(found[0] >= 0, axis=1) < min(k, count)
-        if short.any():  # the allowed rows are far from this query: the graph did not come to them
-            found[0][short], found[1][short] = self._search_each(queries[short], k, mask)
+        if self.base is None or not to_fetch:
+            return found
+        labels, near = self.base.fetch(queries, to_fetch)
+        rows = self._row_of.take(labels)  # (q, fetched)
+        # What was not fetched is not nearer than the last that was.
+        frontier = near[:, -1].copy() if near.size else np.full(len(queries), np.inf, np.float32)
+        near[~hits.within(mask, rows)] = -np.inf
+        found = hits.merged((rows, near), found, k)
+        unsure = found[1][:, min(k, count) - 1] < frontier
+        if unsure.any():  # few of what is near is allowed: look at each that is
+            found[0][unsure], found[1][unsure] = self._search_each(queries[unsure], k, mask)
         return found
 
     def _search_each(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_]) -> Hits:
