@@ -27,7 +27,6 @@ from weakref import finalize
 import msgspec
 from msgspec import Meta
 
-from shared.catalogue_rows import Rows
 from shared.snapshot_stores import Store, open_store
 from shared.topics import DAY_MS
 
@@ -92,25 +91,6 @@ class Snapshot:
     def catalogue(self) -> Path:
         return self.folder / CATALOGUE
 
-    @property
-    def offsets(self) -> dict[int, int]:
-        return self.manifest.offsets
-
-    @property
-    def created_ms(self) -> int:
-        return self.manifest.created_ms
-
-    def rows(self) -> Rows:
-        """Read its catalogue. Raises ValueError or OSError."""
-        # pyarrow takes 60 MB; who only looks for snapshots does without.
-        from shared.catalogue_arrow import from_table, read_table
-
-        rows = from_table(read_table(self.catalogue))
-        if len(rows.ids) != self.manifest.count:
-            count = self.manifest.count
-            raise BadSnapshot(f"{CATALOGUE} has {len(rows.ids)} rows, the index {count} vectors")
-        return rows
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -147,6 +127,20 @@ def find(
         except (OSError, BadSnapshot) as error:
             _refuse(refused, name, error)
     return Found(None, tuple(refused))
+
+
+def peek(url: str, space: str) -> Manifest | None:
+    """Return what the newest snapshot says of itself, unverified: for its age, not for its data.
+
+    Returns None where there is none that can be read. Raises OSError when the store is away.
+    """
+    store = open_store(url, space)
+    try:
+        for name in current(store):
+            return _manifest(store.read(f"{name}/{MANIFEST}", _SMALL_BYTES))
+    except (FileNotFoundError, BadSnapshot) as error:
+        log.warning("the newest snapshot cannot be read: %s", error)
+    return None
 
 
 def current(store: Store) -> list[str]:

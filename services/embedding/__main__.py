@@ -1,4 +1,8 @@
-"""`python -m services.embedding`: the service. It ends within 15 s of SIGTERM.
+"""The embedding service and its two one-shot commands.
+
+    python -m services.embedding                        the service; ends within 15 s of SIGTERM
+    python -m services.embedding snapshot               make a snapshot now; prints what was made
+    python -m services.embedding check-snapshot FOLDER  load a snapshot's folder; exit code 1 if bad
 
 Worker processes import this module again, so it imports nothing large until it runs.
 """
@@ -6,57 +10,100 @@ Worker processes import this module again, so it imports nothing large until it 
 from __future__ import annotations
 
 import asyncio
-import logging
+import json
 import os
 import signal
 import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shared.settings import BadSetting, from_environment
+if TYPE_CHECKING:
+    from services.embedding.settings import Settings
 
-log = logging.getLogger("services.embedding")
+NICE = 10  # a build lets live work go first
 
 
-def main() -> int:
-    """Run the service. Returns the exit code: 2 for a setting or bundle that cannot be used."""
+def main(arguments: list[str]) -> int:
+    """Run a command. Returns the exit code: 2 for a setting or bundle that cannot be used."""
     from services.embedding.bundle import BadBundle
     from services.embedding.settings import Settings
     from shared import logs
+    from shared.settings import BadSetting, from_environment
 
+    if arguments[:1] == ["check-snapshot"] and len(arguments) == 2:
+        return _check_snapshot(Path(arguments[1]))
+    if arguments not in ([], ["snapshot"], ["snapshot", "--attended"]):
+        sys.stderr.write(f"{__doc__}\n")
+        return 2
     try:
         settings = from_environment(Settings, os.environ)
+        logs.configure("embedding", settings.logs)
+        if arguments:
+            return _snapshot(settings, attended="--attended" in arguments)
+        return asyncio.run(_serve(settings))
     except BadSetting as error:
         sys.stderr.write(f"{error}\n")
-        return 2
-    logs.configure("embedding", settings.logs)
-    try:
-        return asyncio.run(_serve(settings))
     except BadBundle as error:
         sys.stderr.write(f"FRESHET_BUNDLE: {error}\n")
-        return 2
+    return 2
 
 
-async def _serve(settings: object) -> int:
-    from services.embedding.settings import Settings
+async def _serve(settings: Settings) -> int:
     from services.embedding.worker import Service
 
-    assert isinstance(settings, Settings)
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
     service = Service(settings)
     starting = asyncio.create_task(service.start())
-    asked = asyncio.create_task(stopping.wait())
+    ending = [asyncio.create_task(stopping.wait()), asyncio.create_task(service.failed.wait())]
     try:
-        await asyncio.wait((starting, asked), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((starting, *ending), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
-            await asked
-        return 0
+            await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+        return 1 if service.failed.is_set() else 0
     finally:
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
+        for task in (starting, *ending):
+            task.cancel()
+        await asyncio.gather(starting, *ending, return_exceptions=True)
         await service.stop()
 
 
+def _snapshot(settings: Settings, *, attended: bool) -> int:
+    """Build a snapshot and print it as JSON. attended: end when standard input does."""
+    from services.embedding.snapshot_build import NoItems, build
+    from shared.snapshots import BadSnapshot
+
+    os.nice(NICE)
+    if attended:
+        threading.Thread(target=_end_with_input, daemon=True).start()
+    try:
+        made = asyncio.run(build(settings))
+    except (NoItems, BadSnapshot, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(json.dumps(made) + "\n")
+    return 0
+
+
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)  # nobody waits for the snapshot any more
+
+
+def _check_snapshot(folder: Path) -> int:
+    from services.embedding.snapshot_build import check
+    from shared.snapshots import BadSnapshot
+
+    try:
+        check(folder)
+    except (BadSnapshot, OSError, ValueError, RuntimeError) as error:  # hnswlib's is the last
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

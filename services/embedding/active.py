@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from redis.asyncio import Redis
 
-from shared import keys
+from shared import active_bundle, keys
+from shared.active_bundle import ActiveBundle
 
 # Both keys change together or not at all, and only from what was read.
 _PROMOTE = """
@@ -17,17 +16,17 @@ return 1
 """
 
 
-class ActiveBundle:
+class Promotion:
     """Makes this service's bundle the active one, when it may be."""
 
     def __init__(self, redis: Redis, space: str, dim: int) -> None:
         self._redis = redis
-        self._own = json.dumps({"space": space, "dim": dim}, sort_keys=True).encode()
+        self._own = ActiveBundle(space, dim)
 
     async def claim(self) -> bool:
         """Become the active bundle if there is none. Returns whether this one is active."""
-        await self._redis.set(keys.ACTIVE_BUNDLE, self._own, nx=True)
-        return await self._redis.get(keys.ACTIVE_BUNDLE) == self._own
+        await self._redis.set(keys.ACTIVE_BUNDLE, active_bundle.encode(self._own), nx=True)
+        return await active_bundle.read(self._redis) == self._own
 
     async def promote(self) -> bool:
         """Take the place of the active bundle, once all items are encoded. Returns whether it did.
@@ -36,9 +35,9 @@ class ActiveBundle:
         went on) stays replaced until somebody points back to it.
         """
         active = await self._redis.get(keys.ACTIVE_BUNDLE)
-        if active is None:
-            return await self.claim()
-        if active == self._own or await self._redis.get(keys.PREVIOUS_BUNDLE) == self._own:
+        previous = await self._redis.get(keys.PREVIOUS_BUNDLE)
+        own = active_bundle.encode(self._own)
+        if active is None or own in (active, previous):
             return False
-        arguments = (keys.ACTIVE_BUNDLE, keys.PREVIOUS_BUNDLE, active, self._own)
+        arguments = (keys.ACTIVE_BUNDLE, keys.PREVIOUS_BUNDLE, active, own)
         return bool(await self._redis.eval(_PROMOTE, 2, *arguments))

@@ -1,7 +1,6 @@
 """`i:SPACE:ITEM` in Redis: what was encoded of an item, so that equal content is not encoded again.
 
-Only a cache: without Redis, or with an entry lost, items are encoded again. Beside the vectors it
-notes rank and arrival, as a hint for instances that do not own the item's partition.
+Only a cache: without Redis, or with an entry lost, items are encoded again.
 """
 
 from __future__ import annotations
@@ -10,19 +9,19 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.embedding.versions import Rank
 from shared import keys
 from shared.items import Vector
 
 log = logging.getLogger(__name__)
 
-_PAUSE_S = 1.0  # after a failure Redis is left alone so long, lest each item wait for it
+PAUSE_S: Final = 1.0  # after a failure Redis is left alone so long, lest each item wait for it
+_VECTORS: Final = (b"vector", b"image_vector", b"text_vector")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,20 +35,21 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cached:
-    """An entry of the cache; a deleted item has no vectors."""
+    """An entry of the cache."""
 
-    rank: Rank
-    arrived_ms: int
     content_hash: bytes
-    vectors: Vectors | None
+    version: int
+    vectors: Vectors
 
 
 class ItemCache(Protocol):
-    """Entries by item; neither method raises when the store is gone."""
+    """Entries by item; no method raises when the store is gone."""
 
     async def get(self, item_id: str) -> Cached | None: ...
 
     async def put(self, item_id: str, entry: Cached) -> None: ...
+
+    async def drop(self, item_id: str) -> None: ...
 
 
 class MemoryItemCache:
@@ -64,6 +64,9 @@ class MemoryItemCache:
     async def put(self, item_id: str, entry: Cached) -> None:
         self.entries[item_id] = entry
 
+    async def drop(self, item_id: str) -> None:
+        self.entries.pop(item_id, None)
+
 
 class RedisItemCache:
     """Entries as Redis hashes that end after 30 days without a new one."""
@@ -76,10 +79,10 @@ class RedisItemCache:
 
     async def get(self, item_id: str) -> Cached | None:
         """Return the entry; None where there is none, or one that does not fit the space."""
-        if time.monotonic() < self._not_before:
+        if not self._is_there():
             return None
         try:
-            fields = await self._redis.hgetall(keys.item_cache(self._space, item_id))
+            fields = await self._redis.hgetall(self._key(item_id))
         except (RedisError, OSError) as error:
             self._pause(error)
             return None
@@ -87,9 +90,9 @@ class RedisItemCache:
 
     async def put(self, item_id: str, entry: Cached) -> None:
         """Replace the entry."""
-        if time.monotonic() < self._not_before:
+        if not self._is_there():
             return
-        key = keys.item_cache(self._space, item_id)
+        key = self._key(item_id)
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.delete(key)
@@ -99,41 +102,40 @@ class RedisItemCache:
         except (RedisError, OSError) as error:
             self._pause(error)
 
-    def _entry(self, fields: Mapping[Any, Any]) -> Cached | None:
+    async def drop(self, item_id: str) -> None:
+        """Remove the entry."""
+        if not self._is_there():
+            return
         try:
-            parts = [np.frombuffer(fields.get(name, b""), "<f2") for name in _VECTORS]
-            rank = Rank(int(fields[b"version"]), fields[b"live"] == b"1", int(fields[b"offset"]))
-            arrived_ms = int(fields[b"arrived_ms"])
-        except (KeyError, ValueError):
-            return None
-        if not parts[0].size:
-            return Cached(rank, arrived_ms, b"", None)
-        good = len(parts[0]) == self._dim and all(len(part) in (0, self._dim) for part in parts)
-        good = good and all(np.isfinite(part).all() for part in parts)
-        return (
-            Cached(rank, arrived_ms, fields.get(b"content_hash", b""), Vectors(*parts))
-            if good
-            else None
-        )
+            await self._redis.delete(self._key(item_id))
+        except (RedisError, OSError) as error:
+            self._pause(error)
+
+    def _key(self, item_id: str) -> bytes:
+        return keys.item_cache(self._space, item_id)
+
+    def _is_there(self) -> bool:
+        return time.monotonic() >= self._not_before
 
     def _pause(self, error: BaseException) -> None:
-        self._not_before = time.monotonic() + _PAUSE_S
-        log.warning("the item cache is left out for %.0f s: %r", _PAUSE_S, error)
+        self._not_before = time.monotonic() + PAUSE_S
+        log.warning("the item cache is left out for %.0f s: %r", PAUSE_S, error)
 
-
-_VECTORS = (b"vector", b"image_vector", b"text_vector")
+    def _entry(self, fields: Mapping[Any, Any]) -> Cached | None:
+        try:
+            parts = [np.frombuffer(fields[name], "<f2") for name in _VECTORS]
+            version = int(fields[b"version"])
+            content_hash = bytes(fields[b"content_hash"])
+        except (KeyError, ValueError):
+            return None
+        sizes = [len(part) for part in parts]
+        fits = sizes[0] == self._dim and all(size in (0, self._dim) for size in sizes)
+        if not fits or not all(np.isfinite(part).all() for part in parts):
+            return None
+        return Cached(content_hash, version, Vectors(*parts))
 
 
 def _fields(entry: Cached) -> dict[Any, Any]:
-    version, live, offset = entry.rank
-    fields: dict[Any, Any] = {
-        b"version": b"%d" % version,
-        b"live": b"%d" % live,
-        b"offset": b"%d" % offset,
-        b"arrived_ms": b"%d" % entry.arrived_ms,
-    }
-    if entry.vectors is not None:
-        found = (entry.vectors.vector, entry.vectors.image_vector, entry.vectors.text_vector)
-        fields[b"content_hash"] = entry.content_hash
-        fields |= {name: part.tobytes() for name, part in zip(_VECTORS, found, strict=True)}
-    return fields
+    found = (entry.vectors.vector, entry.vectors.image_vector, entry.vectors.text_vector)
+    fields = {name: part.tobytes() for name, part in zip(_VECTORS, found, strict=True)}
+    return fields | {b"content_hash": entry.content_hash, b"version": b"%d" % entry.version}

@@ -92,6 +92,17 @@ class ItemEncoder:
             )
         return self._fuse(features, embedding)
 
+    async def encode_text(self, text: str) -> Vectors:
+        """Return a search's vectors, before everything else. Raises BadRecord."""
+        with self._precedence.live():
+            return self._fuse(None, await self._batcher.encode_text(text, Priority.QUERY))
+
+    async def encode_picture(self, data: bytes) -> Vectors:
+        """Return the vectors of a picture to search with. Raises BadRecord."""
+        with self._precedence.live():
+            picture = await self._decode(data, Priority.QUERY)
+            return self._fuse(await self._batcher.encode_image(picture, Priority.QUERY), None)
+
     async def _fetch(self, uri: str) -> bytes:
         for wait_s in (*self._fetch_waits_s, None):
             try:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.structs import OffsetAndMetadata
 
 from services.embedding.budget import Budget
-from services.embedding.readback import Readback
 from services.embedding.reconcile import Reconcile
-from services.embedding.tenure import Tenure
+from services.embedding.tenure import Tenure, Wiring
 from shared import kafka
 from shared.topics import ITEMS, ITEMS_BACKFILL
 
 log = logging.getLogger(__name__)
 
-FETCH_BYTES = 2 * 1024 * 1024  # of a partition; a larger record comes alone
-REVOKED_WAIT_S = 3.0  # a rebalance waits for us so long
+FETCH_BYTES: Final = 2 * 1024 * 1024  # of a partition; a larger record comes alone
+REVOKED_WAIT_S: Final = 3.0  # how long a rebalance waits for what is under way
 
 
 class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -30,47 +29,53 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self,
         settings: kafka.KafkaSettings,
         group_id: str,
-        readback: Readback,
-        homes: Callable[[set[int]], frozenset[int]],
+        caught_up: Callable[[set[int]], Awaitable[None]],
         reconcile: Reconcile,
         handle: Callable[[ConsumerRecord], Awaitable[None]],
+        failed: Callable[[BaseException], None],
         *,
         in_flight_bytes: int,
     ) -> None:
+        """Prepare; see Wiring for the functions."""
         self._settings = settings
         self._group_id = group_id
-        self._readback = readback
-        self._homes = homes
-        self._reconcile = reconcile
-        self._handle = handle
-        # Live items get their own share: a backfill of large pictures cannot use it up.
-        self._budgets = (Budget(in_flight_bytes // 2), Budget(in_flight_bytes // 2))
         bounded: dict[str, Any] = {
             "max_partition_fetch_bytes": FETCH_BYTES,
             "fetch_max_bytes": 2 * FETCH_BYTES,
         }
-        self._backfill = kafka.consumer(settings, **bounded)
-        self._group = kafka.consumer(
+        group = kafka.consumer(
             settings,
             group_id=group_id,
             partition_assignment_strategy=(RangePartitionAssignor,),
-            max_poll_interval_ms=600_000,
+            max_poll_interval_ms=600_000,  # a full budget may keep us from fetching for a while
             rebalance_timeout_ms=15_000,
             **bounded,
+        )
+        self._wiring = Wiring(
+            group,
+            kafka.consumer(settings, **bounded),
+            self._committed,
+            caught_up,
+            reconcile,
+            handle,
+            # Each its own share: a backfill of large pictures cannot use up that of live items.
+            Budget(in_flight_bytes // 2),
+            Budget(in_flight_bytes // 2),
+            failed,
         )
         self.tenure: Tenure | None = None
 
     async def start(self) -> None:
         """Join the group. Raises KafkaError while Kafka cannot be had."""
-        await self._backfill.start()
-        self._group.subscribe(topics=[ITEMS.name, ITEMS_BACKFILL.name], listener=self)
-        await self._group.start()
+        await self._wiring.backfill.start()
+        self._wiring.group.subscribe(topics=[ITEMS.name, ITEMS_BACKFILL.name], listener=self)
+        await self._wiring.group.start()
 
     async def stop(self, within_s: float) -> None:
         """Take nothing more, finish what is under way within the time, leave the group."""
         await self._end_tenure(within_s)
-        await self._group.stop()
-        await self._backfill.stop()
+        await self._wiring.group.stop()
+        await self._wiring.backfill.stop()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finish what is under way, before another instance gets the partitions."""
@@ -79,22 +84,27 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Begin with the partitions that this instance got."""
         await self._end_tenure(0)
-        log.info(
-            "partitions: %s",
-            ", ".join(f"{tp.topic}:{tp.partition}" for tp in sorted(assigned)) or "none",
-        )
-        self.tenure = Tenure(
-            assigned,
-            self._group,
-            self._backfill,
-            self._committed,
-            self._readback,
-            self._homes,
-            self._reconcile,
-            self._handle,
-            self._budgets,
-        )
+        names = ", ".join(f"{tp.topic}:{tp.partition}" for tp in sorted(assigned))
+        log.info("partitions: %s", names or "none")
+        self.tenure = Tenure(assigned, self._wiring)
         self.tenure.begin()
+
+    def has(self, topic: str, partition: int) -> bool:
+        """Say whether this instance has a partition now."""
+        return self.tenure is not None and TopicPartition(topic, partition) in self.tenure.live
+
+    async def group_is_done(self) -> bool:
+        """Say whether the group has acknowledged everything that stands on both topics now."""
+        group = self._wiring.group
+        tps = [
+            TopicPartition(topic, partition)
+            for topic in (ITEMS.name, ITEMS_BACKFILL.name)
+            for partition in group.partitions_for_topic(topic) or ()
+        ]
+        committed, ends = await self._committed(tps), await group.end_offsets(tps)
+        return bool(tps) and all(
+            not end or (tp in committed and committed[tp].offset >= end) for tp, end in ends.items()
+        )
 
     async def _end_tenure(self, within_s: float) -> None:
         tenure, self.tenure = self.tenure, None

@@ -20,7 +20,7 @@ from services.embedding.batcher import Priority
 from services.embedding.cache_store import Cached, ItemCache, Vectors
 from services.embedding.content import content_hash
 from services.embedding.homes import Homes
-from services.embedding.standings import UNCONFIRMED, Standing, Standings
+from services.embedding.standings import UNCONFIRMED, Standings
 from services.embedding.versions import Rank, rank
 from shared import bounds, metrics, records
 from shared.items import Item, ItemVector, decode_item, encode_item_vector
@@ -162,36 +162,31 @@ class Pipeline:
             )
         item_id = _id_of_key(record.key)
         its_rank = rank(None, origin)
-        standing = await self._standing(item_id)
+        standing = self._standings.get(item_id)
         if standing is not None and standing.rank > its_rank:
             self.counts.overtaken += 1
             return
         # Also where this delete stands already: a crash may have left only a part of it.
         await self.publish(item_id, None, its_rank, origin, 0)
         await self._publisher.clear_inputs(item_id, its_rank, origin)
-        await self._cache.put(item_id, Cached(its_rank, 0, b"", None))
+        await self._cache.drop(item_id)
         self.counts.deleted += 1
 
     async def _upsert(self, record: Record, value: bytes, origin: records.Origin) -> None:
         item = await _decode(value, records.content_type(record.headers))
         records.check_key(record.key, item.item_id)
         its_rank = rank(item.updated_ms, origin)
-        if _covers(await self._standing(item.item_id), its_rank):
-            self.counts.overtaken += 1
+        if self._overtaken(item.item_id, its_rank):
             return
         digest = content_hash(item)
         cached = await self._cache.get(item.item_id)
-        reused = cached is not None and cached.vectors is not None and cached.content_hash == digest
-        if reused:
-            assert cached is not None
-            assert cached.vectors is not None
+        if reused := cached is not None and cached.content_hash == digest:
             vectors = cached.vectors
         else:
             vectors = await self._encoder.encode(item, _priority(record.topic))
-        standing = await self._standing(item.item_id)
-        if _covers(standing, its_rank):
-            self.counts.overtaken += 1
+        if self._overtaken(item.item_id, its_rank):
             return
+        standing = self._standings.get(item.item_id)
         arrived_ms = standing.arrived_ms if standing and standing.alive else origin.time_ms
         encoded = encode_item_vector(
             ItemVector(
@@ -208,7 +203,7 @@ class Pipeline:
             )
         )
         await self.publish(item.item_id, encoded, its_rank, origin, arrived_ms)
-        await self._cache.put(item.item_id, Cached(its_rank, arrived_ms, digest, vectors))
+        await self._cache.put(item.item_id, Cached(digest, its_rank.version, vectors))
         self._count(record, reused)
 
     async def publish(
@@ -220,21 +215,23 @@ class Pipeline:
         arrived_ms: int,
     ) -> None:
         """Let an encoded item, or its delete (None), be what counts, and write it."""
+        self._standings.claim(item_id, its_rank, value is not None, arrived_ms)
         home = self._homes.of(item_id)
-        if home in self._homes.owned:
-            self._standings.claim(item_id, home, its_rank, value is not None, arrived_ms)
         log_offset = await self._publisher.publish(item_id, home, value, its_rank, origin)
-        if home in self._homes.owned:
-            self._standings.confirm(item_id, its_rank, log_offset)
+        self._standings.confirm(item_id, its_rank, log_offset)
 
-    async def _standing(self, item_id: str) -> Standing | None:
-        """Return what counts for an item; from the cache's hint if its home is not owned here."""
-        if self._homes.of(item_id) in self._homes.owned:
-            return self._standings.get(item_id)
-        hint = await self._cache.get(item_id)
-        if hint is None:
-            return None
-        return Standing(hint.rank, hint.vectors is not None, hint.arrived_ms, UNCONFIRMED)
+    def _overtaken(self, item_id: str, its_rank: Rank) -> bool:
+        """Say, and count, whether a record has nothing to add.
+
+        A higher one counts, or it stands there itself. What was claimed and is not confirmed is
+        published again: its first try may be lost.
+        """
+        standing = self._standings.get(item_id)
+        if standing is None or standing.rank < its_rank:
+            return False
+        overtaken = standing.rank > its_rank or standing.log_offset != UNCONFIRMED
+        self.counts.overtaken += overtaken
+        return overtaken
 
     def _count(self, record: Record, reused: bool) -> None:
         counter = metrics.ITEMS_REUSED if reused else metrics.ITEMS_ENCODED
@@ -243,16 +240,6 @@ class Pipeline:
         self.counts.encoded += not reused
         delay_ms = max(self._now_ms() - record.timestamp, 0)
         metrics.ITEM_TO_VECTOR_S.labels(record.topic).observe(delay_ms / 1000)
-
-
-def _covers(standing: Standing | None, its_rank: Rank) -> bool:
-    """Say whether a record has nothing to add: a higher one counts, or it stands there itself.
-
-    A record that was claimed and not confirmed is published again: its first try may be lost.
-    """
-    if standing is None or standing.rank < its_rank:
-        return False
-    return standing.rank > its_rank or standing.log_offset != UNCONFIRMED
 
 
 def _priority(topic: str) -> Priority:

@@ -6,19 +6,23 @@ only see that neither `items` nor `items-backfill` holds the item any more.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from services.embedding.homes import Homes
 from services.embedding.standings import Standings
 from services.embedding.versions import Rank
 from shared.keys import item_key
+from shared.topic_reader import TopicReader
 from shared.topics import ITEMS, ITEMS_BACKFILL
 
 log = logging.getLogger(__name__)
+
+Reconcile = Callable[[], Awaitable[int]]
 
 
 class PublishesDeletes(Protocol):
@@ -30,98 +34,81 @@ class PublishesDeletes(Protocol):
 
 
 class Reconciler:
-    """Compares the owned items with what the item topics hold, from their beginning."""
+    """Compares the items that this instance looks after with what the item topics hold."""
 
     def __init__(
         self,
-        make: Callable[[], AIOKafkaConsumer],
-        partitions: Callable[[str], Awaitable[int]],
+        make: Callable[..., AIOKafkaConsumer],
         vectors_topic: str,
         homes: Homes,
         standings: Standings,
         publish: PublishesDeletes,
     ) -> None:
-        """make: returns a new consumer without group, not started. partitions: counts a topic's."""
+        """make: returns a new consumer of topics, without group, not started."""
         self._make = make
-        self._partitions = partitions
         self._vectors_topic = vectors_topic
         self._homes = homes
         self._standings = standings
         self._publish = publish
 
     async def run(self) -> int:
-        """Delete what neither topic holds. Returns how many. Raises KafkaError."""
+        """Delete what neither topic holds, read from their beginning. Returns how many."""
         keys, versions = self._standings.living()
-        # What counts anew while the topics are read is not judged: its version has changed.
+        # What comes to count while the topics are read is not judged: its version has changed.
         version_of = dict(zip(keys.tolist(), versions.tolist(), strict=True))
         if not version_of:
             return 0
         log.warning("reading the item topics from their beginning: deletes may have been missed")
-        held = await self._held()
-        missed = {key: version for key, version in version_of.items() if key not in held}
+        for topic in (ITEMS.name, ITEMS_BACKFILL.name):
+            for key in await self._held(topic):
+                version_of.pop(key, None)
         deleted = 0
-        for item_id in await self._names(set(missed)):
+        for item_id in await self._names(set(version_of)) if version_of else ():
             standing = self._standings.get(item_id)
-            version = missed[item_key(item_id)]
+            version = version_of[item_key(item_id)]
             if standing is None or not standing.alive or standing.rank.version != version:
                 continue
-            # The delete came after this version, when exactly nobody knows any more.
-            await self._publish(item_id, None, Rank(version + 1, False, 0), None, 0)
-            deleted += 1
+            if self._homes.looks_after(item_id):
+                # The delete came after this version, when exactly nobody knows any more.
+                await self._publish(item_id, None, Rank(version + 1, False, 0), None, 0)
+                deleted += 1
         log.warning("%d items deleted that no topic holds", deleted)
         return deleted
 
-    async def _held(self) -> set[int]:
-        """Return the keys of all items that any partition of either topic holds."""
-        held: dict[TopicPartition, set[int]] = {}
+    async def _held(self, topic: str) -> set[int]:
+        """Return the keys of all items that any partition of a topic holds."""
+        held: dict[int, set[int]] = {}
 
-        def note(tp: TopicPartition, record: ConsumerRecord) -> None:
-            key = item_key(record.key.decode("utf-8", "replace")) if record.key else 0
-            partition = held.setdefault(tp, set())
-            (partition.discard if record.value is None else partition.add)(key)
+        def take(taken: Sequence[ConsumerRecord]) -> None:
+            for record in taken:
+                partition = held.setdefault(record.partition, set())
+                change = partition.discard if record.value is None else partition.add
+                change(item_key(_text(record.key)))
 
-        await self._scan((ITEMS.name, ITEMS_BACKFILL.name), None, note)
+        await self._scan(topic, take)
         return set().union(*held.values())
 
     async def _names(self, keys: set[int]) -> set[str]:
-        """Return the ids of these keys, from the owned partitions of `item-vectors`."""
+        """Return the ids of these keys, from `item-vectors`."""
         names: set[str] = set()
 
-        def note(_: TopicPartition, record: ConsumerRecord) -> None:
-            item_id = record.key.decode("utf-8", "replace") if record.key else ""
-            if item_key(item_id) in keys:
-                names.add(item_id)
+        def take(taken: Sequence[ConsumerRecord]) -> None:
+            texts = (_text(record.key) for record in taken)
+            names.update(item_id for item_id in texts if item_key(item_id) in keys)
 
-        if keys:
-            await self._scan((self._vectors_topic,), self._homes.owned, note)
+        await self._scan(self._vectors_topic, take)
         return names
 
-    async def _scan(
-        self,
-        topics: Iterable[str],
-        partitions: frozenset[int] | None,
-        note: Callable[[TopicPartition, ConsumerRecord], None],
-    ) -> None:
-        """Read partitions (None: all) from their beginning to where they end now."""
-        consumer = self._make()
-        await consumer.start()
+    async def _scan(self, topic: str, take: Callable[[Sequence[ConsumerRecord]], None]) -> None:
+        """Read a topic from its beginning to where it ends now."""
+        reader = TopicReader(self._make, topic, take)
+        reading = asyncio.create_task(reader.run())
         try:
-            tps = [
-                TopicPartition(topic, partition)
-                for topic in topics
-                for partition in range(await self._partitions(topic))
-                if partitions is None or partition in partitions
-            ]
-            ends = await consumer.end_offsets(tps)
-            consumer.assign(tps)
-            await consumer.seek_to_beginning(*tps)
-            while [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
-                found = await consumer.getmany(timeout_ms=500, max_records=500)
-                for tp, batch in found.items():
-                    for record in batch:
-                        note(tp, record)
+            await reader.caught_up()
         finally:
-            await consumer.stop()
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
-Reconcile = Callable[[], Awaitable[int]]
+def _text(key: bytes | None) -> str:
+    return (key or b"").decode("utf-8", "replace")

@@ -1,7 +1,6 @@
 """What counts for each item: the highest rank known, and where on `item-vectors` it stands. Pure.
 
-The truth is the topic; this is its summary for the partitions that this instance owns, about 50
-bytes an item with its slot in the table. Legend: n items.
+The truth is the topic; this is its summary, 45 bytes an item and as many for the table of keys.
 """
 
 from __future__ import annotations
@@ -29,9 +28,7 @@ _ROW = np.dtype(
         ("alive", "?"),
         ("arrived_ms", "i8"),
         ("log_offset", "i8"),
-        ("home", "i4"),
-        ("check", "u4"),
-        ("key", "u8"),
+        ("check", "u4"),  # another hash of the id, which tells ids with one key apart
     ]
 )
 
@@ -46,18 +43,19 @@ class Standing(NamedTuple):
 
 
 class Standings:
-    """Standings by item, for any number of partitions of `item-vectors` ("homes")."""
+    """Standings by item id, deleted items too."""
 
     def __init__(self, key_of: Callable[[str], int] = item_key) -> None:
         self._key_of = key_of
         self._rows = Column(_ROW)
+        self._keys = Column(np.uint64)
         self._count = 0
         self._by_key = KeyRows()
         # Items of which a lower rank was seen behind the highest, and the offset where it stands.
-        self.suspects: dict[str, int] = {}
+        self._suspects: dict[str, int] = {}
 
     def __len__(self) -> int:
-        """Count the items known, deleted ones too."""
+        """Count the items known."""
         return self._count
 
     def get(self, item_id: str) -> Standing | None:
@@ -65,37 +63,35 @@ class Standings:
         row = self._by_key.row(self._key_of(item_id))
         if row < 0:
             return None
-        version, live, offset, alive, arrived_ms, log_offset, _, check, _ = self._rows.data[
-            row
-        ].item()
+        version, live, offset, alive, arrived_ms, log_offset, check = self._rows.data[row].item()
         if check != crc32(item_id.encode()):
             raise BadRecord(
                 ITEM_KEY_COLLISION, "another item has the same 8-byte key: choose another item_id"
             )
         return Standing(Rank(version, live, offset), alive, arrived_ms, log_offset)
 
-    def claim(self, item_id: str, home: int, rank: Rank, alive: bool, arrived_ms: int) -> None:
+    def claim(self, item_id: str, rank: Rank, alive: bool, arrived_ms: int) -> None:
         """Note what is about to be published; from now on only higher ranks count."""
-        self._put(item_id, home, Standing(rank, alive, arrived_ms, UNCONFIRMED))
+        self._put(item_id, Standing(rank, alive, arrived_ms, UNCONFIRMED))
 
     def confirm(self, item_id: str, rank: Rank, log_offset: int) -> None:
         """Note where a published rank stands, unless a higher one has come since."""
         standing = self.get(item_id)
         if standing is not None and standing.rank == rank:
-            row = self._by_key.row(self._key_of(item_id))
-            self._rows.data[row]["log_offset"] = max(standing.log_offset, log_offset)
+            highest = max(standing.log_offset, log_offset)
+            self._put(item_id, standing._replace(log_offset=highest))
 
     def observe(
-        self, item_id: str, home: int, rank: Rank, alive: bool, arrived_ms: int, log_offset: int
+        self, item_id: str, rank: Rank, alive: bool, arrived_ms: int, log_offset: int
     ) -> None:
         """Take in a record of `item-vectors`, whoever wrote it; called in the topic's order."""
         known = self.get(item_id)
         if known is None or rank > known.rank:
-            self._put(item_id, home, Standing(rank, alive, arrived_ms, log_offset))
+            self._put(item_id, Standing(rank, alive, arrived_ms, log_offset))
         elif rank == known.rank:
             self.confirm(item_id, rank, log_offset)
         elif log_offset > known.log_offset:
-            self.suspects[item_id] = log_offset
+            self._suspects[item_id] = log_offset
 
     def to_mend(self) -> list[str]:
         """Return the items behind whose highest rank a lower one stands last.
@@ -103,43 +99,30 @@ class Standings:
         An unconfirmed item may still turn out to stand behind it, so it waits.
         """
         wrong = []
-        for item_id, lower_at in list(self.suspects.items()):
+        for item_id, lower_at in list(self._suspects.items()):
             known = self.get(item_id)
             if known is None or known.log_offset > lower_at:
-                del self.suspects[item_id]
+                del self._suspects[item_id]
             elif known.log_offset != UNCONFIRMED:
                 wrong.append(item_id)
         return wrong
 
-    def drop(self, homes: set[int]) -> None:
-        """Forget the items of partitions that another instance owns now."""
-        rows = self._rows.data[: self._count]
-        kept = rows[~np.isin(rows["home"], list(homes))]
-        self._rows, self._by_key, self._count = Column(_ROW), KeyRows(), len(kept)
-        self._rows.reserve(len(kept))
-        self._rows.data[: len(kept)] = kept
-        self._by_key.put_many(kept["key"], np.arange(len(kept)))
-
     def living(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Return keys (n,) and versions (n,) of the items that are not deleted."""
+        """Return keys and versions, (n,) each, of the n items that are not deleted."""
         rows = self._rows.data[: self._count]
-        rows = rows[rows["alive"]]
-        return rows["key"].copy(), rows["version"].copy()
+        alive = rows["alive"]
+        return self._keys.data[: self._count][alive], rows["version"][alive]
 
-    def _put(self, item_id: str, home: int, standing: Standing) -> None:
+    def _put(self, item_id: str, standing: Standing) -> None:
         key = self._key_of(item_id)
         row = self._by_key.row(key)
         if row < 0:
             row = self._count
             self._count += 1
             self._rows.reserve(self._count)
+            self._keys.reserve(self._count)
+            self._keys.data[row] = key
             self._by_key.put(key, row)
-        self._rows.data[row] = (
-            *standing.rank,
-            standing.alive,
-            standing.arrived_ms,
-            standing.log_offset,
-            home,
-            crc32(item_id.encode()),
-            key,
-        )
+        rank, alive, arrived_ms, log_offset = standing
+        check = crc32(item_id.encode())
+        self._rows.data[row] = (*rank, alive, arrived_ms, log_offset, check)

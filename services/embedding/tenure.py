@@ -2,7 +2,7 @@
 
 `items` is read by the group's consumer, `items-backfill` by one of its own, so that what is
 fetched of the backfill and not yet wanted never holds up a fetch of live items. Offsets of both
-are committed by the group's consumer, with the time up to which no delete can have been missed.
+are committed by the group's consumer.
 """
 
 from __future__ import annotations
@@ -11,87 +11,79 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from services.embedding.budget import Budget
-from services.embedding.progress import Progress
-from services.embedding.readback import Readback
+from services.embedding.progress import Commit, Progress
 from services.embedding.reconcile import Reconcile
+from shared import metrics
 from shared.retry import NOT_THERE, until_there
-from shared.topics import DAY_MS, ITEMS
+from shared.topics import ITEMS
 
 log = logging.getLogger(__name__)
 
-BEHIND_MS = 6 * DAY_MS  # a day less than the topics keep deletes
-COMMIT_EVERY_S = 0.5
-NOTE_TIME_EVERY_MS = 600_000  # how often an idle partition's commit is renewed
-POLL_MS = 200
-BACKFILL_AT_ONCE = 16
-PICTURE_BYTES = 224 * 224 * 3
-RETRY_S = 1.0
+COMMIT_EVERY_S: Final = 0.5
+POLL_MS: Final = 200  # a record is there at once; this bounds the wait without one
+LIVE_AT_ONCE: Final = 64
+BACKFILL_AT_ONCE: Final = 16
+PICTURE_BYTES: Final = 224 * 224 * 3
+RETRY_S: Final = 1.0
+CHECK_S: Final = 5.0
+REQUEST_S: Final = 5.0
+STUCK_CHECKS: Final = 6
 
-Committed = Callable[[list[TopicPartition]], Awaitable[dict[TopicPartition, OffsetAndMetadata]]]
+
+class Stuck(Exception):
+    """There are records to read, and the consumer returns none (aiokafka #1154)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What every tenure works with."""
+
+    group: AIOKafkaConsumer
+    backfill: AIOKafkaConsumer
+    # What the group has committed of these partitions.
+    committed: Callable[[list[TopicPartition]], Awaitable[dict[TopicPartition, OffsetAndMetadata]]]
+    # Look after these partitions of `items`; returns once all is known that counts.
+    caught_up: Callable[[set[int]], Awaitable[None]]
+    reconcile: Reconcile
+    handle: Callable[[ConsumerRecord], Awaitable[None]]  # returns when it may be acknowledged
+    live_budget: Budget
+    backfill_budget: Budget
+    failed: Callable[[BaseException], None]  # hears of a defect, after which nothing goes on
 
 
 class Tenure:
     """What this instance does with the partitions that it got, until it loses them."""
 
-    def __init__(
-        self,
-        partitions: Iterable[TopicPartition],
-        group: AIOKafkaConsumer,
-        backfill: AIOKafkaConsumer,
-        committed: Committed,
-        readback: Readback,
-        homes: Callable[[set[int]], frozenset[int]],
-        reconcile: Reconcile,
-        handle: Callable[[ConsumerRecord], Awaitable[None]],
-        budgets: tuple[Budget, Budget],
-    ) -> None:
-        """budgets: of live and of backfill records."""
+    def __init__(self, partitions: Iterable[TopicPartition], wiring: Wiring) -> None:
         every = sorted(partitions)
         self.live = [tp for tp in every if tp.topic == ITEMS.name]
         self.backfill = [tp for tp in every if tp.topic != ITEMS.name]
-        self._consumers = dict.fromkeys(self.live, group) | dict.fromkeys(self.backfill, backfill)
-        self._group = group
-        self._backfill_consumer = backfill
-        self._committed = committed
-        self._readback = readback
-        self._homes = homes
-        self._reconcile = reconcile
-        self._handle = handle
-        self._budgets = budgets
-        self._progress = {tp: Progress() for tp in every}
-        self._start: dict[TopicPartition, int] = {}  # the first offset to be read
-        self._noted: dict[TopicPartition, tuple[int, int]] = {}  # as committed last
-        self._complete_ms: dict[TopicPartition, int] = {}
+        self.lags: dict[TopicPartition, int] = {}  # records not done, at the last check
+        self._wired = wiring
+        self._consumers = dict.fromkeys(self.live, wiring.group)
+        self._consumers |= dict.fromkeys(self.backfill, wiring.backfill)
+        self._progress: dict[TopicPartition, Progress] = {}  # empty until adopted
         self._handling: set[asyncio.Task[None]] = set()
-        self.adopted = asyncio.Event()
         self._run_task: asyncio.Task[None] | None = None
-        self.failure: BaseException | None = None  # a defect: the service cannot go on
-
-    def begin(self) -> None:
-        """Start to work; called where the assignment is made, before the group fetches."""
-        self._group.pause(*self.backfill)
-        self._run_task = asyncio.create_task(self._run(), name="tenure")
-        self._run_task.add_done_callback(self._note_failure)
 
     @property
     def in_flight(self) -> int:
         """How many records are being handled."""
         return len(self._handling)
 
-    def lag(self, tp: TopicPartition) -> int | None:
-        """Return how many records are not done, about; None before the first fetch."""
-        highwater = self._consumers[tp].highwater(tp) if self.adopted.is_set() else None
-        return None if highwater is None else max(highwater - self._done(tp), 0)
-
-    def _done(self, tp: TopicPartition) -> int:
-        done = self._progress[tp].next_offset
-        return self._start[tp] if done is None else done
+    def begin(self) -> None:
+        """Start to work; called where the assignment is made, before the group fetches."""
+        self._wired.group.pause(*self.backfill)
+        self._run_task = asyncio.create_task(self._run(), name="tenure")
+        self._run_task.add_done_callback(self._note_failure)
 
     async def end(self, within_s: float) -> None:
         """Take nothing more, give what is under way so long to finish, acknowledge what is done."""
@@ -105,47 +97,38 @@ class Tenure:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        if self.adopted.is_set():
-            await self._commit()
+        await self._commit()
 
     async def _run(self) -> None:
         await until_there("the state of the group", self._adopt)
-        self.adopted.set()
+        wired = self._wired
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._take(self._group, self.live, self._budgets[0], 64))
-            group.create_task(
-                self._take(
-                    self._backfill_consumer, self.backfill, self._budgets[1], BACKFILL_AT_ONCE
-                )
-            )
+            group.create_task(self._take(self.live, wired.live_budget, LIVE_AT_ONCE))
+            group.create_task(self._take(self.backfill, wired.backfill_budget, BACKFILL_AT_ONCE))
             group.create_task(self._keep_committed())
+            group.create_task(self._watch())
 
     async def _adopt(self) -> None:
         """Learn what counts and where to go on."""
-        await self._readback.own(self._homes({tp.partition for tp in self.live}))
-        every = [*self.live, *self.backfill]
-        if not every:
-            return
-        committed = await self._committed(every)
-        starts = await self._group.beginning_offsets(every)
-        ends = await self._group.end_offsets(every)
-        self._backfill_consumer.assign(self.backfill)
+        await self._wired.caught_up({tp.partition for tp in self.live})
+        every = list(self._consumers)
+        committed = await self._wired.committed(every) if every else {}
+        starts = await self._wired.group.beginning_offsets(every) if every else {}
+        ends = await self._wired.group.end_offsets(every) if every else {}
+        self._wired.backfill.assign(self.backfill)
         for tp in every:
-            found = committed.get(tp)
+            found, commit = committed.get(tp), None
             if found is not None and starts[tp] <= found.offset <= ends[tp]:
-                self._start[tp] = found.offset
-                self._complete_ms[tp] = _time(found.metadata)
-                self._noted[tp] = (found.offset, self._complete_ms[tp])
-            else:  # never read, or another log than the one that was
-                self._start[tp], self._complete_ms[tp] = starts[tp], 0
+                commit = Commit(found.offset, _time(found.metadata))
+            # else: never read, or another log than the one that was
+            self._progress[tp] = Progress(commit, starts[tp])
             if tp in self.backfill:
-                self._backfill_consumer.seek(tp, self._start[tp])
+                self._wired.backfill.seek(tp, self._progress[tp].done)
 
-    async def _take(
-        self, consumer: AIOKafkaConsumer, tps: list[TopicPartition], budget: Budget, at_once: int
-    ) -> None:
+    async def _take(self, tps: list[TopicPartition], budget: Budget, at_once: int) -> None:
         """Fetch and start to handle records, as many as the budget lets in."""
         while tps:
+            consumer = self._consumers[tps[0]]
             try:
                 found = await consumer.getmany(*tps, timeout_ms=POLL_MS, max_records=at_once)
             except (KafkaError, OSError) as error:
@@ -156,74 +139,104 @@ class Tenure:
                 for record in batch:
                     size = _size_bytes(record)
                     await budget.take(size)
-                    self._progress[tp].take(record.offset, record.timestamp)
-                    task = asyncio.create_task(self._finish(tp, record, budget, size))
-                    self._handling.add(task)
-                    task.add_done_callback(self._handling.discard)
-                    task.add_done_callback(self._note_failure)
+                    self._start(tp, record, budget, size)
+
+    def _start(self, tp: TopicPartition, record: ConsumerRecord, budget: Budget, size: int) -> None:
+        self._progress[tp].take(record.offset, record.timestamp)
+        task = asyncio.create_task(self._finish(tp, record))
+        self._handling.add(task)
+        # Callbacks, because a task that is cancelled early never reaches a line of its own.
+        task.add_done_callback(self._handling.discard)
+        task.add_done_callback(self._note_failure)
+        task.add_done_callback(lambda _: budget.give(size))
+
+    async def _finish(self, tp: TopicPartition, record: ConsumerRecord) -> None:
+        await self._wired.handle(record)
+        self._progress[tp].finish(record.offset)
 
     def _note_failure(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self.failure = task.exception()
-            log.critical("cannot go on", exc_info=self.failure)
-
-    async def _finish(
-        self, tp: TopicPartition, record: ConsumerRecord, budget: Budget, size: int
-    ) -> None:
-        try:
-            await self._handle(record)
-            self._progress[tp].finish(record.offset)
-        finally:
-            budget.give(size)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._wired.failed(error)
 
     async def _keep_committed(self) -> None:
         while True:
+            await self._note_seen()
             await self._reconcile_if_behind()
             await self._commit()
             await asyncio.sleep(COMMIT_EVERY_S)
 
-    async def _reconcile_if_behind(self) -> None:
-        """Look for missed deletes where reading has been away for too long, or nobody knows."""
-        self._note_time()
+    async def _note_seen(self) -> None:
+        """Note up to which time idle partitions are complete."""
         now_ms = _now_ms()
-        if all(now_ms - self._complete_ms[tp] < BEHIND_MS for tp in self._progress):
-            return
-        try:
-            await self._reconcile()
-        except (KafkaError, OSError) as error:
-            log.warning("looking for missed deletes again: %r", error)
-            return
-        for tp in self._progress:
-            self._complete_ms[tp] = max(self._complete_ms[tp], now_ms)
-
-    def _note_time(self) -> None:
-        """Note the time up to which every record of a partition has been seen."""
         for tp, progress in self._progress.items():
             consumer = self._consumers[tp]
-            if self.lag(tp) == 0 and not progress.in_flight:
-                seen_ms = consumer.last_poll_timestamp(tp) or 0
-            else:
-                seen_ms = progress.finished_ms
-            # Where a partition was away too long this must not hide it: the scan comes first.
-            if _now_ms() - self._complete_ms[tp] < BEHIND_MS:
-                self._complete_ms[tp] = max(self._complete_ms[tp], seen_ms)
+            highwater = consumer.highwater(tp)
+            if highwater is not None and await self._reached(tp) >= highwater:
+                progress.seen_all(consumer.last_poll_timestamp(tp) or 0, now_ms)
+
+    async def _reached(self, tp: TopicPartition) -> int:
+        """Return the first offset that is not done.
+
+        With nothing under way that is the consumer's position, which also passes the markers
+        that transactions leave and nobody is given.
+        """
+        progress = self._progress[tp]
+        if progress.in_flight:
+            return progress.done
+        try:
+            async with asyncio.timeout(POLL_MS / 1000):
+                position = int(await self._consumers[tp].position(tp))
+        except TimeoutError:  # not known yet
+            return progress.done
+        return progress.done if progress.in_flight else max(position, progress.done)
+
+    async def _reconcile_if_behind(self) -> None:
+        now_ms = _now_ms()
+        if not any(progress.is_behind(now_ms) for progress in self._progress.values()):
+            return
+        await self._wired.reconcile()
+        for progress in self._progress.values():
+            progress.reconciled(now_ms)
 
     async def _commit(self) -> None:
-        wanted = {}
-        for tp in self._progress:
-            now = (self._done(tp), self._complete_ms[tp])
-            noted = self._noted.get(tp)
-            if noted is None or now[0] != noted[0] or now[1] - noted[1] > NOTE_TIME_EVERY_MS:
-                wanted[tp] = now
-        if not wanted:
+        wanted = {tp: progress.to_commit() for tp, progress in self._progress.items()}
+        commits = {tp: commit for tp, commit in wanted.items() if commit is not None}
+        if not commits:
             return
         try:
-            await self._group.commit({tp: (at, str(ms)) for tp, (at, ms) in wanted.items()})
+            await self._wired.group.commit(
+                {tp: (commit.offset, str(commit.complete_ms)) for tp, commit in commits.items()}
+            )
         except NOT_THERE as error:
             # During a rebalance this is usual; what is not acknowledged is read and covered again.
             log.info("commit failed: %r", error)
             return
-        self._noted |= wanted
+        for tp, commit in commits.items():
+            self._progress[tp].committed(commit)
+
+    async def _watch(self) -> None:
+        """Measure how far behind this is. Raises Stuck: only a new start helps a stuck consumer."""
+        idle, before = 0, self.lags
+        while self._consumers:
+            try:
+                async with asyncio.timeout(REQUEST_S):
+                    await self._measure()
+            except (*NOT_THERE, TimeoutError):
+                idle = 0  # Kafka is away
+            waiting = any(self.lags.values()) and not self.in_flight
+            stands_still = waiting and self.lags == before
+            idle, before = idle + 1 if stands_still else 0, self.lags
+            if idle == STUCK_CHECKS:
+                raise Stuck(f"no record for {STUCK_CHECKS * CHECK_S:.0f} s: {self.lags}")
+            await asyncio.sleep(CHECK_S)
+
+    async def _measure(self) -> None:
+        ends = await self._wired.group.end_offsets(list(self._consumers))
+        self.lags = {tp: max(end - await self._reached(tp), 0) for tp, end in ends.items()}
+        for topic in {tp.topic for tp in ends}:
+            lag = sum(lag for tp, lag in self.lags.items() if tp.topic == topic)
+            metrics.EMBEDDING_LAG.labels(topic).set(lag)
 
 
 def _size_bytes(record: ConsumerRecord) -> int:
