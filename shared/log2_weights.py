@@ -46,8 +46,8 @@ def score_of(weight: float, time_ms: int, half_life_s: float) -> float:
 def scores_of(
     weights: NDArray[Any], times_ms: NDArray[np.int64], half_life_s: float
 ) -> NDArray[np.float64]:
-    """Return the score of each weight, `NEVER` for those that are not above 0: (n,), (n,) → (n,)."""
-    logs = np.full(len(weights), NEVER)
+    """Return the score of each weight, NEVER where it is not above 0; shapes are broadcast."""
+    logs = np.full(np.shape(weights), NEVER)
     np.log2(weights, out=logs, where=weights > 0)
     return logs + (times_ms - EPOCH_MS) / (1000.0 * half_life_s)
 

@@ -1,11 +1,11 @@
 """Vectors of a user, computed from the history alone: session, long-term, interests.
 
-Pure, and the same for each user whatever other users stand in the call: sums run entry by entry in
-a fixed order, never through a matrix product whose rounding depends on its shape. So a state
-folded in other batches, or recomputed by ranking for another space, has the same bytes.
+Pure, and the same for each user whatever other users stand in the call, so that other batches give
+the same bytes: no sum runs over users, and each user's matrix product is one of its own whose shape
+depends on nothing but the length of its history (products of other shapes may round otherwise).
 
-Legend: u users; n entries of the longest history, shorter ones padded in front with entries that
-weigh nothing; d dimensions; 5 vectors: session, long-term, three interests.
+Legend: u users; n entries, the history padded in front with entries that weigh nothing;
+d dimensions; 5 vectors: session, long-term, three interests.
 """
 
 from __future__ import annotations
@@ -20,9 +20,18 @@ from numpy.typing import NDArray
 from shared.catalogue import Items
 from shared.event_types import EventWeights
 from shared.settings import setting
-from shared.states import ENTRY, INTERESTS_AT_MOST, NO_VECTORS, STARTS_SESSION, Floats, Vectors
+from shared.states import (
+    ENTRY,
+    HISTORY_AT_MOST,
+    INTERESTS_AT_MOST,
+    NO_VECTORS,
+    STARTS_SESSION,
+    Floats,
+    Vectors,
+)
 
-_USERS_AT_ONCE: Final = 128  # their vectors (128 x 50 x 64 float32, 1.6 MiB) stay in the cache
+_USERS_AT_ONCE: Final = 256  # their vectors (256 x 50 x 64 float32, 3 MiB) stay in the cache
+_SHORT: Final = 10  # entries: newcomers' histories are padded to these, others to full ones
 _CANCELLED: Final = 1e-6  # a sum this small beside its largest weight is rounding, no direction
 _VANISHED: Final = 1e-30  # decayed below what float32 tells apart
 _FLAGS: Final = np.array([1, 2, 4, 4, 4])  # of Vectors.present
@@ -73,33 +82,46 @@ def session_vectors(
     again, at most 3 times; what no leader takes is left to the long-term vector.
     Items without a vector count for nothing until they have one.
     """
-    # Users with histories of like length stand together, so that little padding is computed with.
-    order = sorted(range(len(histories)), key=lambda user: len(histories[user]))
+    of_width: dict[int, list[int]] = {}
+    for user, history in enumerate(histories):
+        of_width.setdefault(_width(len(history)), []).append(user)
     blocks = [
-        _weigh([histories[user] for user in order[at : at + _USERS_AT_ONCE]], items, settings)
-        for at in range(0, len(order), _USERS_AT_ONCE)
+        (users[at : at + _USERS_AT_ONCE], width)
+        for width, users in of_width.items()
+        for at in range(0, len(users), _USERS_AT_ONCE)
     ]
-    rows = _RowVectors(items, [block.rows for block in blocks])
+    weighed = [
+        _weigh([histories[user] for user in users], width, items, settings)
+        for users, width in blocks
+    ]
+    rows = _RowVectors(items, [block.rows for block in weighed])
     found: list[Vectors] = [NO_VECTORS] * len(histories)
-    users = iter(order)
-    for block in blocks:
-        for vectors in _vectors(block, rows, items, settings.interest_cosine):
-            found[next(users)] = vectors
+    for (users, _), block in zip(blocks, weighed, strict=True):
+        for user, vectors in zip(users, _vectors(block, rows, items, settings), strict=True):
+            found[user] = vectors
     return found
 
 
+def _width(history_bytes: int) -> int:
+    """Return the number of entries that a history is padded to: few, so that users share a call."""
+    entries = history_bytes // ENTRY.itemsize
+    return _SHORT if entries <= _SHORT else -(-entries // HISTORY_AT_MOST) * HISTORY_AT_MOST
+
+
 class _Block(NamedTuple):
-    """Some users' entries, each (u, n): rows in the catalogue, decayed weights; 0, 0 without one."""
+    """Some users' entries, each (u, n): row in the catalogue and weights; 0, 0 where it has none."""
 
     rows: NDArray[np.int64]
     session: Floats
     long_term: Floats
 
 
-def _weigh(histories: Sequence[bytes], items: Items, settings: VectorSettings) -> _Block:
-    width = max(map(len, histories))
-    padded = b"".join([history.rjust(width, b"\0") for history in histories])
-    entries = np.frombuffer(padded, ENTRY).reshape(len(histories), -1)  # (u, n)
+def _weigh(
+    histories: Sequence[bytes], width: int, items: Items, settings: VectorSettings
+) -> _Block:
+    size = width * ENTRY.itemsize
+    padded = b"".join([history.rjust(size, b"\0") for history in histories])
+    entries = np.frombuffer(padded, ENTRY).reshape(len(histories), width)  # (u, n)
     rows = items.rows(entries["item"].ravel()).reshape(entries.shape)
     seconds = entries["seconds"].astype(np.int64)
     weights = np.where(rows < 0, np.float32(0), settings.weights.of(entries))
@@ -124,6 +146,8 @@ class _RowVectors:
     def __init__(self, items: Items, used: Sequence[NDArray[np.int64]]) -> None:
         self._vectors: NDArray[np.floating] = items.vectors
         self._places: NDArray[np.int64] | None = None
+        if not len(self._vectors):
+            return  # an empty catalogue: its readers ask for no vector
         if 8 * sum(rows.size for rows in used) < len(self._vectors):
             return  # a large catalogue, few entries: even a byte for each row would cost more
         seen = np.zeros(len(self._vectors), np.bool_)
@@ -140,13 +164,15 @@ class _RowVectors:
         return self._vectors.take(places, axis=0).astype(np.float32, copy=False)
 
 
-def _vectors(block: _Block, rows: _RowVectors, items: Items, cosine: float) -> list[Vectors]:
+def _vectors(
+    block: _Block, rows: _RowVectors, items: Items, settings: VectorSettings
+) -> list[Vectors]:
     if not len(items.vectors):
         return [Vectors(items.space, items.dim)] * len(block.rows)
     vectors = rows.of(block.rows)  # (u, n, d)
-    interests = _interests(np.maximum(block.long_term, 0), vectors, cosine)
+    interests = _interests(np.maximum(block.long_term, 0), vectors, settings.interest_cosine)
     weights = np.stack([block.session, block.long_term, *interests], axis=1)  # (u, 5, n)
-    sums = np.einsum("ukn,und->ukd", weights, vectors)  # (u, 5, d)
+    sums = np.matmul(weights, vectors)  # (u, 5, d); a product for each user, by its own shape
     return _quantized(sums, np.abs(weights).max(axis=2), items.space)
 
 
@@ -164,7 +190,7 @@ def _interests(weights: Floats, vectors: Floats, cosine: float) -> list[Floats]:
 
 
 def _quantized(sums: Floats, largest: Floats, space: str) -> list[Vectors]:
-    """Return unit vectors of sums (u, 5, d) as int8 with scale; largest: of their weights (u, 5)."""
+    """Return unit vectors of sums (u, 5, d); largest: of the weights that were summed (u, 5)."""
     norms = np.sqrt(np.einsum("ukd,ukd->uk", sums, sums))
     present = norms > np.maximum(largest * np.float32(_CANCELLED), np.float32(_VANISHED))
     peaks = np.where(present, np.abs(sums).max(axis=2), np.float32(1))

@@ -279,7 +279,7 @@ def _guard_end(value: bytes) -> int:
     version, partitions = _GUARD_HEAD.unpack_from(value)
     if version != FORMAT:
         raise ValueError(f"user state of format {version}, this version reads format {FORMAT}")
-    end = _GUARD_HEAD.size + partitions * _GUARD_ENTRY.size
+    end: int = _GUARD_HEAD.size + partitions * _GUARD_ENTRY.size
     _require(len(value) >= end, f"{len(value)} bytes end before the guard at {end} does")
     return end
 

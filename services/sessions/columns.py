@@ -82,6 +82,8 @@ class Columns:
         entries["flags"] |= STARTS_SESSION
         self._starting = entries.tobytes()
         self.scopes = _scopes(bare, self.item_keys, items)
+        # Members of sorted sets that an event of positive weight raises, at most.
+        self.increments = [settings.covisit_reach + len(scopes) for scopes in self.scopes]
 
     def entry(self, number: int, starts_session: bool) -> bytes:
         """Return an event as an entry of a history."""
@@ -102,20 +104,17 @@ def _scopes(
     events: Sequence[Event], item_keys: Sequence[int], items: Items
 ) -> list[tuple[str, ...]]:
     """Return the trending scopes of each event: all, its item's categories, its segment."""
-    categories = items.categories
+    of_row = items.categories
     rows = items.rows(np.array(item_keys, np.uint64)).tolist()
-    scopes = [_item_scopes(categories[row]) if row >= 0 else _UNKNOWN_ITEM for row in rows]
-    for number, event in enumerate(events):
-        segment = event.context.get(SEGMENT)
-        if segment:
-            scopes[number] += (keys.segment_scope(segment),)
-    return scopes
+    return [
+        _scopes_of(of_row[row] if row >= 0 else (), event.context.get(SEGMENT))
+        for row, event in zip(rows, events, strict=True)
+    ]
 
 
-@lru_cache(maxsize=10_000)
-def _item_scopes(categories: tuple[str, ...]) -> tuple[str, ...]:
-    names = dict.fromkeys(categories)
-    return (keys.ALL_SCOPE, *(keys.category_scope(name) for name in names))
-
-
-_UNKNOWN_ITEM: Final = _item_scopes(())
+@lru_cache(maxsize=50_000)
+def _scopes_of(categories: tuple[str, ...], segment: str | None) -> tuple[str, ...]:
+    scopes = [keys.ALL_SCOPE, *map(keys.category_scope, dict.fromkeys(categories))]
+    if segment:
+        scopes.append(keys.segment_scope(segment))
+    return tuple(scopes)

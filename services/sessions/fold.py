@@ -30,12 +30,12 @@ from services.sessions.increments import (
     trend_scores,
     trends_of,
 )
-from services.sessions.open_state import Effect, OpenState
+from services.sessions.open_state import COVERED, EFFECTS, TOO_OLD, OpenState
 from shared.catalogue import Items
 from shared.session_vectors import session_vectors
 from shared.states import UserState, empty
 
-__all__ = ["Chunk", "Effect", "FoldEvent", "Folded", "Write", "fold", "fold_many"]
+__all__ = ["Chunk", "FoldEvent", "Folded", "Write", "fold", "fold_many"]
 
 
 class Write(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +65,7 @@ class Folded:
     """
 
     chunks: list[Chunk]
-    effects: dict[Effect, int]  # events by what became of them
+    effects: dict[str, int]  # events by what became of them, see open_state.EFFECTS
 
     @property
     def states(self) -> dict[str, UserState]:
@@ -118,84 +118,69 @@ def fold_many(
     return batch.close(states, items)
 
 
+@dataclass(slots=True)
+class _Filling:
+    """A chunk before anything is computed from its histories."""
+
+    room: int  # for increments
+    users: list[tuple[str, OpenState]] = field(default_factory=list)
+    visits: Visits = field(default_factory=Visits)
+    events: int = 0
+
+
 class _Batch:
-    """A batch while its chunks fill up."""
+    """A batch while its events are applied; `close` computes what follows from them."""
 
     def __init__(self, columns: Columns, settings: FoldSettings) -> None:
         self._columns, self._settings = columns, settings
-        self._effects = [0] * len(Effect)
-        self._visits = Visits()
-        self._counting: list[int] = []  # numbers of the events that count for trending
-        # Chunks so far: their writes without vectors, and where in the lists above they begin.
-        self._chunks: list[Chunk] = [Chunk()]
-        self._users: list[tuple[str, OpenState]] = []
-        self._begins: list[tuple[int, int, int]] = [(0, 0, 0)]  # in _users, _visits, _counting
-        self._increments = 0  # of the chunk that is filling up, at most
+        self._effects = [0] * len(EFFECTS)
+        self._chunks = [_Filling(settings.chunk_increments)]
 
     def apply(self, user_id: str, state: OpenState, numbers: Sequence[int]) -> None:
         """Apply one user's events, going on in a new chunk where one is full."""
-        columns, settings, visits = self._columns, self._settings, self._visits
-        chunk = self._chunks[-1]
-        moved = False
+        columns, settings, chunk = self._columns, self._settings, self._chunks[-1]
+        visits, before = chunk.visits, chunk.events
         for number in numbers:
             effect = state.apply(columns, number)
             self._effects[effect] += 1
-            if effect == Effect.COVERED:
+            if effect == COVERED:
                 continue
-            moved = True
             chunk.events += 1
-            if effect <= Effect.TOO_OLD and columns.positive[number]:
-                self._counting.append(number)
-                self._increments += len(columns.scopes[number])
-                if effect != Effect.TOO_OLD:
-                    visits.add(number, state.history, state.at)
-                    self._increments += settings.covisit_reach
-            if (
-                chunk.events >= settings.chunk_events
-                or self._increments >= settings.chunk_increments
-            ):
-                self._users.append((user_id, state.copy()))
-                chunk = self._next_chunk()
-                moved = False
-        if moved:
-            self._users.append((user_id, state))
-
-    def _next_chunk(self) -> Chunk:
-        self._chunks.append(Chunk())
-        self._begins.append((len(self._users), len(self._visits.numbers), len(self._counting)))
-        self._increments = 0
-        return self._chunks[-1]
+            if effect <= TOO_OLD and columns.positive[number]:
+                visits.numbers.append(number)
+                visits.histories.append(state.history)
+                visits.places.append(state.place)
+                chunk.room -= columns.increments[number]
+            if chunk.room <= 0 or chunk.events >= settings.chunk_events:
+                chunk.users.append((user_id, state.copy()))
+                chunk = _Filling(settings.chunk_increments)
+                self._chunks.append(chunk)
+                visits, before = chunk.visits, 0
+        if chunk.events > before:
+            chunk.users.append((user_id, state))
 
     def close(self, states: Mapping[str, UserState], items: Items) -> Folded:
-        """Compute what follows from the histories, for all users at once."""
-        settings = self._settings
-        vectors = session_vectors(
-            [state.history for _, state in self._users], items, settings.vectors
-        )
-        scores = trend_scores(self._columns, settings.half_lives)
-        ends = [*self._begins, (len(self._users), len(self._visits.numbers), len(self._counting))]
-        covisits = covisits_of(
-            self._columns,
-            self._visits,
-            [visit for _, visit, _ in ends],
-            settings.covisit_reach,
-            settings.vectors.weights,
-            settings.half_lives,
-        )
-        last: dict[str, UserState] = {}
-        for number, chunk in enumerate(self._chunks):
-            (begin, _, counting), (end, _, counted) = ends[number], ends[number + 1]
-            for (user_id, state), found in zip(
-                self._users[begin:end], vectors[begin:end], strict=True
-            ):
-                before = last.get(user_id) or states.get(user_id) or empty()
-                last[user_id] = after = state.close(found)
-                chunk.writes.append(Write(user_id, before, after))
-            chunk.covisits = covisits[number]
-            chunk.trends = trends_of(self._columns, self._counting[counting:counted], scores)
-        if not self._chunks[-1].writes:
+        """Compute vectors, co-visits and trends, for all users at once."""
+        if not self._chunks[-1].events:
             self._chunks.pop()
-        return Folded(self._chunks, dict(zip(Effect, self._effects, strict=True)))
+        half_lives = self._settings.half_lives
+        histories = [state.history for chunk in self._chunks for _, state in chunk.users]
+        vectors = iter(session_vectors(histories, items, self._settings.vectors))
+        covisits = covisits_of(
+            self._columns, [chunk.visits for chunk in self._chunks], self._settings
+        )
+        scores = trend_scores(self._columns, half_lives)
+        last: dict[str, UserState] = {}
+        chunks = []
+        for chunk, followed in zip(self._chunks, covisits, strict=True):
+            writes = []
+            for user_id, state in chunk.users:
+                before = last.get(user_id) or states.get(user_id) or empty()
+                last[user_id] = after = state.close(next(vectors))
+                writes.append(Write(user_id, before, after))
+            trends = trends_of(self._columns, chunk.visits.numbers, scores)
+            chunks.append(Chunk(writes, followed, trends, chunk.events))
+        return Folded(chunks, dict(zip(EFFECTS, self._effects, strict=True)))
 
 
 def _merged(parts: Sequence[Mapping[Member, float]]) -> dict[Member, float]:

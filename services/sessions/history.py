@@ -73,19 +73,20 @@ def items_before(
 ) -> NDArray[np.uint64]:
     """Return the nearest other items of positive entries before each of m entries, nearest first.
 
-    items: item keys of the entries (m,); places: where they stand in their histories, in bytes.
+    items: item keys of the entries (m,); places: where they stand in their histories, in bytes;
+    negative for one that does not, which has nothing before it.
     An item that stands there several times counts once, at its nearest. Returns keys (m, reach), 0
     where there are no more.
     """
     near = [
-        history[max(0, place - _NEAR) : place]
+        history[max(0, place - _NEAR) : max(0, place)]
         for history, place in zip(histories, places, strict=True)
     ]
     found = _nearest(items, near, reach, weights)
     short = np.flatnonzero(found[:, -1] == 0)
     short = short[np.array(places)[short] > _NEAR]
     if len(short):
-        whole = [histories[n][: places[n]] for n in short]
+        whole = [histories[n][: places[n]] for n in short.tolist()]
         found[short] = _nearest(items[short], whole, reach, weights)
     return found
 

@@ -6,14 +6,15 @@ Legend: m events of a batch that count; r items before an event at most (covisit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 
 from services.sessions.columns import Columns
+from services.sessions.fold_settings import FoldSettings
 from services.sessions.history import items_before
-from shared.event_types import EventWeights
 from shared.log2_weights import HalfLives, add, scores_of
 
 Covisits = dict[tuple[int, int], float]
@@ -23,55 +24,54 @@ Trends = dict[tuple[str, int], float]
 Member = TypeVar("Member")
 
 
+@dataclass(slots=True)
 class Visits:
-    """Positive events, with the histories that they were put into."""
+    """Events of positive weight, each with the history as it stood right after it."""
 
-    def __init__(self) -> None:
-        self.numbers: list[int] = []  # in the batch
-        self.histories: list[bytes] = []
-        self.places: list[int] = []  # of the event's entry, in bytes
-
-    def add(self, number: int, history: bytes, place: int) -> None:
-        """Note an event right after it was put into a history."""
-        self.numbers.append(number)
-        self.histories.append(history)
-        self.places.append(place)
+    numbers: list[int] = field(default_factory=list)  # in the batch
+    histories: list[bytes] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)  # of its entry, in bytes; negative: none
 
 
-def covisits_of(
-    batch: Columns,
-    visits: Visits,
-    parts: Sequence[int],
-    reach: int,
-    weights: EventWeights,
-    half_lives: HalfLives,
-) -> list[Covisits]:
-    """Return co-visits by part: the item b of each visit follows each item before it.
+def covisits_of(batch: Columns, parts: Sequence[Visits], settings: FoldSettings) -> list[Covisits]:
+    """Return what each part's visits count for co-visits.
 
-    a → b weighs 1 / distance at the time of b, where a is the distance-th nearest other item of a
-    positive entry before b's. parts: at which visit each part begins, and the end of the last.
+    The item b of a visit follows each item before it: a → b weighs 1 / distance at the time of b,
+    where a is the distance-th nearest other item of a positive entry before b's.
     """
-    if not visits.numbers or not reach:
-        return [{} for _ in parts[1:]]
-    numbers = np.array(visits.numbers)
-    items = np.array(batch.item_keys, np.uint64)[numbers]  # (m,)
-    before = items_before(items, visits.histories, visits.places, reach, weights)  # (m, r)
-    given = np.repeat(1.0 / np.arange(1, reach + 1)[None], len(numbers), axis=0)
-    times = np.repeat(batch.times_ms[numbers], reach)
-    scores = scores_of(given.ravel(), times, half_lives.covisits_s)
-    some = before.ravel() != 0
-    ends = np.concatenate([[0], np.cumsum((before != 0).sum(axis=1))])[list(parts)].tolist()
-    pairs = list(
-        zip(before.ravel()[some].tolist(), np.repeat(items, reach)[some].tolist(), strict=True)
+    numbers = np.array([number for part in parts for number in part.numbers], np.intp)  # (m,)
+    reach = settings.covisit_reach
+    if not len(numbers) or not reach:
+        return [{} for _ in parts]
+    items = np.array(batch.item_keys, np.uint64)[numbers]
+    before = items_before(
+        items,
+        [history for part in parts for history in part.histories],
+        [place for part in parts for place in part.places],
+        reach,
+        settings.vectors.weights,
     )
+    some = before != 0  # (m, r)
+    found = some.sum(axis=1)
+    times_ms = batch.times_ms[numbers, None]
+    scores = scores_of(1 / np.arange(1, reach + 1), times_ms, settings.half_lives.covisits_s)
+    pairs = list(zip(before[some].tolist(), np.repeat(items, found).tolist(), strict=True))
     values = scores[some].tolist()
+    visits = np.cumsum([0, *(len(part.numbers) for part in parts)])
+    ends = np.concatenate([[0], np.cumsum(found)])[visits].tolist()  # of the parts, in pairs
     return [_summed(pairs[begin:end], values[begin:end]) for begin, end in pairwise(ends)]
+
+
+def trend_scores(batch: Columns, half_lives: HalfLives) -> list[float]:
+    """Return each event's log2 weight for trending, -inf for one that does not count."""
+    scores: list[float] = scores_of(batch.weights, batch.times_ms, half_lives.trending_s).tolist()
+    return scores
 
 
 def trends_of(batch: Columns, numbers: Iterable[int], scores: Sequence[float]) -> Trends:
     """Return what events count for their items in all of their scopes.
 
-    scores: of every event of the batch, see `trend_scores`.
+    scores: of every event of the batch, as `trend_scores` gives them.
     """
     trends: Trends = {}
     for number in numbers:
@@ -84,11 +84,6 @@ def trends_of(batch: Columns, numbers: Iterable[int], scores: Sequence[float]) -
     return trends
 
 
-def trend_scores(batch: Columns, half_lives: HalfLives) -> list[float]:
-    """Return each event's log2 weight for trending; it means something where `positive` is true."""
-    return scores_of(batch.weights, batch.times_ms, half_lives.trending_s).tolist()
-
-
 def merge(into: dict[Member, float], more: Mapping[Member, float]) -> None:
     """Add the log2 weights of one map to another's."""
     for member, score in more.items():
@@ -97,10 +92,11 @@ def merge(into: dict[Member, float], more: Mapping[Member, float]) -> None:
 
 
 def _summed(members: Sequence[Member], scores: Sequence[float]) -> dict[Member, float]:
+    """Return each member's weights together."""
     sums = dict(zip(members, scores, strict=True))
-    if len(sums) == len(members):
-        return sums
-    sums = {}
-    for member, score in zip(members, scores, strict=True):
-        merge(sums, {member: score})
+    if len(sums) < len(members):  # some stand there several times
+        sums.clear()
+        for member, score in zip(members, scores, strict=True):
+            held = sums.get(member)
+            sums[member] = score if held is None else add(held, score)
     return sums

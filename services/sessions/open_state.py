@@ -6,7 +6,6 @@ The order of the checks is the meaning of the fold: guard, forget, event id, his
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Final
 
 import msgspec
@@ -20,16 +19,15 @@ _EXCLUDING: Final = frozenset({HIDE, DISLIKE, PURCHASE})
 _EXCLUSIONS_BYTES: Final = 8 * EXCLUSIONS_AT_MOST
 
 
-class Effect(IntEnum):
-    """What became of an event."""
-
-    APPLIED = 0  # newest of the history
-    LATE = 1  # put into the history before newer events
-    TOO_OLD = 2  # older than a full history reaches: counted for trending alone
-    REPEATED = 3  # its event id stands in the history: changed nothing
-    FORGOTTEN = 4  # not later than the user's forget: changed nothing
-    FORGET = 5  # emptied the state; nothing, if a later forget had
-    COVERED = 6  # redelivered, the guard has it: changed nothing
+# What became of an event. Plain numbers: an enum's members cost as much as the rest of the loop.
+APPLIED: Final = 0  # newest of the history
+LATE: Final = 1  # put into the history before newer events
+TOO_OLD: Final = 2  # older than a full history reaches: counts for trending alone
+REPEATED: Final = 3  # its event id stands in the history: changed nothing
+FORGOTTEN: Final = 4  # not later than the user's forget: changed nothing
+FORGOT: Final = 5  # a forget: emptied the state, unless a later one had
+COVERED: Final = 6  # redelivered, the guard has it: changed nothing
+EFFECTS: Final = ("applied", "late", "too_old", "repeated", "forgotten", "forgot", "covered")
 
 
 class OpenState(msgspec.Struct, gc=False):
@@ -42,8 +40,7 @@ class OpenState(msgspec.Struct, gc=False):
     excluded: bytes
     purchased: bytes
     newest_s: int  # second of the newest entry
-    # Of the event applied last: the history that holds it, and where, in bytes.
-    at: int = 0
+    place: int = 0  # of the entry that was put into the history last, in bytes
 
     @classmethod
     def of(cls, state: UserState) -> OpenState:
@@ -74,38 +71,39 @@ class OpenState(msgspec.Struct, gc=False):
             vectors,
         )
 
-    def apply(self, batch: Columns, number: int) -> Effect:
-        """Apply one event of a batch."""
+    def apply(self, batch: Columns, number: int) -> int:
+        """Apply one event of a batch and return what became of it."""
         partition, offset = batch.partitions[number], batch.offsets[number]
         if offset <= self.guard.get(partition, -1):
-            return Effect.COVERED
+            return COVERED
         self.guard[partition] = offset
         code = batch.codes[number]
         if code == FORGET:
             self._forget(batch.record_ms[number])
-            return Effect.FORGET
+            return FORGOT
         if self.forgotten_at_ms and batch.counts_from_ms[number] <= self.forgotten_at_ms:
-            return Effect.FORGOTTEN
+            return FORGOTTEN
         event_hash = batch.event_hashes[number]
         if event_hash and history.holds_event(self.history, event_hash):
-            return Effect.REPEATED
+            return REPEATED
         return self._enter(batch, number, code)
 
-    def _enter(self, batch: Columns, number: int, code: int) -> Effect:
+    def _enter(self, batch: Columns, number: int, code: int) -> int:
         """Put an event into the history and, if it stays there, into the exclusions."""
         second, session = batch.seconds[number], batch.session_hashes[number]
         if second >= self.newest_s:
-            effect = Effect.APPLIED
+            effect = APPLIED
             self.newest_s = second
             starts = session != self.session_hash and session != 0
             if starts:
                 self.session_hash = session
-            self.history, self.at = history.append(self.history, batch.entry(number, starts))
+            self.history, self.place = history.append(self.history, batch.entry(number, starts))
         else:
-            self.history, self.at = history.insert(self.history, batch.entry(number, False), second)
-            if self.at < 0:
-                return Effect.TOO_OLD
-            effect = Effect.LATE
+            entry = batch.entry(number, False)
+            self.history, self.place = history.insert(self.history, entry, second)
+            if self.place < 0:
+                return TOO_OLD
+            effect = LATE
         if code in _EXCLUDING:
             item = batch.item_keys[number]
             if code == PURCHASE:
