@@ -93,7 +93,8 @@ class Applier:
 
     def leave(self, partitions: set[int]) -> None:
         """Drop what is held of partitions that others have now."""
-        self.cache.drop_partitions(partitions)
+        if partitions:
+            self.cache.drop_partitions(partitions)
         for partition in partitions:
             self.stands.pop(partition, None)
 
@@ -182,9 +183,7 @@ class Work:
                     await writing
                 value = chunks[-1].position
                 writing = asyncio.ensure_future(applier.store.write(batch.partition, chunks))
-                await asyncio.sleep(
-                    0
-                )  # it is sent: Redis works while the next is folded
+                await asyncio.sleep(0)  # it is sent: Redis works while the next is folded
             if writing is not None:
                 await writing
         finally:

@@ -60,19 +60,21 @@ for i, set in ipairs(sets) do
     end
   end
   local room = #newcomers == 0 and 0 or limit - call('ZCARD', key)
-  local entering = 0
-  for _, j in ipairs(newcomers) do
-    if entering < room then
-      entering = entering + 1
-      scored[n + 1], scored[n + 2] = weights[j], members[j]
-      n = n + 2
-    end
+  local entering = math.max(0, math.min(#newcomers, room))
+  for k = 1, entering do
+    scored[n + 1], scored[n + 2] = weights[newcomers[k]], members[newcomers[k]]
+    n = n + 2
   end
   if n > 0 then call('ZADD', key, unpack(scored)) end
-  for k = entering + 1, #newcomers do
-    local j = newcomers[k]
-    local lowest = call('ZPOPMIN', key)
-    call('ZADD', key, sum(tonumber(lowest[2]), weights[j]), members[j])
+  if entering < #newcomers then
+    local lowest, replacing = call('ZPOPMIN', key, #newcomers - entering), {}
+    for k = entering + 1, #newcomers do
+      local at = 2 * (k - entering)
+      local score, weight = tonumber(lowest[at]), weights[newcomers[k]]
+      replacing[at - 1] = score and sum(score, weight) or weight
+      replacing[at] = members[newcomers[k]]
+    end
+    call('ZADD', key, unpack(replacing))
   end
   call('EXPIRE', key, ttl)
 end

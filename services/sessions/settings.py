@@ -29,6 +29,15 @@ class Settings:
     health_port: int = setting(
         "FRESHET_SESSIONS_HEALTH_PORT", 9101, at_least=0, at_most=65_535, help="0: a free one"
     )
+    space: str = setting(
+        "FRESHET_SPACE", "", help="fold in this space; empty: the active one, by Redis"
+    )
+    dim: int = setting(
+        "FRESHET_DIM", 0, at_least=0, at_most=4_096, help="dimensions of FRESHET_SPACE"
+    )
+    snapshots: str = setting(
+        "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder or any fsspec URL"
+    )
     session_timeout_s: float = setting(
         "FRESHET_SESSIONS_SESSION_TIMEOUT_S",
         10.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha1
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -86,8 +86,7 @@ class StatesStore:
             raise Refused
 
     async def _values(self, wanted: Sequence[bytes]) -> list[bytes | None]:
-        values: list[bytes | None] = await self._redis.execute_command(b"MGET", *wanted)
-        return values
+        return cast("list[bytes | None]", await self._redis.mget(wanted))
 
     async def _run(self, commands: Iterable[Sequence[bytes]]) -> list[int]:
         pipeline = self._redis.pipeline(transaction=False)

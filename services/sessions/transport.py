@@ -19,11 +19,13 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import starmap
+from typing import Any, NamedTuple, cast
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
@@ -33,7 +35,7 @@ from aiokafka.errors import (
 )
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-from faust.types.tuples import ConsumerMessage
+from faust.types.tuples import ConsumerMessage, Message
 
 from services.sessions.batches import Batch
 
@@ -62,9 +64,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self._places: dict[TP, _Place] = {}
         self._epochs = itertools.count(1)
+        self._lock = threading.Lock()  # of _places, which the main thread changes too
         self._placed = asyncio.Event()
 
-    def _create_worker_consumer(self, transport: BatchTransport) -> AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        assert isinstance(transport, BatchTransport)
         return transport.make_consumer(
             group_id=self.app.conf.id,
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
@@ -87,7 +91,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             consumer.seek(tp, seek_to)
         except IllegalStateError:  # lost to a rebalance meanwhile
             return False
-        self._places[tp] = _Place(next(self._epochs), next_offset)
+        with self._lock:
+            self._places[tp] = _Place(next(self._epochs), next_offset)
         self._placed.set()
         return True
 
@@ -96,8 +101,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
         Safe from any thread: a fetch that ends meanwhile belongs to a place that is gone.
         """
-        for tp in tps:
-            self._places.pop(tp, None)
+        with self._lock:
+            for tp in tps:
+                self._places.pop(tp, None)
 
     async def fetch(self, timeout_s: float) -> list[Batch]:
         """Wait for records of placed partitions; an empty list after `timeout_s`."""
@@ -106,7 +112,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _fetch(self, timeout_s: float) -> list[Batch]:
         consumer = self._ensure_consumer()
-        if not self._places:  # aiokafka takes "no partition" for "every partition"
+        with self._lock:
+            placed = set(self._places)
+        if not placed:  # aiokafka takes "no partition" for "every partition"
             self._placed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._placed.wait(), timeout_s)
@@ -114,7 +122,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         try:
             fetched = await self._fetch_records(
                 consumer,
-                set(self._places),
+                placed,
                 timeout=timeout_s,
                 max_records=consumer._max_poll_records,
             )
@@ -122,17 +130,21 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             self.forget(list(error.args[0]))
             return []
         # Nothing was awaited since the records were taken, so the places are theirs.
-        batches = []
-        for tp, records in fetched.items():
-            place = self._places.get(tp)
-            if place is not None:
-                batches.append(
-                    Batch(tp.topic, tp.partition, place.epoch, place.next_offset, records)
-                )
-                self._places[tp] = _Place(place.epoch, records[-1].offset + 1)
-        return batches
+        with self._lock:
+            return [batch for batch in starmap(self._take, fetched.items()) if batch is not None]
 
-    async def _commit(self, offsets: dict[TP, int]) -> bool:
+    def _take(self, tp: TP, records: Sequence[ConsumerRecord]) -> Batch | None:
+        """Make records the batch that goes on where the one before ended."""
+        place = self._places.get(tp)
+        if place is None:
+            return None
+        if records[0].offset < place.next_offset:  # not what was asked for: ask again
+            del self._places[tp]
+            return None
+        self._places[tp] = _Place(place.epoch, records[-1].offset + 1)
+        return Batch(tp.topic, tp.partition, place.epoch, place.next_offset, records)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # Advice for onlookers: Redis says where reading goes on. Stock Faust stops the worker here.
         try:
             return bool(await super()._commit(offsets))
@@ -161,7 +173,9 @@ class BatchConsumer(driver.Consumer):
     # Places
 
     def unplaced(self) -> set[TP]:
-        """Return the assigned partitions that wait for `place`."""
+        """Return the assigned partitions that wait for `place`; none during a rebalance."""
+        if not self.flow_active:
+            return set()
         return {tp for tp in self.assignment() if self._thread.place_of(tp) is None}
 
     def is_current(self, batch: Batch) -> bool:
@@ -193,7 +207,7 @@ class BatchConsumer(driver.Consumer):
             self._acked.pop(tp, None)
             self._committed_offset.pop(tp, None)
             self._under_way.pop(tp, None)
-        self.transport.on_unplaced()
+        cast(BatchTransport, self.transport).on_unplaced()
 
     async def perform_seek(self) -> None:
         """Unplace what was assigned: Faust calls this where it would go to committed offsets.
@@ -218,7 +232,7 @@ class BatchConsumer(driver.Consumer):
     async def _drain_messages(self, fetcher: Any) -> None:
         while not (self.should_stop or fetcher.should_stop):
             if not self.flow_active:
-                await self.wait(self.can_resume_flow)
+                await self.wait_first(self.can_resume_flow.wait())
                 continue
             try:
                 batches = await self._thread.fetch(FETCH_TIMEOUT_S)
@@ -247,9 +261,9 @@ class BatchConsumer(driver.Consumer):
             last.offset,
             last.timestamp / 1000,
             last.timestamp_type,
-            (),
             None,
-            batch,
+            None,
+            cast(bytes, batch),  # what Faust carries, and does not look at
             None,
             None,
             None,
@@ -260,13 +274,13 @@ class BatchConsumer(driver.Consumer):
     # Acknowledgement. The agent takes one message at a time, so a partition's batches are
     # acknowledged in their order, and the last one says it all.
 
-    def ack(self, message: ConsumerMessage) -> bool:
+    def ack(self, message: Message) -> bool:
         """Note that a batch has had its effect."""
         if message.acked:
             return False
         message.acked = True
         self._unacked_messages.discard(message)
-        if self.is_current(message.value):
+        if self.is_current(cast(Batch, message.value)):
             self._under_way[message.tp] -= 1
             self._acked[message.tp] = [message.offset]
         return True

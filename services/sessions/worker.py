@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import faust
@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from services.sessions.applier import Applier, Gap, Work
 from services.sessions.batches import Batch
 from services.sessions.log_reader import Bounds, LogReader
-from services.sessions.places import OtherLog, find_place
+from services.sessions.places import find_place
 from services.sessions.settings import Settings
 from services.sessions.states_store import Refused
 from services.sessions.transport import BatchConsumer, BatchTransport
@@ -31,6 +31,10 @@ NOT_THERE: Final = (RedisError, KafkaError, OSError)  # TimeoutError is an OSErr
 FIRST_WAIT_S: Final = 0.05
 WAIT_AT_MOST_S: Final = 2.0
 CHECK_EVERY_S: Final = 1.0
+
+
+class Stalled(Exception):
+    """No progress although there is work and nothing is missing: only a new start may help."""
 
 
 class _ConsumerOnly(BootStrategy):
@@ -61,10 +65,8 @@ class Worker:
         applier: Applier,
         log_reader: LogReader,
         cluster_id: str,
-        on_placed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Set up. `on_placed` is called when assigned partitions are being read."""
-        self._on_placed = on_placed
+        self.on_placed: Callable[[], None] = lambda: None  # called when no partition waits to be read
         self._settings = settings
         self._topic = topic
         self._applier = applier
@@ -73,8 +75,6 @@ class Worker:
         self._bounds: dict[int, Bounds] = {}
         self._stranded: set[int] = set()  # fetched beyond their position at the last check
         self._wake = asyncio.Event()
-        self._failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        self._placing: asyncio.Task[None] | None = None
         self._progress_at = time.monotonic()
         self._waiting_for: str | None = None
         self.rewinds = 0
@@ -125,36 +125,29 @@ class Worker:
 
     # Life
 
-    async def run(self, stop: asyncio.Event) -> Exception | None:
-        """Work until `stop`; returns why it ended, None after `stop`."""
+    async def run(self) -> None:
+        """Work until cancelled. Raises OtherLog, Stalled, or what ended Faust."""
         await self.app.start()
-        self._placing = asyncio.create_task(self._mind_places())
-        waits: list[Awaitable[Any]] = [
-            asyncio.ensure_future(stop.wait()),
-            self._failed,
-            asyncio.ensure_future(self.app._crashed.wait()),
-            self._placing,
-        ]
+        minding = asyncio.create_task(self._mind_places())
+        crashing = asyncio.create_task(self.app._crashed.wait())
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            if self._failed.done():
-                return self._failed.result()
-            if stop.is_set():
-                return None
-            return self.app.crash_reason or RuntimeError("the worker stopped by itself")
+            await asyncio.wait((minding, crashing), return_when=asyncio.FIRST_COMPLETED)
+            if minding.done():
+                minding.result()
+            raise RuntimeError("Faust's application ended") from self.app.crash_reason
         finally:
-            for task in waits:
-                task.cancel()
-            await self.app.stop()
+            minding.cancel()
+            crashing.cancel()
 
-    def fail(self, why: Exception) -> None:
-        """End the worker."""
-        if not self._failed.done():
-            self._failed.set_result(why)
+    async def stop(self) -> None:
+        """Leave the group and end Faust's application."""
+        await self.app.stop()
 
     @property
     def _consumer(self) -> BatchConsumer:
-        return self.app.consumer
+        consumer = self.app.consumer
+        assert isinstance(consumer, BatchConsumer)
+        return consumer
 
     # Batches
 
@@ -208,14 +201,10 @@ class Worker:
             try:
                 for tp in self._consumer.unplaced():
                     await self._place(tp.partition)
-                if self._applier.stands:
-                    self._on_placed()
+                self.on_placed()
                 if time.monotonic() - checked_at >= CHECK_EVERY_S:
                     await self._check_places()
                     checked_at = time.monotonic()
-            except OtherLog as error:
-                self.fail(error)
-                return
             except NOT_THERE as error:
                 log.warning("partitions wait to be placed or checked: %r", error)
                 await asyncio.sleep(CHECK_EVERY_S)
@@ -261,7 +250,8 @@ class Worker:
         for partition in stranded & self._stranded:
             self._rewind(partition, "what was fetched of it has not arrived")
         self._stranded = stranded
-        self._judge()
+        if why := self.stalled():
+            raise Stalled(why)
 
     def _is_idle(self, partition: int) -> bool:
         return self._consumer.is_idle(TP(self._topic, partition))
@@ -272,10 +262,6 @@ class Worker:
         return bounds.end - stand.position.offset - 1 if bounds and stand else None
 
     # What it says of itself
-
-    def _judge(self) -> None:
-        if why := self.stalled():
-            self.fail(RuntimeError(why))
 
     def stalled(self) -> str | None:
         """Say why the worker counts as stuck; None while it is alive.
