@@ -54,7 +54,7 @@ class Batcher:
         encoders: Encodes,
         *,
         max_wait_s: float = 0.002,
-        max_pictures: int = 8,
+        max_pictures: int = 4,
         max_texts: int = 16,
     ) -> None:
         if not 0 <= max_wait_s <= MAX_WAIT_S:

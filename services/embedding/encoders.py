@@ -18,11 +18,11 @@ from tokenizers import Tokenizer
 from services.embedding.bundle import BadBundle, Bundle
 from services.embedding.cpus import usable_cpus
 from services.embedding.external_data import has_external_data
-from services.embedding.pictures import SIDE
+from services.embedding.pictures import SIDE, colour_moments
 
 BUCKETS = (1, 2, 4, 8, 16)
 _Inputs = TypeVar("_Inputs", list[str], NDArray[np.uint8])
-_TOKENS_STEP = 16  # token counts are padded to multiples of this
+_TOKENS_STEP = 8  # token counts are padded to multiples of this
 
 
 class Encoders:
@@ -37,7 +37,7 @@ class Encoders:
         self._tokenizer = _tokenizer(bundle)
 
     def encode_images(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode (n, 224, 224, 3) uint8 RGB → (n, F) float32, not normalised."""
+        """Encode (n, 224, 224, 3) uint8 RGB → (n, F) float32: CNN features, then colour moments."""
         if (
             pictures.ndim != 4
             or pictures.shape[1:] != (SIDE, SIDE, 3)
@@ -49,7 +49,8 @@ class Encoders:
             )
         if not len(pictures):
             return np.empty((0, self.bundle.image_width), np.float32)
-        return _in_buckets(self._encode_pictures, pictures)
+        features = _in_buckets(self._encode_pictures, pictures)
+        return np.concatenate((features, colour_moments(pictures)), axis=1)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode n texts → (n, E) float32, unit length. Beyond `max_tokens` a text is cut."""
@@ -106,7 +107,13 @@ def _session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
             raise BadBundle(
                 f"{name} keeps tensors in other files; only self-contained models are loaded"
             )
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        # The fused operator runs a fifth slower than the two that it replaces (ONNX Runtime 1.31).
+        return ort.InferenceSession(
+            model,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["SkipLayerNormFusion"],
+        )
     except BadBundle:
         raise
     except Exception as error:  # ONNX Runtime raises its own classes, none of them public

@@ -1,10 +1,11 @@
 """CNN features and text vectors → unit vectors of the one serving space. Pure.
 
-Shapes: n items, F image features, E text dimensions, c common and o own columns, d = c + o.
+Shapes: n items, F image features (the CNN's and M colour moments), E text dimensions, c common and
+o own columns, d = c + o + M.
 
-    picture → [ a · common(picture) | b · own(picture) ]
-    text    → [     common(text)    |        0         ]
-    both    → the sum, weighted
+    picture → [ a · common(picture) | b · own(picture) | c · colour(picture) ]
+    text    → [ t · common(text)    |        0         |          0          ]
+    both    → the sum
 
 The common columns are the text model's space, cut to c dimensions; pictures get there over a bridge
 that was learnt from the classifier (export/fuse.py). The own columns hold looks that no words say.
@@ -16,14 +17,23 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]  # (n, d), or (d,) for one
 
-_ARRAYS = ("image_mean", "image_common", "image_own", "text_mean", "text_common", "weights")
+_ARRAYS = (
+    "image_common",
+    "image_own",
+    "colour_centre",
+    "colour_scale",
+    "text_mean",
+    "text_common",
+    "weights",
+)
+_FARTHEST_COLOUR = 3.0  # in units of colour_scale; a black square is no more of a colour than that
 _SHORTEST = 1e-6  # under this length a vector has no direction to speak of
 
 
@@ -42,14 +52,15 @@ class FusedVectors:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """The day-zero fusion: one matrix a modality, and three weights."""
+    """The day-zero fusion: one matrix a modality, and four weights."""
 
-    image_mean: Vectors  # (F,)
-    image_common: Vectors  # (F, c)
-    image_own: Vectors  # (F, o)
+    image_common: Vectors  # (F - M, c)
+    image_own: Vectors  # (F - M, o)
+    colour_centre: Vectors  # (M,)
+    colour_scale: Vectors  # (M,)
     text_mean: Vectors  # (E,)
     text_common: Vectors  # (E, c)
-    weights: Vectors  # (3,): common part of a picture, its own part, common part of a text
+    weights: Vectors  # (4,): a, b, c, t
 
     @classmethod
     def load(cls, npz: bytes) -> Self:
@@ -65,7 +76,7 @@ class Fusion:
     @property
     def dim(self) -> int:
         """d, the width of the serving vectors."""
-        return int(self.image_common.shape[1] + self.image_own.shape[1])
+        return self._common + self._own
 
     def fuse(self, image_features: Vectors | None, text_embedding: Vectors | None) -> FusedVectors:
         """Map what an item has, (F,) and/or (E,), or batches (n, F) and/or (n, E), to the serving
@@ -93,45 +104,61 @@ class Fusion:
         """Map a text to search with: (E,) → (d,). Raises BadVector."""
         return _unit(self._text(text_embedding))
 
+    @property
+    def _common(self) -> int:
+        return int(self.image_common.shape[1])
+
+    @property
+    def _own(self) -> int:
+        return int(self.image_own.shape[1]) + len(self.colour_centre)
+
     def _image(self, features: Vectors) -> Vectors:
         """(…, F) → (…, d), as long as the weights say."""
-        centred = _checked(features, self.image_mean, "image features")
-        common, own, _ = self.weights
-        parts = (common * _unit(centred @ self.image_common), own * _unit(centred @ self.image_own))
+        features = _checked(
+            features, len(self.image_common) + len(self.colour_centre), "image features"
+        )
+        seen, moments = np.split(features, [len(self.image_common)], axis=-1)
+        colour = (moments - self.colour_centre) / self.colour_scale
+        colour = colour.clip(-_FARTHEST_COLOUR, _FARTHEST_COLOUR)
+        common, own, colours, _ = self.weights
+        parts = (
+            common * _unit(seen @ self.image_common),
+            own * _unit(seen @ self.image_own),
+            # The very middle of all colours has no direction, and needs none.
+            colours * colour / np.maximum(np.linalg.norm(colour, axis=-1, keepdims=True), 0.1),
+        )
         return np.concatenate(parts, axis=-1)
 
     def _text(self, embedding: Vectors) -> Vectors:
         """(…, E) → (…, d), as long as its weight says."""
-        centred = _checked(embedding, self.text_mean, "text embedding")
-        common = self.weights[2] * _unit(centred @ self.text_common)
-        nothing = np.zeros((*common.shape[:-1], self.image_own.shape[1]), np.float32)
+        embedding = _checked(embedding, len(self.text_mean), "text embedding")
+        common = self.weights[3] * _unit((embedding - self.text_mean) @ self.text_common)
+        nothing = np.zeros((*common.shape[:-1], self._own), np.float32)
         return np.concatenate((common, nothing), axis=-1)
 
     def _check(self) -> None:
-        features, common = self.image_common.shape
         fits = (
-            self.image_mean.shape == (features,)
-            and self.image_own.shape[0] == features
-            and self.text_common.shape == (len(self.text_mean), common)
-            and self.weights.shape == (3,)
+            self.image_own.shape[0] == self.image_common.shape[0]
+            and self.text_common.shape == (len(self.text_mean), self._common)
+            and self.colour_scale.shape == self.colour_centre.shape
+            and self.weights.shape == (4,)
         )
         if not fits or not all(np.isfinite(getattr(self, name)).all() for name in _ARRAYS):
             raise ValueError("fusion.npz: the arrays do not fit together or are not finite")
 
 
-def _checked(features: Vectors, mean: Vectors, name: str) -> Vectors:
-    """Return the features less their mean."""
+def _checked(features: Vectors, columns: int, name: str) -> Vectors:
     features = np.asarray(features, np.float32)
-    if features.shape[-1:] != mean.shape:
-        raise BadVector(f"{name} must have {len(mean)} columns, was {features.shape}")
+    if features.shape[-1:] != (columns,):
+        raise BadVector(f"{name} must have {columns} columns, was {features.shape}")
     if not np.isfinite(features).all():
         raise BadVector(f"{name} are not finite")
     if (np.abs(features).max(axis=-1, initial=0) < _SHORTEST).any():
         raise BadVector(f"{name} are all zero")
-    return features - mean
+    return features
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def _unit(vectors: NDArray[Any]) -> Vectors:
     """Scale rows to unit length. Raises BadVector for one without direction."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     if not (lengths > _SHORTEST).all():

@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 SIDE = 224  # pixels; the CNN's input
 FORMATS = ("JPEG", "PNG", "WEBP")
 # JPEG decodes at 1/2, 1/4 or 1/8 almost for free; twice the side keeps what the final filter needs.
+_MOMENTS_STRIDE = 4  # pixels; colour moments need no finer look
 _DRAFT = (2 * SIDE, 2 * SIDE)
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -72,6 +73,12 @@ def decode(data: bytes, caps: Caps = Caps()) -> NDArray[np.uint8]:
         raise BadPicture(f"broken picture: {str(error)[:200]}") from None
 
 
+def colour_moments(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return mean and spread of red, green, blue in 0 … 1: (n, 224, 224, 3) → (n, 6)."""
+    pixels = pictures[:, ::_MOMENTS_STRIDE, ::_MOMENTS_STRIDE].astype(np.float32) / 255
+    return np.concatenate((pixels.mean(axis=(1, 2)), pixels.std(axis=(1, 2))), axis=1)
+
+
 def _decode(image: Image.Image, caps: Caps) -> NDArray[np.uint8]:
     width, height = image.size
     if width * height > caps.max_pixels:
@@ -96,8 +103,10 @@ def _small_rgb(image: Image.Image) -> Image.Image:
         grey = np.asarray(_squeeze(image)).astype(np.uint32) >> 8
         return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        # Pillow shrinks RGBA by premultiplied colour, so transparent pixels lend none of theirs.
-        clear = _squeeze(image.convert("RGBA"))
+        if image.mode != "RGBA":
+            image = image.convert("RGBA")
+        # Averaged as premultiplied colour (RGBa), so that transparent pixels lend none of theirs.
+        clear = _squeeze(image.convert("RGBa")).convert("RGBA")
         white = Image.new("RGBA", clear.size, "white")
         return Image.alpha_composite(white, clear).convert("RGB")
     if image.mode in ("P", "1"):  # an index, or black and white, cannot be averaged
