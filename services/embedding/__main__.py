@@ -61,7 +61,11 @@ async def _serve(settings: Settings) -> int:
     try:
         await asyncio.wait((starting, *ending), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
-            await starting
+            try:
+                await starting
+            except (OSError, RuntimeError) as error:  # gRPC's for a port that is taken
+                sys.stderr.write(f"cannot start: {error}\n")
+                return 1
             await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
         return 1 if service.failed.is_set() else 0
     finally:
@@ -89,7 +93,9 @@ def _snapshot(settings: Settings, *, attended: bool) -> int:
 
 
 def _end_with_input() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: a thread inside its buffer would be fatal to a normal exit.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
     os._exit(1)  # nobody waits for the snapshot any more
 
 

@@ -17,7 +17,7 @@ from protos import embedding_pb2_grpc
 from services.embedding.active import Promotion
 from services.embedding.admission import Admission
 from services.embedding.batcher import Batcher
-from services.embedding.bundle import Bundle
+from services.embedding.bundle import BadBundle, Bundle
 from services.embedding.cache_store import RedisItemCache
 from services.embedding.decoding import Decoders
 from services.embedding.encode import ItemEncoder
@@ -28,6 +28,7 @@ from services.embedding.golden import check_golden
 from services.embedding.homes import Homes
 from services.embedding.indexer import Indexer, SnapshotFailed
 from services.embedding.intake import Intake
+from services.embedding.measured import MeasuredEncoders
 from services.embedding.pictures import Caps
 from services.embedding.pipeline import Pipeline
 from services.embedding.producer import SturdyProducer
@@ -113,12 +114,15 @@ class Service:
     async def _start_encoder(self, bundle: Bundle) -> ItemEncoder:
         settings, ends = self._settings, self._ends
         encoders = await asyncio.to_thread(Encoders, bundle, settings.encoder_threads or None)
-        fusion = Fusion.load(bundle.files["fusion.npz"])
+        try:
+            fusion = Fusion.load(bundle.files["fusion.npz"])
+        except ValueError as error:
+            raise BadBundle(str(error)) from None
         await asyncio.to_thread(check_golden, bundle, encoders, fusion)
         decoders = Decoders(settings.decoders, Caps())
         ends.callback(decoders.stop)
         await decoders.start()
-        batcher = await ends.enter_async_context(Batcher(encoders))
+        batcher = await ends.enter_async_context(Batcher(MeasuredEncoders(encoders)))
         fetcher = await ends.enter_async_context(
             Fetcher(settings.image_hosts, settings.image_roots)
         )

@@ -260,7 +260,8 @@ async def test_any_order_of_processing_ends_with_the_highest_version(
     events: list[tuple[str, str, int, int | None]], seed: int
 ) -> None:
     world, time_ms = World(), 0
-    consumed, best = [], {}
+    consumed: list[Consumed] = []
+    best: dict[str, Rank] = {}
     for offset, (item_id, topic, gap_ms, updated_ms) in enumerate(events):
         time_ms += gap_ms
         if topic == "delete":

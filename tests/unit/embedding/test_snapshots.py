@@ -17,6 +17,7 @@ import pytest
 from services.embedding import snapshot_build
 from shared import snapshots
 from shared.catalogue_arrow import from_table, read_table
+from shared.snapshot_stores import open_store
 from shared.snapshots import CATALOGUE, INDEX, MANIFEST, BadSnapshot, find, newest
 from tests.unit.embedding.snapshot_kit import DAY_MS, DIM, NOW, SPACE, fill, manifest, rows, write
 
@@ -50,7 +51,7 @@ def test_nothing_written_is_nothing_found(url: str) -> None:
 
 def test_two_are_kept(url: str) -> None:
     names = [write(url, NOW + number) for number in range(4)]
-    store = snapshots.open_store(url, SPACE)
+    store = open_store(url, SPACE)
     assert snapshots.current(store) == [names[3], names[2]]
     assert sorted(store.folders()) == names[2:]
 
@@ -163,7 +164,7 @@ def test_damaged_current_is_no_snapshot_and_the_next_write_mends_it(
     assert found.refused[0][0] == "CURRENT"
     if len(text) < 1024:
         name = write(str(tmp_path), NOW + 1)
-        assert snapshots.current(snapshots.open_store(str(tmp_path), SPACE)) == [name]
+        assert snapshots.current(open_store(str(tmp_path), SPACE)) == [name]
 
 
 def test_snapshot_that_could_miss_deletes_is_refused(url: str) -> None:
@@ -210,7 +211,7 @@ def test_failure_while_saving_keeps_the_one_before(
     found = newest(url, SPACE, DIM, NOW)
     assert found is not None
     assert found.name == before
-    assert snapshots.open_store(url, SPACE).folders() == [before]
+    assert open_store(url, SPACE).folders() == [before]
 
 
 def test_failed_check_keeps_the_one_before(url: str) -> None:
@@ -221,14 +222,14 @@ def test_failed_check_keeps_the_one_before(url: str) -> None:
 
     with pytest.raises(BadSnapshot, match="crashed"):
         snapshots.write(url, manifest(created_ms=NOW + 1), fill, refuse)
-    assert snapshots.current(snapshots.open_store(url, SPACE)) == [before]
+    assert snapshots.current(open_store(url, SPACE)) == [before]
 
 
 def test_older_state_does_not_replace_a_newer_one(url: str) -> None:
     name = write(url, NOW)
     with pytest.raises(BadSnapshot, match="a newer snapshot"):
         write(url, NOW - 1)
-    assert snapshots.current(snapshots.open_store(url, SPACE)) == [name]
+    assert snapshots.current(open_store(url, SPACE)) == [name]
 
 
 def test_what_a_killed_writer_left_is_removed_later(tmp_path: Path) -> None:
