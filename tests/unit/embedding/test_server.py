@@ -1,0 +1,254 @@
+"""The gRPC door: bounds, admission, deadlines, reflection, health."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from protos import embedding_pb2 as pb
+from protos import embedding_pb2_grpc, item_pb2
+from services.embedding.admission import Admission, Overloaded
+from services.embedding.batcher import Priority
+from services.embedding.cache_store import Vectors
+from services.embedding.server import SERVICE, Embedding
+from shared.grpc_server import Server
+from shared.items import Item
+from shared.records import BadRecord
+from tests.servers import eventually
+
+ONE = np.array([1, 0], np.float16)
+NONE = np.empty(0, np.float16)
+
+
+class Encoder:
+    """Encodes at once, unless held; refuses pictures that say so."""
+
+    def __init__(self) -> None:
+        self.held: asyncio.Event | None = None
+        self.priorities: list[Priority] = []
+
+    async def encode(self, item: Item, priority: Priority) -> Vectors:
+        self.priorities.append(priority)
+        if self.held is not None:
+            await self.held.wait()
+        if item.image_bytes == b"bad":
+            raise BadRecord("bad-picture", "not a JPEG, PNG or WebP picture")
+        return Vectors(ONE, NONE, ONE)
+
+    async def encode_text(self, text: str) -> Vectors:
+        if self.held is not None:
+            await self.held.wait()
+        return Vectors(ONE, NONE, ONE)
+
+    async def encode_picture(self, data: bytes) -> Vectors:
+        if data == b"bad":
+            raise BadRecord("bad-picture", "not a JPEG, PNG or WebP picture")
+        return Vectors(ONE, ONE, NONE)
+
+
+class Door:
+    """A running server and a stub."""
+
+    def __init__(self, encoder: Encoder, channel: grpc.aio.Channel) -> None:
+        self.encoder = encoder
+        self.channel = channel
+        self.stub = embedding_pb2_grpc.EmbeddingStub(channel)
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    server, encoder = Server([SERVICE], receive_max_bytes=8 * 1024 * 1024), Encoder()
+    embedding_pb2_grpc.add_EmbeddingServicer_to_server(
+        Embedding("test", encoder, Admission(8)), server.grpc
+    )
+    port = await server.start("127.0.0.1", 0)
+    await server.set_serving(True)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Door(encoder, channel)
+    await server.stop(0)
+
+
+async def refusal(call: object) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call  # type: ignore[misc]
+    return refused.value.code(), refused.value.details() or ""
+
+
+async def test_items_come_back_in_order_with_what_each_lacks(door: Door) -> None:
+    items = [
+        item_pb2.Item(item_id="a", title="t"),
+        item_pb2.Item(item_id="b", image_bytes=b"bad"),
+        item_pb2.Item(item_id="c"),
+    ]
+    reply = await door.stub.Embed(pb.EmbedRequest(items=items))
+    assert reply.space == "test"
+    assert [item.item_id for item in reply.items] == ["a", "b", "c"]
+    assert reply.items[0].vector == ONE.tobytes()
+    assert reply.items[0].error == ""
+    assert "not a JPEG" in reply.items[1].error
+    assert "a text" in reply.items[2].error
+    assert not reply.items[1].vector
+    assert set(door.encoder.priorities) == {Priority.BACKFILL}  # arrivals go first
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (pb.EmbedRequest(), "items must be 1-64, was 0"),
+        (pb.EmbedRequest(items=[item_pb2.Item(item_id="a")] * 65), "items must be 1-64, was 65"),
+        (pb.EmbedRequest(items=[item_pb2.Item()]), "items[0].item_id must be 1-128 bytes"),
+        (
+            pb.EmbedRequest(
+                items=[item_pb2.Item(item_id="a"), item_pb2.Item(item_id="b", price=-1)]
+            ),
+            "items[1].price must be 0 or more, was -1.0",
+        ),
+        (
+            pb.EmbedRequest(items=[item_pb2.Item(item_id="a", title="x" * 513)]),
+            "items[0].title must be at most 512 bytes, was 513",
+        ),
+    ],
+)
+async def test_embed_out_of_bounds_names_field_and_bound(
+    door: Door, request_: pb.EmbedRequest, words: str
+) -> None:
+    code, text = await refusal(door.stub.Embed(request_))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert words in text
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (pb.EmbedQueryRequest(), "query must be text or image, was absent"),
+        (pb.EmbedQueryRequest(text=""), "text must be 1-1024 bytes, was 0"),
+        (pb.EmbedQueryRequest(text="é" * 513), "text must be 1-1024 bytes, was 1026"),
+        (pb.EmbedQueryRequest(image=b""), "image must be 1-4194304 bytes, was 0"),
+        (
+            pb.EmbedQueryRequest(image=b"x" * (4 * 1024 * 1024 + 1)),
+            "image must be 1-4194304 bytes, was 4194305",
+        ),
+        (pb.EmbedQueryRequest(image=b"bad"), "not a JPEG, PNG or WebP picture"),
+    ],
+)
+async def test_query_out_of_bounds_names_field_and_bound(
+    door: Door, request_: pb.EmbedQueryRequest, words: str
+) -> None:
+    code, text = await refusal(door.stub.EmbedQuery(request_))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert words in text
+
+
+async def test_query_gives_the_modalitys_own_vector(door: Door) -> None:
+    for request in (pb.EmbedQueryRequest(text="chair"), pb.EmbedQueryRequest(image=b"ok")):
+        reply = await door.stub.EmbedQuery(request)
+        assert reply.vector == reply.own_vector == ONE.tobytes()
+
+
+async def test_deadline_ends_the_call_and_frees_its_place(door: Door) -> None:
+    door.encoder.held = asyncio.Event()
+    query = pb.EmbedQueryRequest(text="chair")
+    code, _ = await refusal(door.stub.EmbedQuery(query, timeout=0.1))
+    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+    door.encoder.held = None
+    assert (await door.stub.EmbedQuery(query)).space == "test"
+
+
+async def test_too_many_items_at_once_are_pushed_back(door: Door) -> None:
+    door.encoder.held = asyncio.Event()
+    eight = pb.EmbedRequest(items=[item_pb2.Item(item_id="a", title="t")] * 8)
+    waiting = asyncio.ensure_future(door.stub.Embed(eight))
+    await eventually(lambda: len(door.encoder.priorities) == 8)
+    call = door.stub.Embed(eight)
+    code, text = await refusal(call)
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert text == "8 items are in flight, at most 8 may be"
+    assert dict(await call.trailing_metadata())["grpc-retry-pushback-ms"] == "250"
+    door.encoder.held.set()
+    assert len((await waiting).items) == 8
+
+
+async def test_request_larger_than_allowed_never_reaches_the_encoder(door: Door) -> None:
+    large = pb.EmbedRequest(
+        items=[item_pb2.Item(item_id=str(n), image_bytes=b"x" * 2**22) for n in range(3)]
+    )
+    code, _ = await refusal(door.stub.Embed(large))
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert door.encoder.priorities == []
+
+
+async def test_health_and_reflection_answer(door: Door) -> None:
+    health = health_pb2_grpc.HealthStub(door.channel)
+    reply = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
+    from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+    stub = reflection_pb2_grpc.ServerReflectionStub(door.channel)
+    asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+    async for found in stub.ServerReflectionInfo(asked):
+        assert SERVICE in [s.name for s in found.list_services_response.service]
+
+
+TEXT = st.one_of(st.text(max_size=8), st.just("x" * 20_000))
+ITEM = st.builds(
+    item_pb2.Item,
+    item_id=st.one_of(st.just("a"), TEXT),
+    title=TEXT,
+    description=TEXT,
+    categories=st.lists(TEXT, max_size=3),
+    price=st.one_of(st.none(), st.floats()),
+    currency=st.one_of(st.none(), TEXT),
+    available_from_ms=st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+    image_bytes=st.one_of(st.none(), st.binary(max_size=9), st.just(b"bad")),
+    updated_ms=st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+    attributes=st.dictionaries(TEXT, st.builds(item_pb2.Attribute, number=st.floats()), max_size=3),
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.one_of(
+        st.builds(pb.EmbedRequest, items=st.lists(ITEM, max_size=4)),
+        st.builds(pb.EmbedQueryRequest, text=TEXT),
+        st.builds(pb.EmbedQueryRequest, image=st.binary(max_size=9)),
+    )
+)
+async def test_no_request_gives_internal(
+    door: Door, request_: pb.EmbedRequest | pb.EmbedQueryRequest
+) -> None:
+    code = grpc.StatusCode.OK
+    try:
+        if isinstance(request_, pb.EmbedRequest):
+            await door.stub.Embed(request_)
+        else:
+            await door.stub.EmbedQuery(request_)
+    except grpc.aio.AioRpcError as error:
+        code = error.code()
+    assert code in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def test_admission_refuses_what_cannot_be_done_in_time() -> None:
+    admission = Admission(100)
+    with admission.enter(50, 1.0):
+        with pytest.raises(Overloaded, match="with 100 ms left"), admission.enter(1, 0.1):
+            pass
+        with admission.enter(1, 5.0):
+            assert admission.in_flight == 51
+    assert admission.in_flight == 0
+
+
+def test_admission_learns_how_long_an_item_takes() -> None:
+    admission = Admission(100)
+    for _ in range(100):
+        admission.took(1, 0, 0.001)
+    with admission.enter(50, 1.0), admission.enter(1, 0.1):
+        assert admission.in_flight == 51
