@@ -32,8 +32,8 @@ from shared.states import (
 
 _USERS_AT_ONCE: Final = 256  # their vectors (256 x 50 x 64 float32, 3 MiB) stay in the cache
 _SHORT: Final = 10  # entries: newcomers' histories are padded to these, others to full ones
-_CANCELLED: Final = 1e-6  # a sum this small beside its largest weight is rounding, no direction
-_VANISHED: Final = 1e-30  # decayed below what float32 tells apart
+_CANCELLED: Final = 1e-12  # squared: a sum this small beside its weights is rounding, no direction
+_VANISHED: Final = 1e-30  # squared: decayed to where float32 ends
 _FLAGS: Final = np.array([1, 2, 4, 4, 4])  # of Vectors.present
 
 
@@ -109,7 +109,7 @@ def _width(history_bytes: int) -> int:
 
 
 class _Block(NamedTuple):
-    """Some users' entries, each (u, n): row in the catalogue and weights; 0, 0 where it has none."""
+    """Some users' entries, each (u, n): row in the catalogue and weights, 0 without one."""
 
     rows: NDArray[np.int64]
     session: Floats
@@ -173,7 +173,7 @@ def _vectors(
     interests = _interests(np.maximum(block.long_term, 0), vectors, settings.interest_cosine)
     weights = np.stack([block.session, block.long_term, *interests], axis=1)  # (u, 5, n)
     sums = np.matmul(weights, vectors)  # (u, 5, d); a product for each user, by its own shape
-    return _quantized(sums, np.abs(weights).max(axis=2), items.space)
+    return _quantized(sums, np.einsum("ukn,ukn->uk", weights, weights), items.space)
 
 
 def _interests(weights: Floats, vectors: Floats, cosine: float) -> list[Floats]:
@@ -184,24 +184,28 @@ def _interests(weights: Floats, vectors: Floats, cosine: float) -> list[Floats]:
         leader = last - weights[:, ::-1].argmax(axis=1)  # (u,) the newest of the weightiest
         close = np.einsum("und,ud->un", vectors, vectors[users, leader]) >= cosine
         close[users, leader] = True
-        found.append(np.where(close, weights, np.float32(0)))
+        found.append(weights * close)
         weights = weights - found[-1]
     return found
 
 
-def _quantized(sums: Floats, largest: Floats, space: str) -> list[Vectors]:
-    """Return unit vectors of sums (u, 5, d); largest: of the weights that were summed (u, 5)."""
-    norms = np.sqrt(np.einsum("ukd,ukd->uk", sums, sums))
-    present = norms > np.maximum(largest * np.float32(_CANCELLED), np.float32(_VANISHED))
-    peaks = np.where(present, np.abs(sums).max(axis=2), np.float32(1))
+def _quantized(sums: Floats, given: Floats, space: str) -> list[Vectors]:
+    """Return unit vectors of sums (u, 5, d); given: the sum of their weights' squares (u, 5)."""
+    squares = np.einsum("ukd,ukd->uk", sums, sums)
+    present = squares > np.maximum(given * np.float32(_CANCELLED), np.float32(_VANISHED))
+    norms = np.sqrt(np.where(present, squares, np.float32(1)))
+    # Of numbers above 0 the largest has the largest bits; integers are compared faster.
+    peaks = np.abs(sums).view(np.uint32).max(axis=2).view(np.float32)
+    peaks = np.where(present, peaks, np.float32(1))
     levels = np.rint(sums * (np.float32(127) / peaks)[:, :, None]).astype(np.int8)
-    scales = (peaks / np.where(present, norms, np.float32(1)) / np.float32(127)).astype("<f4")
+    scales = (peaks / (norms * np.float32(127))).astype("<f4")
     packed = np.concatenate([scales[:, :, None].view(np.uint8), levels.view(np.uint8)], axis=2)
     data = packed[present].tobytes()  # those present, user by user
     flags = (present @ _FLAGS).tolist()
     ends = (np.cumsum(present.sum(axis=1)) * packed.shape[2]).tolist()
-    found, begin = [], 0
-    for flag, end in zip(flags, ends, strict=True):
-        found.append(Vectors(space, levels.shape[2], flag, data[begin:end]))
-        begin = end
-    return found
+    begins = [0, *ends]
+    dim = levels.shape[2]
+    return [
+        Vectors(space, dim, flag, data[begin:end])
+        for flag, begin, end in zip(flags, begins, ends, strict=False)
+    ]

@@ -78,13 +78,14 @@ def items_before(
     An item that stands there several times counts once, at its nearest. Returns keys (m, reach), 0
     where there are no more.
     """
+    ends = np.maximum(places, 0)
+    begins = np.maximum(ends - _NEAR, 0)
     near = [
-        history[max(0, place - _NEAR) : max(0, place)]
-        for history, place in zip(histories, places, strict=True)
+        history[begin:end]
+        for history, begin, end in zip(histories, begins.tolist(), ends.tolist(), strict=True)
     ]
     found = _nearest(items, near, reach, weights)
-    short = np.flatnonzero(found[:, -1] == 0)
-    short = short[np.array(places)[short] > _NEAR]
+    short = np.flatnonzero((found[:, -1] == 0) & (begins > 0))
     if len(short):
         whole = [histories[n][: places[n]] for n in short.tolist()]
         found[short] = _nearest(items[short], whole, reach, weights)
