@@ -124,7 +124,7 @@ def _with_key(held: bytes, item: int) -> bytes:
     """Put an item key last in a list, once, dropping the oldest beyond the list's bound."""
     key = item.to_bytes(8, "little")
     at = held.find(key)
-    while at % 8:  # found across two keys
+    while at > 0 and at % 8:  # found across two keys
         at = held.find(key, at + 1)
     if at >= 0:
         held = held[:at] + held[at + 8 :]
