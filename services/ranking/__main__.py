@@ -7,18 +7,20 @@ import faulthandler
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
-from services.ranking.onnx_ranker import BadRanker
-from services.ranking.service import NAME, Service
-from services.ranking.settings import Settings
-from shared import logs
 from shared.settings import BadSetting, from_environment
+
+if TYPE_CHECKING:
+    from services.ranking.settings import Settings
 
 STOP_WITHIN_S = 12  # of SIGTERM, whatever hangs; only impressions not yet written are lost
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT. Raises BadRanker for a ranker that cannot be used."""
+    from services.ranking.service import Service
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -45,12 +47,18 @@ async def run(settings: Settings) -> None:
 
 def main() -> int:
     """Run the service; exit code 0 after a signal, 2 for a bad setting or ranker."""
+    # Requests are the parallelism: threads of BLAS would wait for each other. Before numpy is here.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from services.ranking.onnx_ranker import BadRanker
+    from services.ranking.settings import Settings
+    from shared import logs
+
     try:
         settings = from_environment(Settings, os.environ)
     except BadSetting as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    logs.configure(NAME, settings.logs)
+    logs.configure("ranking", settings.logs)
     try:
         asyncio.run(run(settings))
     except BadRanker as error:

@@ -113,7 +113,7 @@ def _trending_in(row: int, values: NDArray[np.float32], wish: Wish) -> str:
     for name, trend in wish.trends.categories:
         place = int(np.searchsorted(trend.rows, row))
         if place < len(trend.rows) and trend.rows[place] == row:
-            found[name] = float(trend.depth[place])
+            found[name] = float(trend.share[place])
     return max(found, key=found.__getitem__, default="")
 
 

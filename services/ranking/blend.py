@@ -77,8 +77,10 @@ def weights(settings: BlendSettings) -> NDArray[np.float32]:
 
 def on_grid(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Round to the grid, within ±SCORE_AT_MOST."""
-    bounded = np.clip(scores, -SCORE_AT_MOST, SCORE_AT_MOST)
-    rounded: NDArray[np.float32] = np.rint(bounded * GRID) / GRID
+    steps = np.rint(scores * GRID)
+    np.minimum(steps, SCORE_AT_MOST * GRID, out=steps)
+    np.maximum(steps, -SCORE_AT_MOST * GRID, out=steps)
+    rounded: NDArray[np.float32] = steps / GRID
     return rounded
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-FAILURES_AT_MOST: Final = 3  # in a row; one or two may be a pause of the network or of this process
-PAUSE_S: Final = 0.5
+FAILURES_AT_MOST: Final = 5  # in a row; fewer may be a pause of the network or of this process
+PAUSE_S: Final = 0.1  # then one call a pause waits out its budget, and all are right again soon
 
 
 class Breaker:

@@ -21,7 +21,9 @@ QUERY_VECTOR_UNAVAILABLE: Final = "query_vector_unavailable"
 ITEM_WITHOUT_PICTURE: Final = "item_without_picture"
 ITEM_WITHOUT_TEXT: Final = "item_without_text"
 
-STATE_S: Final = 0.005
+# Shares of a call's whole time that reads may take: of the default 50 ms, 5 and 10 ms.
+STATE_SHARE: Final = 0.1
+SIGNALS_SHARE: Final = 0.2
 RESERVE_S: Final = 0.002  # kept for the reply and its way back
 _SMOOTHING: Final = 0.1  # weight of the newest measurement in a cost
 
@@ -56,14 +58,15 @@ class Budget:
         self._clock = clock
         self._costs = costs
         self._stage_began_s = clock()
+        self._whole_s = deadline_s - self._stage_began_s
 
     def left_s(self) -> float:
         """Return the time until the deadline less what the reply needs; below 0 it is over."""
         return self._deadline_s - RESERVE_S - self._clock()
 
-    def at_most(self, limit_s: float, share: float = 0.5) -> float:
-        """Return a stage's budget: its own limit, and no more than a share of what is left."""
-        return min(limit_s, share * self.left_s())
+    def share_s(self, share: float) -> float:
+        """Return a read's budget: a share of the whole time, at most half of what is left."""
+        return min(share * self._whole_s, 0.5 * self.left_s())
 
     def affords(self, work: str, reason: str) -> bool:
         """Say whether there is time for a piece of work; where not, note why it is left out."""

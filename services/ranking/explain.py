@@ -12,8 +12,6 @@ from services.ranking.errors import NotFound, Unanswerable
 from services.ranking.requests import ExplainQuery, RecommendQuery
 from services.ranking.sources import Candidates
 
-STATE_S = 1.0  # a person asks, and a part answer would mislead
-
 
 async def explain(query: ExplainQuery, engine: Engine, spent: Budget) -> pb.ExplainResponse:
     """Score the item as a list would, whether or not a list would hold it.
@@ -25,8 +23,8 @@ async def explain(query: ExplainQuery, engine: Engine, spent: Budget) -> pb.Expl
     if row < 0:
         raise NotFound(f"item_id {query.item_id!r} is unknown")
     wanted = RecommendQuery(users=(query.user_id,), segment=query.segment, rules=query.rules)
-    found = await engine.pipeline.states(wanted.users, None, spent, STATE_S)
-    wish, signals = await engine.pipeline.wish(wanted, found.states, serving, spent, STATE_S)
+    found = await engine.pipeline.states(wanted.users, None, spent)
+    wish, signals = await engine.pipeline.wish(wanted, found.states, serving, spent)
     if spent.degraded:
         raise Unanswerable(f"the score cannot be explained now: {', '.join(spent.degraded)}")
     fitting = serving.filter.allowed(wanted.filters, wish.now_ms)

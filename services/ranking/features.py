@@ -8,6 +8,8 @@ Legend: n candidates; d dimensions; q query vectors; f features.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from services.ranking.blend import PARTS
 from services.ranking.signals import Signals, Weighted
 from services.ranking.taste import CONTENT_OF, Taste
 from shared import keys, log2_weights
-from shared.catalogue import Items
+from shared.catalogue import Catalogue, Items
 
 NAMES: Final = (
     *PARTS,
@@ -85,26 +87,34 @@ def covisited(
 
 
 class Trend(NamedTuple):
-    """Catalogue rows of a scope, ascending, and their log2 weights less the strongest's (≤ 0)."""
+    """Catalogue rows of a scope, and what their weights say beside the strongest's."""
 
-    rows: NDArray[np.int64]
-    depth: NDArray[np.float64]
+    rows: NDArray[np.int64]  # (m,) ascending
+    share: Floats  # square root of the weight's share of the strongest's
+    rank: Floats  # 1 for the strongest, less with each halving, 0 after POPULARITY_OCTAVES
+    strongest: NDArray[np.int64]  # (m,) rows, the strongest first
 
 
-NO_TREND: Final = Trend(np.empty(0, np.int64), np.empty(0, np.float64))
+NO_TREND: Final = Trend(
+    np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0, np.int64)
+)
 
 
-def trend_of(scope: Weighted | None, items: Items) -> Trend:
+def trend_of(scope: Weighted, items: Items) -> Trend:
     """Look a scope's items up in the catalogue."""
-    if scope is None or not len(scope.keys):
-        return NO_TREND
     rows = items.rows(scope.keys)
     known = rows >= 0
     if not known.any():
         return NO_TREND
     rows, scores = rows[known], scope.scores[known]
     order = np.argsort(rows)
-    return Trend(rows[order], scores[order] - scores.max())
+    depth = scores[order] - scores.max()
+    return Trend(
+        rows[order],
+        np.exp2(depth / 2).astype(np.float32),
+        np.maximum(1 + depth / POPULARITY_OCTAVES, 0).astype(np.float32),
+        rows,
+    )
 
 
 class Trends(NamedTuple):
@@ -115,16 +125,12 @@ class Trends(NamedTuple):
     segment: Trend
 
 
-def trends_for(taste: Taste, segment: str, signals: Signals, items: Items) -> Trends:
+def trends_for(taste: Taste, segment: str, of_scope: Callable[[str], Trend]) -> Trends:
     """Collect trending for all, the user's weightiest categories and the request's segment."""
-    scopes = signals.trending
     return Trends(
-        trend_of(scopes.get(keys.ALL_SCOPE), items),
-        tuple(
-            (name, trend_of(scopes.get(keys.category_scope(name)), items))
-            for name, _ in taste.categories
-        ),
-        trend_of(scopes.get(keys.segment_scope(segment)), items) if segment else NO_TREND,
+        of_scope(keys.ALL_SCOPE),
+        tuple((name, of_scope(keys.category_scope(name))) for name, _ in taste.categories),
+        of_scope(keys.segment_scope(segment)) if segment else NO_TREND,
     )
 
 
@@ -132,31 +138,28 @@ def features(
     taste: Taste,
     covisits: Covisited,
     trends: Trends,
-    items: Items,
-    arrived_ms: NDArray[np.int64],  # by row
+    catalogue: Catalogue,
     prices: NDArray[np.float64],  # by row, NaN where unknown
     rows: NDArray[np.int64],  # (n,) candidates
     now_ms: int,
     settings: FeatureSettings,
 ) -> Floats:
-    """Return the features of the candidates, (n, f) in the order of NAMES."""
-    table = np.zeros((len(rows), len(NAMES)), np.float32)
-    _put_similarities(table, taste, items, rows)
-    age_s = np.maximum(now_ms - arrived_ms[rows], 0) / 1000
-    fresh = np.exp2(-age_s / settings.freshness_half_life_s)
+    """Return the features of the candidates, (n, f) in the order of NAMES, column by column."""
+    table = np.zeros((len(NAMES), len(rows)), np.float32).T
+    _put_similarities(table, taste, catalogue, rows)
+    age_s = np.maximum(now_ms - catalogue.arrived_ms[rows], 0) / 1000
+    fresh = np.exp2(age_s * (-1 / settings.freshness_half_life_s))
     table[:, _COVISITS] = _looked_up(covisits.rows, covisits.strength, rows)
     table[:, _NEW] = fresh * np.maximum(table[:, : _LONG_TERM + 1].max(axis=1), 0)
     table[:, _FRESHNESS] = fresh
     _put_trends(table, trends, rows)
-    table[:, _CATEGORY_AFFINITY] = _affinity(taste, items, rows)
-    price = np.log1p(prices[rows])
-    table[:, _PRICE_LOG] = np.nan_to_num(price)
-    table[:, _PRICE_RATIO] = np.nan_to_num(price - taste.mean_price_log)
+    table[:, _CATEGORY_AFFINITY] = _affinity(taste, catalogue, rows)
+    _put_prices(table, taste, prices[rows])
     table[:, _AGE_DAYS_LOG] = np.log1p(age_s / 86_400)
     table[:, _EVENTS_SHARE] = len(taste.history) / 50
     if taste.last_event_s:
         idle_s = max(now_ms / 1000 - taste.last_event_s, 0)
-        table[:, _IDLE_HOURS_LOG] = np.log1p(idle_s / 3600)
+        table[:, _IDLE_HOURS_LOG] = math.log1p(idle_s / 3600)
     return table
 
 
@@ -185,39 +188,40 @@ def _put_similarities(table: Floats, taste: Taste, items: Items, rows: NDArray[n
 
 
 def _put_trends(table: Floats, trends: Trends, rows: NDArray[np.int64]) -> None:
-    table[:, _TRENDING_ALL] = _share(trends.all, rows)
+    table[:, _TRENDING_ALL] = _looked_up(trends.all.rows, trends.all.share, rows)
     for _, trend in trends.categories:
-        share = _share(trend, rows)
+        share = _looked_up(trend.rows, trend.share, rows)
         np.maximum(table[:, _TRENDING_CATEGORY], share, out=table[:, _TRENDING_CATEGORY])
-    table[:, _TRENDING_SEGMENT] = _share(trends.segment, rows)
+    table[:, _TRENDING_SEGMENT] = _looked_up(trends.segment.rows, trends.segment.share, rows)
     table[:, _TRENDING] = table[:, _TRENDING_ALL : _TRENDING_SEGMENT + 1].max(axis=1)
-    rank = np.maximum(1 + trends.all.depth / POPULARITY_OCTAVES, 0)
-    table[:, _POPULARITY] = _looked_up(trends.all.rows, rank, rows)
+    table[:, _POPULARITY] = _looked_up(trends.all.rows, trends.all.rank, rows)
 
 
-def _share(trend: Trend, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the square root of each row's weight as a share of the strongest's, 0 outside."""
-    return _looked_up(trend.rows, np.exp2(trend.depth / 2), rows)
+def _put_prices(table: Floats, taste: Taste, prices: NDArray[np.float64]) -> None:
+    priced = np.flatnonzero(prices == prices)  # NaN, no price, is not equal to itself
+    logs = np.log1p(prices[priced])
+    table[priced, _PRICE_LOG] = logs
+    if not math.isnan(taste.mean_price_log):
+        table[priced, _PRICE_RATIO] = logs - taste.mean_price_log
 
 
-def _looked_up(
-    known: NDArray[np.int64], values: NDArray[np.floating], rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _looked_up(known: NDArray[np.int64], values: Floats, rows: NDArray[np.int64]) -> Floats:
     """Return the value of each row from a table with ascending rows, 0 where it has none."""
     if not len(known):
-        return np.zeros(len(rows))
-    places = np.minimum(np.searchsorted(known, rows), len(known) - 1)
-    return np.where(known[places] == rows, values[places], 0.0)
+        return np.zeros(len(rows), np.float32)
+    places = np.searchsorted(known, rows)
+    places[places == len(known)] = 0
+    return np.where(known[places] == rows, values[places], np.float32(0))
 
 
-def _affinity(taste: Taste, items: Items, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def _affinity(taste: Taste, catalogue: Catalogue, rows: NDArray[np.int64]) -> Floats:
     """Return the summed shares of the user's categories that each candidate carries."""
-    if not taste.categories:
-        return np.zeros(len(rows))
-    shares = dict(taste.categories)
-    of_row = items.categories
-    total = [sum(shares.get(name, 0.0) for name in of_row[row]) for row in rows.tolist()]
-    return np.minimum(total, 1.0)
+    total = np.zeros(len(rows), np.float32)
+    sets = catalogue.category_sets
+    of_row = sets.ids[rows]
+    for name, share in taste.categories:
+        total += np.float32(share) * sets.any_of((name,))[of_row]
+    return np.minimum(total, np.float32(1))
 
 
 _COLUMN: Final = {name: number for number, name in enumerate(NAMES)}

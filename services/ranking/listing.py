@@ -25,6 +25,7 @@ from services.ranking.ranker import Ranker
 from services.ranking.requests import RecommendQuery, Seen
 from services.ranking.sources import BIT, Candidates
 from services.ranking.taste import Taste
+from services.ranking.trend_rows import TrendRows
 from shared import keys
 from shared.catalogue import Catalogue
 from shared.catalogue_terms import Terms
@@ -47,6 +48,7 @@ class Serving:
     newest: Newest
     filter: ItemFilter
     terms: Terms  # prices with offers, by row
+    trends: TrendRows
     features: FeatureSettings = FeatureSettings()
 
 
@@ -110,7 +112,9 @@ def make(wish: Wish, serving: Serving, ranker: Ranker, fallback: Ranker, time: B
 def propose(wish: Wish, serving: Serving, fitting: Mask, time: Budget) -> Candidates:
     """Collect what every source proposes; fitting: rows that the filters allow."""
     query, catalogue = wish.query, serving.catalogue
-    parts = [(BIT["pin"], _rows(catalogue, [pin.item_id for pin in query.rules.pins]))]
+    parts: list[tuple[int, Rows]] = []
+    if query.rules.pins:
+        parts.append((BIT["pin"], _rows(catalogue, [pin.item_id for pin in query.rules.pins])))
     if query.candidates is not None:
         parts.append((BIT["request"], _rows(catalogue, query.candidates)))
         return sources.together(parts)
@@ -119,32 +123,29 @@ def propose(wish: Wish, serving: Serving, fitting: Mask, time: Budget) -> Candid
     newest = serving.newest.rows()
     parts += [(BIT["new"], rows) for rows in sources.new(wish.taste, newest, catalogue)]
     if wish.taste.known and time.affords("candidates", budget.NEAREST_SKIPPED):
-        # What the user has seen is nearest of all, and is left out afterwards.
-        count = sources.NEAREST_EACH + len(wish.taste.history)
         wanted, bits = sources.queries(wish.taste, catalogue)
-        found, _ = serving.index.nearest(wanted, count, fitting)
+        found, _ = serving.index.nearest(wanted, sources.NEAREST_EACH, fitting)
         parts += list(zip(bits, found, strict=True))
     return sources.together(parts)
 
 
 def _excluded(wish: Wish, catalogue: Catalogue) -> Mask:
-    """Return which rows of the catalogue the caller or the user's past exclude."""
+    """Return which rows of the catalogue the caller or the user's past exclude.
+
+    A pin shows again what was seen, but never what was hidden or is excluded by the caller.
+    """
     query, taste = wish.query, wish.taste
-    parts = [taste.hidden]
+    mask = np.zeros(len(catalogue) + 1, np.bool_)  # the last place is for rows that are -1
     if query.seen != Seen.INCLUDE:
-        parts.append(taste.purchased)
+        mask[taste.purchased] = True
     if query.seen == Seen.EXCLUDE_HISTORY_AND_PURCHASES:
-        parts.append(taste.history)
-    rows = catalogue.rows(np.concatenate(parts))
-    mask = np.zeros(len(catalogue), np.bool_)
-    mask[rows[rows >= 0]] = True
-    if query.rules.pins:  # a pin shows again what was seen, not what was hidden
+        mask[taste.history] = True
+    if query.rules.pins:
         mask[_rows(catalogue, [pin.item_id for pin in query.rules.pins])] = False
-        hidden = catalogue.rows(taste.hidden)
-        mask[hidden[hidden >= 0]] = True
+    mask[taste.hidden] = True
     if query.exclude:
         mask[_rows(catalogue, query.exclude)] = True
-    return mask
+    return mask[:-1]
 
 
 def _only(candidates: Candidates, fitting: Mask, excluded: Mask) -> Candidates:
@@ -184,7 +185,6 @@ def rank(
         wish.covisits,
         wish.trends,
         catalogue,
-        catalogue.arrived_ms,
         serving.terms.price,
         rows,
         wish.now_ms,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shared.catalogue import Applied, Catalogue
 
-KEPT: Final = 500
+KEPT: Final = 250
 NEVER: Final = int(np.iinfo(np.int64).min)
 
 

@@ -68,19 +68,13 @@ class Pipeline:
         listed = listing.make(wish, serving, self.ranker, self.fallback, spent)
         return Made(listed, wish, signals, _positions(found))
 
-    async def states(
-        self,
-        users: Sequence[str],
-        after: Position | None,
-        spent: Budget,
-        limit_s: float = budget.STATE_S,
-    ) -> Found:
-        """Read states, waiting for a position where one is asked for; limit_s: of one read."""
+    async def states(self, users: Sequence[str], after: Position | None, spent: Budget) -> Found:
+        """Read states, waiting for a position where one is asked for."""
         partition = None if after is None else after.partition
         wait_until_s = self._clock() + AFTER_SHARE * spent.left_s()
         while True:
             try:
-                asked = self.reader.states(users, spent.at_most(limit_s), partition)
+                asked = self.reader.states(users, spent.share_s(budget.STATE_SHARE), partition)
                 found = await spent.waiting(asked)
             except Unavailable:
                 spent.leave_out(budget.STATE_UNAVAILABLE)
@@ -95,23 +89,18 @@ class Pipeline:
             await spent.waiting(asyncio.sleep(AFTER_POLL_S))
 
     async def wish(
-        self,
-        query: RecommendQuery,
-        found: Sequence[UserState],
-        serving: Serving,
-        spent: Budget,
-        limit_s: float = budget.STATE_S,
+        self, query: RecommendQuery, found: Sequence[UserState], serving: Serving, spent: Budget
     ) -> tuple[Wish, Signals]:
         """Read what others did with what the user likes, and put all that is known together."""
         catalogue, now_ms = serving.catalogue, self.now_ms()
         state = merged(found, catalogue, self._vectors)
         taste = taste_of(state, catalogue, serving.terms.price, self._vectors)
-        signals = await self._signals(taste, query.segment, spent, limit_s)
+        signals = await self._signals(taste, query.segment, spent)
         covisits = covisited(taste, signals, catalogue, now_ms, serving.features)
-        trends = trends_for(taste, query.segment, signals, catalogue)
+        trends = trends_for(taste, query.segment, serving.trends.of(signals.trending))
         return Wish(query, taste, covisits, trends, now_ms), signals
 
-    async def _signals(self, taste: Taste, segment: str, spent: Budget, limit_s: float) -> Signals:
+    async def _signals(self, taste: Taste, segment: str, spent: Budget) -> Signals:
         now_s = self._clock()
         scopes = [keys.category_scope(name) for name, _ in taste.categories]
         if segment:
@@ -123,7 +112,7 @@ class Pipeline:
         covisits: dict[int, Weighted] = {}
         if liked or missing:
             try:
-                asked = self.reader.sets(liked, missing, spent.at_most(limit_s))
+                asked = self.reader.sets(liked, missing, spent.share_s(budget.SIGNALS_SHARE))
                 followers, trending = await spent.waiting(asked)
                 covisits = dict(zip(liked, followers, strict=True))
                 for (scope, _), items in zip(missing, trending, strict=True):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from services.ranking.calls import Context
 
 SERVICE: Final = "freshet.v1.Recommender"
-STATE_S: Final = 1.0  # a person or a job asks for a state: the budget of a list is no use here
 
 
 class Recommender(recommender_pb2_grpc.RecommenderServicer):
@@ -127,7 +126,7 @@ async def _search(request: pb.SearchRequest, engine: Engine, spent: Budget) -> p
 
 async def _state(request: pb.StateRequest, engine: Engine, spent: Budget) -> pb.StateResponse:
     user_id, after = requests.state(request)
-    found = await engine.pipeline.states([user_id], after, spent, STATE_S)
+    found = await engine.pipeline.states([user_id], after, spent)
     if spent.degraded:
         raise Unanswerable(f"the state cannot be read in time: {', '.join(spent.degraded)}")
     catalogue, weights = engine.serving.catalogue, engine.vectors.weights

@@ -20,7 +20,6 @@ from services.ranking.state_reader import Reader, Unavailable
 
 NEAREST_AT_LEAST: Final = 100
 COVISITS_WEIGHT: Final = 0.5  # of the strongest follower, beside a cosine of at most 1
-COVISITS_S: Final = 0.005
 EXACT_ON_LOOP: Final = 20_000  # rows; searching more takes over 2 ms and leaves the event loop
 
 _OWN: Final = {By.VISUAL: "visual", By.TEXT: "text"}
@@ -71,7 +70,7 @@ def excluded(query: ItemQuery, serving: Serving) -> Mask:
 async def _followers(row: int, serving: Serving, reader: Reader, spent: Budget) -> Weighted | None:
     key = int(serving.catalogue.keys[row])
     try:
-        limit_s = spent.at_most(COVISITS_S)
+        limit_s = spent.share_s(budget.SIGNALS_SHARE)
         (followers,), _ = await spent.waiting(reader.sets([key], [], limit_s))
     except Unavailable:
         spent.leave_out(budget.COVISITS_UNAVAILABLE)

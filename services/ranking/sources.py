@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.features import Covisited, Trend, Trends
+from services.ranking.features import Covisited, Trends
 from services.ranking.taste import CONTENT_OF, Taste
 from shared.catalogue import Items
 
@@ -34,6 +34,7 @@ SOURCES: Final = (
 BIT: Final = {name: 1 << number for number, name in enumerate(SOURCES)}
 
 NEAREST_EACH: Final = 60  # of each query vector; at most 8 of those
+ALIKE: Final = 0.98  # cosine from which two query vectors find the same
 COVISITED_AT_MOST: Final = 150
 TRENDING_ALL_AT_MOST: Final = 100
 TRENDING_SCOPE_AT_MOST: Final = 40
@@ -56,14 +57,26 @@ NOTHING: Final = Candidates(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def queries(taste: Taste, items: Items) -> tuple[Floats, list[int]]:
-    """Return what to search the index for, (q, d), and the source's bit of each query."""
+    """Return what to search the index for, (q, d), and the bits of each query's sources.
+
+    Queries that would find the same are asked once: after one click all of them are alike.
+    """
     found = [taste.session[None], taste.interests, taste.long_term[None]]
     bits = [BIT["session"], *[BIT["interests"]] * len(taste.interests), BIT["long_term"]]
-    last = np.array([like.row for like in taste.liked[:CONTENT_OF]], np.int64)
-    if len(last):
+    last = [like.row for like in taste.liked[:CONTENT_OF]]
+    if last:
         found.append(items.vectors.take(last, axis=0).astype(np.float32))
         bits += [BIT["content"]] * len(last)
-    return np.concatenate(found), bits
+    wanted = np.concatenate(found)
+    alike = (wanted @ wanted.T) >= ALIKE
+    distinct: list[int] = []
+    for n in range(len(wanted)):
+        same = next((m for m in distinct if alike[n, m]), None)
+        if same is None:
+            distinct.append(n)
+        else:
+            bits[same] |= bits[n]
+    return wanted[distinct], [bits[n] for n in distinct]
 
 
 def covisited(found: Covisited) -> Rows:
@@ -73,11 +86,9 @@ def covisited(found: Covisited) -> Rows:
 
 def trending(trends: Trends) -> list[Rows]:
     """Return the strongest rows of each scope."""
-    scopes = [trend for _, trend in trends.categories if len(trend.rows)]
-    if len(trends.segment.rows):
-        scopes.append(trends.segment)
-    found = [_top(trends.all, TRENDING_ALL_AT_MOST)]
-    return found + [_top(trend, TRENDING_SCOPE_AT_MOST) for trend in scopes]
+    scopes = [*(trend for _, trend in trends.categories), trends.segment]
+    found = [trends.all.strongest[:TRENDING_ALL_AT_MOST]]
+    return found + [trend.strongest[:TRENDING_SCOPE_AT_MOST] for trend in scopes]
 
 
 def new(taste: Taste, newest: Rows, items: Items) -> list[Rows]:
@@ -109,10 +120,6 @@ def together(parts: Sequence[tuple[int, Rows]]) -> Candidates:
 def names_of(proposed: int) -> list[str]:
     """Return the names of the sources whose bits are set."""
     return [name for name, bit in BIT.items() if proposed & bit]
-
-
-def _top(trend: Trend, at_most: int) -> Rows:
-    return _strongest(trend.rows, trend.depth, at_most)
 
 
 def _strongest(rows: Rows, strength: NDArray[np.floating], at_most: int) -> Rows:

@@ -19,6 +19,7 @@ from services.ranking.offers import Offers
 from services.ranking.offers_feed import OffersFeed
 from services.ranking.settings import Settings
 from services.ranking.title_words import TitleWords
+from services.ranking.trend_rows import TrendRows
 from shared import kafka, topics
 from shared.active_bundle import ActiveBundle
 from shared.catalogue_feed import CatalogueFeed
@@ -63,6 +64,7 @@ class Space:
             Newest(catalogue),
             ItemFilter(catalogue, offers, availability),
             offers.terms,
+            TrendRows(catalogue),
             FeatureSettings(settings.covisit_half_life_s, settings.freshness_half_life_s),
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared import event_types
-from shared.catalogue import Items
+from shared.catalogue import Catalogue
 from shared.session_vectors import VectorSettings, session_vectors
 from shared.states import ENTRY, EXCLUSIONS_AT_MOST, HISTORY_AT_MOST, UserState
 
@@ -42,9 +42,9 @@ class Taste(NamedTuple):
     long_term: Floats  # (d,)
     interests: Floats  # (i, d)
     categories: tuple[tuple[str, float], ...]  # the weightiest with their shares of 1
-    history: NDArray[np.uint64]  # (h,) item keys
-    hidden: NDArray[np.uint64]  # item keys hidden or disliked
-    purchased: NDArray[np.uint64]  # item keys
+    history: NDArray[np.int64]  # (h,) rows, -1 where the catalogue does not know the item
+    hidden: NDArray[np.int64]  # rows of what was hidden or disliked, -1 likewise
+    purchased: NDArray[np.int64]  # rows, -1 likewise
     last_event_s: int  # 0: no event
     mean_price_log: float  # mean log1p(price) of what is liked, NaN where no price is known
 
@@ -54,12 +54,14 @@ class Taste(NamedTuple):
         return bool(self.session.any() or self.long_term.any() or len(self.interests))
 
 
-def merged(states: Sequence[UserState], items: Items, settings: VectorSettings) -> UserState:
+def merged(
+    states: Sequence[UserState], catalogue: Catalogue, settings: VectorSettings
+) -> UserState:
     """Return one state of several users' histories, with vectors in the space of `items`.
 
     One user's vectors are taken as they are unless they belong to another space.
     """
-    if len(states) == 1 and states[0].space in (items.space, ""):
+    if len(states) == 1 and states[0].space in (catalogue.space, ""):
         return states[0]
     entries = np.concatenate([state.history for state in states])
     entries = entries[np.argsort(entries["seconds"], kind="stable")][-HISTORY_AT_MOST:]
@@ -68,28 +70,29 @@ def merged(states: Sequence[UserState], items: Items, settings: VectorSettings) 
         history_bytes=history,
         excluded_bytes=_union([state.excluded for state in states]),
         purchased_bytes=_union([state.purchased for state in states]),
-        vectors=session_vectors([history], items, settings)[0],
+        vectors=session_vectors([history], catalogue, settings)[0],
     )
 
 
 def taste_of(
     state: UserState,
-    items: Items,
+    catalogue: Catalogue,
     prices: NDArray[np.float64],  # by row, NaN where unknown
     settings: VectorSettings,
 ) -> Taste:
     """Read a state against a catalogue; items that it does not hold count for exclusion only."""
     history = state.history
-    keys = np.ascontiguousarray(history["item"])
-    rows = items.rows(keys)
+    keys = history["item"].tobytes() + state.excluded_bytes + state.purchased_bytes
+    found = catalogue.rows(np.frombuffer(keys, "<u8"))
+    rows, hidden, purchased = np.split(
+        found, np.cumsum([len(history), len(state.excluded_bytes) // 8])
+    )
     weights = settings.weights.of(history)
     weights[rows < 0] = 0
     liked, disliked = _by_weight(history, rows, weights)
-    hidden = np.frombuffer(state.excluded_bytes, "<u8")
-    hidden_rows = items.rows(hidden[-DISLIKED_AT_MOST:])[::-1]
-    disliked += hidden_rows[hidden_rows >= 0].tolist()
-    vectors, dim = state.vectors, items.dim
-    usable = vectors.dim == dim and vectors.space == items.space
+    disliked += [row for row in hidden[: -DISLIKED_AT_MOST - 1 : -1].tolist() if row >= 0]
+    vectors, dim = state.vectors, catalogue.dim
+    usable = vectors.dim == dim and vectors.space == catalogue.space
     session = vectors.session if usable else None
     long_term = vectors.long_term if usable else None
     nothing = np.zeros(dim, np.float32)
@@ -101,10 +104,10 @@ def taste_of(
         session=nothing if session is None else session,
         long_term=nothing if long_term is None else long_term,
         interests=vectors.interests if usable else np.empty((0, dim), np.float32),
-        categories=_categories(items, rows, weights),
-        history=keys,
+        categories=_categories(catalogue, rows, weights),
+        history=rows,
         hidden=hidden,
-        purchased=np.frombuffer(state.purchased_bytes, "<u8"),
+        purchased=purchased,
         last_event_s=int(history["seconds"][-1]) if len(history) else 0,
         mean_price_log=float(priced.mean()) if len(priced) else float("nan"),
     )
@@ -120,29 +123,42 @@ def _by_weight(
     liked: list[Liked] = []
     disliked: list[int] = []
     decided: set[int] = set()
-    for n in range(len(history) - 1, -1, -1):
-        row, weight = int(rows[n]), weights[n]
+    events = zip(
+        rows.tolist(),
+        weights.tolist(),
+        history["item"].tolist(),
+        history["type"].tolist(),
+        strict=True,
+    )
+    for row, weight, key, kind in reversed(list(events)):
         if weight == 0 or row in decided:
             continue
         decided.add(row)
-        kind = int(history["type"][n])
-        if weight > 0 and len(liked) < LIKED_AT_MOST:
-            liked.append(Liked(int(history["item"][n]), row, kind))
-        elif weight < 0 and kind != event_types.REMOVE:
+        if weight > 0:
+            if len(liked) < LIKED_AT_MOST:
+                liked.append(Liked(key, row, kind))
+        elif kind != event_types.REMOVE:
             disliked.append(row)
     return tuple(liked), disliked
 
 
 def _categories(
-    items: Items, rows: NDArray[np.int64], weights: Floats
+    catalogue: Catalogue, rows: NDArray[np.int64], weights: Floats
 ) -> tuple[tuple[str, float], ...]:
     """Return the categories with the largest shares of the history's positive weights."""
+    liked = np.flatnonzero(weights > 0)
+    if not len(liked):
+        return ()
+    # Items with the same categories are counted together.
+    sets, first, places = np.unique(
+        catalogue.category_sets.ids[rows[liked]], return_index=True, return_inverse=True
+    )
     shares: dict[str, float] = {}
-    positive = np.flatnonzero(weights > 0).tolist()
-    for n in positive:
-        for name in items.categories[rows[n]]:
-            shares[name] = shares.get(name, 0.0) + float(weights[n])
-    total = float(weights[positive].sum())
+    sums = np.bincount(places, weights[liked], len(sets)).tolist()
+    for row, weight in zip(rows[liked[first]].tolist(), sums, strict=True):
+        for name in catalogue.categories[row]:
+            shares[name] = shares.get(name, 0.0) + weight
+    total = sum(sums)
     largest = sorted(shares.items(), key=lambda share: (-share[1], share[0]))
     return tuple((name, share / total) for name, share in largest[:CATEGORIES_AT_MOST])
 

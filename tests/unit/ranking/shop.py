@@ -20,6 +20,7 @@ from services.ranking.pipeline import Pipeline
 from services.ranking.ranker import BlendRanker
 from services.ranking.signals import Weighted
 from services.ranking.state_reader import MemoryReader
+from services.ranking.trend_rows import TrendRows
 from shared import event_types, keys, log2_weights, states
 from shared.catalogue import Catalogue, Change
 from shared.items import Item, ItemVector
@@ -75,6 +76,7 @@ class Shop:
             Newest(self.catalogue),
             ItemFilter(self.catalogue, self.offers, availability),
             self.offers.terms,
+            TrendRows(self.catalogue),
         )
         self.reader = MemoryReader()
         self.trending = LocalTrending(self.reader)

@@ -34,14 +34,14 @@ def test_rules_add_up_to_the_boosted_score_bit_for_bit(values, worth, factors):
     np.testing.assert_array_equal(score[~matches], base[~matches])
 
 
-def test_a_boost_raises_and_a_burial_lowers_whatever_the_sign():
+def test_a_boost_raises_and_a_burial_lowers_whatever_the_sign() -> None:
     base = np.array([2.0, -2.0], np.float32)
     both = np.array([True, True])
     assert blend.boosted(base, [(1.5, both)])[0].tolist() == [3.0, -1.0]
     assert blend.boosted(base, [(0.5, both)])[0].tolist() == [1.0, -3.0]
 
 
-def test_weights_follow_the_order_of_the_parts():
+def test_weights_follow_the_order_of_the_parts() -> None:
     worth = blend.weights(blend.BlendSettings(session=2.0, dislike=-3.0))
     assert worth[0] == 2
     assert worth[-1] == -3

@@ -1,0 +1,257 @@
+"""Measure Recommend over gRPC: `python -m tests.bench.serving --help`. Figures as JSON.
+
+Starts its own Kafka and Valkey, puts a synthetic catalogue into `item-vectors`, states, co-visits
+and trending into Valkey, and starts ranking as a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import redis.asyncio
+from numpy.typing import NDArray
+
+from protos import recommender_pb2 as pb
+from services.cli.up.kafka import EmbeddedKafka
+from services.cli.up.valkey import EmbeddedValkey
+from shared import active_bundle, event_types, kafka, keys, log2_weights, states, topics
+from shared.catalogue import Catalogue, Change
+from shared.client import ranking
+from shared.items import Item, ItemVector, encode_item_vector
+from shared.kafka import KafkaSettings
+from shared.session_vectors import VectorSettings, session_vectors
+from tests.servers import Service
+
+SPACE = "bench"
+KINDS = 200
+USERS = 500
+EMPTY = np.empty(0, np.float16)
+
+
+def catalogue_of(count: int, dim: int, seed: int) -> list[ItemVector]:
+    """Return items around the centres of their kinds, with title, two categories and price."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((KINDS, dim))
+    kind = rng.integers(0, KINDS, count)
+    vectors = centres[kind] + 0.7 * rng.standard_normal((count, dim))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    now_ms = time.time_ns() // 1_000_000
+    arrived = now_ms - rng.integers(0, 90 * 86_400_000, count)
+    return [
+        ItemVector(
+            item_id=f"item-{n}",
+            space=SPACE,
+            vector=vectors[n].astype(np.float16),
+            image_vector=EMPTY,
+            text_vector=EMPTY,
+            content_hash=b"",
+            item=Item(
+                item_id=f"item-{n}",
+                title=f"Item {n} of kind {kind[n]}",
+                categories=(f"kind-{kind[n]}", f"group-{kind[n] % 12}"),
+                price=float(rng.integers(1, 500)),
+                currency="EUR",
+            ),
+            version=1,
+            arrived_ms=int(arrived[n]),
+            encoded_ms=int(arrived[n]),
+        )
+        for n in range(count)
+    ]
+
+
+async def publish(settings: KafkaSettings, items: list[ItemVector]) -> None:
+    """Write the items to `item-vectors.SPACE`, as embedding does."""
+    topic = topics.item_vectors(SPACE)
+    await kafka.ensure_topics(settings, [topic, *topics.FIXED])
+    producer = kafka.producer(settings, linger_ms=20)
+    await producer.start()
+    try:
+        for item in items:
+            value = encode_item_vector(item)
+            await producer.send(
+                topic.name, key=item.item_id.encode(), value=value, headers=[("version", b"1")]
+            )
+        await producer.flush()
+    finally:
+        await producer.stop()
+
+
+def history_of(rng: np.random.Generator, kinds: NDArray[np.int64], now_s: int) -> list[tuple]:  # type: ignore[type-arg]
+    """Return 50 events of a user who likes three kinds."""
+    liked = np.flatnonzero(np.isin(kinds, rng.choice(KINDS, 3, replace=False)))
+    chosen = rng.choice(liked, min(50, len(liked)), replace=False)
+    first_s = now_s - 120 * len(chosen)
+    return [
+        (keys.item_key(f"item-{item}"), first_s + 120 * n, 0, 0.0, event_types.CLICK, 0)
+        for n, item in enumerate(chosen)
+    ]
+
+
+async def fill(url: str, items: list[ItemVector], dim: int, seed: int) -> None:
+    """Write states of users, full co-visit sets and trending."""
+    rng = np.random.default_rng(seed + 1)
+    catalogue = Catalogue(SPACE, dim)
+    catalogue.apply([Change(item.item_id, 1, item) for item in items])
+    kinds = np.array([int(names[0].split("-")[1]) for names in catalogue.categories])
+    now_ms = time.time_ns() // 1_000_000
+    client = redis.asyncio.Redis.from_url(url)
+    bundle = active_bundle.ActiveBundle(SPACE, dim)
+    await client.set(keys.ACTIVE_BUNDLE, active_bundle.encode(bundle))
+    for user in range(USERS):
+        state = states.of_parts(guard={0: user}, history=history_of(rng, kinds, now_ms // 1000))
+        vectors = session_vectors([state.history_bytes], catalogue, VectorSettings())[0]
+        state = states.of_parts(guard=state.guard, history=state.history, vectors=vectors)
+        await client.set(keys.user(f"user-{user}"), states.pack(state))
+    members = [int(key).to_bytes(8, "big") for key in catalogue.keys]
+    pipeline = client.pipeline(transaction=False)
+    for number, key in enumerate(catalogue.keys.tolist()):
+        same = np.flatnonzero(kinds == kinds[number])
+        followers = rng.choice(same, min(100, len(same)), replace=False)
+        scores = _scores(rng, len(followers), now_ms, 30 * 86_400.0)
+        pipeline.zadd(
+            keys.covisits(key), dict(zip((members[f] for f in followers), scores, strict=True))
+        )
+        if number % 500 == 499:
+            await pipeline.execute()
+    for scope in ("all", *(keys.category_scope(f"kind-{kind}") for kind in range(KINDS))):
+        chosen = rng.choice(len(items), 1000 if scope == "all" else 40, replace=False)
+        scores = _scores(rng, len(chosen), now_ms, 6 * 3600.0)
+        pipeline.zadd(
+            keys.trending(scope), dict(zip((members[c] for c in chosen), scores, strict=True))
+        )
+    await pipeline.execute()
+    await client.aclose()
+
+
+def _scores(rng: np.random.Generator, count: int, now_ms: int, half_life_s: float) -> list[float]:
+    weights = rng.pareto(1.2, count) + 0.1
+    return [log2_weights.score_of(float(w), now_ms, half_life_s) for w in weights]
+
+
+class Figures:
+    """What calls took, in ms, by stage too."""
+
+    def __init__(self) -> None:
+        self.took: list[float] = []
+        self.stages: dict[str, list[float]] = defaultdict(list)
+        self.degraded = 0
+
+    def note(self, took_s: float, reply: pb.RecommendResponse) -> None:
+        """Take a call in."""
+        self.took.append(took_s * 1e3)
+        self.degraded += bool(reply.degraded)
+        for timing in reply.timings:
+            self.stages[timing.stage].append(timing.ms)
+
+    def shown(self, wall_s: float) -> dict[str, object]:
+        """Return them as they are printed."""
+        return {
+            "p50_ms": _percentile(self.took, 50),
+            "p99_ms": _percentile(self.took, 99),
+            "calls_a_second": round(len(self.took) / wall_s),
+            "degraded": self.degraded,
+            "stages_p50_ms": {name: _percentile(ms, 50) for name, ms in self.stages.items()},
+            "stages_p99_ms": {name: _percentile(ms, 99) for name, ms in self.stages.items()},
+        }
+
+
+async def measure(address: str, calls: int, k: int, in_flight: int) -> dict[str, object]:
+    """Call for known and for unknown users; returns figures in ms."""
+    channel, stub = ranking(address)
+    shown: dict[str, object] = {}
+
+    async def work(users: str, numbers: range, figures: Figures) -> None:
+        for n in numbers:
+            request = pb.RecommendRequest(user_id=f"{users}-{n % USERS}", k=k)
+            began = time.perf_counter()
+            reply = await stub.Recommend(request, timeout=1)
+            figures.note(time.perf_counter() - began, reply)
+
+    async with channel:
+        for who, users in (("known", "user"), ("unknown", "nobody")):
+            await work(users, range(200), Figures())  # warm
+            figures = Figures()
+            began = time.perf_counter()
+            await asyncio.gather(
+                *(work(users, range(n, calls, in_flight), figures) for n in range(in_flight))
+            )
+            shown[who] = figures.shown(time.perf_counter() - began)
+    return shown
+
+
+def memory_mb(pid: int) -> int:
+    """Return a process's resident memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) // 1024
+
+
+def _percentile(values: list[float], percent: float) -> float:
+    return round(float(np.percentile(values, percent)), 3)
+
+
+async def run(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """Start everything, measure, stop everything."""
+    broker, store = EmbeddedKafka(folder / "kafka"), EmbeddedValkey(folder / "valkey")
+    broker.start()
+    store.start()
+    service = None
+    try:
+        items = catalogue_of(options.items, options.dim, options.seed)
+        await publish(KafkaSettings(bootstrap_servers=broker.bootstrap), items)
+        await fill(store.url, items, options.dim, options.seed)
+        began = time.perf_counter()
+        environ = {
+            "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
+            "REDIS_URL": store.url,
+            "FRESHET_RANKING_PORT": "0",
+            "FRESHET_SNAPSHOTS": str(folder / "snapshots"),
+            **dict(pair.split("=", 1) for pair in options.env),
+        }
+        service = await Service("ranking", environ, folder).ready(within_s=300)
+        ready_s = time.perf_counter() - began
+        address = f"127.0.0.1:{service.status()['grpc_port']}"
+        figures = await measure(address, options.calls, options.k, options.in_flight)
+        return {
+            "items": options.items,
+            "dim": options.dim,
+            "k": options.k,
+            "in_flight": options.in_flight,
+            "ready_s": round(ready_s, 2),
+            "memory_mb": memory_mb(service.process.pid),
+            **figures,
+        }
+    finally:
+        if service is not None:
+            service.stop()
+        store.stop()
+        broker.stop()
+
+
+def main() -> int:
+    """Parse the command line, run, print one JSON object."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.serving", description=__doc__)
+    parser.add_argument("--items", type=int, default=10_000, help="in the catalogue")
+    parser.add_argument("--dim", type=int, default=96, help="dimensions of the space")
+    parser.add_argument("--calls", type=int, default=2_000, help="measured, for each kind of user")
+    parser.add_argument("--k", type=int, default=10, help="items of a list")
+    parser.add_argument("--in-flight", type=int, default=1, help="calls at once")
+    parser.add_argument("--seed", type=int, default=0, help="of the synthetic data")
+    parser.add_argument("--env", action="append", default=[], help="NAME=VALUE for ranking")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="freshet-bench-") as folder:
+        figures = asyncio.run(run(options, Path(folder)))
+    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
