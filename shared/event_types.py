@@ -105,52 +105,22 @@ class EventWeights:
 
     def __post_init__(self) -> None:
         """Refuse, with BadSetting, named weights that cannot be used."""
-        _ = self._named_codes
-
-    @cached_property
-    def _named_codes(self) -> dict[str, tuple[int, float]]:
-        """Type → (code, weight) of the types that `named` brings."""
-        codes: dict[str, tuple[int, float]] = {}
-        taken: dict[int, str] = {}
-        for part in self.named:
-            name, _, text = part.partition("=")
-            name = name.strip()
-            try:
-                weight = float(text)
-            except ValueError:
-                weight = float("nan")
-            if not name or name in CODES or not (isfinite(weight) and abs(weight) <= 100):
-                raise BadSetting(
-                    "FRESHET_WEIGHTS_NAMED must be a comma list of type=weight, the weight between"
-                    f" -100 and 100 and the type not one of {', '.join(CODES)}; was {part!r}"
-                )
-            code = _FIRST_OF_SETTINGS + crc32(name.encode()) % (OTHER - _FIRST_OF_SETTINGS)
-            if taken.setdefault(code, name) != name:
-                raise BadSetting(
-                    f"FRESHET_WEIGHTS_NAMED: types {taken[code]!r} and {name!r} share the code"
-                    f" {code} in stored histories; send one of them under another name"
-                )
-            codes[name] = (code, weight)
-        return codes
+        _named_codes(self.named)
 
     @cached_property
     def codes(self) -> dict[str, int]:
         """Type → code, of all types that have their own; the rest is OTHER."""
-        return CODES | {name: code for name, (code, _) in self._named_codes.items()}
+        return CODES | {name: code for name, (code, _) in _named_codes(self.named).items()}
 
     @cached_property
-    def by_code(self) -> list[float]:
+    def _by_code(self) -> NDArray[np.float32]:
         """Weight of each of the 256 codes; 0 for RATE, whose weight depends on the value."""
-        weights = [self.other] * 256
+        weights = np.full(256, self.other, np.float32)
         for name, code in CODES.items():
             weights[code] = getattr(self, name, 0.0)
-        for code, weight in self._named_codes.values():
+        for code, weight in _named_codes(self.named).values():
             weights[code] = weight
         return weights
-
-    @cached_property
-    def _table(self) -> NDArray[np.float32]:
-        return np.array(self.by_code, np.float32)
 
     def name_of(self, code: int) -> str:
         """Return the type's name; `other` where these settings do not know it."""
@@ -159,7 +129,7 @@ class EventWeights:
     def of(self, entries: NDArray[np.void]) -> NDArray[np.float32]:
         """Return the weight of history entries: any shape of states.ENTRY → that shape, float32."""
         types = entries["type"]
-        weights: NDArray[np.float32] = self._table.take(types)
+        weights: NDArray[np.float32] = self._by_code.take(types)
         rated = types == RATE
         if rated.any():
             some = entries[rated]
@@ -167,3 +137,29 @@ class EventWeights:
             bounded = np.clip(value, -self.rate_at_most, self.rate_at_most)
             weights[rated] = np.where(some["flags"] & HAS_VALUE, bounded, 0)
         return weights
+
+
+def _named_codes(named: tuple[str, ...]) -> dict[str, tuple[int, float]]:
+    """Return code and weight of each `type=weight`. Raises BadSetting for what cannot be used."""
+    codes: dict[str, tuple[int, float]] = {}
+    taken: dict[int, str] = {}
+    for part in named:
+        name, _, text = part.partition("=")
+        name = name.strip()
+        try:
+            weight = float(text)
+        except ValueError:
+            weight = float("nan")
+        if not name or name in CODES or not (isfinite(weight) and abs(weight) <= 100):
+            raise BadSetting(
+                "FRESHET_WEIGHTS_NAMED must be a comma list of type=weight, the weight between"
+                f" -100 and 100 and the type not one of {', '.join(CODES)}; was {part!r}"
+            )
+        code = _FIRST_OF_SETTINGS + crc32(name.encode()) % (OTHER - _FIRST_OF_SETTINGS)
+        if taken.setdefault(code, name) != name:
+            raise BadSetting(
+                f"FRESHET_WEIGHTS_NAMED: histories could not tell the types {taken[code]!r} and"
+                f" {name!r} apart (both have code {code}); send one of them under another name"
+            )
+        codes[name] = (code, weight)
+    return codes

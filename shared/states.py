@@ -174,9 +174,11 @@ def of_parts(
     entries = np.array(history, dtype=ENTRY)
     if len(entries) > HISTORY_AT_MOST:
         raise ValueError(f"a history has at most {HISTORY_AT_MOST} entries, was {len(entries)}")
-    for keys in (excluded, purchased):
-        if len(keys) > EXCLUSIONS_AT_MOST:
-            raise ValueError(f"a list has at most {EXCLUSIONS_AT_MOST} item keys, was {len(keys)}")
+    if max(len(excluded), len(purchased)) > EXCLUSIONS_AT_MOST:
+        raise ValueError(
+            f"a list has at most {EXCLUSIONS_AT_MOST} item keys,"
+            f" were {len(excluded)} excluded and {len(purchased)} purchased"
+        )
     return UserState(
         guard=dict(guard or {}),
         forgotten_at_ms=forgotten_at_ms,
@@ -236,37 +238,38 @@ def unpack(value: bytes) -> UserState:
 
     Raises ValueError saying what is wrong with the bytes; no length in them is trusted.
     """
-    end = _guard_end(value)
-    guard = dict(_GUARD_ENTRY.iter_unpack(value[_GUARD_HEAD.size : end]))
-    _require(all(offset >= 0 for offset in guard.values()), "an offset is negative")
-    _require(
-        len(value) >= end + _HEAD.size, f"{len(value)} bytes end before the head at {end} does"
-    )
-    forgotten, session, entries, excluded, purchased, named, present, dim = _HEAD.unpack_from(
-        value, end
-    )
-    _require(forgotten >= 0, f"forgotten_at is {forgotten}")
-    _require(entries <= HISTORY_AT_MOST, f"{entries} entries in the history")
-    _require(max(excluded, purchased) <= EXCLUSIONS_AT_MOST, "over 200 exclusions")
-    _require(present < 16, f"vectors present are {present:#x}")
-    at_history = end + _HEAD.size
+    at_head = _guard_end(value)
+    guard = _guard(value[_GUARD_HEAD.size : at_head])
+    at_history = at_head + _HEAD.size
+    if len(value) < at_history:
+        raise _damaged(f"{len(value)} bytes end before the head does, at {at_history}")
+    head = _HEAD.unpack_from(value, at_head)
+    forgotten_at_ms, session_hash, entries, excluded, purchased, named, present, dim = head
     at_excluded = at_history + ENTRY_BYTES * entries
     at_purchased = at_excluded + 8 * excluded
     at_space = at_purchased + 8 * purchased
     at_vectors = at_space + named
-    count = (present & 1) + (present >> 1 & 1) + (present >> 2)
-    total = at_vectors + count * (4 + dim)
-    _require(len(value) == total, f"{len(value)} bytes where its counts need {total}")
-    for at in range(at_vectors, total, 4 + dim):
-        _require(isfinite(_SCALE.unpack_from(value, at)[0]), "a vector's scale is not finite")
+    end = at_vectors + ((present & 1) + (present >> 1 & 1) + (present >> 2)) * (4 + dim)
+    if len(value) != end:
+        raise _damaged(f"{len(value)} bytes where its counts need {end}")
+    if (
+        forgotten_at_ms < 0
+        or entries > HISTORY_AT_MOST
+        or max(excluded, purchased) > EXCLUSIONS_AT_MOST
+        or present >= 4 * (INTERESTS_AT_MOST + 1)
+    ):
+        raise _damaged(f"its head is out of bounds: {head}")
+    for at in range(at_vectors, end, 4 + dim):
+        if not isfinite(_SCALE.unpack_from(value, at)[0]):
+            raise _damaged("the scale of a vector is not finite")
     try:
         space = value[at_space:at_vectors].decode()
     except UnicodeDecodeError:
-        raise ValueError("damaged user state: the space is not UTF-8") from None
+        raise _damaged("the space is not UTF-8") from None
     return UserState(
         guard,
-        forgotten,
-        session,
+        forgotten_at_ms,
+        session_hash,
         value[at_history:at_excluded],
         value[at_excluded:at_purchased],
         value[at_purchased:at_space],
@@ -275,20 +278,32 @@ def unpack(value: bytes) -> UserState:
 
 
 def _guard_end(value: bytes) -> int:
-    _require(len(value) >= _GUARD_HEAD.size, f"{len(value)} bytes are no state")
+    if len(value) < _GUARD_HEAD.size:
+        raise _damaged(f"{len(value)} bytes are no state")
     version, partitions = _GUARD_HEAD.unpack_from(value)
     if version != FORMAT:
-        raise ValueError(f"user state of format {version}, this version reads format {FORMAT}")
+        raise ValueError(f"user state of format {version}: this program reads format {FORMAT}")
     end: int = _GUARD_HEAD.size + partitions * _GUARD_ENTRY.size
-    _require(len(value) >= end, f"{len(value)} bytes end before the guard at {end} does")
+    if len(value) < end:
+        raise _damaged(f"{len(value)} bytes end before the guard does, at {end}")
     return end
+
+
+def _guard(entries: bytes) -> dict[int, int]:
+    guard: dict[int, int] = {}
+    last = -1
+    for partition, offset in _GUARD_ENTRY.iter_unpack(entries):
+        if partition <= last or offset < 0:
+            raise _damaged(f"its guard says offset {offset} of partition {partition} after {last}")
+        guard[partition] = offset
+        last = partition
+    return guard
+
+
+def _damaged(what: str) -> ValueError:
+    return ValueError(f"damaged user state: {what}")
 
 
 def _keys(data: bytes) -> tuple[int, ...]:
     keys: tuple[int, ...] = struct.unpack(f"<{len(data) // 8}Q", data)
     return keys
-
-
-def _require(good: bool, what: str) -> None:
-    if not good:
-        raise ValueError(f"damaged user state: {what}")
