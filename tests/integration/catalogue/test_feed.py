@@ -20,9 +20,9 @@ from shared.catalogue_feed import CatalogueFeed
 from shared.kafka import KafkaSettings
 from shared.topic_reader import TopicReader
 from tests.integration.catalogue.conftest import TOPIC, Publish, at_work, publisher
-from tests.integration.catalogue.snapshots import write_snapshot
 from tests.servers import eventually
 from tests.unit.catalogue.makers import DIM, SPACE, catalogue_of, contents, delete, put, unit
+from tests.unit.ranking_index.snapshots import write_snapshot
 
 pytestmark = pytest.mark.integration
 
