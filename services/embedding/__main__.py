@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from services.embedding.settings import Settings
 
 NICE = 10  # a build lets live work go first
+END_AT_MOST_S = 13.0
 
 
 def main(arguments: list[str]) -> int:
@@ -69,10 +70,15 @@ async def _serve(settings: Settings) -> int:
             await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
         return 1 if service.failed.is_set() else 0
     finally:
+        # Nothing that matters is lost by a hard end; a broker that hangs must not hold it up.
+        last_resort = threading.Timer(END_AT_MOST_S, os._exit, (1,))
+        last_resort.daemon = True
+        last_resort.start()
         for task in (starting, *ending):
             task.cancel()
         await asyncio.gather(starting, *ending, return_exceptions=True)
         await service.stop()
+        last_resort.cancel()
 
 
 def _snapshot(settings: Settings, *, attended: bool) -> int:

@@ -17,8 +17,6 @@ from shared.items import Item, ItemVector, decode_item_vector, encode_item
 from shared.records import header
 from tests.servers import eventually
 
-SPACE_TOPIC = "item-vectors."
-
 
 def picture(seed: int = 0, side: int = 64) -> bytes:
     """Return a small JPEG of coloured blocks."""
@@ -39,6 +37,9 @@ class Topic:
     def last(self) -> dict[str, ConsumerRecord]:
         return {record.key.decode(): record for record in self.records}
 
+    def of(self, item_id: str) -> list[ConsumerRecord]:
+        return [record for record in self.records if record.key == item_id.encode()]
+
     def version(self, item_id: str) -> int | None:
         record = self.last.get(item_id)
         found = header(record.headers, "version") if record is not None else None
@@ -54,6 +55,7 @@ class Shop:
 
     def __init__(self, bootstrap: str, space: str) -> None:
         self.bootstrap = bootstrap
+        self.space = space
         self.vectors_topic = topics.item_vectors(space).name
         self._producer = AIOKafkaProducer(
             bootstrap_servers=bootstrap, max_request_size=9 * 1024 * 1024
