@@ -187,7 +187,8 @@ class Pipeline:
         if self._overtaken(item.item_id, its_rank):
             return
         standing = self._standings.get(item.item_id)
-        arrived_ms = standing.arrived_ms if standing and standing.alive else origin.time_ms
+        # What comes by backfill is older than its record: its first version says since when it is.
+        arrived_ms = standing.arrived_ms if standing and standing.alive else its_rank.version
         encoded = encode_item_vector(
             ItemVector(
                 item_id=item.item_id,

@@ -54,7 +54,11 @@ class BlendSettings:
         "FRESHET_BLEND_TRENDING", 0.3, at_least=0, at_most=8, help="now, in the user's scopes"
     )
     new: float = setting(
-        "FRESHET_BLEND_NEW", 0.4, at_least=0, at_most=8, help="just arrived and of a liked kind"
+        "FRESHET_BLEND_NEW",
+        2.4,
+        at_least=0,
+        at_most=8,
+        help="of a liked kind, too new for co-visits",
     )
     content: float = setting(
         "FRESHET_BLEND_CONTENT", 0.4, at_least=0, at_most=8, help="like one of the last 3 items"

@@ -150,9 +150,11 @@ def features(
     age_s = np.maximum(now_ms - catalogue.arrived_ms[rows], 0) / 1000
     fresh = np.exp2(age_s * (-1 / settings.freshness_half_life_s))
     table[:, _COVISITS] = _looked_up(covisits.rows, covisits.strength, rows)
-    table[:, _NEW] = fresh * np.maximum(table[:, : _LONG_TERM + 1].max(axis=1), 0)
     table[:, _FRESHNESS] = fresh
     _put_trends(table, trends, rows)
+    # What nobody has met yet has no co-visits: its likeness stands in for them until it has.
+    liked = np.maximum(table[:, : _LONG_TERM + 1].max(axis=1), 0)
+    table[:, _NEW] = fresh * liked * (1 - table[:, _POPULARITY])
     table[:, _CATEGORY_AFFINITY] = _affinity(taste, catalogue, rows)
     _put_prices(table, taste, prices[rows])
     table[:, _AGE_DAYS_LOG] = np.log1p(age_s / 86_400)

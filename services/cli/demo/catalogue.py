@@ -14,6 +14,7 @@ _MAKERS = (
     "Alder", "Brisa", "Calla", "Dovetail", "Ember", "Fjell", "Grove", "Halden", "Isla", "Juno",
     "Kite", "Lumen", "Marlow", "Nell", "Osier", "Piper", "Quill", "Rowan", "Sorrel", "Tansy",
 )  # fmt: skip
+_AGE_MS = (86_400_000, 90 * 86_400_000)  # how long the shop has had its things
 _PER_STYLE = 9  # items of each kind in each style: 14 kinds x 5 styles x 9 = 630
 
 
@@ -24,7 +25,9 @@ def draw(kind: Kind, style: Style, colour: int, rng: Random) -> bytes:
     return canvas.jpeg()
 
 
-def item(kind: Kind, style: Style, number: int, *, seed: int = 1) -> Item:
+def item(
+    kind: Kind, style: Style, number: int, *, seed: int = 1, updated_ms: int | None = None
+) -> Item:
     """Return one complete item. The same arguments give the same item, byte for byte."""
     rng = Random(f"{seed}/{kind.name}/{style.name}/{number}")
     colour = number % len(style.colours)
@@ -46,15 +49,18 @@ def item(kind: Kind, style: Style, number: int, *, seed: int = 1) -> Item:
         currency="EUR",
         in_stock=True,
         image_bytes=draw(kind, style, colour, rng),
+        updated_ms=updated_ms,
     )
 
 
-def items(*, seed: int = 1) -> Iterator[Item]:
-    """Draw the whole catalogue, kinds and styles mixed."""
+def items(now_ms: int, *, seed: int = 1) -> Iterator[Item]:
+    """Draw the whole catalogue, kinds and styles mixed, nothing of it younger than a day."""
+    rng = Random(seed)
     for number in range(_PER_STYLE):
         for style in STYLES:
             for kind in KINDS:
-                yield item(kind, style, number, seed=seed)
+                age_ms = rng.randint(*_AGE_MS)
+                yield item(kind, style, number, seed=seed, updated_ms=now_ms - age_ms)
 
 
 COUNT = _PER_STYLE * len(STYLES) * len(KINDS)

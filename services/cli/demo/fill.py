@@ -56,7 +56,7 @@ async def open_shop(console: Console, publisher: Publisher, ranking: Recommender
 async def _publish_items(publisher: Publisher, progress: Progress) -> list[Item]:
     task = progress.add_task("drawing and publishing items", total=catalogue.COUNT)
     items = []
-    drawn = catalogue.items()
+    drawn = catalogue.items(time.time_ns() // 1_000_000)
     while (item := await asyncio.to_thread(next, drawn, None)) is not None:
         await publisher.item(item, backfill=True)
         items.append(item)
