@@ -47,8 +47,9 @@ def scores_of(
     weights: NDArray[Any], times_ms: NDArray[np.int64], half_life_s: float
 ) -> NDArray[np.float64]:
     """Return the score of each weight, NEVER where it is not above 0; shapes are broadcast."""
-    logs = np.full(np.shape(weights), NEVER)
-    np.log2(weights, out=logs, where=weights > 0)
+    wide = weights.astype(np.float64)  # in float32 the logarithm would be that exact only
+    logs = np.full(wide.shape, NEVER)
+    np.log2(wide, out=logs, where=wide > 0)
     return logs + (times_ms - EPOCH_MS) / (1000.0 * half_life_s)
 
 
