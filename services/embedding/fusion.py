@@ -1,13 +1,13 @@
 """CNN features and text vectors → unit vectors of the one serving space. Pure.
 
-Shapes: n items, F image features (the CNN's and M colour moments), E text dimensions, c common and
-o own columns, d = c + o + M.
+Shapes: n items, F image features (the CNN's and M colour moments), E text dimensions, k common and
+o own columns, d = k + o + M. Weights: a, b, c of a picture's parts, t of a text's.
 
     picture → [ a · common(picture) | b · own(picture) | c · colour(picture) ]
     text    → [ t · common(text)    |        0         |          0          ]
     both    → the sum
 
-The common columns are the text model's space, cut to c dimensions; pictures get there over a bridge
+The common columns are the text model's space, cut to k dimensions; pictures get there over a bridge
 that was learnt from the classifier (export/fuse.py). The own columns hold looks that no words say.
 Each is then brought to unit length, so what one modality lacks costs length, not meaning: a
 text-only item is found by a complete one and by a picture alike.
@@ -54,12 +54,12 @@ class FusedVectors:
 class Fusion:
     """The day-zero fusion: one matrix a modality, and four weights."""
 
-    image_common: Vectors  # (F - M, c)
+    image_common: Vectors  # (F - M, k)
     image_own: Vectors  # (F - M, o)
     colour_centre: Vectors  # (M,)
     colour_scale: Vectors  # (M,)
     text_mean: Vectors  # (E,)
-    text_common: Vectors  # (E, c)
+    text_common: Vectors  # (E, k)
     weights: Vectors  # (4,): a, b, c, t
 
     @classmethod

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 SIDE = 224  # pixels; the CNN's input
+MOMENTS = 6  # columns of colour_moments
 FORMATS = ("JPEG", "PNG", "WEBP")
 # JPEG decodes at 1/2, 1/4 or 1/8 almost for free; twice the side keeps what the final filter needs.
 _MOMENTS_STRIDE = 4  # pixels; colour moments need no finer look
@@ -75,8 +76,9 @@ def decode(data: bytes, caps: Caps = Caps()) -> NDArray[np.uint8]:
 
 def colour_moments(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return mean and spread of red, green, blue in 0 … 1: (n, 224, 224, 3) → (n, 6)."""
-    pixels = pictures[:, ::_MOMENTS_STRIDE, ::_MOMENTS_STRIDE].astype(np.float32) / 255
-    return np.concatenate((pixels.mean(axis=(1, 2)), pixels.std(axis=(1, 2))), axis=1)
+    pixels = pictures[:, ::_MOMENTS_STRIDE, ::_MOMENTS_STRIDE] / 255.0  # float64: exact sums
+    moments = np.concatenate((pixels.mean(axis=(1, 2)), pixels.std(axis=(1, 2))), axis=1)
+    return moments.astype(np.float32)
 
 
 def _decode(image: Image.Image, caps: Caps) -> NDArray[np.uint8]:

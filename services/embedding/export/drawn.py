@@ -1,7 +1,7 @@
 """Pictures drawn from a seed: blurred patches of colour, ellipses and boxes, noise.
 
 They stand in for photographs where none may be shipped: the ranges of the CNN's activations are
-calibrated on them, and the bundle's golden outputs are theirs.
+calibrated on them.
 """
 
 from __future__ import annotations

@@ -30,23 +30,32 @@ _Matrix = NDArray[np.float64]
 
 
 def learn_fusion(
-    classifier: NDArray[np.float32], class_names: NDArray[np.float32], words: NDArray[np.float32]
+    classifier: NDArray[np.float32],
+    class_names: NDArray[np.float32],
+    words: NDArray[np.float32],
+    *,
+    common_columns: int = COMMON,
+    own_columns: int = OWN,
+    weights: tuple[float, float, float, float] = WEIGHTS,
 ) -> bytes:
-    """Return fusion.npz, from (1000, 1280) and the text vectors (1000, 384) and (m, 384)."""
+    """Return fusion.npz.
+
+    classifier (1000, 1280); text vectors of its class names (1000, 384) and of words (m, 384).
+    """
     names = class_names.astype(np.float64)
     texts = np.concatenate((words, names))
     mean = texts.mean(axis=0)
-    common = _main_directions(texts - mean, COMMON)  # (384, c)
+    common = _main_directions(texts - mean, common_columns)  # (384, k)
     rows = _unit(classifier.astype(np.float64) - classifier.mean(axis=0))
     targets = _unit((names - names.mean(axis=0)) @ common)
     arrays = {
-        "image_common": _ridge(rows, targets),  # (1280, c)
-        "image_own": _main_directions(rows, OWN),  # (1280, o)
+        "image_common": _ridge(rows, targets),  # (1280, k)
+        "image_own": _main_directions(rows, own_columns),  # (1280, o)
         "colour_centre": np.array(COLOUR_CENTRE),
         "colour_scale": np.array(COLOUR_SCALE),
         "text_mean": mean,
         "text_common": common,
-        "weights": np.array(WEIGHTS),
+        "weights": np.array(weights),
     }
     file = io.BytesIO()
     np.savez(file, **{name: array.astype(np.float32) for name, array in arrays.items()})
