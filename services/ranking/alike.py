@@ -53,12 +53,15 @@ def by_own_vectors(
     k: int,
     catalogue: Catalogue,
 ) -> Alike:
-    """Return the k most alike by a modality's own vectors; items without one are left out."""
+    """Return the k most alike by a modality's own vectors.
+
+    Items without such a vector are left out, and ones that point the other way: they are not alike.
+    """
     if table is None or table.shape[1] != len(query) or not query.any():
         return nothing(name)
     rows = np.flatnonzero(mask[: len(table)])
     found, scores = exact.search_rows(table, rows, query[None], k)
-    kept = (found[0] >= 0) & (scores[0] != 0)  # zero: the item has no such vector
+    kept = (found[0] >= 0) & (scores[0] > 0)
     return ordered(found[0][kept], {name: scores[0][kept]}, catalogue, k)
 
 

@@ -17,7 +17,7 @@ from services.ranking.similar import excluded
 from services.ranking.title_words import TitleWords, words_of
 
 NEAREST_AT_LEAST: Final = 100
-TITLE_WEIGHT: Final = 0.5  # of all words in the title, beside a cosine of at most 1
+TITLE_WEIGHT: Final = 0.5  # of all words in the title, beside a cosine of at most 1; of half, 1/8
 TITLES_AT_MOST: Final = 1_000  # the best by their words; more compete by vectors alone
 
 
@@ -54,6 +54,6 @@ async def search(
         return nothing("content", "title")
     parts = {
         "content": cosines(rows, vector, catalogue),
-        "title": TITLE_WEIGHT * shares[rows],
+        "title": TITLE_WEIGHT * shares[rows] ** 2,
     }
     return ordered(rows, parts, catalogue, query.k)

@@ -59,10 +59,14 @@ def merged(
 ) -> UserState:
     """Return one state of several users' histories, with vectors in the space of `items`.
 
-    One user's vectors are taken as they are unless they belong to another space.
+    One user's vectors are taken as they are, unless there are none although there is a history
+    (its items may have come since) or they belong to another space.
     """
-    if len(states) == 1 and states[0].space in (catalogue.space, ""):
-        return states[0]
+    if len(states) == 1:
+        (state,) = states
+        served = state.vectors.present and state.space == catalogue.space
+        if served or not state.history_bytes:
+            return state
     entries = np.concatenate([state.history for state in states])
     entries = entries[np.argsort(entries["seconds"], kind="stable")][-HISTORY_AT_MOST:]
     history = entries.tobytes()

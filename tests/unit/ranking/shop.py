@@ -35,7 +35,7 @@ EMPTY = np.empty(0, np.float16)
 VECTORS = VectorSettings()
 
 
-def near(kind: int, seed: int, spread: float = 0.25) -> NDArray[np.float16]:
+def near(kind: int, seed: int, spread: float = 0.1) -> NDArray[np.float16]:
     """Return a unit vector around a kind's direction."""
     direction = np.zeros(DIM)
     direction[kind] = 1
@@ -66,6 +66,7 @@ class Shop:
 
     def __init__(self, each: int = 30) -> None:
         """each: items `KIND-N` of each kind, the higher N the newer."""
+        self._version = 0
         self.catalogue = Catalogue(SPACE, DIM)
         self.offers = Offers(self.catalogue)
         self.index = ServedIndex(self.catalogue)
@@ -98,12 +99,15 @@ class Shop:
         self.put(self.items)
 
     def put(self, items: Iterable[ItemVector]) -> None:
-        """Let items arrive."""
-        self.catalogue.apply([Change(item.item_id, 1, item) for item in items], now_ms=NOW_MS)
+        """Let items arrive, or come anew."""
+        self._version += 1
+        changes = [Change(item.item_id, self._version, item) for item in items]
+        self.catalogue.apply(changes, now_ms=NOW_MS)
 
     def delete(self, item_id: str) -> None:
         """Delete an item."""
-        self.catalogue.apply([Change(item_id, 2, None)], now_ms=NOW_MS)
+        self._version += 1
+        self.catalogue.apply([Change(item_id, self._version, None)], now_ms=NOW_MS)
 
     def user(
         self,

@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from services.ranking.arrange import Caps, arrange
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 
 
-def listed(scores, vectors, k=10, diversity=0.0, pins=None, caps=None):
+def listed(
+    scores: ArrayLike,
+    vectors: ArrayLike,
+    k: int = 10,
+    diversity: float = 0.0,
+    pins: dict[int, int] | None = None,
+    caps: Caps | None = None,
+) -> list[int]:
     table = np.array(vectors, np.float32)
     ranked = np.array(scores, np.float32)
     return arrange(ranked, table.__getitem__, k, diversity, pins or {}, caps)
@@ -75,7 +83,9 @@ def test_nothing_to_arrange_gives_an_empty_list() -> None:
 
 @pytest.mark.parametrize("diversity", [0.0, 0.3, 1.0])
 @given(data=st.data())
-def test_a_list_is_full_without_repeats_and_within_its_caps(diversity, data):
+def test_a_list_is_full_without_repeats_and_within_its_caps(
+    diversity: float, data: st.DataObject
+) -> None:
     count = data.draw(st.integers(0, 40))
     k = data.draw(st.integers(1, 50))
     names = data.draw(st.lists(st.lists(st.sampled_from("abc"), max_size=2), min_size=count))

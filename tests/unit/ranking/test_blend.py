@@ -4,8 +4,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from services.ranking import blend
+
+Floats = NDArray[np.float32]
 
 PARTS = len(blend.PARTS)
 features = arrays(np.float32, (5, PARTS), elements=st.floats(-1, 1, width=32))
@@ -13,7 +16,9 @@ weights = arrays(np.float32, PARTS, elements=st.floats(-8, 8, width=32))
 
 
 @given(features, weights, st.permutations(range(PARTS)))
-def test_contributions_sum_to_the_score_bit_for_bit_in_any_order(values, worth, order):
+def test_contributions_sum_to_the_score_bit_for_bit_in_any_order(
+    values: Floats, worth: Floats, order: list[int]
+) -> None:
     parts = blend.contributions(values, worth)
     score = parts.sum(axis=1)
     total = np.zeros(5, np.float32)
@@ -23,7 +28,9 @@ def test_contributions_sum_to_the_score_bit_for_bit_in_any_order(values, worth, 
 
 
 @given(features, weights, st.lists(st.floats(0, 100), max_size=4))
-def test_rules_add_up_to_the_boosted_score_bit_for_bit(values, worth, factors):
+def test_rules_add_up_to_the_boosted_score_bit_for_bit(
+    values: Floats, worth: Floats, factors: list[float]
+) -> None:
     base = blend.contributions(values, worth).sum(axis=1)
     matches = np.array([True, False, True, True, False])
     score, added = blend.boosted(base, [(factor, matches) for factor in factors])

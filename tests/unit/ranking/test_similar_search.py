@@ -1,0 +1,205 @@
+"""Similar and Search over the shop in memory, with an embedding double."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from protos import recommender_pb2 as pb
+from services.ranking import budget, requests
+from services.ranking.alike import Alike
+from services.ranking.budget import Budget, Costs
+from services.ranking.embedding_client import QueryVector
+from services.ranking.errors import NotFound, Unanswerable
+from services.ranking.search import search
+from services.ranking.similar import similar
+from services.ranking.title_words import TitleWords, words_of
+from tests.unit.ranking.shop import DIM, NOW_MS, Shop, item_vector, near
+
+
+class MemoryEmbedding:
+    """An Embedding that knows a few queries; `gone` makes it Unanswerable."""
+
+    def __init__(self) -> None:
+        self.vectors: dict[str | bytes, NDArray[np.float16]] = {}
+        self.own: dict[str | bytes, NDArray[np.float16]] = {}
+        self.gone = False
+
+    async def encode(
+        self, space: str, within_s: float, *, text: str = "", image: bytes = b""
+    ) -> QueryVector:
+        """See Embedding.encode."""
+        if self.gone:
+            raise Unanswerable("the embedding service: gone")
+        zero = np.zeros(DIM, np.float16)
+        query = text or image
+        return QueryVector(
+            self.vectors.get(query, zero).astype(np.float32),
+            self.own.get(query, zero).astype(np.float32),
+        )
+
+
+class Asked:
+    """The shop, its double, and what is asked of both."""
+
+    def __init__(self) -> None:
+        self.shop = Shop(each=10)
+        self.embedding = MemoryEmbedding()
+        self.titles = TitleWords(self.shop.catalogue)
+        self.spent = Budget(time.monotonic() + 5, time.monotonic, Costs())
+
+    async def similar(self, **fields: Any) -> list[str]:
+        query = requests.similar(pb.SimilarRequest(**fields))
+        shop = self.shop
+        self.found = await similar(
+            query, shop.serving, shop.reader, self.embedding, self.spent, NOW_MS
+        )
+        return self.ids(self.found)
+
+    async def search(self, **fields: Any) -> list[str]:
+        query = requests.search(pb.SearchRequest(**fields))
+        serving = self.shop.serving
+        self.found = await search(query, serving, self.titles, self.embedding, self.spent, NOW_MS)
+        return self.ids(self.found)
+
+    def ids(self, found: Alike) -> list[str]:
+        return [self.shop.catalogue.ids[row] for row in found.rows]
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked()
+
+
+def kinds(item_ids: list[str]) -> set[str]:
+    return {item_id.split("-")[0] for item_id in item_ids}
+
+
+async def test_similar_items_are_of_the_same_kind_and_not_the_item_itself(asked: Asked) -> None:
+    found = await asked.similar(item_id="lamp-1", k=9)
+    assert kinds(found) == {"lamp"}
+    assert "lamp-1" not in found
+
+
+async def test_behaviour_lifts_what_followed_the_item(asked: Asked) -> None:
+    asked.shop.follows("lamp-1", {"rug-1": 9.0, "rug-2": 1.0})
+    assert await asked.similar(item_id="lamp-1", by="SIMILAR_BY_BEHAVIOUR") == ["rug-1", "rug-2"]
+    blended = await asked.similar(item_id="lamp-1", k=40)
+    assert blended.index("rug-1") < blended.index("rug-3")
+    assert asked.found.names == ("content", "covisits")
+
+
+async def test_similar_says_when_behaviour_cannot_be_read(asked: Asked) -> None:
+    asked.shop.reader.gone = True
+    assert await asked.similar(item_id="lamp-1", k=3)
+    assert asked.spent.degraded == [budget.COVISITS_UNAVAILABLE]
+
+
+@pytest.mark.parametrize("by", ["VISUAL", "TEXT"])
+async def test_a_modality_compares_its_own_vectors_alone(asked: Asked, by: str) -> None:
+    name = {"VISUAL": "image_vector", "TEXT": "text_vector"}[by]
+    # In their own modality `a` and `c` are alike, in the serving space `a` and `b`.
+    own = {"a": near(3, 1), "b": (near(2, 2) + near(3, 2)) / 2, "c": near(3, 3), "d": -near(3, 4)}
+    for number, (item_id, vector) in enumerate(own.items()):
+        asked.shop.put([item_vector(item_id, near(number // 2, number), **{name: vector})])
+    assert await asked.similar(item_id="a", by=f"SIMILAR_BY_{by}") == ["c", "b"]
+    assert asked.found.names == (by.lower(),)
+
+
+@pytest.mark.parametrize(
+    ("by", "reason"),
+    [("VISUAL", budget.ITEM_WITHOUT_PICTURE), ("TEXT", budget.ITEM_WITHOUT_TEXT)],
+)
+async def test_an_item_without_the_modality_has_nothing_alike_and_says_so(
+    asked: Asked, by: str, reason: str
+) -> None:
+    assert await asked.similar(item_id="lamp-1", by=f"SIMILAR_BY_{by}") == []
+    assert asked.spent.degraded == [reason]
+
+
+async def test_a_picture_finds_its_kind_and_by_look_its_look(asked: Asked) -> None:
+    asked.embedding.vectors[b"picture"] = near(1, 5)
+    asked.embedding.own[b"picture"] = near(2, 5)
+    asked.shop.put([item_vector("seen", near(3, 1), image_vector=near(2, 6))])
+    assert kinds(await asked.similar(image=b"picture", k=5)) == {"chair"}
+    assert await asked.similar(image=b"picture", by="SIMILAR_BY_VISUAL") == ["seen"]
+
+
+async def test_similar_filters_and_excludes(asked: Asked) -> None:
+    filters = pb.Filters(price=pb.Range(max=30))
+    found = await asked.similar(item_id="lamp-5", k=2, filters=filters, exclude=["lamp-0"])
+    assert sorted(found) == ["lamp-1", "lamp-2"]
+
+
+async def test_similar_of_an_unknown_item_is_not_found(asked: Asked) -> None:
+    with pytest.raises(NotFound, match="item_id 'nothing' is unknown"):
+        await asked.similar(item_id="nothing")
+
+
+async def test_a_picture_without_the_embedding_service_cannot_be_answered(asked: Asked) -> None:
+    asked.embedding.gone = True
+    with pytest.raises(Unanswerable, match="embedding"):
+        await asked.similar(image=b"picture")
+    with pytest.raises(Unanswerable, match="embedding"):
+        await asked.search(image=b"picture")
+
+
+async def test_a_text_finds_what_is_near_to_its_vector(asked: Asked) -> None:
+    asked.embedding.vectors["something to sit on"] = near(1, 5)
+    assert kinds(await asked.search(text="something to sit on", k=5)) == {"chair"}
+
+
+async def test_among_near_items_the_one_with_the_words_in_its_title_comes_first(
+    asked: Asked,
+) -> None:
+    asked.embedding.vectors["Rüg 3"] = near(2, 5)
+    found = await asked.search(text="Rüg 3", k=5)
+    assert found[0] == "rug-3"
+    assert kinds(found) == {"rug"}
+    assert asked.found.names == ("content", "title")
+
+
+async def test_without_the_embedding_service_words_answer_alone_and_say_so(asked: Asked) -> None:
+    asked.embedding.gone = True
+    found = await asked.search(text="lamp", k=20)
+    assert kinds(found) == {"lamp"}
+    assert len(found) == 10
+    assert asked.spent.degraded == [budget.QUERY_VECTOR_UNAVAILABLE]
+    assert await asked.search(text="zebra") == []
+
+
+async def test_contributions_of_a_search_sum_to_its_scores(asked: Asked) -> None:
+    asked.embedding.vectors["rug 3"] = near(1, 5)
+    await asked.search(text="rug 3")
+    assert (asked.found.parts.sum(axis=1) == asked.found.scores).all()
+    assert (np.diff(asked.found.scores) <= 0).all()
+
+
+async def test_search_filters_words_too(asked: Asked) -> None:
+    filters = pb.Filters(price=pb.Range(min=95))
+    asked.embedding.gone = True
+    assert await asked.search(text="lamp", filters=filters) == ["lamp-9"]
+
+
+def test_words_have_neither_case_nor_accents_and_stand_once() -> None:
+    assert words_of("Crème CRÈME, brûlée—2!") == ("creme", "brulee", "2")
+
+
+def test_rare_words_weigh_more_than_common_ones(asked: Asked) -> None:
+    shares = asked.titles.matched(("lamp", "3"))
+    catalogue = asked.shop.catalogue
+    of = {item: shares[catalogue.row(item)] for item in ("lamp-3", "rug-3", "lamp-1", "rug-1")}
+    assert of["lamp-3"] == pytest.approx(1)
+    assert of["rug-3"] > of["lamp-1"] > of["rug-1"] == 0
+
+
+def test_titles_follow_their_items(asked: Asked) -> None:
+    catalogue = asked.shop.catalogue
+    lamp = asked.shop.items[1]
+    asked.shop.put([item_vector("lamp-1", lamp.vector, title="Torch")])
+    assert asked.titles.matched(("torch",))[catalogue.row("lamp-1")] == 1
+    assert asked.titles.matched(("lamp",))[catalogue.row("lamp-1")] == 0
