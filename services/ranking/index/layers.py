@@ -16,7 +16,7 @@ from services.ranking.index.fresh import FreshSegment
 from shared.catalogue import Catalogue
 from shared.catalogue_columns import Column
 
-# Measured at d = 64 (docs in tests/proofs/index): what decides between graph and exact search.
+# One core, d = 64: what decides between graph and exact search. Both grow alike with d.
 EXACT_ROW_US: Final = 0.11  # gather and convert one row
 EXACT_SCORE_US: Final = 0.012  # score it for one query
 GRAPH_HIT_US: Final = 0.6  # one hit of one query
