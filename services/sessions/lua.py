@@ -66,13 +66,13 @@ for i, set in ipairs(sets) do
     n = n + 2
   end
   if n > 0 then call('ZADD', key, unpack(scored)) end
-  if entering < #newcomers then
+  while entering < #newcomers do
     local lowest, replacing = call('ZPOPMIN', key, #newcomers - entering), {}
-    for k = entering + 1, #newcomers do
-      local at = 2 * (k - entering)
-      local score, weight = tonumber(lowest[at]), weights[newcomers[k]]
-      replacing[at - 1] = score and sum(score, weight) or weight
-      replacing[at] = members[newcomers[k]]
+    for at = 1, #lowest, 2 do
+      entering = entering + 1
+      local newcomer = newcomers[entering]
+      replacing[at] = sum(tonumber(lowest[at + 1]), weights[newcomer])
+      replacing[at + 1] = members[newcomer]
     end
     call('ZADD', key, unpack(replacing))
   end

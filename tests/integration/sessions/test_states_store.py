@@ -1,0 +1,263 @@
+"""One suite over Redis and its double: what is compared, what is set, what a full set does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from services.sessions.memory_store import MemoryStore
+from services.sessions.states_store import Chunk, Refused, StatesStore, UserWrite
+from shared import keys
+
+pytestmark = pytest.mark.integration
+
+TOPIC = "clicks"
+ALL = "all"
+Store = StatesStore | MemoryStore
+
+
+@pytest.fixture
+async def redis(valkey: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(valkey)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest, redis: Redis) -> Store:
+    return MemoryStore(TOPIC) if request.param == "memory" else StatesStore(redis, TOPIC)
+
+
+def chunk(
+    expected: bytes = b"",
+    position: bytes = b"p1",
+    *users: UserWrite,
+    covisits: Mapping[tuple[int, int], float] | None = None,
+    trends: Mapping[tuple[str, int], float] | None = None,
+) -> Chunk:
+    return Chunk(expected, position, users, covisits or {}, trends or {})
+
+
+async def members(store: Store, redis: Redis, key: bytes) -> dict[int, float]:
+    """Return a set's members by item key."""
+    if isinstance(store, MemoryStore):
+        held = store.sets.get(key, {})
+    else:
+        held = dict(await redis.zrange(key, 0, -1, withscores=True))
+    return {int.from_bytes(member, "big"): score for member, score in held.items()}
+
+
+async def state_of(store: Store, user: str) -> bytes | None:
+    return (await store.read(0, [user]))[1][user]
+
+
+async def test_a_chunk_is_written_whole(store: Store, redis: Redis) -> None:
+    await store.write(
+        3,
+        [
+            chunk(
+                b"",
+                b"p1",
+                UserWrite("ann", b"", b"g1-state"),
+                UserWrite("bob", b"", b"g1-other"),
+                covisits={(7, 8): 1.5, (7, 9): 0.25},
+                trends={(ALL, 8): 2.0},
+            )
+        ],
+    )
+    assert await store.read(3, ["ann", "bob", "cy"]) == (
+        b"p1",
+        {"ann": b"g1-state", "bob": b"g1-other", "cy": None},
+    )
+    assert await store.positions([3, 4]) == {3: b"p1", 4: None}
+    assert await members(store, redis, keys.covisits(7)) == {8: 1.5, 9: 0.25}
+    assert await members(store, redis, keys.trending(ALL)) == {8: 2.0}
+
+
+async def test_weights_add_up_as_logarithms(store: Store, redis: Redis) -> None:
+    await store.write(0, [chunk(b"", b"p1", trends={(ALL, 1): 10.0, (ALL, 2): 38_000.5})])
+    await store.write(0, [chunk(b"p1", b"p2", trends={(ALL, 1): 10.0, (ALL, 2): 3.0})])
+    held = await members(store, redis, keys.trending(ALL))
+    assert held == {1: 11.0, 2: 38_000.5}  # 2^10 + 2^10, and what is lost beside 2^38000
+
+
+async def test_another_position_than_expected_writes_nothing(store: Store, redis: Redis) -> None:
+    await store.write(0, [chunk(b"", b"p1")])
+    late = chunk(b"p0", b"p2", UserWrite("ann", b"", b"g1-state"), trends={(ALL, 1): 1.0})
+    with pytest.raises(Refused):
+        await store.write(0, [late])
+    assert await store.read(0, ["ann"]) == (b"p1", {"ann": None})
+    assert await members(store, redis, keys.trending(ALL)) == {}
+
+
+async def test_a_first_chunk_does_not_overwrite_a_position(store: Store) -> None:
+    await store.write(0, [chunk(b"", b"p1")])
+    with pytest.raises(Refused):
+        await store.write(0, [chunk(b"", b"p2")])
+    assert await store.positions([0]) == {0: b"p1"}
+
+
+@pytest.mark.parametrize("guard", [b"", b"g0", b"g10"])
+async def test_another_guard_than_expected_writes_nothing(
+    store: Store, redis: Redis, guard: bytes
+) -> None:
+    await store.write(0, [chunk(b"", b"p1", UserWrite("ann", b"", b"g1-state"))])
+    late = chunk(
+        b"p1",
+        b"p2",
+        UserWrite("bob", b"", b"g2-new"),
+        UserWrite("ann", guard, b"g2-state"),
+        covisits={(1, 2): 1.0},
+    )
+    with pytest.raises(Refused):
+        await store.write(0, [late])
+    assert await store.read(0, ["ann", "bob"]) == (b"p1", {"ann": b"g1-state", "bob": None})
+    assert await members(store, redis, keys.covisits(1)) == {}
+
+
+async def test_a_user_who_is_gone_is_not_written_over(store: Store) -> None:
+    with pytest.raises(Refused):
+        await store.write(0, [chunk(b"", b"p1", UserWrite("ann", b"g1", b"g2-state"))])
+    assert await store.read(0, ["ann"]) == (None, {"ann": None})
+
+
+async def test_after_a_refused_chunk_none_is_written(store: Store) -> None:
+    chunks = [
+        chunk(b"", b"p1", UserWrite("ann", b"", b"g1")),
+        chunk(b"p1", b"p2", UserWrite("ann", b"g0", b"g2")),
+        chunk(b"p2", b"p3", UserWrite("bob", b"", b"g1")),
+    ]
+    with pytest.raises(Refused):
+        await store.write(0, chunks)
+    assert await store.read(0, ["ann", "bob"]) == (b"p1", {"ann": b"g1", "bob": None})
+
+
+async def test_partitions_stand_beside_each_other(store: Store) -> None:
+    await store.write(0, [chunk(b"", b"a1")])
+    await store.write(1, [chunk(b"", b"b1")])
+    await store.write(0, [chunk(b"a1", b"a2")])
+    assert await store.positions([0, 1]) == {0: b"a2", 1: b"b1"}
+
+
+async def test_the_first_log_is_noted_and_stays(store: Store) -> None:
+    assert await store.claim_log("one") == "one"
+    assert await store.claim_log("two") == "one"
+
+
+async def test_a_full_set_takes_a_newcomer_in_place_of_its_lowest(
+    store: Store, redis: Redis
+) -> None:
+    """It enters at the lowest's weight and its own, so that it can rise."""
+    full = {(5, item): 10.0 + item for item in range(keys.COVISITS_AT_MOST)}
+    await store.write(0, [chunk(b"", b"p1", covisits=full)])
+    await store.write(0, [chunk(b"p1", b"p2", covisits={(5, 999): 10.0})])
+    held = await members(store, redis, keys.covisits(5))
+    assert len(held) == keys.COVISITS_AT_MOST
+    assert 0 not in held
+    assert held[999] == 11.0
+
+
+async def test_newcomers_fill_the_room_before_they_replace(store: Store, redis: Redis) -> None:
+    room = 2
+    full = {(5, item): 10.0 + item for item in range(keys.COVISITS_AT_MOST - room)}
+    await store.write(0, [chunk(b"", b"p1", covisits=full)])
+    newcomers = {(5, 900 + n): 50.0 for n in range(room + 1)}
+    await store.write(0, [chunk(b"p1", b"p2", covisits=newcomers)])
+    held = await members(store, redis, keys.covisits(5))
+    assert len(held) == keys.COVISITS_AT_MOST
+    assert set(range(1000)) & {900, 901, 902} <= set(held)
+    assert 0 not in held
+
+
+async def test_more_newcomers_than_a_set_holds_are_bounded(store: Store, redis: Redis) -> None:
+    many = {(5, item): float(item) for item in range(2 * keys.COVISITS_AT_MOST)}
+    await store.write(0, [chunk(b"", b"p1", covisits=many)])
+    await store.write(
+        0, [chunk(b"p1", b"p2", covisits={(5, 10_000 + n): 1.0 for n in range(150)})]
+    )
+    assert len(await members(store, redis, keys.covisits(5))) == keys.COVISITS_AT_MOST
+
+
+async def test_states_and_sets_expire_and_positions_do_not(redis: Redis) -> None:
+    store = StatesStore(redis, TOPIC)
+    await store.claim_log("one")
+    await store.write(
+        0,
+        [
+            chunk(
+                b"",
+                b"p1",
+                UserWrite("ann", b"", b"g1"),
+                covisits={(1, 2): 1.0},
+                trends={(ALL, 2): 1.0},
+            )
+        ],
+    )
+    ttl = {key: await redis.ttl(key) for key in await redis.keys()}
+    assert ttl.pop(keys.position(TOPIC, 0)) == -1
+    assert ttl.pop(keys.log_of(TOPIC)) == -1
+    expected = {
+        keys.user("ann"): keys.USER_TTL_S,
+        keys.covisits(1): keys.COVISITS_TTL_S,
+        keys.trending(ALL): keys.TRENDING_TTL_S,
+    }
+    assert ttl.keys() == expected.keys()
+    for key, seconds in expected.items():
+        assert seconds - 5 <= ttl[key] <= seconds
+
+
+async def test_scripts_that_a_restart_lost_are_loaded_again(redis: Redis) -> None:
+    store = StatesStore(redis, TOPIC)
+    await store.write(0, [chunk(b"", b"p1")])
+    await redis.script_flush()
+    await store.write(0, [chunk(b"p1", b"p2"), chunk(b"p2", b"p3")])
+    assert await store.positions([0]) == {0: b"p3"}
+
+
+async def test_a_key_of_another_type_stops_a_chunk_before_anything_is_written(
+    redis: Redis,
+) -> None:
+    store = StatesStore(redis, TOPIC)
+    await redis.set(keys.covisits(1), b"not a set")
+    late = chunk(
+        b"", b"p1", UserWrite("ann", b"", b"g1"), covisits={(0, 2): 1.0, (1, 2): 1.0}
+    )
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await store.write(0, [late])
+    assert await store.read(0, ["ann"]) == (None, {"ann": None})
+    assert not await redis.exists(keys.covisits(0))
+
+
+increments = st.dictionaries(
+    st.tuples(st.sampled_from([1, 2]), st.integers(0, 150)),
+    st.floats(0, 60),
+    max_size=200,
+)
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rounds=st.lists(increments, min_size=1, max_size=8))
+async def test_redis_adds_as_the_double_does(
+    redis: Redis, rounds: list[dict[tuple[int, int], float]]
+) -> None:
+    """The script's arithmetic and its choice of whom to replace, against plain Python."""
+    await redis.flushdb()
+    real, double = StatesStore(redis, TOPIC), MemoryStore(TOPIC)
+    stamps = (b"p%d" % number for number in count())
+    before = b""
+    for covisits in rounds:
+        after = next(stamps)
+        for store in (real, double):
+            await store.write(0, [chunk(before, after, covisits=covisits)])
+        before = after
+    for name in (1, 2):
+        held = await members(real, redis, keys.covisits(name))
+        assert held == pytest.approx(await members(double, redis, keys.covisits(name)), abs=1e-9)
