@@ -20,6 +20,7 @@ from shared.topics import IMPRESSIONS
 BUFFERED_AT_MOST: Final = 10_000  # about 5 KB each with 50 items
 FLUSH_EVERY_S: Final = 0.1
 ENCODE_AT_ONCE: Final = 16  # then requests have their turn
+RETRY_S: Final = 1.0
 
 _HEADERS: Final = [(CONTENT_TYPE, PROTOBUF.encode())]
 
@@ -104,7 +105,7 @@ class Impressions:
                 await self.flush()
             except Exception as error:
                 log.warning("impressions wait (%d): %s", len(self._buffer), error)
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(RETRY_S)
 
 
 def message(shown: Shown) -> impression_pb2.Impression:

@@ -107,7 +107,5 @@ def _features_of(metadata: dict[str, str]) -> list[str]:
         raise BadRanker("its metadata must name its features: a JSON list, `features`") from None
     unknown = sorted(set(names) - set(features.NAMES))
     if unknown or not names:
-        raise BadRanker(
-            f"it wants features that are not known here: {', '.join(unknown) or 'none'}"
-        )
+        raise BadRanker(f"it wants features unknown here: {', '.join(unknown) or 'none at all'}")
     return names

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.ranking import budget
+from services.ranking.admission import Admission, Overloaded
+from services.ranking.budget import Budget, Costs
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def fifty_ms(clock: Clock, costs: Costs | None = None) -> Budget:
+    return Budget(clock.now_s + 0.05, clock, costs or Costs())
+
+
+def test_reads_have_5_and_10_of_the_default_50_ms(clock: Clock) -> None:
+    spent = fifty_ms(clock)
+    assert spent.share_s(budget.STATE_SHARE) == pytest.approx(0.005)
+    assert spent.share_s(budget.SIGNALS_SHARE) == pytest.approx(0.010)
+
+
+def test_late_in_a_call_a_read_has_half_of_what_is_left(clock: Clock) -> None:
+    spent = fifty_ms(clock)
+    clock.now_s += 0.044
+    assert spent.share_s(budget.SIGNALS_SHARE) == pytest.approx(0.002)
+
+
+def test_work_that_took_longer_than_what_is_left_is_left_out_and_named(clock: Clock) -> None:
+    costs = Costs()
+    costs.note("rank", 0.04)
+    spent = fifty_ms(clock, costs)
+    assert not spent.affords("rank", budget.RANKER_SKIPPED)
+    assert spent.affords("arrange", budget.DIVERSITY_SKIPPED)  # never done: no cost is known
+    assert not spent.affords("rank", budget.RANKER_SKIPPED)
+    assert spent.degraded == [budget.RANKER_SKIPPED]
+
+
+def test_costs_follow_the_stages_slowly(clock: Clock) -> None:
+    costs = Costs()
+    for _ in range(100):
+        spent = fifty_ms(clock, costs)
+        clock.now_s += 0.003
+        spent.end("rank")
+    ((stage, took_s),) = spent.timings
+    assert stage == "rank"
+    assert took_s == pytest.approx(0.003)
+    costs.note("rank", 1.0)
+    assert 0.05 < costs.of("rank") < 0.2
+
+
+async def test_time_spent_waiting_is_told_from_work(clock: Clock) -> None:
+    spent = fifty_ms(clock)
+
+    async def wait() -> str:
+        await asyncio.sleep(0)
+        clock.now_s += 0.01
+        return "done"
+
+    assert await spent.waiting(wait()) == "done"
+    clock.now_s += 0.02
+    assert spent.waited_s == pytest.approx(0.01)
+
+
+def test_calls_over_the_limit_are_refused_and_leave_no_trace(clock: Clock) -> None:
+    admission = Admission(2, clock)
+    with admission.entered(1.0, fifty_ms(clock)), admission.entered(1.0, fifty_ms(clock)):
+        with pytest.raises(Overloaded, match="2 calls in flight, at most 2 may be"):
+            admission.entered(1.0, fifty_ms(clock)).__enter__()
+        assert admission.in_flight == 2
+    assert admission.in_flight == 0
+
+
+def test_a_call_that_could_not_be_done_in_time_is_refused_at_once(clock: Clock) -> None:
+    admission = Admission(100, clock)
+    for _ in range(200):  # it learns that a call is 10 ms of work
+        with admission.entered(1.0, fifty_ms(clock)):
+            clock.now_s += 0.01
+    with admission.entered(1.0, fifty_ms(clock)), admission.entered(1.0, fifty_ms(clock)):
+        with pytest.raises(Overloaded, match="about 20 ms of work, with 15 ms left"):
+            admission.entered(0.015, fifty_ms(clock)).__enter__()
+        with admission.entered(0.03, fifty_ms(clock)):
+            assert admission.in_flight == 3
+
+
+def test_an_idle_service_lets_every_call_try(clock: Clock) -> None:
+    with Admission(1, clock).entered(0.0001, fifty_ms(clock)):
+        pass
+
+
+def test_a_call_that_fails_gives_its_place_back(clock: Clock) -> None:
+    admission = Admission(1, clock)
+    with pytest.raises(ValueError, match="broken"), admission.entered(1.0, fifty_ms(clock)):
+        raise ValueError("broken")
+    assert admission.in_flight == 0
