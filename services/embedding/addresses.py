@@ -8,9 +8,9 @@ from collections.abc import Sequence
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Public by registry, yet a cloud's own: Azure's host agent, which hands out certificates and
-# settings.
-_CLOUD = (ipaddress.ip_address("168.63.129.16"),)
+# Global as far as `ipaddress` knows, yet a cloud's own: Azure's host agent, and Oracle's metadata
+# in the block of protocol assignments.
+_CLOUD = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -30,7 +30,7 @@ def is_public(address: Address, permitted: Sequence[Network] = ()) -> bool:
         address.is_multicast
         or address.is_reserved
         or getattr(address, "is_site_local", False)
-        or address in _CLOUD
+        or any(address in network for network in _CLOUD)
     )
 
 

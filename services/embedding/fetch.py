@@ -91,17 +91,17 @@ class Fetcher:
             answer = await self._get(url)
             if isinstance(answer, bytes):
                 return answer
-            target = self._vetted(str(url.join(answer)))
+            target = self._vetted(answer, base=url)
             if url.scheme == "https" and target.scheme != "https":
                 raise Forbidden("redirect from https to http")
             url = target
         raise Forbidden(f"more than {MAX_REDIRECTS} redirects")
 
-    def _vetted(self, uri: str) -> URL:
+    def _vetted(self, uri: str, base: URL | None = None) -> URL:
         """Parse an http(s) URL once, for the check and for the request alike."""
+        _check_spelling(uri)
         try:
-            _check_spelling(uri)
-            url = URL(uri)
+            url = base.join(URL(uri)) if base else URL(uri)
             host, port = url.host, url.port
         except ValueError:
             raise Forbidden("not a valid URL") from None
@@ -122,14 +122,14 @@ class Fetcher:
             raise Forbidden(f"address {literal} is not public")
         return url
 
-    async def _get(self, url: URL) -> bytes | URL:
+    async def _get(self, url: URL) -> bytes | str:
         """Return the body, or where a redirect leads."""
         try:
             async with self._open().get(
                 url, allow_redirects=False, ssl=self._ssl or True
             ) as answer:
                 if answer.status in (301, 302, 303, 307, 308):
-                    return URL(answer.headers.get("Location", ""))
+                    return answer.headers.get("Location", "")
                 if answer.status >= 500 or answer.status in _TRANSIENT_STATUSES:
                     raise Unreachable(f"{url.host} answered {answer.status}")
                 if answer.status != 200:
@@ -167,7 +167,7 @@ class Fetcher:
                     "Accept-Encoding": "identity",
                     "User-Agent": "freshet",
                 },
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                timeout=aiohttp.ClientTimeout(total=None),  # `fetch` has one over all
             )
         return self._session
 

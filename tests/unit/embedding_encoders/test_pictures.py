@@ -197,11 +197,11 @@ def test_bad_picture_travels_between_processes() -> None:
 
 
 def test_decoding_processes_need_no_onnx_runtime() -> None:
-    program = "import sys, services.embedding.pictures; print('onnxruntime' in sys.modules, 'aiohttp' in sys.modules)"
+    program = "import sys, services.embedding.pictures; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["False", "False"]
+    assert not {"onnxruntime", "tokenizers", "aiohttp", "grpc"} & set(done.stdout.split())
 
 
 def test_memory_for_the_largest_allowed_picture_stays_under_nine_bytes_a_pixel() -> None:
