@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from services.cli.lag import ends_of
 from shared import kafka
@@ -60,28 +60,23 @@ async def replay(settings: KafkaSettings) -> tuple[int, int]:
 async def _read(settings: KafkaSettings, group: str | None) -> AsyncIterator[Any]:
     """Yield all records up to the present end; a group goes on after what it committed."""
     ends = await ends_of(settings, DEAD_LETTERS.name)
+    ends = {place: end for place, end in ends.items() if end > 0}
+    if not ends:
+        return
     consumer: AIOKafkaConsumer = kafka.consumer(settings, group_id=group)
     consumer.assign(list(ends))
     try:
         await consumer.start()
-        open_places = {place for place in ends if await consumer.position(place) < ends[place]}
-        while open_places:
-            batches = await consumer.getmany(*open_places, timeout_ms=1000, max_records=500)
+        while unread := [place for place in ends if await consumer.position(place) < ends[place]]:
+            batches = await consumer.getmany(*unread, timeout_ms=1000, max_records=500)
             for place, records in batches.items():
                 for record in records:
                     if record.offset < ends[place]:
                         yield record
                 if group is not None and records:
                     await consumer.commit({place: records[-1].offset + 1})
-            open_places = {
-                place for place in open_places if await _position(consumer, place) < ends[place]
-            }
     finally:
         await consumer.stop()
-
-
-async def _position(consumer: AIOKafkaConsumer, place: TopicPartition) -> int:
-    return int(await consumer.position(place))
 
 
 def _describe(record: Any) -> dict[str, Any]:
