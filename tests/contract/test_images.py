@@ -72,6 +72,11 @@ def test_packages_are_compiled_for_any_cpu() -> None:
     assert STAGES["ranking-packages"].env()["HNSWLIB_NO_NATIVE"] == "1"
 
 
+@pytest.mark.parametrize("name", IMAGES)
+def test_onnx_runtime_reports_to_nobody(name: str) -> None:
+    assert STAGES[name].env()["ORT_DISABLE_TELEMETRY"] == "1"
+
+
 def locked(name: str) -> set[str]:
     text = (LOCKS / f"{name}.txt").read_text()
     return set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", text, re.MULTILINE))
