@@ -27,13 +27,13 @@ Layout, little-endian:
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Final
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 FORMAT: Final = 1
 HISTORY_AT_MOST: Final = 50  # entries
@@ -161,7 +161,7 @@ def of_parts(
     *,
     guard: Mapping[int, int] | None = None,
     forgotten_at_ms: int = 0,
-    history: ArrayLike = (),
+    history: Sequence[tuple[float, ...]] | NDArray[np.void] = (),
     excluded: tuple[int, ...] = (),
     purchased: tuple[int, ...] = (),
     vectors: Vectors = NO_VECTORS,
@@ -171,7 +171,7 @@ def of_parts(
     history: entries or tuples (item, seconds, event_id, value, type, flags), oldest first.
     Raises ValueError for what a state cannot hold.
     """
-    entries = np.array(history, dtype=ENTRY)
+    entries = np.array(list(history), ENTRY)
     if len(entries) > HISTORY_AT_MOST:
         raise ValueError(f"a history has at most {HISTORY_AT_MOST} entries, was {len(entries)}")
     if max(len(excluded), len(purchased)) > EXCLUSIONS_AT_MOST:
