@@ -57,12 +57,8 @@ class Indexer:
     async def run(self) -> None:
         """Look after things until cancelled."""
         while True:
-            try:
-                await self._look()
-            except SnapshotFailed as error:
-                log.error("no snapshot made: %s", error)
-            except NOT_THERE as error:
-                log.warning("looking after snapshots again: %r", error)
+            await self._look_after(self._bundle)
+            await self._look_after(self._snapshots)
             await asyncio.sleep(CHECK_S)
 
     async def build(self) -> dict[str, Any]:
@@ -87,13 +83,27 @@ class Indexer:
             shown |= {"created_ms": self.last.created_ms, "age_s": age_s, "items": self.last.count}
         return shown
 
-    async def _look(self) -> None:
-        await self._peek()
-        if not self._is_keeper():
-            return
-        await self._promote()
+    async def _look_after(self, thing: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await thing()
+        except SnapshotFailed as error:
+            log.error("no snapshot made: %s", error)
+        except NOT_THERE as error:
+            log.warning("tried again in %.0f s: %r", CHECK_S, error)
+
+    async def _bundle(self) -> None:
+        if self._is_keeper():
+            await self._promote()
+
+    async def _snapshots(self) -> None:
+        try:
+            await self._peek()
+        except OSError as error:
+            self.failure = f"cannot be looked at: {error}"
+            raise
         due = is_due(self.last, self._positions(), _now_ms(), self._started_ms, self._settings)
-        if due and time.monotonic() >= self._not_before_s and not self._building.locked():
+        waits = time.monotonic() < self._not_before_s or self._building.locked()
+        if due and not waits and self._is_keeper():
             await self.build()
 
     async def _peek(self) -> None:
