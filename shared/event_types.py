@@ -133,8 +133,8 @@ class EventWeights:
         rated = types == RATE
         if rated.any():
             some = entries[rated]
-            value = some["value"].astype(np.float32) - np.float32(self.rate_middle)
-            bounded = np.clip(value, -self.rate_at_most, self.rate_at_most)
+            above = some["value"].astype(np.float32) - np.float32(self.rate_middle)
+            bounded = np.clip(np.nan_to_num(above), -self.rate_at_most, self.rate_at_most)
             weights[rated] = np.where(some["flags"] & HAS_VALUE, bounded, 0)
         return weights
 

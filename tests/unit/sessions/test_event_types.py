@@ -34,9 +34,9 @@ def test_weights_take_the_shape_of_the_entries() -> None:
 
 
 def test_a_rating_weighs_by_its_value_within_bounds_and_nothing_without() -> None:
-    values = [(1.0, HAS_VALUE), (3.0, HAS_VALUE), (4.5, HAS_VALUE), (99.0, HAS_VALUE), (4.5, 0)]
-    entries = np.array([entry(RATE, value, flags) for value, flags in values], ENTRY)
-    assert EventWeights().of(entries).tolist() == [-2, 0, 1.5, 5, 0]
+    values = [1.0, 3.0, 4.5, 99.0, float("inf"), float("nan")]
+    entries = [*(entry(RATE, value, HAS_VALUE) for value in values), entry(RATE, 4.5)]
+    assert EventWeights().of(np.array(entries, ENTRY)).tolist() == [-2, 0, 1.5, 5, 5, 0, 0]
 
 
 def test_codes_of_named_types_do_not_depend_on_their_order() -> None:
