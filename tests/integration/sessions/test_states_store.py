@@ -46,10 +46,11 @@ def chunk(
 
 async def members(store: Store, redis: Redis, key: bytes) -> dict[int, float]:
     """Return a set's members by item key."""
+    held: dict[bytes, float]
     if isinstance(store, MemoryStore):
         held = store.sets.get(key, {})
     else:
-        held = dict(await redis.zrange(key, 0, -1, withscores=True))
+        held = dict(await redis.zrange(key, 0, -1, withscores=True))  # type: ignore[arg-type]
     return {int.from_bytes(member, "big"): score for member, score in held.items()}
 
 
@@ -178,9 +179,7 @@ async def test_newcomers_fill_the_room_before_they_replace(store: Store, redis: 
 async def test_more_newcomers_than_a_set_holds_are_bounded(store: Store, redis: Redis) -> None:
     many = {(5, item): float(item) for item in range(2 * keys.COVISITS_AT_MOST)}
     await store.write(0, [chunk(b"", b"p1", covisits=many)])
-    await store.write(
-        0, [chunk(b"p1", b"p2", covisits={(5, 10_000 + n): 1.0 for n in range(150)})]
-    )
+    await store.write(0, [chunk(b"p1", b"p2", covisits={(5, 10_000 + n): 1.0 for n in range(150)})])
     assert len(await members(store, redis, keys.covisits(5))) == keys.COVISITS_AT_MOST
 
 
@@ -225,9 +224,7 @@ async def test_a_key_of_another_type_stops_a_chunk_before_anything_is_written(
 ) -> None:
     store = StatesStore(redis, TOPIC)
     await redis.set(keys.covisits(1), b"not a set")
-    late = chunk(
-        b"", b"p1", UserWrite("ann", b"", b"g1"), covisits={(0, 2): 1.0, (1, 2): 1.0}
-    )
+    late = chunk(b"", b"p1", UserWrite("ann", b"", b"g1"), covisits={(0, 2): 1.0, (1, 2): 1.0})
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await store.write(0, [late])
     assert await store.read(0, ["ann"]) == (None, {"ann": None})
