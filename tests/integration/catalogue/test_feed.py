@@ -192,15 +192,17 @@ async def test_feed_goes_on_after_its_broker_was_killed_and_started_again(
 ) -> None:
     settings = KafkaSettings(bootstrap_servers=own_broker.bootstrap)
     feed = CatalogueFeed(settings, SPACE, DIM)
-    async with publisher(settings) as publish, at_work(feed.run()):
-        await publish([put("before")])
+    async with at_work(feed.run()):
+        async with publisher(settings) as publish:
+            await publish([put("before")])
         await feed.caught_up()
         own_broker.kill()
         await asyncio.sleep(1)
         assert feed.catalogue.row("before") >= 0, "what is held is served all the while"
         await asyncio.to_thread(own_broker.start)
-        async with asyncio.timeout(30):
-            await publish([put("after")])
+        async with asyncio.timeout(60):
+            async with publisher(settings) as publish:
+                await publish([put("after")])
             await feed.caught_up()
         assert set(contents(feed.catalogue)) == {"before", "after"}
 
