@@ -1,0 +1,10 @@
+"""The services. What holds for all of their processes is set here, before any library is loaded.
+
+A matrix of one request is small: threads of the linear algebra library would cost more than they
+save, and take the cores that other requests need. The model runtime reports to nobody.
+"""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
