@@ -74,8 +74,13 @@ class Service:
             command, folder / f"{name}.log", environ={**os.environ, **environ, **settings}
         )
 
+    @property
+    def health_url(self) -> str:
+        """Where the service's health port answers."""
+        return f"http://127.0.0.1:{self._health_port}"
+
     def _get(self, page: str) -> tuple[int, bytes]:
-        url = f"http://127.0.0.1:{self._health_port}/{page}"
+        url = f"{self.health_url}/{page}"
         try:
             with urllib.request.urlopen(url, timeout=5) as reply:
                 return reply.status, reply.read()
