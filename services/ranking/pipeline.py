@@ -49,7 +49,7 @@ class Pipeline:
         vectors: VectorSettings,
         *,
         clock: Callable[[], float] = time.monotonic,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int],
     ) -> None:
         """fallback: the ranker that needs nothing but its features; may be `ranker` itself."""
         self.ranker = ranker

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -47,9 +48,15 @@ STOP_GRACE_S: Final = 5.0
 class Service:
     """Wires all parts; `start` returns when the service is ready."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         """Raises BadRanker for a ranker that cannot be used."""
         self.settings = settings
+        self._now_ms = now_ms
         self.grpc_port = 0
         self.health_port = 0
         self._health = Health(NAME)
@@ -137,7 +144,14 @@ class Service:
         vectors = self.settings.vectors
         self._calls.engine = Engine(
             serving=space.serving,
-            pipeline=Pipeline(self._reader, self._trending, self._ranker, self._fallback, vectors),
+            pipeline=Pipeline(
+                self._reader,
+                self._trending,
+                self._ranker,
+                self._fallback,
+                vectors,
+                now_ms=self._now_ms,
+            ),
             impressions=self._impressions,
             embedding=self._embedding,
             producer=self._producer,

@@ -119,10 +119,12 @@ class StateReader:
         """
         if not commands:
             return []
+        if budget_s <= 0:
+            raise Unavailable("no time is left")
         if not self._breaker.allows(time.monotonic()):
             raise Unavailable("Redis did not answer a moment ago")
         try:
-            async with asyncio.timeout(max(budget_s, 0)):
+            async with asyncio.timeout(budget_s):
                 connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
                 try:
                     await connection.send_packed_command(connection.pack_commands(commands))

@@ -117,9 +117,7 @@ async def _backlog(
     }
 
 
-async def _latency(
-    bootstrap: str, redis: Redis, options: argparse.Namespace
-) -> dict[str, Any]:
+async def _latency(bootstrap: str, redis: Redis, options: argparse.Namespace) -> dict[str, Any]:
     producer = kafka.producer(KafkaSettings(bootstrap_servers=bootstrap), linger_ms=0)
     await producer.start()
     beside = asyncio.create_task(_steady(bootstrap, 1_000, options))
@@ -128,7 +126,7 @@ async def _latency(
         await asyncio.sleep(2.0)
         for number in range(options.clicks):
             user = f"bench-{number}"
-            event = harness.Clicked(user, f"i{number % options.items}", time.time_ns() // 1_000_000)
+            event = harness.Shopped(user, number % options.items, time.time_ns() // 1_000_000)
             started = time.perf_counter()
             await producer.send_and_wait(CLICKS.name, key=event.key, value=event.value)
             acknowledged.append(1e3 * (time.perf_counter() - started))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
+from protos import recommender_pb2 as pb
 from services.ranking.service import Service
 from services.ranking.settings import Settings
+from services.ranking.state_reader import MemoryReader
 from shared import active_bundle, kafka, keys, states, topics
 from shared.client import ranking
-from shared.items import ItemVector, encode_item_vector
+from shared.items import ItemVector, Offer, encode_item_vector, encode_offer
 from shared.kafka import KafkaSettings
 from shared.settings import from_environment
 
@@ -24,12 +26,24 @@ if TYPE_CHECKING:
 
 SPACE = "test"
 DIM = 16
+TOPIC = topics.item_vectors(SPACE).name
+
+
+def now_ms() -> int:
+    """Return the time in ms since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 class World:
     """Servers, the service on them, and what tests do to both."""
 
-    def __init__(self, bootstrap: str, redis_url: str, **environ: str) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        redis_url: str,
+        environ: Mapping[str, str],
+        clock_ms: Callable[[], int] = now_ms,
+    ) -> None:
         self.kafka = KafkaSettings(bootstrap_servers=bootstrap)
         self.settings = from_environment(
             Settings,
@@ -43,7 +57,7 @@ class World:
         )
         self.redis = redis.asyncio.Redis.from_url(redis_url)
         self.producer: AIOKafkaProducer = kafka.producer(self.kafka)
-        self.service = Service(self.settings)
+        self.service = Service(self.settings, now_ms=clock_ms)
         self.stub: RecommenderAsyncStub
 
     async def activate(self, space: str = SPACE, dim: int = DIM) -> None:
@@ -51,25 +65,48 @@ class World:
         bundle = active_bundle.encode(active_bundle.ActiveBundle(space, dim))
         await self.redis.set(keys.ACTIVE_BUNDLE, bundle)
 
-    async def put(self, items: Sequence[ItemVector]) -> None:
+    async def put(self, items: Sequence[ItemVector], *, topic: str = TOPIC) -> None:
         """Publish encoded items, as embedding does."""
-        await self._publish(
-            (item.item_id, encode_item_vector(item), item.version) for item in items
-        )
+        records = [(item.item_id, encode_item_vector(item), item.version) for item in items]
+        await self._publish(topic, records)
 
     async def delete(self, item_id: str, version: int = 2) -> None:
         """Publish an item's delete, as embedding does."""
-        await self._publish([(item_id, None, version)])
+        await self._publish(TOPIC, [(item_id, None, version)])
+
+    async def offer(self, offer: Offer) -> None:
+        """Publish an offer, as apps do."""
+        await self.producer.send_and_wait(
+            topics.OFFERS.name, key=offer.item_id.encode(), value=encode_offer(offer)
+        )
+
+    async def recommend(self, user_id: str, **fields: Any) -> pb.RecommendResponse:
+        """Ask for a list with time enough, however busy the machine is."""
+        return await self.stub.Recommend(pb.RecommendRequest(user_id=user_id, **fields), timeout=5)
+
+    async def ids(self, user_id: str, **fields: Any) -> list[str]:
+        """Ask for a list and return its item ids."""
+        return [item.item_id for item in (await self.recommend(user_id, **fields)).items]
 
     async def user(self, user_id: str, state: states.UserState) -> None:
         """Let a user have a state, as sessions does."""
         await self.redis.set(keys.user(user_id), states.pack(state))
 
-    async def _publish(self, records: Iterable[tuple[str, bytes | None, int]]) -> None:
-        name = topics.item_vectors(SPACE).name
+    async def copy(self, reader: MemoryReader) -> None:
+        """Write all that a reader in memory holds to Redis."""
+        for user_id, state in reader.users.items():
+            await self.user(user_id, state)
+        sets = {keys.covisits(item): found for item, found in reader.covisits.items()}
+        sets |= {keys.trending(scope): found for scope, found in reader.trending.items()}
+        for key, found in sets.items():
+            members = (keys.item_key_bytes(int(member)) for member in found.keys)
+            scored = zip(members, found.scores.tolist(), strict=True)
+            await self.redis.zadd(key, dict(scored))
+
+    async def _publish(self, topic: str, records: Iterable[tuple[str, bytes | None, int]]) -> None:
         sent = [
             await self.producer.send(
-                name, key=key.encode(), value=value, headers=[("version", str(version).encode())]
+                topic, key=key.encode(), value=value, headers=[("version", str(version).encode())]
             )
             for key, value, version in records
         ]
@@ -78,10 +115,15 @@ class World:
 
 @asynccontextmanager
 async def world(
-    bootstrap: str, redis_url: str, items: Sequence[ItemVector] = (), **environ: Any
+    bootstrap: str,
+    redis_url: str,
+    items: Sequence[ItemVector] = (),
+    *,
+    clock_ms: Callable[[], int] = now_ms,
+    **environ: str,
 ) -> AsyncIterator[World]:
     """Run a service that has read these items, and a stub that speaks to it."""
-    there = World(bootstrap, redis_url, **environ)
+    there = World(bootstrap, redis_url, environ, clock_ms)
     await kafka.ensure_topics(there.kafka, [topics.item_vectors(SPACE), *topics.FIXED])
     await there.producer.start()
     try:
@@ -95,8 +137,3 @@ async def world(
         await there.service.stop()
         await there.producer.stop()
         await there.redis.aclose()
-
-
-def now_ms() -> int:
-    """Return the time in ms since 1970."""
-    return time.time_ns() // 1_000_000
