@@ -14,11 +14,16 @@ from services.cli.up.lock import is_locked
 RUN_FILE: Final = "run.json"
 DEMO: Final = "demo"  # the demo's folder under that of `freshet up`
 SERVICES: Final = ("sessions", "embedding", "ranking")
+OWN_ADDRESSES: Final = ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "FRESHET_RANKING_ADDRESS")
 USUAL_HEALTH: Final = {
     "sessions": "127.0.0.1:9101",
     "embedding": "127.0.0.1:9102",
     "ranking": "127.0.0.1:9103",
 }
+
+
+class NothingRuns(RuntimeError):
+    """No `freshet up` runs on the folder that was named."""
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -63,8 +68,15 @@ def read_running(folder: Path) -> Running | None:
 
 
 def find_addresses(folder: Path, environ: Mapping[str, str] = os.environ) -> Addresses:
-    """Return where a client finds everything; where nothing else runs, a demo under `folder`."""
+    """Return where a client finds everything; where nothing else runs, a demo under `folder`.
+
+    Raises NothingRuns for a folder that is not the usual one, on which no `freshet up` runs: what
+    happens to listen at the usual ports is not what was meant.
+    """
     running = read_running(folder) or read_running(folder / DEMO)
+    named = any(name in environ for name in OWN_ADDRESSES)
+    if running is None and not named and folder != default_data_folder(environ):
+        raise NothingRuns(f"no `freshet up` runs on {folder}")
     found = running.addresses if running else Addresses()
     health = {
         name: environ.get(f"FRESHET_{name.upper()}_HEALTH_ADDRESS", found.health[name])

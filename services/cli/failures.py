@@ -6,6 +6,7 @@ import grpc
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from redis.exceptions import RedisError
 
+from services.cli.addresses import NothingRuns
 from services.cli.doors import NotThere
 from services.cli.inputs.rows import BadInput
 from services.cli.up.jars import JarsMissing
@@ -27,6 +28,7 @@ SPEAK_FOR_THEMSELVES = (
     Failed,
     JarsMissing,
     NotThere,
+    NothingRuns,
     StartFailed,
 )
 

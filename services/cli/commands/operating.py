@@ -16,7 +16,7 @@ from services.cli.failures import Failed
 from services.cli.options import Data, Json
 
 SNAPSHOT_TIMEOUT_S = 600.0
-SAID_IN_TABLE = ("service", "ready", "live", "address", "process", "error")
+SAID_IN_TABLE = ("service", "ready", "live", "address", "process", "error", "partitions")
 
 models = typer.Typer(help="Model bundles.", no_args_is_help=True)
 
@@ -112,11 +112,23 @@ def _status(found: dict[str, Any]) -> RenderableType:
         state = _state(service, "ready" if service.get("ready") else "not ready")
         table.add_row(name, state, service["address"], str(service["process"] or ""))
     details = [
-        f"{name}: " + " · ".join(f"{key} {value}" for key, value in page.items())
+        f"{name}: {_in_words(page)}"
         for name, full in (servers | found["services"]).items()
         if (page := {key: full[key] for key in full if key not in SAID_IN_TABLE})
     ]
     return Group(table, "", *details)
+
+
+def _in_words(page: dict[str, Any]) -> str:
+    """Write `lag 0 · catalogue (items 3, delay_ms 2)`; what is not set, is left out."""
+    parts = []
+    for name, value in page.items():
+        if isinstance(value, dict):
+            inner = ", ".join(f"{key} {part}" for key, part in value.items() if part != "")
+            parts.append(f"{name} ({inner})")
+        elif value not in (None, ""):
+            parts.append(f"{name} {value}")
+    return " · ".join(parts)
 
 
 def _state(page: dict[str, Any], otherwise: str) -> str:

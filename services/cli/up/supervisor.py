@@ -70,6 +70,10 @@ class Supervisor:
         self._tell = tell
         self._clock = clock
 
+    def names(self) -> list[str]:
+        """Return the children's names in the order of their start."""
+        return [tended.child.name for stage in self._stages for tended in stage]
+
     def processes(self) -> dict[str, int]:
         """Return the children's process ids by name."""
         return {tended.child.name: tended.child.pid for tended in self._all()}

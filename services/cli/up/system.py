@@ -40,15 +40,16 @@ def choose_ports(environ: Mapping[str, str]) -> dict[str, int]:
     """
     chosen: dict[str, int] = {}
     for name, usual in USUAL_PORTS.items():
-        named = environ.get(name)
-        if named is None:
-            chosen[name] = free_port(usual)
-            continue
-        if not named.isdigit():
+        named = environ.get(name, "")
+        if named and not named.isdigit():
             raise StartFailed(f"{name} must be a port, was {named!r}")
-        chosen[name] = free_port(int(named))
-        if int(named) not in (0, chosen[name]):
+        wanted = int(named) if named else usual
+        port = free_port(wanted)
+        while port in chosen.values():
+            port = free_port()
+        if named and port != wanted != 0:
             raise StartFailed(f"{name}={named} is taken by another program")
+        chosen[name] = port
     return chosen
 
 

@@ -1,0 +1,91 @@
+"""Where commands look for the system."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.cli.addresses import (
+    Addresses,
+    NothingRuns,
+    Running,
+    find_addresses,
+    read_running,
+    write_running,
+)
+from services.cli.up.lock import AlreadyRunning, is_locked, take_lock
+
+ELSEWHERE = Addresses(kafka="127.0.0.1:1", redis="redis://127.0.0.1:2/0", ranking="127.0.0.1:3")
+
+
+def _write(folder: Path, *, ready: bool = True) -> None:
+    write_running(folder, Running(ELSEWHERE, ready, 1, {"ranking": 7}))
+
+
+def test_a_running_system_is_found_by_what_it_wrote(tmp_path: Path) -> None:
+    with take_lock(tmp_path):
+        _write(tmp_path)
+
+        assert find_addresses(tmp_path, {}) == ELSEWHERE
+        assert read_running(tmp_path) == Running(ELSEWHERE, True, 1, {"ranking": 7})
+
+
+def test_what_a_dead_one_wrote_counts_for_nothing(tmp_path: Path) -> None:
+    with take_lock(tmp_path):
+        _write(tmp_path)
+
+    assert read_running(tmp_path) is None
+    assert find_addresses(tmp_path, {"FRESHET_DATA": str(tmp_path)}) == Addresses()
+
+
+def test_a_demo_is_found_where_nothing_else_runs(tmp_path: Path) -> None:
+    with take_lock(tmp_path / "demo"):
+        _write(tmp_path / "demo")
+
+        assert find_addresses(tmp_path, {}) == ELSEWHERE
+
+
+def test_the_environment_goes_before_everything(tmp_path: Path) -> None:
+    environ = {
+        "KAFKA_BOOTSTRAP_SERVERS": "k:1",
+        "REDIS_URL": "redis://r:2",
+        "FRESHET_RANKING_ADDRESS": "rank:3",
+        "FRESHET_SESSIONS_HEALTH_ADDRESS": "s:4",
+    }
+
+    found = find_addresses(tmp_path, environ)
+
+    assert (found.kafka, found.redis, found.ranking) == ("k:1", "redis://r:2", "rank:3")
+    assert found.health["sessions"] == "s:4"
+
+
+def test_a_named_folder_where_nothing_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NothingRuns, match=f"no `freshet up` runs on {tmp_path}"):
+        find_addresses(tmp_path, {})
+
+
+def test_a_folder_has_one_holder_whose_process_is_named(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from services.cli.up.lock import take_lock;"
+    script += "lock = take_lock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+
+        with pytest.raises(
+            AlreadyRunning, match=rf"in use by `freshet up` \(process {holder.pid}\)"
+        ):
+            take_lock(tmp_path)
+        assert is_locked(tmp_path)
+        holder.kill()
+        holder.wait()
+
+    take_lock(tmp_path).close()
+    assert not is_locked(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_not_locked(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path / "none")
