@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 FORMAT = 1
 FILES = ("image.onnx", "text.onnx", "tokenizer.json", "fusion.npz")
 _MAX_FILE_BYTES = 2 * 1024**3
+_SPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class BadBundle(ValueError):
@@ -43,7 +45,7 @@ class Bundle:
             listed = manifest["files"]
             files = {name: _verified(folder / name, listed[name]) for name in FILES}
             return cls(
-                space=str(manifest["space"]),
+                space=_space(folder, manifest["space"]),
                 dim=int(manifest["dim"]),
                 image_width=int(manifest["image"]["width"]),
                 text_width=int(manifest["text"]["width"]),
@@ -51,8 +53,10 @@ class Bundle:
                 golden=manifest["golden"],
                 files=files,
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise BadBundle(f"{folder}/manifest.json lacks {error}") from None
+        except BadBundle:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadBundle(f"{folder}/manifest.json: {type(error).__name__}: {error}") from None
 
 
 def describe(data: bytes) -> dict[str, Any]:
@@ -70,6 +74,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BadBundle(f"{folder}/manifest.json must have format {FORMAT}")
     return manifest
+
+
+def _space(folder: Path, name: object) -> str:
+    """Return the name if a topic and a key may be made of it."""
+    if not isinstance(name, str) or not _SPACE.fullmatch(name):
+        raise BadBundle(f"{folder}/manifest.json: space must match {_SPACE.pattern}, was {name!r}")
+    return name
 
 
 def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:

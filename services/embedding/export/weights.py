@@ -91,7 +91,7 @@ class _Tensor:
         last = sum(
             (size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)
         )
-        if min((0, *self.strides)) < 0 or last >= len(elements):
+        if min((0, self.offset, *self.strides)) < 0 or last >= len(elements):
             raise BadWeights("a tensor reaches beyond its storage")
         strides = tuple(stride * elements.itemsize for stride in self.strides)
         return np.ascontiguousarray(np.lib.stride_tricks.as_strided(elements, self.shape, strides))

@@ -31,3 +31,8 @@ def encoders(bundle: Bundle) -> Encoders:
 @pytest.fixture(scope="session")
 def fusion(bundle: Bundle) -> Fusion:
     return Fusion.load(bundle.files["fusion.npz"])
+
+
+@pytest.fixture(scope="session")
+def bundle_npz(bundle: Bundle) -> bytes:
+    return bundle.files["fusion.npz"]
