@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared import keys
-from shared.items import Vector
+from shared.items import LENGTH_TOLERANCE, Vector
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +128,9 @@ class RedisItemCache:
             content_hash = bytes(fields[b"content_hash"])
         except (KeyError, ValueError):
             return None
-        sizes = [len(part) for part in parts]
-        fits = sizes[0] == self._dim and all(size in (0, self._dim) for size in sizes)
+        fits = len(parts[0]) == self._dim and all(len(part) in (0, self._dim) for part in parts)
+        length = float(np.linalg.norm(parts[0].astype(np.float32)))
+        fits = fits and abs(length - 1) <= LENGTH_TOLERANCE
         if not fits or not all(np.isfinite(part).all() for part in parts):
             return None
         return Cached(content_hash, version, Vectors(*parts))

@@ -81,6 +81,7 @@ class Readback:
         self._standings.observe(record.key.decode(), rank, alive, arrived_ms, record.offset)
 
     async def _keep_mended(self) -> None:
+        await self._reader.caught_up()  # before, what stands last is not known
         while True:
             for item_id in self._standings.to_mend():
                 if not self._homes.looks_after(item_id):

@@ -1,0 +1,166 @@
+"""How the service says that it cannot start, and which bundle becomes active."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from redis.asyncio import Redis
+
+from services.embedding.active import Promotion
+from services.embedding.cache_store import Cached, RedisItemCache, Vectors
+from shared import active_bundle, keys, redis
+from shared.active_bundle import ActiveBundle
+from shared.redis import RedisSettings
+from tests.servers import ROOT
+
+pytestmark = pytest.mark.integration
+
+
+async def run(*arguments: str, environ: Mapping[str, str]) -> tuple[int, str]:
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "services.embedding", *arguments],
+        env={
+            **os.environ,
+            "FRESHET_EMBEDDING_HEALTH_PORT": "0",
+            **environ,
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.returncode, ended.stderr.decode()
+
+
+async def test_bad_setting_ends_with_two_and_says_what_would_be_right() -> None:
+    code, said = await run(environ={"FRESHET_EMBEDDING_PORT": "many"})
+    assert code == 2
+    assert said == (
+        "FRESHET_EMBEDDING_PORT must be a whole number between 0 and 65535, was 'many'\n"
+    )
+
+
+async def test_bad_bundle_ends_with_two(tmp_path: Path) -> None:
+    code, said = await run(environ={"FRESHET_BUNDLE": str(tmp_path)})
+    assert code == 2
+    assert said.splitlines()[-1].startswith("FRESHET_BUNDLE: ")
+
+
+async def test_port_that_is_taken_ends_with_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for name in ("FRESHET_EMBEDDING_PORT", "FRESHET_EMBEDDING_HEALTH_PORT"):
+            code, said = await run(environ={name: port})
+            assert code == 1
+            assert port in said.splitlines()[-1]
+
+
+async def test_unknown_command_shows_the_usage() -> None:
+    code, said = await run("snapshots", environ={})
+    assert code == 2
+    assert "python -m services.embedding snapshot" in said
+
+
+@pytest.fixture
+def client(valkey: str) -> Redis:
+    return redis.connect(RedisSettings(url=valkey))
+
+
+async def active(client: Redis) -> tuple[str | None, str | None]:
+    now = await active_bundle.read(client)
+    before = await client.get(keys.PREVIOUS_BUNDLE)
+    return now.space if now else None, active_bundle._decode(before).space if before else None
+
+
+async def test_first_bundle_is_active_at_once_and_the_next_when_all_is_encoded(
+    client: Redis,
+) -> None:
+    first, second = Promotion(client, "one", 8), Promotion(client, "two", 8)
+    assert await first.claim()
+    assert not await second.claim()
+    assert await active(client) == ("one", None)
+    assert await second.promote()
+    assert await active(client) == ("two", "one")
+    await client.aclose()
+
+
+async def test_bundle_that_was_rolled_back_stays_so(client: Redis) -> None:
+    first, second = Promotion(client, "one", 8), Promotion(client, "two", 8)
+    await first.claim()
+    await second.promote()
+    # Somebody points back.
+    await client.set(keys.ACTIVE_BUNDLE, active_bundle.encode(ActiveBundle("one", 8)))
+    await client.set(keys.PREVIOUS_BUNDLE, active_bundle.encode(ActiveBundle("two", 8)))
+    assert not await second.promote()
+    assert not await second.claim()
+    assert await active(client) == ("one", "two")
+    await client.aclose()
+
+
+async def test_redis_that_lost_everything_is_told_again(client: Redis) -> None:
+    only = Promotion(client, "one", 8)
+    await only.claim()
+    await client.flushall()
+    assert await only.claim()
+    assert await active(client) == ("one", None)
+    await client.aclose()
+
+
+VECTORS = Vectors(
+    np.array([1, 0], np.float16), np.empty(0, np.float16), np.array([0, 1], np.float16)
+)
+
+
+async def test_cache_gives_back_what_was_put(client: Redis) -> None:
+    cache = RedisItemCache(client, "test", 2)
+    await cache.put("a", Cached(b"hash", 7, VECTORS))
+    found = await cache.get("a")
+    assert found is not None
+    assert (found.content_hash, found.version) == (b"hash", 7)
+    assert found.vectors.vector.tobytes() == VECTORS.vector.tobytes()
+    assert found.vectors.image_vector.size == 0
+    await cache.drop("a")
+    assert await cache.get("a") is None
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("vector", b""),
+        ("vector", b"\x00"),
+        ("vector", np.array([1, 0, 0], np.float16).tobytes()),
+        ("vector", np.array([np.nan, 0], np.float16).tobytes()),
+        ("vector", np.array([0, 0], np.float16).tobytes()),
+        ("image_vector", b"\x00\x00"),
+        ("text_vector", np.array([np.inf, 0], np.float16).tobytes()),
+        ("version", b"x"),
+        ("content_hash", None),
+    ],
+)
+async def test_damaged_entry_is_no_entry(client: Redis, field: str, value: bytes | None) -> None:
+    cache = RedisItemCache(client, "test", 2)
+    await cache.put("a", Cached(b"hash", 7, VECTORS))
+    key = keys.item_cache("test", "a")
+    await (client.hdel(key, field) if value is None else client.hset(key, field, value))
+    assert await cache.get("a") is None
+    await client.aclose()
+
+
+async def test_cache_that_is_away_is_left_out_and_not_asked_each_time() -> None:
+    client = redis.connect(RedisSettings(url="redis://127.0.0.1:1/0"), socket_timeout_s=0.2)
+    cache = RedisItemCache(client, "test", 2)
+    for _ in range(100):
+        assert await cache.get("a") is None
+        await cache.put("a", Cached(b"hash", 7, VECTORS))
+        await cache.drop("a")
+    await client.aclose()
