@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from services.cli.up.lock import is_locked
+from services.cli.up.lock import holder_of
 
 RUN_FILE: Final = "run.json"
 DEMO: Final = "demo"  # the demo's folder under that of `freshet up`
@@ -59,12 +59,14 @@ def write_running(folder: Path, running: Running) -> None:
 
 def read_running(folder: Path) -> Running | None:
     """Return what the `freshet up` on `folder` wrote, None when none runs there."""
-    if not is_locked(folder):
+    holder = holder_of(folder)
+    if holder is None:
         return None
     try:
-        return msgspec.json.decode((folder / RUN_FILE).read_bytes(), type=Running)
-    except (FileNotFoundError, msgspec.ValidationError):
+        written = msgspec.json.decode((folder / RUN_FILE).read_bytes(), type=Running)
+    except FileNotFoundError:
         return None
+    return written if written.pid == holder else None  # else a killed predecessor wrote it
 
 
 def find_addresses(folder: Path, environ: Mapping[str, str] = os.environ) -> Addresses:

@@ -32,13 +32,14 @@ def take_lock(folder: Path) -> IO[str]:
     return file
 
 
-def is_locked(folder: Path) -> bool:
-    """Return whether a `freshet up` runs on `folder`."""
+def holder_of(folder: Path) -> int | None:
+    """Return the process id of the `freshet up` that runs on `folder`, None when none does."""
     try:
         with (folder / "lock").open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
-        return False
+        return None
     except BlockingIOError:
-        return True
-    return False
+        written = (folder / "lock").read_text()
+        return int(written) if written else None
+    return None

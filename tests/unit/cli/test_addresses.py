@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +17,13 @@ from services.cli.addresses import (
     read_running,
     write_running,
 )
-from services.cli.up.lock import AlreadyRunning, is_locked, take_lock
+from services.cli.up.lock import AlreadyRunning, holder_of, take_lock
 
 ELSEWHERE = Addresses(kafka="127.0.0.1:1", redis="redis://127.0.0.1:2/0", ranking="127.0.0.1:3")
 
 
-def _write(folder: Path, *, ready: bool = True) -> None:
-    write_running(folder, Running(ELSEWHERE, ready, 1, {"ranking": 7}))
+def _write(folder: Path, *, pid: int = os.getpid()) -> None:
+    write_running(folder, Running(ELSEWHERE, True, pid, {"ranking": 7}))
 
 
 def test_a_running_system_is_found_by_what_it_wrote(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_a_running_system_is_found_by_what_it_wrote(tmp_path: Path) -> None:
         _write(tmp_path)
 
         assert find_addresses(tmp_path, {}) == ELSEWHERE
-        assert read_running(tmp_path) == Running(ELSEWHERE, True, 1, {"ranking": 7})
+        assert read_running(tmp_path) == Running(ELSEWHERE, True, os.getpid(), {"ranking": 7})
 
 
 def test_what_a_dead_one_wrote_counts_for_nothing(tmp_path: Path) -> None:
@@ -39,6 +40,13 @@ def test_what_a_dead_one_wrote_counts_for_nothing(tmp_path: Path) -> None:
 
     assert read_running(tmp_path) is None
     assert find_addresses(tmp_path, {"FRESHET_DATA": str(tmp_path)}) == Addresses()
+
+
+def test_what_a_killed_predecessor_wrote_counts_for_nothing(tmp_path: Path) -> None:
+    with take_lock(tmp_path):
+        _write(tmp_path, pid=1)
+
+        assert read_running(tmp_path) is None
 
 
 def test_a_demo_is_found_where_nothing_else_runs(tmp_path: Path) -> None:
@@ -79,13 +87,13 @@ def test_a_folder_has_one_holder_whose_process_is_named(tmp_path: Path) -> None:
             AlreadyRunning, match=rf"in use by `freshet up` \(process {holder.pid}\)"
         ):
             take_lock(tmp_path)
-        assert is_locked(tmp_path)
+        assert holder_of(tmp_path) == holder.pid
         holder.kill()
         holder.wait()
 
     take_lock(tmp_path).close()
-    assert not is_locked(tmp_path)
+    assert holder_of(tmp_path) is None
 
 
 def test_a_folder_that_is_not_there_is_not_locked(tmp_path: Path) -> None:
-    assert not is_locked(tmp_path / "none")
+    assert holder_of(tmp_path / "none") is None

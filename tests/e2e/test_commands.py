@@ -1,0 +1,250 @@
+"""Every command of `freshet` against the running system, and other people's clients."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from services.cli.demo import catalogue
+from services.cli.demo.styles import STYLES
+from shared import kafka
+from shared.items import Item, encode_item
+from shared.records import JSON
+from shared.topics import CLICKS
+from tests.e2e.shop import kind_named, of_kind
+from tests.e2e.system import Up, jsonl
+from tests.servers import ROOT, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def user() -> str:
+    """Return a user whom nobody has seen before."""
+    return f"user-{Random().getrandbits(48):x}"
+
+
+def _click(up: Up, user: str, *items: Item) -> str:
+    """Click items through the command line; returns the last position token."""
+    events = [{"user_id": user, "item_id": item.item_id, "type": "click"} for item in items]
+    return str(up.json("events", "publish", "-", stdin=jsonl(events))["tokens"][-1])
+
+
+def test_recommend_waits_for_a_token_and_explains(up: Up, shop: list[Item], user: str) -> None:
+    token = _click(up, user, of_kind(shop, "lamp")[0])
+
+    reply = up.json("recommend", user, "-k", "5", "--explain", "--after", token)
+
+    assert len(reply["items"]) == 5
+    for item in reply["items"]:
+        parts = sum(part["value"] for part in item["contributions"])
+        assert parts == pytest.approx(item["score"], abs=1e-4)
+    assert reply["versions"]["space"]
+
+
+def test_recommend_shows_titles_and_reasons_to_people(up: Up, shop: list[Item], user: str) -> None:
+    clicked = of_kind(shop, "lamp")[0]
+    token = _click(up, user, clicked)
+
+    shown = up.freshet("recommend", user, "--after", token).stdout
+
+    assert clicked.title in shown
+    assert "lamp" in shown
+
+
+def test_state_shows_the_history_and_forget_empties_it(up: Up, shop: list[Item], user: str) -> None:
+    lamp = of_kind(shop, "lamp")[0]
+    token = _click(up, user, lamp)
+    before = up.json("state", user, "--after", token)
+
+    forgotten = up.json("forget", user)["position"]
+    after = up.json("state", user, "--after", forgotten)
+
+    assert [entry["item_id"] for entry in before["state"]["history"]] == [lamp.item_id]
+    assert after["state"]["history"] == []
+    assert int(after["state"]["forgotten_at_ms"]) > 0
+
+
+@pytest.mark.parametrize("by", ["visual", "text", "behaviour", "blend"])
+def test_similar_lists_items_like_an_item(up: Up, shop: list[Item], by: str) -> None:
+    lamp = of_kind(shop, "lamp")[0].item_id
+
+    reply = up.json("similar", lamp, "--by", by, "-k", "3")
+
+    assert lamp not in [item["item_id"] for item in reply["items"]]
+    if by != "behaviour":  # nobody may have gone on from this lamp yet
+        assert len(reply["items"]) == 3
+
+
+def test_search_finds_by_text(up: Up, shop: list[Item]) -> None:
+    found = up.json("search", "--text", "a table lamp", "-k", "5")["items"]
+
+    assert all(item["item_id"].startswith("lamp-") for item in found)
+    assert len(found) == 5
+
+
+def test_search_finds_by_picture(up: Up, shop: list[Item], tmp_path: Path) -> None:
+    picture = tmp_path / "backpack.jpg"
+    drawn = of_kind(shop, "backpack")[2].image_bytes
+    assert drawn is not None
+    picture.write_bytes(drawn)
+
+    found = up.json("search", "--image", str(picture), "-k", "3")["items"]
+
+    assert found[0]["item_id"].startswith("backpack-")
+
+
+async def test_published_items_are_found_and_deleted_ones_are_not(up: Up, shop: list[Item]) -> None:
+    item = catalogue.item(kind_named("backpack"), STYLES[2], 79)
+    line = encode_item(item, JSON).decode() + "\n"
+
+    def found() -> bool:
+        done = up.freshet("similar", item.item_id, "--json", exit_code=None)
+        return done.returncode == 0
+
+    assert up.json("items", "publish", "-", stdin=line) == {"published": 1}
+    await eventually(found, what="the published backpack")
+
+    assert up.json("items", "delete", item.item_id) == {"published": 1}
+    await eventually(lambda: not found(), what="the deleted backpack's absence")
+
+
+def test_offers_are_published(up: Up, shop: list[Item]) -> None:
+    line = jsonl([{"item_id": of_kind(shop, "mug")[7].item_id, "price": 12.5, "currency": "EUR"}])
+
+    assert up.json("offers", "publish", "-", stdin=line) == {"published": 1}
+
+
+def test_status_shows_every_service_ready_and_caught_up(up: Up, shop: list[Item]) -> None:
+    found = up.json("status")
+
+    assert {name: page["ready"] for name, page in found["services"].items()} == {
+        "sessions": True,
+        "embedding": True,
+        "ranking": True,
+    }
+    assert found["kafka"]["cluster_id"]
+    assert found["redis"]["memory_bytes"] > 0
+    assert up.running is not None
+    assert found["services"]["ranking"]["process"] == up.running.processes["ranking"]
+    assert "ready" in up.freshet("status").stdout
+
+
+async def test_poison_is_shown_among_dead_letters_and_can_be_replayed(up: Up, user: str) -> None:
+    async with kafka.producer(up.kafka) as producer:
+        await producer.send_and_wait(CLICKS.name, b"no event at all", key=user.encode())
+
+    def shown() -> list[dict[str, Any]]:
+        letters: list[dict[str, Any]] = up.json("dead-letters")["dead_letters"]
+        return [letter for letter in letters if letter["value"] == "no event at all"]
+
+    await eventually(lambda: len(shown()) == 1, what="the dead letter")
+    assert shown()[0]["error_class"] == "undecodable"
+    assert shown()[0]["origin"].startswith("clicks:")
+
+    assert up.json("dead-letters", "--replay")["replayed"] >= 1
+    await eventually(lambda: len(shown()) == 2, what="the replay's dead letter")
+    assert shown()[0]["origin"] == shown()[1]["origin"]
+
+
+def test_a_snapshot_is_built_on_demand(up: Up, shop: list[Item]) -> None:
+    made = up.json("snapshot")
+
+    assert made["items"] >= len(shop)
+
+
+def test_tables_are_imported(up: Up, tmp_path: Path, user: str) -> None:
+    (tmp_path / "items.csv").write_text(
+        "item_id,title,categories,price,currency\n"
+        "imported-1,Blue garden hose,garden|tools,19.9,EUR\n"
+        "imported-2,Green garden rake,garden|tools,24.9,EUR\n"
+    )
+    (tmp_path / "events.jsonl").write_text(
+        jsonl([{"user_id": user, "item_id": "imported-1", "type": "like"}])
+    )
+
+    counts = up.json(
+        "import",
+        "files",
+        "--items",
+        str(tmp_path / "items.csv"),
+        "--events",
+        str(tmp_path / "events.jsonl"),
+    )
+
+    assert (counts["items"], counts["events"]) == (2, 1)
+    found = up.json("search", "--text", "garden hose", "-k", "1")["items"]
+    assert found[0]["item_id"] == "imported-1"
+    history = up.json("state", user)["state"]["history"]
+    assert [entry["type"] for entry in history] == ["like"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "words"),
+    [
+        (("similar", "nothing-of-the-kind"), 1, "NOT_FOUND"),
+        (("recommend", "u", "-k", "0"), 2, "-k"),
+        (("search",), 2, "either --text or --image"),
+        (("import", "files"), 2, "--items, --events or both"),
+        (("recommend", "u\x07"), 1, "INVALID_ARGUMENT: user_id"),
+        (("items", "publish", "none.jsonl"), 1, "none.jsonl: No such file or directory"),
+        (("nonsense",), 2, "No such command"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_with_the_right_exit_code(
+    up: Up, shop: list[Item], arguments: tuple[str, ...], exit_code: int, words: str
+) -> None:
+    done = up.freshet(*arguments, exit_code=exit_code)
+
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.shared
+def test_grpcurl_calls_ranking_by_the_protos(
+    up: Up, shop: list[Item], shared_folder: Path, tmp_path: Path, user: str
+) -> None:
+    unpack = shared_folder / "tools" / "unpack"
+    grpcurl = subprocess.run(
+        [unpack, "grpcurl", tmp_path], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert up.running is not None
+    request = json.dumps({"user_id": user, "k": 3})
+
+    called = subprocess.run(
+        [grpcurl, "-plaintext", "-proto", "protos/recommender.proto", "-d", request]
+        + [up.running.addresses.ranking, "freshet.v1.Recommender/Recommend"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert len(json.loads(called.stdout)["items"]) == 3
+
+
+@pytest.mark.shared
+async def test_kafkas_own_console_producer_publishes_events(
+    up: Up, shop: list[Item], shared_folder: Path, user: str
+) -> None:
+    lamp = of_kind(shop, "lamp")[0].item_id
+    event = json.dumps({"user_id": user, "item_id": lamp, "type": "click"})
+
+    _console_producer(shared_folder, up.kafka.bootstrap_servers, f"{user}\t{event}\n")
+
+    await eventually(lambda: up.json("state", user)["known"], what="the event's effect")
+    history = up.json("state", user)["state"]["history"]
+    assert [entry["item_id"] for entry in history] == [lamp]
+
+
+def _console_producer(shared_folder: Path, bootstrap: str, lines: str) -> None:
+    """Publish `key TAB value` lines to clicks."""
+    tool = [str(shared_folder / "kafka" / "kafka"), "run", "console-producer"]
+    where = ["--bootstrap-server", bootstrap, "--topic", CLICKS.name]
+    keyed = ["--reader-property", "parse.key=true"]
+    subprocess.run([*tool, *where, *keyed], input=lines, text=True, check=True, capture_output=True)
