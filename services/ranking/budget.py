@@ -56,7 +56,7 @@ class Budget:
         self.waited_s = 0.0  # for others: time in which this process was free
         self._deadline_s = deadline_s
         self._clock = clock
-        self._costs = costs
+        self.costs = costs
         self._stage_began_s = clock()
         self._whole_s = deadline_s - self._stage_began_s
 
@@ -70,7 +70,7 @@ class Budget:
 
     def affords(self, work: str, reason: str) -> bool:
         """Say whether there is time for a piece of work; where not, note why it is left out."""
-        if self.left_s() > 1.5 * self._costs.of(work):
+        if self.left_s() > 1.5 * self.costs.of(work):
             return True
         self.leave_out(reason)
         return False
@@ -93,5 +93,5 @@ class Budget:
         now_s = self._clock()
         took_s = now_s - self._stage_began_s
         self._stage_began_s = now_s
-        self._costs.note(stage, took_s)
+        self.costs.note(stage, took_s)
         self.timings.append((stage, took_s))

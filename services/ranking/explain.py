@@ -28,7 +28,7 @@ async def explain(query: ExplainQuery, engine: Engine, spent: Budget) -> pb.Expl
     if spent.degraded:
         raise Unanswerable(f"the score cannot be explained now: {', '.join(spent.degraded)}")
     fitting = serving.filter.allowed(wanted.filters, wish.now_ms)
-    proposed = listing.propose(wish, serving, fitting, spent)
+    proposed = await listing.propose(wish, serving, fitting, spent)
     place = int(np.searchsorted(proposed.rows, row))
     known = place < len(proposed.rows) and proposed.rows[place] == row
     bits = proposed.proposed[place] if known else 0

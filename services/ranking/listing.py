@@ -19,10 +19,10 @@ from services.ranking.arrange import Caps, arrange
 from services.ranking.budget import Budget
 from services.ranking.features import Covisited, FeatureSettings, Trends, features
 from services.ranking.filters import ItemFilter
-from services.ranking.index import Index
 from services.ranking.newest import Newest
 from services.ranking.ranker import Ranker
 from services.ranking.requests import RecommendQuery, Seen
+from services.ranking.searching import WORK, Searcher
 from services.ranking.sources import BIT, Candidates
 from services.ranking.taste import Taste
 from services.ranking.trend_rows import TrendRows
@@ -44,7 +44,7 @@ class Serving:
     """All that lists are made from, in memory. One event loop changes it."""
 
     catalogue: Catalogue
-    index: Index
+    search: Searcher
     newest: Newest
     filter: ItemFilter
     terms: Terms  # prices with offers, by row
@@ -86,30 +86,31 @@ class Ranked(NamedTuple):
         )
 
 
-def make(wish: Wish, serving: Serving, ranker: Ranker, fallback: Ranker, time: Budget) -> Ranked:
+async def make(
+    wish: Wish, serving: Serving, ranker: Ranker, fallback: Ranker, time: Budget
+) -> Ranked:
     """Make the list: at most k candidates in order."""
+    # Both masks are as long as the catalogue is now: while a search is waited for it may grow.
     fitting = serving.filter.allowed(wish.query.filters, wish.now_ms)
-    candidates = propose(wish, serving, fitting, time)
-    time.end("candidates")
     excluded = _excluded(wish, serving.catalogue)
-    candidates = _only(candidates, fitting, excluded)
+    candidates = _only(await propose(wish, serving, fitting, time), fitting, excluded)
+    time.end("candidates")
     if len(candidates.rows) < wish.query.k + SPARE and wish.query.candidates is None:
-        candidates = _widened(candidates, fitting & ~excluded, wish, serving)
+        candidates = await _widened(candidates, fitting & ~excluded, wish, serving, time)
     time.end("filter")
     ranked = rank(candidates, wish, serving, ranker, fallback, time)
     time.end("rank")
     listed = _arranged(ranked, wish, serving, time)
     if len(listed.rows) < wish.query.k and wish.query.rules.caps:
-        roomy = fitting & ~excluded & ~_full(listed, wish, serving)
-        ranked = rank(
-            _widened(candidates, roomy, wish, serving), wish, serving, ranker, fallback, time
-        )
+        roomy = fitting & ~excluded & ~_full(listed, wish, serving)[: len(fitting)]
+        candidates = await _widened(candidates, roomy, wish, serving, time)
+        ranked = rank(candidates, wish, serving, ranker, fallback, time)
         listed = _arranged(ranked, wish, serving, time)
     time.end("arrange")
     return listed
 
 
-def propose(wish: Wish, serving: Serving, fitting: Mask, time: Budget) -> Candidates:
+async def propose(wish: Wish, serving: Serving, fitting: Mask, time: Budget) -> Candidates:
     """Collect what every source proposes; fitting: rows that the filters allow."""
     query, catalogue = wish.query, serving.catalogue
     parts: list[tuple[int, Rows]] = []
@@ -122,9 +123,9 @@ def propose(wish: Wish, serving: Serving, fitting: Mask, time: Budget) -> Candid
     parts += [(BIT["trending"], rows) for rows in sources.trending(wish.trends)]
     newest = serving.newest.rows()
     parts += [(BIT["new"], rows) for rows in sources.new(wish.taste, newest, catalogue)]
-    if wish.taste.known and time.affords("candidates", budget.NEAREST_SKIPPED):
+    if wish.taste.known and time.affords(WORK, budget.NEAREST_SKIPPED):
         wanted, bits = sources.queries(wish.taste, catalogue)
-        found, _ = serving.index.nearest(wanted, sources.NEAREST_EACH, fitting)
+        found, _ = await serving.search.nearest(wanted, sources.NEAREST_EACH, fitting, time)
         parts += list(zip(bits, found, strict=True))
     return sources.together(parts)
 
@@ -154,7 +155,9 @@ def _only(candidates: Candidates, fitting: Mask, excluded: Mask) -> Candidates:
     return Candidates(candidates.rows[kept], candidates.proposed[kept])
 
 
-def _widened(candidates: Candidates, mask: Mask, wish: Wish, serving: Serving) -> Candidates:
+async def _widened(
+    candidates: Candidates, mask: Mask, wish: Wish, serving: Serving, time: Budget
+) -> Candidates:
     """Add what else a mask allows: all of it, or where that is much, the nearest and the newest."""
     rows = np.flatnonzero(mask)
     proposed = candidates.proposed
@@ -162,7 +165,7 @@ def _widened(candidates: Candidates, mask: Mask, wish: Wish, serving: Serving) -
     if len(rows) > RANKED_AT_MOST:
         if wish.taste.known:
             wanted, _ = sources.queries(wish.taste, serving.catalogue)
-            found, _ = serving.index.nearest(wanted, WIDER_EACH, mask)
+            found, _ = await serving.search.nearest(wanted, WIDER_EACH, mask, time)
             parts.append((BIT["filter"], found))
         arrived = serving.catalogue.arrived_ms[rows]
         rows = rows[np.argpartition(arrived, -RANKED_AT_MOST // 2)[-RANKED_AT_MOST // 2 :]]

@@ -16,8 +16,8 @@ RENEW_EVERY_S: Final = 1.0
 STALE_AFTER_S: Final = 5.0  # trending halves in 6 hours: some seconds are no difference
 BUDGET_S: Final = 0.5
 ALL_AT_MOST: Final = 1_000
-SCOPE_AT_MOST: Final = 200
-SCOPES_AT_MOST: Final = 256  # categories and segments in use; about 4 KB each
+SCOPE_AT_MOST: Final = 60  # of a category or segment; a list takes 40 of them
+SCOPES_AT_MOST: Final = 256  # categories and segments in use; about 1 KB each
 FORGET_AFTER_S: Final = 300.0  # a scope that nobody asked for
 SCOPES_AT_ONCE: Final = 8  # so that reading replies does not hold requests up
 

@@ -65,7 +65,7 @@ class Pipeline:
         found = (await self.states(query.users, query.after, spent)).states
         wish, signals = await self.wish(query, found, serving, spent)
         spent.end("state")
-        listed = listing.make(wish, serving, self.ranker, self.fallback, spent)
+        listed = await listing.make(wish, serving, self.ranker, self.fallback, spent)
         return Made(listed, wish, signals, _positions(found))
 
     async def states(self, users: Sequence[str], after: Position | None, spent: Budget) -> Found:

@@ -13,7 +13,7 @@ from services.ranking.embedding_client import Embedding
 from services.ranking.errors import Unanswerable
 from services.ranking.listing import Serving
 from services.ranking.requests import ItemQuery
-from services.ranking.similar import excluded
+from services.ranking.similar import allowed
 from services.ranking.title_words import TitleWords, words_of
 
 NEAREST_AT_LEAST: Final = 100
@@ -34,7 +34,6 @@ async def search(
     A text is answered by the words of titles alone while there is no vector for it.
     """
     catalogue = serving.catalogue
-    mask = serving.filter.allowed(query.filters, now_ms) & ~excluded(query, serving)
     asked = embedding.encode(catalogue.space, spent.left_s(), text=query.text, image=query.image)
     try:
         vector = (await spent.waiting(asked)).vector
@@ -43,9 +42,11 @@ async def search(
             raise
         spent.leave_out(budget.QUERY_VECTOR_UNAVAILABLE)
         vector = np.zeros(catalogue.dim, np.float32)
-    near, _ = serving.index.nearest(vector[None], max(NEAREST_AT_LEAST, 2 * query.k), mask)
+    mask = allowed(query, serving, now_ms)
+    count = max(NEAREST_AT_LEAST, 2 * query.k)
+    near, _ = await serving.search.nearest(vector[None], count, mask, spent)
     rows = near[near >= 0]
-    shares = titles.matched(words_of(query.text)) * mask
+    shares = titles.matched(words_of(query.text))[: len(mask)] * mask
     matched = np.flatnonzero(shares)
     if len(matched) > TITLES_AT_MOST:
         matched = matched[np.argpartition(-shares[matched], TITLES_AT_MOST)[:TITLES_AT_MOST]]

@@ -43,6 +43,7 @@ READ_S: Final = 1.0  # of a connection; each request has a tighter budget
 LOOK_S: Final = 2.0  # between looks at what is active, and at figures for metrics
 RETIRE_S: Final = 5.0  # that an old space is kept for the calls that still read it
 STOP_GRACE_S: Final = 5.0
+GC_THRESHOLDS: Final = (20_000, 20, 50)
 
 
 class Service:
@@ -160,8 +161,11 @@ class Service:
             vectors=vectors,
             snapshot=lambda: space.index.name,
         )
+        # What is there now stays: nobody need look through it again. What a call makes is freed
+        # by counting references, so cycles may wait longer than Python thinks.
         gc.collect()
-        gc.freeze()  # what is there now stays: nobody need look through it again
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         log.info("serving %d items of %s", space.serving.catalogue.living, bundle.space)
         if before is not None:
             await asyncio.sleep(RETIRE_S)

@@ -34,13 +34,13 @@ async def similar(
     now_ms: int,
 ) -> Alike:
     """Make the list. Raises NotFound, BadRecord for an unreadable picture, or Unanswerable."""
-    mask = serving.filter.allowed(query.filters, now_ms) & ~excluded(query, serving)
     if query.image:
         asked = embedding.encode(serving.catalogue.space, spent.left_s(), image=query.image)
         found = await spent.waiting(asked)
+        mask = allowed(query, serving, now_ms)
         if query.by == By.VISUAL:
             return await _by_own(query, found.own, mask, serving)
-        return _blended(query, found.vector, None, mask, serving)
+        return await _blended(query, found.vector, None, mask, serving, spent)
     row = serving.catalogue.row(query.item_id)
     if row < 0:
         raise NotFound(f"item_id {query.item_id!r} is unknown")
@@ -51,19 +51,23 @@ async def similar(
             spent.leave_out(
                 budget.ITEM_WITHOUT_PICTURE if query.by == By.VISUAL else budget.ITEM_WITHOUT_TEXT
             )
-        return await _by_own(query, own, mask, serving)
+        return await _by_own(query, own, allowed(query, serving, now_ms), serving)
+    vector = serving.catalogue.vectors[row].astype(np.float32)
     followers = await _followers(row, serving, reader, spent)
+    mask = allowed(query, serving, now_ms)
     if query.by == By.BEHAVIOUR:
         return _by_behaviour(query, followers, mask, serving)
-    vector = serving.catalogue.vectors[row].astype(np.float32)
-    return _blended(query, vector, followers, mask, serving)
+    return await _blended(query, vector, followers, mask, serving, spent)
 
 
-def excluded(query: ItemQuery, serving: Serving) -> Mask:
-    """Return which rows the caller excludes, the item asked about among them."""
-    mask = np.zeros(len(serving.catalogue), np.bool_)
+def allowed(query: ItemQuery, serving: Serving, now_ms: int) -> Mask:
+    """Return which rows may be listed: what fits, less what the caller excludes and asks about.
+
+    As long as the catalogue is now: take it after what has to be waited for.
+    """
+    mask = serving.filter.allowed(query.filters, now_ms).copy()
     rows = [serving.catalogue.row(item_id) for item_id in (*query.exclude, query.item_id)]
-    mask[[row for row in rows if row >= 0]] = True
+    mask[[row for row in rows if row >= 0]] = False
     return mask
 
 
@@ -103,16 +107,17 @@ def _by_behaviour(
     return ordered(rows, {"covisits": strength}, serving.catalogue, query.k)
 
 
-def _blended(
+async def _blended(
     query: ItemQuery,
     vector: NDArray[np.float32],
     followers: Weighted | None,
     mask: Mask,
     serving: Serving,
+    spent: Budget,
 ) -> Alike:
     count = max(NEAREST_AT_LEAST, 2 * query.k)
-    near, _ = serving.index.nearest(vector[None], count, mask)
     followed, strength = _strength(followers, mask, serving)
+    near, _ = await serving.search.nearest(vector[None], count, mask, spent)
     rows = np.union1d(near[near >= 0], followed)
     if not len(rows):
         return nothing("content", "covisits")

@@ -17,6 +17,7 @@ from services.ranking.listing import Serving
 from services.ranking.newest import Newest
 from services.ranking.offers import Offers
 from services.ranking.offers_feed import OffersFeed
+from services.ranking.searching import Searcher
 from services.ranking.settings import Settings
 from services.ranking.title_words import TitleWords
 from services.ranking.trend_rows import TrendRows
@@ -60,7 +61,7 @@ class Space:
         self._run(SnapshotWatch(self.index, catalogue, settings.snapshots).run(), "snapshots")
         self.serving = Serving(
             catalogue,
-            self.index,
+            Searcher(self.index),
             Newest(catalogue),
             ItemFilter(catalogue, offers, availability),
             offers.terms,

@@ -18,6 +18,7 @@ from services.ranking.newest import Newest
 from services.ranking.offers import Offers
 from services.ranking.pipeline import Pipeline
 from services.ranking.ranker import BlendRanker
+from services.ranking.searching import Searcher
 from services.ranking.signals import Weighted
 from services.ranking.state_reader import MemoryReader
 from services.ranking.trend_rows import TrendRows
@@ -73,7 +74,7 @@ class Shop:
         availability = Availability(self.catalogue, self.offers)
         self.serving = Serving(
             self.catalogue,
-            self.index,
+            Searcher(self.index),
             Newest(self.catalogue),
             ItemFilter(self.catalogue, self.offers, availability),
             self.offers.terms,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import time
 from typing import Any
 
@@ -9,6 +11,7 @@ from protos import recommender_pb2 as pb
 from services.ranking import budget, requests
 from services.ranking.budget import Budget, Costs
 from services.ranking.pipeline import Made
+from services.ranking.searching import Searcher
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 
 
@@ -228,7 +231,7 @@ async def test_contributions_sum_to_the_score_whatever_the_rules(shop: Shop, boo
 async def test_work_that_no_longer_fits_is_left_out_and_named(shop: Shop) -> None:
     shop.user("ann", [("click", "lamp-3")])
     costs = Costs()
-    for stage in ("candidates", "arrange"):
+    for stage in ("nearest", "arrange"):
         costs.note(stage, 10.0)
     spent = Budget(time.monotonic() + 5, time.monotonic, costs)
     made = await make(shop, "ann", spent)
@@ -241,3 +244,28 @@ async def test_every_stage_is_timed(shop: Shop) -> None:
     await make(shop, "nobody", spent)
     stages = [stage for stage, _ in spent.timings]
     assert stages == ["state", "candidates", "filter", "rank", "arrange"]
+
+
+async def test_items_may_come_and_go_while_a_search_is_waited_for(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    in_threads = dataclasses.replace(shop.serving, search=Searcher(shop.index, on_loop_s=-1))
+    await shop.trending.renew()
+    fields: list[dict[str, Any]] = [
+        {"k": 500},
+        {"filters": pb.Filters(categories_any=["rug"])},
+        {"rules": pb.Rules(caps=[pb.CategoryCap(at_most=2)]), "k": 50},
+    ]
+
+    async def ask(n: int) -> None:
+        query = requests.recommend(pb.RecommendRequest(user_id="ann", **fields[n % len(fields)]))
+        made = await shop.pipeline.recommend(query, in_threads, a_budget())
+        assert len(made.listed.rows) > 0
+
+    async def change(n: int) -> None:
+        for step in range(60):
+            shop.put([item_vector(f"more-{n}-{step}", near(n % 4, step), categories=("rug",))])
+            if step % 3 == 0:
+                shop.delete(f"more-{n}-{step}")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(ask(n) for n in range(60)), *(change(n) for n in range(20)))

@@ -1,0 +1,146 @@
+"""Every method with any request: answered, or refused in the words of the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from protos import recommender_pb2 as pb
+from services.ranking import blend, server
+from services.ranking.blend import BlendSettings
+from services.ranking.budget import Budget, Costs
+from services.ranking.calls import STATUSES
+from services.ranking.engine import Engine
+from services.ranking.impressions import Impressions
+from services.ranking.title_words import TitleWords
+from tests.unit.ranking.messages import any_message
+from tests.unit.ranking.shop import VECTORS, Shop, near
+from tests.unit.ranking.test_forget import MemoryClicks
+from tests.unit.ranking.test_impressions import MemoryLog
+from tests.unit.ranking.test_similar_search import MemoryEmbedding
+
+HANDLERS = {
+    pb.RecommendRequest: server._recommend,
+    pb.SimilarRequest: server._similar,
+    pb.SearchRequest: server._search,
+    pb.StateRequest: server._state,
+    pb.ExplainRequest: server._explain,
+    pb.ForgetRequest: server._forget,
+}
+
+
+def engine() -> Engine:
+    shop = Shop(each=8)
+    shop.user("ann", [("click", "lamp-3"), ("dislike", "rug-1")], hidden=("rug-1",))
+    shop.user("bob", [("purchase", "vase-3")], purchased=("vase-3",))
+    shop.follows("lamp-3", {"rug-7": 3.0, "gone": 2.0})
+    shop.trends("all", {"vase-1": 5.0, "gone": 9.0})
+    embedding = MemoryEmbedding()
+    embedding.vectors["lamp"] = near(0, 3)
+    return Engine(
+        serving=shop.serving,
+        pipeline=shop.pipeline,
+        impressions=Impressions(MemoryLog()),
+        embedding=embedding,
+        producer=MemoryClicks(),
+        titles=TitleWords(shop.catalogue),
+        blend_weights=blend.weights(BlendSettings()),
+        vectors=VECTORS,
+        snapshot=lambda: "",
+    )
+
+
+ENGINE = engine()
+
+
+def answer(message: Message, whole_s: float = 5.0) -> Any:
+    """Return a method's reply to a request; raises what becomes a status."""
+    spent = Budget(time.monotonic() + whole_s, time.monotonic, Costs())
+    return asyncio.run(HANDLERS[type(message)](message, ENGINE, spent))  # type: ignore[operator]
+
+
+def check(message: Message) -> None:
+    """Fail unless a request is answered or refused in the contract's words."""
+    try:
+        reply = answer(message)
+    except tuple(STATUSES):
+        return
+    assert reply.IsInitialized()
+    if isinstance(message, pb.RecommendRequest):
+        listed = [item.item_id for item in reply.items]
+        assert len(listed) == len(set(listed)) <= (message.k or 10)
+        assert "rug-1" not in listed or message.user_id != "ann"
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.sampled_from(list(HANDLERS)).flatmap(any_message))
+def test_any_message_is_answered_or_refused(message: Message) -> None:
+    check(message)
+
+
+ITEMS = st.sampled_from(["lamp-1", "lamp-3", "rug-1", "vase-3", "chair-7", "gone", "é"])
+USERS = st.sampled_from(["ann", "bob", "nobody"])
+KINDS = st.lists(st.sampled_from(["lamp", "rug", "boat"]), max_size=2)
+RANGES = st.builds(pb.Range, min=st.floats(0, 50), max=st.floats(50, 100))
+FILTERS = st.builds(
+    pb.Filters,
+    categories_any=KINDS,
+    categories_none=KINDS,
+    price=st.one_of(st.none(), RANGES),
+    include_out_of_stock=st.booleans(),
+)
+BOOSTS = st.builds(pb.BoostRule, match=FILTERS, factor=st.floats(0, 100, width=32))
+PINS = st.lists(
+    st.tuples(ITEMS, st.integers(0, 4)), max_size=3, unique_by=(lambda p: p[0], lambda p: p[1])
+)
+CAPS = st.builds(
+    pb.CategoryCap, category=st.sampled_from(["", "lamp", "rug"]), at_most=st.integers(1, 5)
+)
+
+
+@st.composite
+def good_requests(draw: st.DrawFn) -> pb.RecommendRequest:
+    """Return Recommend requests that are within all bounds."""
+    pins = [pb.PinRule(item_id=item, position=place) for item, place in draw(PINS)]
+    return pb.RecommendRequest(
+        user_id=draw(USERS),
+        also_user_ids=draw(st.lists(USERS, max_size=2)),
+        k=draw(st.one_of(st.just(0), st.integers(5, 60))),
+        candidates=draw(st.lists(ITEMS, max_size=4)),
+        context=draw(st.sampled_from([{}, {"segment": "de"}])),
+        filters=draw(FILTERS),
+        exclude=draw(st.lists(ITEMS, max_size=3)),
+        seen=draw(st.integers(0, 3)),  # type: ignore[arg-type]
+        diversity=draw(st.floats(0, 1, width=32)),
+        rules=pb.Rules(
+            boosts=draw(st.lists(BOOSTS, max_size=3)), pins=pins, caps=draw(st.lists(CAPS))[:3]
+        ),
+        explain=draw(st.booleans()),
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(good_requests())
+def test_every_request_within_bounds_gets_its_list(message: pb.RecommendRequest) -> None:
+    check(message)
+    items = answer(message).items
+    for item in items:
+        if message.explain:
+            assert sum(part.value for part in item.contributions) == item.score
+    limits = {cap.category: cap.at_most for cap in message.rules.caps}
+    pinned = {pin.item_id for pin in message.rules.pins}
+    for kind in ("lamp", "rug"):
+        listed = {item.item_id for item in items if item.item_id.startswith(kind)}
+        assert len(listed - pinned) <= limits.get(kind, limits.get("", 500))
+
+
+@pytest.mark.parametrize("whole_s", [0.0, 0.001, 0.005])
+def test_however_little_time_there_is_a_list_comes(whole_s: float) -> None:
+    reply = answer(pb.RecommendRequest(user_id="ann"), whole_s)
+    assert len(reply.items) == 10
