@@ -114,8 +114,8 @@ def fold_many(
         of_user.setdefault(record.event.user_id, []).append(number)
     batch = _Batch(Columns(events, items, settings), settings)
     for user_id, numbers in of_user.items():
-        batch.apply(user_id, OpenState.of(states.get(user_id) or empty()), numbers)
-    return batch.close(states, items)
+        batch.apply(user_id, states.get(user_id) or empty(), numbers)
+    return batch.close(items)
 
 
 @dataclass(slots=True)
@@ -123,7 +123,8 @@ class _Filling:
     """A chunk before anything is computed from its histories."""
 
     room: int  # for increments
-    users: list[tuple[str, OpenState]] = field(default_factory=list)
+    # User, state before (None: what the write before this one leaves), state after.
+    users: list[tuple[str, UserState | None, OpenState]] = field(default_factory=list)
     visits: Visits = field(default_factory=Visits)
     events: int = 0
 
@@ -136,10 +137,12 @@ class _Batch:
         self._effects = [0] * len(EFFECTS)
         self._chunks = [_Filling(settings.chunk_increments)]
 
-    def apply(self, user_id: str, state: OpenState, numbers: Sequence[int]) -> None:
+    def apply(self, user_id: str, before: UserState, numbers: Sequence[int]) -> None:
         """Apply one user's events, going on in a new chunk where one is full."""
         columns, settings, chunk = self._columns, self._settings, self._chunks[-1]
-        visits, before = chunk.visits, chunk.events
+        state = OpenState.of(before)
+        start: UserState | None = before
+        visits, events = chunk.visits, chunk.events
         for number in numbers:
             effect = state.apply(columns, number)
             self._effects[effect] += 1
@@ -152,33 +155,30 @@ class _Batch:
                 visits.places.append(state.place)
                 chunk.room -= columns.increments[number]
             if chunk.room <= 0 or chunk.events >= settings.chunk_events:
-                chunk.users.append((user_id, state.copy()))
+                chunk.users.append((user_id, start, state.copy()))
                 chunk = _Filling(settings.chunk_increments)
                 self._chunks.append(chunk)
-                visits, before = chunk.visits, 0
-        if chunk.events > before:
-            chunk.users.append((user_id, state))
+                visits, events, start = chunk.visits, 0, None
+        if chunk.events > events:
+            chunk.users.append((user_id, start, state))
 
-    def close(self, states: Mapping[str, UserState], items: Items) -> Folded:
+    def close(self, items: Items) -> Folded:
         """Compute vectors, co-visits and trends, for all users at once."""
         if not self._chunks[-1].events:
             self._chunks.pop()
-        half_lives = self._settings.half_lives
-        histories = [state.history for chunk in self._chunks for _, state in chunk.users]
-        vectors = iter(session_vectors(histories, items, self._settings.vectors))
-        covisits = covisits_of(
-            self._columns, [chunk.visits for chunk in self._chunks], self._settings
-        )
-        scores = trend_scores(self._columns, half_lives)
-        last: dict[str, UserState] = {}
-        chunks = []
+        settings, columns = self._settings, self._columns
+        histories = [state.history for chunk in self._chunks for _, _, state in chunk.users]
+        vectors = iter(session_vectors(histories, items, settings.vectors))
+        covisits = covisits_of(columns, [chunk.visits for chunk in self._chunks], settings)
+        scores = trend_scores(columns, settings.half_lives)
+        chunks, after = [], empty()
         for chunk, followed in zip(self._chunks, covisits, strict=True):
             writes = []
-            for user_id, state in chunk.users:
-                before = last.get(user_id) or states.get(user_id) or empty()
-                last[user_id] = after = state.close(next(vectors))
+            for user_id, start, state in chunk.users:
+                before = start or after
+                after = state.close(next(vectors))
                 writes.append(Write(user_id, before, after))
-            trends = trends_of(self._columns, chunk.visits.numbers, scores)
+            trends = trends_of(columns, chunk.visits.numbers, scores)
             chunks.append(Chunk(writes, followed, trends, chunk.events))
         return Folded(chunks, dict(zip(EFFECTS, self._effects, strict=True)))
 

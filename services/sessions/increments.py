@@ -39,9 +39,9 @@ def covisits_of(batch: Columns, parts: Sequence[Visits], settings: FoldSettings)
     The item b of a visit follows each item before it: a → b weighs 1 / distance at the time of b,
     where a is the distance-th nearest other item of a positive entry before b's.
     """
-    numbers = np.array([number for part in parts for number in part.numbers], np.intp)  # (m,)
+    numbers = [number for part in parts for number in part.numbers]  # (m,)
     reach = settings.covisit_reach
-    if not len(numbers) or not reach:
+    if not numbers or not reach:
         return [{} for _ in parts]
     items = np.array(batch.item_keys, np.uint64)[numbers]
     before = items_before(
@@ -55,11 +55,15 @@ def covisits_of(batch: Columns, parts: Sequence[Visits], settings: FoldSettings)
     found = some.sum(axis=1)
     times_ms = batch.times_ms[numbers, None]
     scores = scores_of(1 / np.arange(1, reach + 1), times_ms, settings.half_lives.covisits_s)
-    pairs = list(zip(before[some].tolist(), np.repeat(items, found).tolist(), strict=True))
+    followed = before[some].tolist()
+    following = _repeated([batch.item_keys[number] for number in numbers], found.tolist())
     values = scores[some].tolist()
     visits = np.cumsum([0, *(len(part.numbers) for part in parts)])
-    ends = np.concatenate([[0], np.cumsum(found)])[visits].tolist()  # of the parts, in pairs
-    return [_summed(pairs[begin:end], values[begin:end]) for begin, end in pairwise(ends)]
+    ends = np.concatenate([[0], np.cumsum(found)])[visits].tolist()  # of the parts
+    return [
+        _summed(zip(followed[begin:end], following[begin:end], strict=True), values[begin:end])
+        for begin, end in pairwise(ends)
+    ]
 
 
 def trend_scores(batch: Columns, half_lives: HalfLives) -> list[float]:
@@ -91,12 +95,16 @@ def merge(into: dict[Member, float], more: Mapping[Member, float]) -> None:
         into[member] = score if held is None else add(held, score)
 
 
-def _summed(members: Sequence[Member], scores: Sequence[float]) -> dict[Member, float]:
+def _repeated(values: Iterable[int], times: Iterable[int]) -> list[int]:
+    """Repeat each value; as np.repeat does, but without making new integers of 8 bytes."""
+    return [value for value, n in zip(values, times, strict=True) for _ in range(n)]
+
+
+def _summed(members: Iterable[Member], scores: Sequence[float]) -> dict[Member, float]:
     """Return each member's weights together."""
-    sums = dict(zip(members, scores, strict=True))
-    if len(sums) < len(members):  # some stand there several times
-        sums.clear()
-        for member, score in zip(members, scores, strict=True):
-            held = sums.get(member)
-            sums[member] = score if held is None else add(held, score)
+    sums: dict[Member, float] = {}
+    for member, score in zip(members, scores, strict=True):
+        held = sums.setdefault(member, score)
+        if held is not score:
+            sums[member] = add(held, score)
     return sums
