@@ -59,9 +59,17 @@ async def test_each_caller_gets_its_own_row() -> None:
 
 async def test_callers_who_come_together_share_a_batch() -> None:
     encoders = FakeEncoders()
-    async with Batcher(encoders, max_texts=16) as batcher:
-        await asyncio.gather(*(batcher.encode_text("x" * n) for n in range(16)))
-    assert encoders.batches == [list(range(16))]
+    async with Batcher(encoders) as batcher:
+        await asyncio.gather(*(batcher.encode_text("x" * n) for n in range(10)))
+    assert encoders.batches == [list(range(10))]
+
+
+async def test_long_texts_make_small_batches_so_that_a_query_waits_little() -> None:
+    encoders = FakeEncoders()
+    async with Batcher(encoders, max_characters=1024) as batcher:
+        lengths = [0] * 16 + [400, 400, 400, 5000, 10]
+        await asyncio.gather(*(batcher.encode_text("x" * n) for n in lengths))
+    assert encoders.batches == [[0] * 16, [400, 400], [400], [5000], [10]]
 
 
 async def test_a_full_batch_waits_for_nobody() -> None:
