@@ -2,7 +2,7 @@
 
 Stock Faust spends about 60 µs on every record (message, event, queue, acknowledgement). What it
 does well (assignment, rebalance, flow control, commit, shutdown) works on messages whatever they
-hold, so here the value of a message is a `Batch`, and acknowledging it acknowledges all of it.
+hold, so here the value of a message is a `Batch`, and the agent says when it is `done`.
 
 Where reading starts is not Kafka's committed offset but what Redis says (design: exactly-once
 effect). So a partition that was assigned, or must be read again, is *unplaced*: nothing of it is
@@ -35,11 +35,12 @@ from aiokafka.errors import (
 )
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-from faust.types.tuples import ConsumerMessage, Message
+from faust.types.tuples import ConsumerMessage
 
 from services.sessions.batches import Batch
 
 log = logging.getLogger(__name__)
+faust_log = logging.getLogger("faust")
 
 FETCH_TIMEOUT_S = 1.0
 
@@ -58,7 +59,7 @@ def _tp(batch: Batch) -> TP:
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer in its thread, on whose loop partitions are placed and fetched."""
 
-    logger = driver.logger
+    logger = faust_log
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,13 +160,14 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 class BatchConsumer(driver.Consumer):
     """Faust's consumer, with batches for messages and places for committed offsets."""
 
-    logger = driver.logger
+    logger = faust_log
 
     _thread: BatchConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._under_way: Counter[TP] = Counter()  # batches handed out, not acknowledged
+        self._under_way: Counter[TP] = Counter()  # batches handed out and not done
+        self._done: dict[TP, int] = {}  # last offset done, not committed yet
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -204,9 +206,9 @@ class BatchConsumer(driver.Consumer):
         """Stop reading partitions and disown what was fetched of them, until they are placed."""
         self._thread.forget(tps)
         for tp in tps:
-            self._acked.pop(tp, None)
             self._committed_offset.pop(tp, None)
             self._under_way.pop(tp, None)
+            self._done.pop(tp, None)
         cast(BatchTransport, self.transport).on_unplaced()
 
     async def perform_seek(self) -> None:
@@ -271,23 +273,19 @@ class BatchConsumer(driver.Consumer):
             generation_id=self.app.consumer_generation_id,
         )
 
-    # Acknowledgement. The agent takes one message at a time, so a partition's batches are
-    # acknowledged in their order, and the last one says it all.
-
-    def ack(self, message: Message) -> bool:
-        """Note that a batch has had its effect."""
-        if message.acked:
-            return False
-        message.acked = True
-        self._unacked_messages.discard(message)
-        if self.is_current(cast(Batch, message.value)):
-            self._under_way[message.tp] -= 1
-            self._acked[message.tp] = [message.offset]
-        return True
+    def done(self, batch: Batch) -> None:
+        """Note that a batch has had its effect; its partition's batches come in their order."""
+        if self.is_current(batch):
+            self._under_way[_tp(batch)] -= 1
+            self._done[_tp(batch)] = batch.end
 
     def _new_offset(self, tp: TP) -> int | None:
-        acked = self._acked.pop(tp, None)
-        return acked[-1] + 1 if acked else None
+        # Faust notes every acknowledgement and looks for the first gap, and gets that wrong
+        # (faust#606); what is done says more.
+        self._acked.pop(tp, None)
+        self._acked_index.pop(tp, None)
+        done = self._done.pop(tp, None)
+        return None if done is None else done + 1
 
 
 class BatchTransport(driver.Transport):

@@ -47,7 +47,7 @@ class _ConsumerOnly(BootStrategy):
 class _App(faust.App):
     """Faust without its folders: there are no tables to keep in them."""
 
-    logger = faust.app.base.logger
+    logger = logging.getLogger("faust")
 
     BootStrategy = _ConsumerOnly
 
@@ -66,7 +66,7 @@ class Worker:
         log_reader: LogReader,
         cluster_id: str,
     ) -> None:
-        self.on_placed: Callable[[], None] = lambda: None  # called when no partition waits to be read
+        self.on_placed: Callable[[], None] = lambda: None  # called when none waits to be read
         self._settings = settings
         self._topic = topic
         self._applier = applier
@@ -175,6 +175,7 @@ class Worker:
                 log.exception("%s:%d at %d", batch.topic, batch.partition, batch.start)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, WAIT_AT_MOST_S)
+        consumer.done(batch)
         self._waiting_for = None
         self._progress_at = time.monotonic()
 

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ def _cpu_of(
 
 
 async def _applied(redis: Redis) -> int:
-    values = await redis.mget([keys.position(CLICKS.name, p) for p in range(CLICKS.partitions)])
+    wanted = [keys.position(CLICKS.name, p) for p in range(CLICKS.partitions)]
+    values: list[Any] = await redis.mget(wanted)
     return sum(positions.unpack(value).offset + 1 for value in values if value)
 
 
@@ -130,7 +132,7 @@ async def _latency(bootstrap: str, redis: Redis, options: argparse.Namespace) ->
             started = time.perf_counter()
             await producer.send_and_wait(CLICKS.name, key=event.key, value=event.value)
             acknowledged.append(1e3 * (time.perf_counter() - started))
-            await _until(lambda: redis.exists(keys.user(user)), bool, every_s=0)  # noqa: B023
+            await _until(partial(redis.exists, keys.user(user)), bool, every_s=0)
             seen.append(1e3 * (time.perf_counter() - started))
             await asyncio.sleep(0.01)
     finally:

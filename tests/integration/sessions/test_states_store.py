@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from itertools import count
 
 import pytest
@@ -20,13 +20,6 @@ pytestmark = pytest.mark.integration
 TOPIC = "clicks"
 ALL = "all"
 Store = StatesStore | MemoryStore
-
-
-@pytest.fixture
-async def redis(valkey: str) -> AsyncIterator[Redis]:
-    client = Redis.from_url(valkey)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture(params=["memory", "redis"])

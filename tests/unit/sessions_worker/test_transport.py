@@ -183,17 +183,17 @@ async def test_where_faust_seeks_the_partitions_are_unplaced(consumer: BatchCons
     assert consumer.unplaced() == {ONE, TWO}
 
 
-async def test_acknowledged_batches_are_committed_up_to_their_end(consumer: BatchConsumer) -> None:
+async def test_batches_that_are_done_are_committed_up_to_their_end(
+    consumer: BatchConsumer,
+) -> None:
     await consumer.place(ONE, 0, 0)
     (first,) = await fetch(consumer)
     (second,) = await fetch(consumer)
-    messages = [consumer._message(first), consumer._message(second)]
     assert consumer._new_offset(ONE) is None
-    assert consumer.ack(messages[0])
+    consumer.done(first)
     assert consumer._new_offset(ONE) == 4
     assert consumer._new_offset(ONE) is None  # said once
-    assert not consumer.ack(messages[0])
-    consumer.ack(messages[1])
+    consumer.done(second)
     assert consumer._new_offset(ONE) == 8
 
 
@@ -202,20 +202,19 @@ async def test_a_disowned_batch_is_not_committed(consumer: BatchConsumer) -> Non
     (batch,) = await fetch(consumer)
     consumer.unplace({ONE})
     await consumer.place(ONE, 0, 0)
-    assert consumer.ack(consumer._message(batch))
+    consumer.done(batch)
     assert consumer._new_offset(ONE) is None
 
 
-async def test_a_partition_is_idle_when_all_its_batches_are_acknowledged(
+async def test_what_faust_acknowledges_by_itself_commits_nothing_and_piles_up_nowhere(
     consumer: BatchConsumer,
 ) -> None:
-    await consumer.place(ONE, 0, 0)
-    (batch,) = await fetch(consumer)
-    assert consumer.is_idle(ONE)
-    consumer._under_way[ONE] += 1
-    assert not consumer.is_idle(ONE)
-    consumer.ack(consumer._message(batch))
-    assert consumer.is_idle(ONE)
+    """Faust acknowledges a message that it skipped, too."""
+    consumer._acked[ONE].append(7)
+    consumer._acked_index[ONE].add(7)
+    assert consumer._new_offset(ONE) is None
+    assert ONE not in consumer._acked
+    assert ONE not in consumer._acked_index
 
 
 async def test_batches_reach_the_callback_in_order_and_only_current_ones(
@@ -227,7 +226,8 @@ async def test_batches_reach_the_callback_in_order_and_only_current_ones(
 
     async def take(message: Any) -> None:
         got.append(message.value)
-        consumer.ack(message)
+        assert not consumer.is_idle(ONE)  # until its last batch is done
+        consumer.done(message.value)
         if message.value.partition == 0 and len(got) == 1:
             consumer.unplace({TWO})  # while its batch waits behind this one
         if message.value.end == 9:
@@ -238,6 +238,7 @@ async def test_batches_reach_the_callback_in_order_and_only_current_ones(
     await consumer.place(TWO, 0, 0)
     await asyncio.wait_for(consumer._drain_messages(fetcher), 5)
     assert [(batch.partition, batch.start) for batch in got] == [(0, 0), (0, 4), (0, 8)]
+    assert consumer.is_idle(ONE)
 
 
 async def test_a_batch_that_a_rebalance_cuts_off_is_fetched_again(consumer: BatchConsumer) -> None:

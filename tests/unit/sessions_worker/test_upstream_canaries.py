@@ -22,7 +22,7 @@ HERE = TP(TOPIC, 0)
 async def stock() -> AsyncIterator[driver.Consumer]:
     app = faust.App("test", broker="kafka://127.0.0.1:1", store="memory://", web_enabled=False)
     made: Any = app.consumer
-    app.topics.acking_topics.add(TOPIC)  # type: ignore[attr-defined]
+    app.topics.acking_topics.add(TOPIC)
     yield made
     made._thread.thread_loop.close()
 
