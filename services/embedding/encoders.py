@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 
 from services.embedding.bundle import BadBundle, Bundle
 from services.embedding.cpus import usable_cpus
-from services.embedding.external_data import has_external_data
 from services.embedding.pictures import SIDE, colour_moments
+from shared.external_data import has_external_data
 
 BUCKETS = (1, 2, 4, 8, 16)
 _Inputs = TypeVar("_Inputs", list[str], NDArray[np.uint8])

@@ -18,6 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from services.ranking import blend, features
+from shared.external_data import has_external_data
 
 FILE: Final = "ranker.onnx"  # in a bundle's folder
 BYTES_AT_MOST: Final = 256 * 1024 * 1024
@@ -34,6 +35,12 @@ class OnnxRanker:
 
     def __init__(self, model: bytes) -> None:
         """Load a model. Raises BadRanker."""
+        try:
+            outside = has_external_data(model)
+        except ValueError as error:
+            raise BadRanker(f"it is {error}") from None
+        if outside:  # a path that could lead anywhere, and weights that no hash covers
+            raise BadRanker("it keeps tensors in other files")
         self.name = f"onnx-{hashlib.sha256(model).hexdigest()[:12]}"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # 500 rows: no use of more

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from services.embedding.bundle import BadBundle, Bundle
 from services.embedding.encoders import Encoders
-from services.embedding.external_data import has_external_data
+from shared.external_data import has_external_data
 
 
 def outside(name: str = "weight") -> onnx.TensorProto:

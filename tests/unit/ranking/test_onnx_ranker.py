@@ -42,6 +42,15 @@ def model(
     return made.SerializeToString()
 
 
+def outside(data: bytes) -> bytes:
+    """Return the model with its weights said to be in another file."""
+    made = onnx.ModelProto.FromString(data)
+    weights = made.graph.initializer[0]
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="../weights")
+    return made.SerializeToString()
+
+
 def test_a_model_sees_the_features_that_it_names_in_its_order() -> None:
     ranker = OnnxRanker(model([10.0, 1.0], PICKED))
     table = np.zeros((3, len(NAMES)), np.float32)
@@ -59,7 +68,9 @@ def test_versions_tell_models_apart() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"no model", "ONNX Runtime refuses it"),
+        (b"no model", "it is not a serialized ONNX model"),
+        (b"", "ONNX Runtime refuses it"),
+        (outside(model([1.0, 1.0], PICKED)), "it keeps tensors in other files"),
         (model([1.0, 1.0]), "its metadata must name its features"),
         (model([1.0, 1.0], []), "unknown here: none at all"),
         (model([1.0, 1.0], ["session", "magic"]), "it wants features unknown here: magic"),
