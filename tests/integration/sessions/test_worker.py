@@ -132,7 +132,8 @@ async def test_redis_falling_back_is_noticed_while_nothing_happens(
     worker = await running(start_service, environ)
     await harness.publish(log, clicks(5))
     await harness.caught_up(log, redis)
-    copy: dict[bytes, Any] = {key: await redis.dump(key) for key in await redis.keys()}
+    held: list[Any] = await redis.keys()
+    copy: dict[bytes, Any] = {key: await redis.dump(key) for key in held}
     await harness.publish(log, clicks(5, first=5))
     await harness.caught_up(log, redis)
     await redis.flushdb()
