@@ -77,7 +77,5 @@ def _read_remote(scheme: str, path: str, roots: Sequence[str], max_bytes: int) -
             return data
     except FileNotFoundError:
         raise Missing("no such object") from None
-    except (
-        Exception
-    ) as error:  # each file system has its own; what is not known to be final is tried again
+    except Exception as error:  # each file system has its own; what may pass is tried again
         raise Unreachable(f"{scheme} cannot be read: {str(error)[:200]}") from None
