@@ -78,7 +78,6 @@ async def _serve(settings: Settings) -> int:
             task.cancel()
         await asyncio.gather(starting, *ending, return_exceptions=True)
         await service.stop()
-        last_resort.cancel()
 
 
 def _snapshot(settings: Settings, *, attended: bool) -> int:

@@ -39,43 +39,34 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Prepare; see Wiring for the functions."""
         self._settings = settings
         self._group_id = group_id
-        bounded: dict[str, Any] = {
-            "max_partition_fetch_bytes": FETCH_BYTES,
-            "fetch_max_bytes": 2 * FETCH_BYTES,
-        }
-        group = kafka.consumer(
-            settings,
-            group_id=group_id,
-            partition_assignment_strategy=(RangePartitionAssignor,),
-            max_poll_interval_ms=600_000,  # a full budget may keep us from fetching for a while
-            rebalance_timeout_ms=15_000,
-            **bounded,
-        )
-        self._wiring = Wiring(
-            group,
-            kafka.consumer(settings, **bounded),
-            self._committed,
-            caught_up,
-            reconcile,
-            handle,
-            # Each its own share: a backfill of large pictures cannot use up that of live items.
-            Budget(in_flight_bytes // 2),
-            Budget(in_flight_bytes // 2),
-            failed,
-        )
+        self._caught_up = caught_up
+        self._reconcile = reconcile
+        self._handle = handle
+        self._failed = failed
+        # Each its own share: a backfill of large pictures cannot use up that of live items.
+        self._budgets = (Budget(in_flight_bytes // 2), Budget(in_flight_bytes // 2))
+        self._wiring: Wiring | None = None
         self.tenure: Tenure | None = None
 
     async def start(self) -> None:
-        """Join the group. Raises KafkaError while Kafka cannot be had."""
-        await self._wiring.backfill.start()
-        self._wiring.group.subscribe(topics=[ITEMS.name, ITEMS_BACKFILL.name], listener=self)
-        await self._wiring.group.start()
+        """Join the group. Raises KafkaError while Kafka cannot be had; may be called again."""
+        wiring = self._wire()
+        self._wiring = wiring  # the first assignment comes before `start` returns
+        try:
+            await wiring.backfill.start()
+            wiring.group.subscribe(topics=[ITEMS.name, ITEMS_BACKFILL.name], listener=self)
+            await wiring.group.start()
+        except BaseException:
+            await self.stop(0)
+            raise
 
     async def stop(self, within_s: float) -> None:
         """Take nothing more, finish what is under way within the time, leave the group."""
         await self._end_tenure(within_s)
-        await self._wiring.group.stop()
-        await self._wiring.backfill.stop()
+        wiring, self._wiring = self._wiring, None
+        if wiring is not None:
+            await wiring.group.stop()
+            await wiring.backfill.stop()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finish what is under way, before another instance gets the partitions."""
@@ -86,6 +77,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         await self._end_tenure(0)
         names = ", ".join(f"{tp.topic}:{tp.partition}" for tp in sorted(assigned))
         log.info("partitions: %s", names or "none")
+        assert self._wiring is not None
         self.tenure = Tenure(assigned, self._wiring)
         self.tenure.begin()
 
@@ -95,6 +87,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def group_is_done(self) -> bool:
         """Say whether the group has acknowledged everything that stands on both topics now."""
+        if self._wiring is None:
+            return False
         group = self._wiring.group
         tps = [
             TopicPartition(topic, partition)
@@ -104,6 +98,30 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         committed, ends = await self._committed(tps), await group.end_offsets(tps)
         return bool(tps) and all(
             not end or (tp in committed and committed[tp].offset >= end) for tp, end in ends.items()
+        )
+
+    def _wire(self) -> Wiring:
+        bounded: dict[str, Any] = {
+            "max_partition_fetch_bytes": FETCH_BYTES,
+            "fetch_max_bytes": 2 * FETCH_BYTES,
+        }
+        group = kafka.consumer(
+            self._settings,
+            group_id=self._group_id,
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            max_poll_interval_ms=600_000,  # a full budget may keep us from fetching for a while
+            rebalance_timeout_ms=15_000,
+            **bounded,
+        )
+        return Wiring(
+            group,
+            kafka.consumer(self._settings, **bounded),
+            self._committed,
+            self._caught_up,
+            self._reconcile,
+            self._handle,
+            *self._budgets,
+            self._failed,
         )
 
     async def _end_tenure(self, within_s: float) -> None:

@@ -51,6 +51,13 @@ class Progress:
             self.done = first + 1
             self._seen(time_ms, time_ms)
 
+    def pass_to(self, offset: int) -> None:
+        """Note that nothing is left before an offset; only with nothing in flight.
+
+        Transactions leave markers in the log that nobody is given.
+        """
+        self.done = max(self.done, offset)
+
     def seen_all(self, until_ms: int, now_ms: int) -> None:
         """Note that everything that stood in the log at a time is done."""
         self._seen(until_ms, now_ms)

@@ -71,6 +71,7 @@ class Tenure:
         self._consumers = dict.fromkeys(self.live, wiring.group)
         self._consumers |= dict.fromkeys(self.backfill, wiring.backfill)
         self._progress: dict[TopicPartition, Progress] = {}  # empty until adopted
+        self._untaken = dict.fromkeys(every, 0)  # records fetched that wait for the budget
         self._handling: set[asyncio.Task[None]] = set()
         self._run_task: asyncio.Task[None] | None = None
 
@@ -136,9 +137,12 @@ class Tenure:
                 await asyncio.sleep(RETRY_S)
                 continue
             for tp, batch in found.items():
+                self._untaken[tp] = len(batch)
+            for tp, batch in found.items():
                 for record in batch:
                     size = _size_bytes(record)
                     await budget.take(size)
+                    self._untaken[tp] -= 1
                     self._start(tp, record, budget, size)
 
     def _start(self, tp: TopicPartition, record: ConsumerRecord, budget: Budget, size: int) -> None:
@@ -167,29 +171,20 @@ class Tenure:
             await asyncio.sleep(COMMIT_EVERY_S)
 
     async def _note_seen(self) -> None:
-        """Note up to which time idle partitions are complete."""
+        """Note up to where, and up to which time, partitions with nothing under way are done."""
         now_ms = _now_ms()
         for tp, progress in self._progress.items():
             consumer = self._consumers[tp]
-            highwater = consumer.highwater(tp)
-            if highwater is not None and await self._reached(tp) >= highwater:
+            try:
+                async with asyncio.timeout(POLL_MS / 1000):
+                    position = await consumer.position(tp)
+            except TimeoutError:  # not known yet
+                continue
+            if progress.in_flight or self._untaken[tp]:
+                continue
+            progress.pass_to(position)
+            if progress.done == consumer.highwater(tp):
                 progress.seen_all(consumer.last_poll_timestamp(tp) or 0, now_ms)
-
-    async def _reached(self, tp: TopicPartition) -> int:
-        """Return the first offset that is not done.
-
-        With nothing under way that is the consumer's position, which also passes the markers
-        that transactions leave and nobody is given.
-        """
-        progress = self._progress[tp]
-        if progress.in_flight:
-            return progress.done
-        try:
-            async with asyncio.timeout(POLL_MS / 1000):
-                position = int(await self._consumers[tp].position(tp))
-        except TimeoutError:  # not known yet
-            return progress.done
-        return progress.done if progress.in_flight else max(position, progress.done)
 
     async def _reconcile_if_behind(self) -> None:
         now_ms = _now_ms()
@@ -224,8 +219,8 @@ class Tenure:
                     await self._measure()
             except (*NOT_THERE, TimeoutError):
                 idle = 0  # Kafka is away
-            waiting = any(self.lags.values()) and not self.in_flight
-            stands_still = waiting and self.lags == before
+            busy = self.in_flight or any(self._untaken.values())
+            stands_still = any(self.lags.values()) and self.lags == before and not busy
             idle, before = idle + 1 if stands_still else 0, self.lags
             if idle == STUCK_CHECKS:
                 raise Stuck(f"no record for {STUCK_CHECKS * CHECK_S:.0f} s: {self.lags}")
@@ -233,7 +228,7 @@ class Tenure:
 
     async def _measure(self) -> None:
         ends = await self._wired.group.end_offsets(list(self._consumers))
-        self.lags = {tp: max(end - await self._reached(tp), 0) for tp, end in ends.items()}
+        self.lags = {tp: max(end - self._progress[tp].done, 0) for tp, end in ends.items()}
         for topic in {tp.topic for tp in ends}:
             lag = sum(lag for tp, lag in self.lags.items() if tp.topic == topic)
             metrics.EMBEDDING_LAG.labels(topic).set(lag)

@@ -7,7 +7,10 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from services.embedding.cache_store import Cached, RedisItemCache, Vectors
 from shared import active_bundle, keys, redis
 from shared.active_bundle import ActiveBundle
 from shared.redis import RedisSettings
-from tests.servers import ROOT
+from tests.servers import ROOT, Service, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -164,3 +167,24 @@ async def test_cache_that_is_away_is_left_out_and_not_asked_each_time() -> None:
         await cache.put("a", Cached(b"hash", 7, VECTORS))
         await cache.drop("a")
     await client.aclose()
+
+
+async def test_while_kafka_and_redis_are_away_it_waits_and_ends_when_told(tmp_path: Path) -> None:
+    environ = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    service = Service("embedding", environ | {"FRESHET_EMBEDDING_PORT": "0"}, tmp_path)
+
+    def answers() -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"{service.health_url}/live") as reply:
+            return bool(reply.status == 200)
+        return False
+
+    try:
+        await eventually(answers)
+        await eventually(lambda: "waiting for Redis" in service.process.log_tail(9))
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            await asyncio.to_thread(urllib.request.urlopen, f"{service.health_url}/ready")
+        with refused.value as error:
+            assert error.code == 503
+        assert await asyncio.to_thread(service.stop) == 0
+    finally:
+        service.kill()

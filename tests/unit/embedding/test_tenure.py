@@ -252,3 +252,27 @@ async def test_defect_in_handling_is_heard_of() -> None:
     await eventually(lambda: kit.failures)
     await kit.tenure.end(0)
     assert kit.consumer.committed(LIVE) in (None, 0)
+
+
+async def test_markers_that_nobody_is_given_are_passed() -> None:
+    kit = Kit()
+    kit.consumer.put(LIVE, 0)
+    kit.tenure.begin()
+    await eventually(lambda: kit.consumer.committed(LIVE) == 1)
+    kit.consumer.seek(LIVE, 2)  # a transaction's marker stood at 1
+    await eventually(lambda: kit.consumer.committed(LIVE) == 2)
+    await kit.tenure.end(1)
+
+
+async def test_what_waits_for_the_budget_is_not_passed() -> None:
+    kit = Kit()
+    object.__setattr__(kit.tenure._wired, "live_budget", Budget(1))
+    await kit.tenure._wired.live_budget.take(1)  # somebody else holds all of it
+    kit.consumer.put(LIVE, 0)
+    kit.tenure.begin()
+    await eventually(lambda: kit.consumer.positions.get(LIVE) == 1)
+    await asyncio.sleep(0.05)
+    assert kit.consumer.committed(LIVE) == 0
+    kit.tenure._wired.live_budget.give(1)
+    await eventually(lambda: kit.consumer.committed(LIVE) == 1)
+    await kit.tenure.end(1)
