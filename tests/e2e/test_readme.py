@@ -1,0 +1,230 @@
+"""The README does what it says: every block is run, every command, link and path is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.__main__ import app
+from services.cli.addresses import SERVICES
+from shared.items import Item
+from shared.settings import from_environment
+from tests.contract.service_settings import settings_class, variables
+from tests.e2e import markdown
+from tests.e2e.system import Up
+from tests.servers import ROOT, eventually
+
+pytestmark = pytest.mark.e2e
+
+README = (ROOT / "README.md").read_text()
+ELSEWHERE = {".venv", ".git", "node_modules", ".freshet", ".pytest_cache"}
+PAGES = sorted(
+    page for page in ROOT.rglob("*.md") if ELSEWHERE.isdisjoint(page.relative_to(ROOT).parts)
+)
+
+# The blocks, by heading and language; each has its test below.
+MAKE = ("Two commands", "sh")
+FIRST_LIST = ("A first list", "python")
+GRPCURL = ("A first list", "sh")
+PUBLISH = ("Items and events in", "python")
+CONSOLE_PRODUCER = ("Items and events in", "sh")
+IMPORT = ("Real data", "sh")
+
+
+def block(where: tuple[str, str]) -> str:
+    """Return the text of the README's one block of this language under this heading."""
+    found = [
+        each.text for each in markdown.blocks(README) if (each.heading, each.language) == where
+    ]
+    assert len(found) == 1, f"{len(found)} blocks {where}"
+    return found[0]
+
+
+def here(text: str, up: Up) -> str:
+    """Return a block with the addresses of the running system in place of the usual ones."""
+    assert up.running is not None
+    addresses = up.running.addresses
+    for usual, actual in (
+        ("127.0.0.1:50051", addresses.ranking),
+        ("127.0.0.1:9092", addresses.kafka),
+    ):
+        text = text.replace(usual, actual)
+    return text
+
+
+def run_python(text: str, folder: Path) -> str:
+    """Run a block as a program of its own; returns what it printed."""
+    program = folder / "block.py"
+    program.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(program)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_shell(text: str, folder: Path, **programs: list[str]) -> str:
+    """Run a block in a shell where these programs are on PATH; returns what it printed."""
+    for name, command in programs.items():
+        shim = folder / name.replace("_", "-").replace("-sh", ".sh")
+        shim.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+        shim.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        env={**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def history_of(up: Up, user: str) -> list[tuple[str, str]]:
+    """Return what a user did with what."""
+    entries = up.json("state", user)["state"].get("history", [])
+    return [(entry["type"], entry["item_id"]) for entry in entries]
+
+
+def test_every_block_has_its_test() -> None:
+    known = [MAKE, MAKE, FIRST_LIST, GRPCURL, PUBLISH, CONSOLE_PRODUCER, IMPORT]
+
+    assert [(each.heading, each.language) for each in markdown.blocks(README)] == known
+
+
+def test_the_first_list_is_printed(up: Up, shop: list[Item], tmp_path: Path) -> None:
+    printed = run_python(here(block(FIRST_LIST), up), tmp_path).splitlines()
+
+    assert len(printed) == 5
+    for line in printed:
+        assert re.fullmatch(r" *-?\d+\.\d{3}  \S.*  \(.+\)", line), line
+
+
+@pytest.mark.shared
+def test_grpcurl_gets_a_list_from_a_server_that_describes_itself(
+    up: Up, shop: list[Item], shared_folder: Path, tmp_path: Path
+) -> None:
+    unpack = [shared_folder / "tools" / "unpack", "grpcurl", tmp_path / "unpacked"]
+    grpcurl = subprocess.run(unpack, capture_output=True, text=True, check=True).stdout.strip()
+
+    reply = json.loads(run_shell(here(block(GRPCURL), up), tmp_path, grpcurl=[grpcurl]))
+
+    assert len(reply["items"]) == 5
+    assert all(item["title"] and item["reason"] for item in reply["items"])
+
+
+async def test_items_and_events_of_the_example_take_effect(
+    up: Up, shop: list[Item], tmp_path: Path
+) -> None:
+    printed = run_python(here(block(PUBLISH), up), tmp_path)
+
+    token = re.search(r"after='(\d+:\d+)'", printed)
+    assert token, printed
+    up.json("state", "ada", "--after", token[1])
+    assert history_of(up, "ada")[-1] == ("click", "mug-1")
+
+    def found() -> dict[str, Any] | None:
+        items = up.json("search", "--text", "Blue stoneware mug", "-k", "10")["items"]
+        return next((item for item in items if item["item_id"] == "mug-1"), None)
+
+    item = await eventually(found, what="the mug among what is found")
+    assert isinstance(item, dict)
+    assert item["title"] == "Blue stoneware mug"
+
+
+@pytest.mark.shared
+async def test_the_console_producers_event_takes_effect(
+    up: Up, shop: list[Item], shared_folder: Path, tmp_path: Path
+) -> None:
+    tool = [str(shared_folder / "kafka" / "kafka"), "run", "console-producer"]
+    before = history_of(up, "ada").count(("like", "mug-1"))
+
+    run_shell(here(block(CONSOLE_PRODUCER), up), tmp_path, kafka_console_producer_sh=tool)
+
+    def liked() -> bool:
+        return history_of(up, "ada").count(("like", "mug-1")) == before + 1
+
+    await eventually(liked, what="ada's like")
+
+
+def typed(program: str) -> Iterator[tuple[str, str]]:
+    """Yield all mentions of a program in all pages: page, command line."""
+    for page in PAGES:
+        for command in markdown.commands(page.read_text()):
+            command = command.removeprefix(".venv/bin/")
+            if command.split()[:1] == [program] and command != program:
+                yield str(page.relative_to(ROOT)), command
+
+
+def test_every_freshet_command_exists_with_its_options() -> None:
+    seen = list(typed("freshet"))
+    for page, command in seen:
+        done = CliRunner().invoke(app, [*shlex.split(command)[1:], "--help"])
+        assert done.exit_code == 0, f"{page}: {command}: {done.output}"
+
+    assert {"freshet up", "freshet status", "freshet dead-letters"} <= {each for _, each in seen}
+    assert CliRunner().invoke(app, ["nonsense", "--help"]).exit_code == 2
+    assert CliRunner().invoke(app, ["up", "--nonsense", "--help"]).exit_code == 2
+
+
+def test_every_make_target_exists() -> None:
+    targets = {(page, word) for page, line in typed("make") for word in _targets(line)}
+    for page, target in targets:
+        done = subprocess.run(
+            ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{page}: make {target}: {done.stderr}"
+
+    assert {"demo", "test"} <= {target for _, target in targets}
+
+
+def _targets(line: str) -> list[str]:
+    return [word for word in line.split()[1:] if "=" not in word]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    text = page.read_text()
+    for link in markdown.links(text):
+        path, _, fragment = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{link} leads nowhere"
+        if fragment:
+            assert fragment in markdown.anchors(target.read_text()), f"no heading for {link}"
+
+
+def test_every_path_in_the_readme_exists() -> None:
+    tops = {entry.name for entry in ROOT.iterdir() if entry.is_dir()}
+    spans = {word for line in markdown.commands(README) for word in line.split()}
+    paths = {word for word in spans if "/" in word and word.split("/")[0] in tops}
+
+    assert paths
+    for path in paths:
+        assert (ROOT / path).exists(), path
+
+
+def test_defaults_in_the_readme_are_those_of_the_settings() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? *\|", README, re.MULTILINE)
+
+    assert len(rows) >= 6
+    for variable, default in rows:
+        readers = [cls for cls in map(settings_class, SERVICES) if variable in set(variables(cls))]
+        assert readers or variable == "KAFKA_HOME", f"nothing reads {variable}"
+        for cls in readers:
+            assert from_environment(cls, {variable: default}) == from_environment(cls, {}), variable
