@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,6 +28,7 @@ from tests.unit.sessions.world import MemoryItems, name_of
 SPACE: Final = "proof"
 DIM: Final = 16
 CATEGORIES: Final = 6
+ITEMS: Final = 90  # fewer than a set holds, so that sets can be compared member by member
 
 Content = dict[bytes, Any]  # of Redis: states as bytes, positions as (offset, time), sets as dicts
 
@@ -55,7 +58,7 @@ class Shopped(NamedTuple):
 
 
 def shopping(
-    count: int, *, users: int, items: int, seed: int = 1, start_ms: int | None = None
+    count: int, *, users: int, items: int = ITEMS, seed: int = 1, start_ms: int | None = None
 ) -> Iterator[Shopped]:
     """Make events 10 ms apart: users keep to some items, some items draw everybody. Seeded."""
     rng = random.Random(seed)
@@ -67,7 +70,7 @@ def shopping(
         yield Shopped(f"u{user}", item % items, first_ms + 10 * number, kind)
 
 
-def catalogue(items: int) -> MemoryItems:
+def catalogue(items: int = ITEMS) -> MemoryItems:
     """Return the items that `publish_items` publishes."""
     vectors = np.random.default_rng(1).standard_normal((items, DIM))
     return MemoryItems(vectors, [(f"c{n % CATEGORIES}",) for n in range(items)], SPACE)
@@ -156,7 +159,9 @@ async def read_topic(bootstrap: str, topic: str = CLICKS.name) -> dict[int, list
         await reader.stop()
 
 
-async def plain_fold(bootstrap: str, items: int, settings: FoldSettings | None = None) -> Content:
+async def plain_fold(
+    bootstrap: str, items: int = ITEMS, settings: FoldSettings | None = None
+) -> Content:
     """Return what the log on the broker comes to when it is folded offline, at once."""
     log = await read_topic(bootstrap)
     events = [event for taken in log.values() for event in batches.read(taken)[0]]
@@ -226,3 +231,31 @@ async def caught_up(bootstrap: str, redis: Redis, *, within_s: float = 60.0) -> 
 
     if wanted:
         await eventually(there, within_s=within_s, what="everything in Redis")
+
+
+@contextlib.asynccontextmanager
+async def flowing(
+    bootstrap: str, events: Sequence[Shopped], *, per_second: int
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Publish events steadily beside the block; at its end the rest goes out at once."""
+    hurry = asyncio.Event()
+
+    async def flow() -> None:
+        producer = kafka.producer(KafkaSettings(bootstrap_servers=bootstrap), linger_ms=5)
+        await producer.start()
+        try:
+            for number, event in enumerate(events):
+                if number % 20 == 0 and not hurry.is_set():
+                    await asyncio.sleep(20 / per_second)
+                await producer.send(CLICKS.name, key=event.key, value=event.value)
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    task = asyncio.create_task(flow())
+    try:
+        yield task
+        hurry.set()
+        await task
+    finally:
+        task.cancel()

@@ -1,0 +1,61 @@
+"""One of three brokers is killed and comes back while events flow."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from services.cli.up.valkey import EmbeddedValkey
+from shared import kafka, topics
+from shared.kafka import KafkaSettings
+from tests.proofs.sessions import harness
+from tests.proofs.sessions.test_kills import assert_everything_counts_once
+from tests.servers import Service
+
+pytestmark = [pytest.mark.proof, pytest.mark.shared]
+
+Tool = Callable[..., str]
+
+
+@pytest.fixture
+def three_brokers(shared_folder: Path, tmp_path: Path) -> Iterator[Tool]:
+    """Return a function that runs the cluster's tool: `three_brokers("kill", "--broker", "1")`."""
+
+    def run(command: str, *arguments: str) -> str:
+        program = [str(shared_folder / "kafka" / "kafka"), command, str(tmp_path / "cluster")]
+        done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip().rpartition("\n")[2]
+
+    yield run
+    run("kill")
+
+
+@pytest.mark.timeout(240)
+async def test_one_of_three_brokers_killed_and_brought_back_costs_nothing(
+    three_brokers: Tool,
+    store: EmbeddedValkey,
+    redis: Redis,
+    start_service: Callable[..., Service],
+) -> None:
+    durable = ("--brokers", "3", "--heap", "256m", "--set", "min.insync.replicas=2")
+    bootstrap = await asyncio.to_thread(three_brokers, "start", *durable)
+    settings = KafkaSettings(bootstrap_servers=bootstrap, replication_factor=3)
+    made = [topics.CLICKS, topics.DEAD_LETTERS, topics.item_vectors(harness.SPACE)]
+    await kafka.ensure_topics(settings, made)
+    await harness.publish_items(bootstrap, harness.ITEMS)
+    one = await start_service("sessions", harness.environ(bootstrap, store.url)).ready()
+    async with harness.flowing(
+        bootstrap, list(harness.shopping(10_000, users=300)), per_second=400
+    ):
+        for broker in ("0", "1"):
+            await asyncio.sleep(3)
+            await asyncio.to_thread(three_brokers, "kill", "--broker", broker)
+            await asyncio.sleep(5)
+            await asyncio.to_thread(three_brokers, "restart", "--broker", broker)
+    await assert_everything_counts_once(bootstrap, redis, within_s=90)
+    assert one.process.poll() is None  # it went on by itself

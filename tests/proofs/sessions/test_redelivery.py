@@ -1,0 +1,126 @@
+"""The log delivered again and in other pieces, to a real Redis, by the real applier."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+from redis.asyncio import Redis
+
+from services.sessions.applier import Applier, Work
+from services.sessions.batches import Batch, Rejected
+from services.sessions.fold import fold_many
+from services.sessions.fold_settings import FoldSettings
+from services.sessions.states_store import StatesStore
+from shared import keys
+from shared.states import unpack
+from shared.topics import CLICKS
+from tests.proofs.sessions import harness
+
+pytestmark = pytest.mark.proof
+
+FOLD = FoldSettings()
+ITEMS = harness.catalogue()
+
+
+async def no_letters(rejected: Sequence[Rejected]) -> None:
+    assert not rejected
+
+
+async def applier(redis: Redis, log: dict[int, list[ConsumerRecord]]) -> Applier:
+    """A worker that has just been given all partitions."""
+    store = StatesStore(redis, CLICKS.name)
+    made = Applier(
+        store,
+        lambda states, events: fold_many(states, events, ITEMS, FOLD),
+        no_letters,
+        cache_users=1_000,
+        slice_events=128,
+    )
+    for partition, value in (await store.positions(list(log))).items():
+        made.place(partition, value, 0)
+    return made
+
+
+def piece(records: Sequence[ConsumerRecord]) -> Batch:
+    first = records[0]
+    return Batch(first.topic, first.partition, 1, first.offset, records)
+
+
+def cut(log: dict[int, list[ConsumerRecord]], rng: random.Random) -> list[Batch]:
+    """Cut each partition anywhere, and shuffle the partitions' batches among each other."""
+    waiting = {partition: list(records) for partition, records in log.items() if records}
+    batches = []
+    while waiting:
+        partition = rng.choice(list(waiting))
+        size = rng.choice((1, 2, 50, 400))
+        records = waiting[partition]
+        batches.append(piece(records[:size]))
+        del records[:size]
+        if not records:
+            del waiting[partition]
+    return batches
+
+
+async def everything(redis: Redis) -> dict[bytes, Any]:
+    """Return Redis to the byte, stamps too."""
+    client: Any = redis
+    return {key: await client.dump(key) for key in await client.keys()}
+
+
+async def test_redelivering_any_suffix_leaves_redis_identical_to_the_byte(
+    log: str, redis: Redis
+) -> None:
+    await harness.publish(log, harness.shopping(3_000, users=60))
+    delivered = await harness.read_topic(log)
+    worker = await applier(redis, delivered)
+    for batch in cut(delivered, random.Random(1)):
+        await Work(worker, batch).attempt()
+    before = await everything(redis)
+    for seed in range(25):
+        rng = random.Random(seed)
+        suffix = {p: records[rng.randrange(len(records)) :] for p, records in delivered.items()}
+        again = await applier(redis, delivered) if seed % 2 else worker
+        for batch in cut(suffix, rng):
+            await Work(again, batch).attempt()
+        assert await everything(redis) == before, f"after the redelivery of seed {seed}"
+
+
+async def test_other_cuts_of_the_log_come_to_the_same(log: str, redis: Redis) -> None:
+    await harness.publish(log, harness.shopping(3_000, users=60))
+    delivered = await harness.read_topic(log)
+    wanted = await harness.plain_fold(log)
+    for seed in range(12):
+        await redis.flushdb()
+        worker = await applier(redis, delivered)
+        for batch in cut(delivered, random.Random(seed)):
+            await Work(worker, batch).attempt()
+        harness.assert_same(await harness.content_of(redis), wanted)
+
+
+async def test_a_users_events_on_two_partitions_are_each_counted_once(
+    log: str, redis: Redis
+) -> None:
+    """Another producer's hash, or partitions that were added: two workers, one user, any order."""
+    shopped = list(harness.shopping(600, users=20))
+    await harness.publish(log, shopped[::2], partition=0)
+    await harness.publish(log, shopped[1::2], partition=1)
+    delivered = await harness.read_topic(log)
+    left, right = await applier(redis, delivered), await applier(redis, delivered)
+    for batch in cut(delivered, random.Random(3)):
+        work = Work(left if batch.partition == 0 else right, batch)
+        try:
+            await work.attempt()
+        except Exception:  # the other one has written this user since
+            await work.attempt()
+    held, wanted = await harness.content_of(redis), await harness.plain_fold(log)
+    scopes = {key: value for key, value in wanted.items() if key.startswith((b"tr:", b"pos:"))}
+    harness.assert_same({key: held[key] for key in scopes}, scopes)
+    for user in {event.user for event in shopped}:
+        mine, plain = (unpack(content[keys.user(user)]) for content in (held, wanted))
+        assert mine.guard == plain.guard
+        assert set(mine.guard) == {0, 1}
+        assert sorted(mine.history.tolist()) == sorted(plain.history.tolist())
