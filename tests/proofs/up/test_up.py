@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -40,6 +41,16 @@ def up(tmp_path: Path) -> Iterator[Up]:
     yield system
     if system.alive():
         system.stop()
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Run a filled system for tests that leave it as it was."""
+    system = Up(tmp_path_factory.mktemp("lasting"))
+    system.start()
+    asyncio.run(_fill(system))
+    yield system
+    system.stop()
 
 
 async def _fill(up: Up) -> None:
@@ -103,27 +114,26 @@ async def test_no_process_outlives_a_supervisor_that_was_killed(up: Up) -> None:
 
 
 @pytest.mark.parametrize("name", ["ranking", "sessions", "embedding", "valkey", "kafka"])
-async def test_a_killed_child_is_started_again_and_the_user_is_told(up: Up, name: str) -> None:
-    await _fill(up)
-    before = _state(up)
-    assert up.running is not None
+async def test_a_killed_child_is_started_again_and_the_user_is_told(lasting: Up, name: str) -> None:
+    state, listed, pid = _state(lasting), _list(lasting), _process(lasting, name)
 
-    os.kill(up.running.processes[name], signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
 
     def back() -> bool:
-        running = read_running(up.data)
-        assert running is not None
-        status = up.freshet("status", "--json", exit_code=None)
-        return (
-            running.processes[name] != up.running.processes[name]  # type: ignore[union-attr]
-            and status.returncode == 0
-        )
+        status = lasting.freshet("status", "--json", exit_code=None)
+        return _process(lasting, name) not in (0, pid) and status.returncode == 0
 
     await eventually(back, within_s=60, what=f"the return of {name}")
-    assert f"{name} ended (signal 9)" in up.log()
-    assert f"{name} is ready again" in up.log()
-    assert len(_list(up)) == len(ITEMS)
-    assert _state(up)["history"] == before["history"]
+    assert f"{name} ended (signal 9)" in lasting.log()
+    await eventually(lambda: f"{name} is ready again" in lasting.log(), what="the good news")
+    await eventually(lambda: _list(lasting) == listed, what="the list as before")
+    assert _state(lasting) == state
+
+
+def _process(up: Up, name: str) -> int:
+    running = read_running(up.data)
+    assert running is not None
+    return running.processes[name]
 
 
 async def test_a_stop_leaves_nothing_running_and_everything_kept(up: Up) -> None:
@@ -149,9 +159,9 @@ async def test_fresh_starts_empty(up: Up) -> None:
     assert not up.json("state", USER)["known"]
 
 
-def test_a_second_one_on_the_same_folder_is_refused(up: Up) -> None:
+def test_a_second_one_on_the_same_folder_is_refused(lasting: Up) -> None:
     second = subprocess.run(
-        [sys.executable, "-m", "services.cli", "up", "--data", str(up.data)],
+        [sys.executable, "-m", "services.cli", "up", "--data", str(lasting.data)],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -159,7 +169,7 @@ def test_a_second_one_on_the_same_folder_is_refused(up: Up) -> None:
     )
 
     assert second.returncode == 1
-    assert f"in use by `freshet up` (process {up.pid})" in second.stderr
+    assert f"in use by `freshet up` (process {lasting.pid})" in second.stderr
 
 
 def test_taken_ports_are_replaced_by_free_ones(tmp_path: Path) -> None:
@@ -200,11 +210,11 @@ def _names(process: psutil.Process, folder: Path) -> bool:
     return any(str(folder) in word for word in process.info["cmdline"] or ())
 
 
-def test_processes_stay_within_two_gibibytes(up: Up) -> None:
+def test_processes_stay_within_two_gibibytes(lasting: Up) -> None:
     """Measure unshared memory of a quiet system: the bound is the demo's."""
     used = {
         process.pid: process.memory_full_info().uss
-        for process in up.family()
+        for process in lasting.family()
         if process.is_running()
     }
 
