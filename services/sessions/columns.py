@@ -21,7 +21,8 @@ SEGMENT: Final = "segment"  # the entry of an event's context that opens a trend
 _LATEST_MS: Final = (2**32 - 1) * 1000  # in 2106: an entry has 4 bytes for the second
 _FLOAT16_MOST: Final = 65_504.0
 
-_item_key: Final = lru_cache(maxsize=200_000)(keys.item_key)  # hashing costs ten times the look-up
+# Hashing an id costs ten times the look-up; 100,000 of them take about 20 MB.
+_item_key: Final = lru_cache(maxsize=100_000)(keys.item_key)
 
 
 class FoldEvent(msgspec.Struct, frozen=True, gc=False):

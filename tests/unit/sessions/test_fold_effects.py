@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from services.sessions.increments import Covisits, Trends
 from shared import keys, log2_weights
 from shared.event_types import CODES, OTHER, EventWeights
 from shared.session_vectors import VectorSettings
-from shared.states import HAS_VALUE, STARTS_SESSION, UserState, empty, pack
+from shared.states import HAS_VALUE, STARTS_SESSION, UserState, empty, of_parts, pack
 from tests.unit.sessions.world import NOW_MS, NOW_S, Log, MemoryItems, key_of, name_of
 
 SETTINGS = FoldSettings()
@@ -162,6 +163,13 @@ def test_an_event_id_may_come_again_once_it_left_the_history(log: Log) -> None:
     assert effect_of(log.event(1, at_s=NOW_S + 99, event_id="a"), state) == "applied"
 
 
+def test_bytes_that_only_look_like_an_event_id_repeat_nothing(log: Log) -> None:
+    looks = crc32(b"a")
+    history = [(1, looks, 0, 0, 1, 0), (2, looks, looks & 0xFF, 0, 1, 0)]  # the second, as a time
+    state = of_parts(guard={0: -1}, history=history)
+    assert effect_of(log.event(at_s=looks, event_id="a"), state) == "applied"
+
+
 def test_the_same_click_without_event_id_counts_each_time(log: Log) -> None:
     state, _, trends = folded([log.event(), log.event()])
     assert rows_of(state) == [0, 0]
@@ -224,6 +232,16 @@ def test_hidden_disliked_and_bought_items_are_listed_beyond_the_history(log: Log
 def test_an_item_is_listed_once_at_its_last_time(log: Log) -> None:
     state, _, _ = folded([log.event(n, "purchase") for n in (0, 1, 2, 0)])
     assert state.purchased == (key_of(1), key_of(2), key_of(0))
+
+
+def test_a_key_that_only_spans_two_others_is_listed_anew(log: Log) -> None:
+    spanning = b"head" + key_of(0).to_bytes(8, "little") + b"tail"
+    others = (
+        int.from_bytes(spanning[:8], "little"),
+        int.from_bytes(spanning[8:], "little"),
+    )
+    state, _, _ = folded([log.event(0, "hide")], of_parts(excluded=others))
+    assert state.excluded == (*others, key_of(0))
 
 
 def test_lists_keep_the_last_200(log: Log) -> None:
@@ -400,6 +418,17 @@ def test_what_is_later_than_a_forget_counts(log: Log) -> None:
     state, _, _ = folded([log.event(1, at_s=NOW_S + 5.001, record_s=NOW_S + 6)], state)
     assert rows_of(state) == [1]
     assert state.forgotten_at_ms == NOW_MS + 5000
+
+
+def test_the_first_event_after_a_forget_is_the_newest_whatever_was_before(log: Log) -> None:
+    events = [
+        log.event(0, at_s=NOW_S + 60, record_s=NOW_S),  # ahead of the forget
+        log.event(type="forget", at_s=None, record_s=NOW_S + 5),
+        log.event(1, at_s=NOW_S + 10, session_id="s"),
+    ]
+    state, _, _ = folded(events)
+    assert rows_of(state) == [1]
+    assert only(state.history)["flags"] == STARTS_SESSION
 
 
 def test_a_forget_older_than_the_last_one_changes_nothing(log: Log) -> None:

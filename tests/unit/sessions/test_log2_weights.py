@@ -4,7 +4,7 @@ from math import log2
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.log2_weights import EPOCH_MS, NEVER, add, score_of, scores_of, weight_at
@@ -19,12 +19,14 @@ def test_scores_add_like_their_weights() -> None:
     assert add(NEVER, NEVER) == NEVER
 
 
+@settings(deadline=None)
 @given(scores, scores)
 def test_adding_does_not_mind_the_order_nor_overflow(a: float, b: float) -> None:
     assert add(a, b) == add(b, a)
     assert max(a, b) <= add(a, b) <= max(a, b) + 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=30))
 def test_a_sum_of_scores_is_the_score_of_the_sum(weights: list[float]) -> None:
     total = NEVER

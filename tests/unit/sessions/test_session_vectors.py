@@ -122,6 +122,21 @@ def test_items_that_cancel_leave_no_direction() -> None:
     assert found.interests == pytest.approx(np.array([[-1, 0], [1, 0]]), abs=0.005)
 
 
+def test_a_millionth_of_what_cancels_is_rounding_and_no_direction() -> None:
+    items = MemoryItems([[1, 0], [-1, 0], [0, 1]])
+    found = vectors_of(
+        history((2, "click", 14 * DAY * 22), (0, "click", 0), (1, "click", 0)), items
+    )
+    assert found.long_term is None
+
+
+def test_a_leader_belongs_to_its_interest_at_a_cosine_of_one() -> None:
+    items = MemoryItems(np.random.default_rng(4).standard_normal((40, 5)))
+    entries = [history((row, "click", 0)) for row in range(40)]
+    for found in session_vectors(entries, items, VectorSettings(interest_cosine=1.0)):
+        assert len(found.interests) == 1
+
+
 @pytest.mark.parametrize("entries", [b"", history((9, "click", 0)), history((0, "rate", 0))])
 def test_nothing_to_go_by_gives_no_vectors(entries: bytes) -> None:
     assert vectors_of(entries) == Vectors("test", 6, 0, b"")

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.event_types import CLICK
@@ -175,12 +175,14 @@ def read_or_refuse(value: bytes) -> UserState | None:
     return None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\1\1\0" + tail))
 def test_any_bytes_are_a_state_or_a_value_error(value: bytes) -> None:
     state = read_or_refuse(value)
     assert state is None or pack(state) == value
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_flipped_byte_never_brings_the_reader_down(at: int, flip: int) -> None:
     value = bytearray(pack(a_state()))
