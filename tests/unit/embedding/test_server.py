@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from protos import embedding_pb2 as pb
 from protos import embedding_pb2_grpc, item_pb2
+from services.embedding import server as server_module
 from services.embedding.admission import Admission, Overloaded
 from services.embedding.batcher import Priority
 from services.embedding.cache_store import Vectors
@@ -159,6 +160,16 @@ async def test_deadline_ends_the_call_and_frees_its_place(door: Door) -> None:
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
     door.encoder.held = None
     assert (await door.stub.EmbedQuery(query)).space == "test"
+
+
+async def test_call_without_deadline_gets_one(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "QUERY_S", 0.05)
+    door.encoder.held = asyncio.Event()
+    code, text = await refusal(door.stub.EmbedQuery(pb.EmbedQueryRequest(text="chair")))
+    assert (code, text) == (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "not encoded within the deadline",
+    )
 
 
 async def test_too_many_items_at_once_are_pushed_back(door: Door) -> None:
