@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -115,7 +116,7 @@ async def test_sigterm_ends_a_worker_whose_fold_never_returns(
         "FRESHET_SESSIONS_HEALTH_PORT": "0",
         "PYTHONPATH": str(ROOT),
     }
-    hung = Guarded(["python", "-c", program], tmp_path / "hung.log", environ=environ)
+    hung = Guarded([sys.executable, "-c", program], tmp_path / "hung.log", environ=environ)
     await harness.publish(log, harness.shopping(500, users=40))
     await eventually(lambda: redis.exists(b"log:clicks"), what="its start")
     await asyncio.sleep(1.5)  # the next batch is in its hands
