@@ -290,3 +290,12 @@ async def test_any_order_of_processing_ends_with_the_highest_version(
         assert seen.rank.version == highest.version
         assert max(written.rank for written in world.log.of(item_id)) == highest
         assert world.log.of(item_id)[-1].rank == highest
+
+
+async def test_backfilled_item_is_as_old_as_its_version() -> None:
+    world = World()
+    old = msgspec.structs.replace(CHAIR, updated_ms=50)
+    await world.handle(upsert(old, 0, 9_000, topic="items-backfill"))
+    found = world.log.of("a")[0].vector
+    assert found is not None
+    assert found.arrived_ms == 50
