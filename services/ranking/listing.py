@@ -121,8 +121,8 @@ async def propose(wish: Wish, serving: Serving, fitting: Mask, time: Budget) -> 
         return sources.together(parts)
     parts.append((BIT["covisits"], sources.covisited(wish.covisits)))
     parts += [(BIT["trending"], rows) for rows in sources.trending(wish.trends)]
-    newest = serving.newest.rows()
-    parts += [(BIT["new"], rows) for rows in sources.new(wish.taste, newest, catalogue)]
+    newest, vectors = serving.newest.rows(), serving.newest.vectors()
+    parts += [(BIT["new"], rows) for rows in sources.new(wish.taste, newest, vectors)]
     if wish.taste.known and time.affords(WORK, budget.NEAREST_SKIPPED):
         wanted, bits = sources.queries(wish.taste, catalogue)
         found, _ = await serving.search.nearest(wanted, sources.NEAREST_EACH, fitting, time)

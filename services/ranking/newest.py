@@ -20,6 +20,7 @@ class Newest:
         self._catalogue = catalogue
         self._kept = kept
         self._rows: NDArray[np.int64] = np.empty(0, np.int64)
+        self._vectors: NDArray[np.float32]
         self._since_ms = NEVER  # every living item that arrived after this is among the rows
         self._added: list[int] = []
         self._died = False
@@ -30,8 +31,13 @@ class Newest:
         self._added += applied.added
         self._died |= bool(applied.died)
 
+    def vectors(self) -> NDArray[np.float32]:
+        """Return the vectors of `rows()`, (m, d)."""
+        self.rows()
+        return self._vectors
+
     def rows(self) -> NDArray[np.int64]:
-        """Return at most `kept` rows; equal arrivals in the order of rows, the later first."""
+        """Return at most `kept` rows, (m,); of equal arrivals the later row first."""
         if self._added or self._died:
             added = np.array(self._added, np.int64)
             added = added[self._catalogue.arrived_ms[added] > self._since_ms]
@@ -59,5 +65,6 @@ class Newest:
             self._since_ms = int(arrived[order[self._kept]])
             order = order[: self._kept]
         self._rows = rows[order]
+        self._vectors = self._catalogue.vectors[self._rows].astype(np.float32)
         self._added.clear()
         self._died = False

@@ -119,6 +119,7 @@ class Service:
             await self._space.stop()
         await self._producer.stop()
         await self._embedding.close()
+        await self._reader.close()
         await self._redis.aclose()
         await self._health.stop()
 

@@ -36,8 +36,8 @@ def of_members(members: Sequence[bytes], scores: Sequence[float]) -> Weighted:
     """
     if not members:
         return NONE
-    joined = b"".join(members)
-    if len(joined) != 8 * len(members) or any(len(member) != 8 for member in members):
+    if set(map(len, members)) != {8}:
         pairs = [pair for pair in zip(members, scores, strict=True) if len(pair[0]) == 8]
-        return of_members([p[0] for p in pairs], [p[1] for p in pairs])
-    return Weighted(np.frombuffer(joined, ">u8").astype(np.uint64), np.array(scores, np.float64))
+        return of_members([member for member, _ in pairs], [score for _, score in pairs])
+    keys = np.frombuffer(b"".join(members), ">u8").astype(np.uint64)
+    return Weighted(keys, np.array(scores, np.float64))

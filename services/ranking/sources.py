@@ -91,13 +91,15 @@ def trending(trends: Trends) -> list[Rows]:
     return found + [trend.strongest[:TRENDING_SCOPE_AT_MOST] for trend in scopes]
 
 
-def new(taste: Taste, newest: Rows, items: Items) -> list[Rows]:
-    """Return new items, those of a liked kind first; newest: living rows, the newest first."""
+def new(taste: Taste, newest: Rows, vectors: Floats) -> list[Rows]:
+    """Return new items, those of a liked kind first.
+
+    newest: living rows, the newest first, (m,), with their vectors, (m, d).
+    """
     if not taste.known:
         return [newest[:NEW_WITHOUT_TASTE]]
     wanted = np.concatenate([taste.session[None], taste.long_term[None], taste.interests])
-    cosines = items.vectors.take(newest, axis=0).astype(np.float32) @ wanted.T
-    liked = _strongest(newest, cosines.max(axis=1), NEW_LIKED_AT_MOST)
+    liked = _strongest(newest, (vectors @ wanted.T).max(axis=1), NEW_LIKED_AT_MOST)
     return [liked, newest[:NEW_AT_MOST]]
 
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from services.ranking import signals
 from services.ranking.breaker import Breaker
+from services.ranking.redis_exchange import Command, RedisExchange
 from services.ranking.signals import Weighted
 from shared import keys, positions, states, topics
 from shared.states import UserState
@@ -66,7 +66,7 @@ class StateReader:
     """
 
     def __init__(self, redis: Redis, breaker: Breaker | None = None) -> None:
-        self._pool = redis.connection_pool
+        self._exchange = RedisExchange(redis.connection_pool)
         self._breaker = breaker or Breaker()
         self.damaged = 0  # states that could not be read, since the start
 
@@ -82,7 +82,7 @@ class StateReader:
         wanted = [keys.user(user_id) for user_id in user_ids]
         if partition is not None:
             wanted.append(keys.position(topics.CLICKS.name, partition))
-        (values,) = await self._exchange([("MGET", *wanted)], budget_s)
+        (values,) = await self._within(budget_s, [("MGET", *wanted)])
         applied = -1
         if partition is not None and (value := values.pop()) is not None:
             applied = positions.unpack(value).offset
@@ -92,7 +92,7 @@ class StateReader:
         self, items: Sequence[int], scopes: Sequence[tuple[str, int]], budget_s: float
     ) -> tuple[list[Weighted], list[Weighted]]:
         """See Reader.sets."""
-        commands = [
+        commands: list[Command] = [
             ("ZRANGE", keys.covisits(item), 0, COVISITS_READ - 1, "REV", "WITHSCORES")
             for item in items
         ]
@@ -100,7 +100,7 @@ class StateReader:
             ("ZRANGE", keys.trending(scope), 0, count - 1, "REV", "WITHSCORES")
             for scope, count in scopes
         ]
-        replies = [_weighted(reply) for reply in await self._exchange(commands, budget_s)]
+        replies = [_weighted(reply) for reply in await self._within(budget_s, commands)]
         return replies[: len(items)], replies[len(items) :]
 
     def _state(self, value: bytes | None) -> UserState:
@@ -112,11 +112,12 @@ class StateReader:
             self.damaged += 1
             return states.empty()
 
-    async def _exchange(self, commands: Sequence[tuple[Any, ...]], budget_s: float) -> list[Any]:
-        """Send all commands at once and read their replies.
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._exchange.close()
 
-        A cancelled or late exchange closes its connection, so that no reply is taken for another's.
-        """
+    async def _within(self, budget_s: float, commands: Sequence[Command]) -> list[Any]:
+        """Exchange commands for replies. Raises Unavailable."""
         if not commands:
             return []
         if budget_s <= 0:
@@ -125,19 +126,11 @@ class StateReader:
             raise Unavailable("Redis did not answer a moment ago")
         try:
             async with asyncio.timeout(budget_s):
-                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-                try:
-                    await connection.send_packed_command(connection.pack_commands(commands))
-                    replies = [await connection.read_response() for _ in commands]
-                finally:
-                    await self._pool.release(connection)
-        except (RedisConnectionError, OSError) as error:
+                replies = await self._exchange(commands)
+        except (RedisError, OSError) as error:
             late = isinstance(error, TimeoutError)
             self._breaker.failed(time.monotonic(), certain=not late)
             raise Unavailable(str(error) or "too late") from None
-        except RedisError as error:
-            self._breaker.failed(time.monotonic())
-            raise Unavailable(str(error)) from None
         self._breaker.succeeded()
         return replies
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -86,6 +87,8 @@ def taste_of(
 ) -> Taste:
     """Read a state against a catalogue; items that it does not hold count for exclusion only."""
     history = state.history
+    if not (len(history) or state.excluded_bytes or state.purchased_bytes):
+        return _nobody(catalogue.dim)
     keys = history["item"].tobytes() + state.excluded_bytes + state.purchased_bytes
     found = catalogue.rows(np.frombuffer(keys, "<u8"))
     rows, hidden, purchased = np.split(
@@ -115,6 +118,14 @@ def taste_of(
         last_event_s=int(history["seconds"][-1]) if len(history) else 0,
         mean_price_log=float(priced.mean()) if len(priced) else float("nan"),
     )
+
+
+@cache
+def _nobody(dim: int) -> Taste:
+    """Return the taste of a user of whom nothing is known."""
+    nothing, none = np.zeros(dim, np.float32), np.empty(0, np.int64)
+    interests = np.empty((0, dim), np.float32)
+    return Taste((), none, nothing, nothing, interests, (), none, none, none, 0, float("nan"))
 
 
 def _by_weight(

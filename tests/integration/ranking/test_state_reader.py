@@ -40,9 +40,11 @@ async def redis_reader(url: str) -> AsyncIterator[StateReader]:
     }
     await client.zadd(keys.covisits(7), members)
     await client.zadd(keys.trending("all"), members)
+    reader = StateReader(client)
     try:
-        yield StateReader(client)
+        yield reader
     finally:
+        await reader.close()
         await client.aclose()
 
 
@@ -163,4 +165,5 @@ async def test_a_redis_that_is_gone_is_found_again(tmp_path: Path) -> None:
         assert not reader.broken
     finally:
         server.kill()
+        await reader.close()
         await client.aclose()

@@ -56,5 +56,6 @@ def test_different_tastes_are_asked_for_apart(shop: Shop) -> None:
 def test_new_items_of_a_liked_kind_come_before_newer_ones(shop: Shop) -> None:
     likes = taste(shop, ("click", "lamp-0"))
     newest = np.array([shop.catalogue.row("vase-4")] * 50 + [shop.catalogue.row("lamp-4")])
-    liked, _ = sources.new(likes, newest, shop.catalogue)
+    vectors = shop.catalogue.vectors[newest].astype(np.float32)
+    liked, _ = sources.new(likes, newest, vectors)
     assert shop.catalogue.row("lamp-4") in liked
