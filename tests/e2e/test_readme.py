@@ -120,7 +120,7 @@ def test_the_first_list_is_printed(up: Up, shop: list[Item], tmp_path: Path) -> 
 def test_grpcurl_gets_a_list_from_a_server_that_describes_itself(
     up: Up, shop: list[Item], shared_folder: Path, tmp_path: Path
 ) -> None:
-    unpack = [shared_folder / "tools" / "unpack", "grpcurl", tmp_path / "unpacked"]
+    unpack = [str(shared_folder / "tools" / "unpack"), "grpcurl", str(tmp_path / "unpacked")]
     grpcurl = subprocess.run(unpack, capture_output=True, text=True, check=True).stdout.strip()
 
     reply = json.loads(run_shell(here(block(GRPCURL), up), tmp_path, grpcurl=[grpcurl]))
