@@ -36,10 +36,10 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory, own_redis: dict[str, str]) -> Iterator[Up]:
     """Run the whole system."""
-    system = Up(tmp_path_factory.mktemp("freshet"), own_redis)
-    system.start()
-    yield system
-    assert system.stop() == 0, system.log()
+    with Up(tmp_path_factory.mktemp("freshet"), own_redis) as system:
+        system.start()
+        yield system
+        assert system.stop() == 0, system.log()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import psutil
 
@@ -18,17 +19,33 @@ from shared.kafka import KafkaSettings
 from shared.settings import from_environment
 from tests.servers import ROOT
 
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 120.0
+COMMAND_WITHIN_S = 600.0  # an import on a busy machine
 
 
 class Up:
-    """One `freshet up` on a data folder; `start` may follow `kill`."""
+    """One `freshet up` on a data folder; `start` may follow `kill` and `stop`.
+
+    Leaving its `with` block ends it, whatever happened.
+    """
 
     def __init__(self, data: Path, environ: Mapping[str, str] | None = None) -> None:
         self.data = data
         self._environ = {**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self.running: Running | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.stop()
 
     def start(self, *options: str) -> Running:
         """Run `freshet up` and wait until it says that all is ready."""
@@ -50,10 +67,6 @@ class Up:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
-
-    def alive(self) -> bool:
-        """Return whether it runs."""
-        return self._process is not None and self._process.poll() is None
 
     def log(self) -> str:
         """Return what `freshet up` wrote."""
@@ -93,7 +106,7 @@ class Up:
             text=True,
             env=self._environ,
             cwd=ROOT,
-            timeout=110,
+            timeout=COMMAND_WITHIN_S,
             check=False,
         )
         assert exit_code in (None, done.returncode), f"{arguments}: {done.stdout}{done.stderr}"

@@ -20,7 +20,7 @@ from tests.e2e.shop import kind_named, of_kind
 from tests.e2e.system import Up, jsonl
 from tests.servers import ROOT, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

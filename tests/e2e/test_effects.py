@@ -20,7 +20,7 @@ from shared.items import Item, Offer
 from tests.e2e.shop import Visitor, kind_named, of_kind, share
 from tests.servers import eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 async def test_a_click_changes_the_next_recommendation(visitor: Visitor, shop: list[Item]) -> None:

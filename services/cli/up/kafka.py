@@ -20,6 +20,7 @@ from services.cli.up.jars import cache_folder, find_jars
 from services.cli.up.process import Guarded, StartFailed, answers, await_ready, free_port
 
 START_TIMEOUT_S: Final = 60.0
+AOT_CACHES_KEPT: Final = 3  # 67 MB each
 RETENTION_BYTES: Final = 512 * 1024 * 1024  # a partition: a demo left running never fills a disk
 
 # ApiVersions, version 0: length, key 18, version 0, correlation 1, no client id
@@ -70,6 +71,13 @@ def new_cluster_id() -> str:
         made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not made.startswith("-"):
             return made
+
+
+def _keep_newest(folder: Path, count: int) -> None:
+    """Delete all but the newest caches of loaded classes: each set of paths has one of its own."""
+    caches = sorted(folder.glob("kafka-*.aot"), key=lambda cache: cache.stat().st_mtime)
+    for cache in caches[:-count]:
+        cache.unlink(missing_ok=True)
 
 
 class EmbeddedKafka:
@@ -158,6 +166,7 @@ class EmbeddedKafka:
         self._child.stop()
         if self._recording is not None and self._recording.exists():
             self._recording.replace(self._recording.with_suffix(""))
+            _keep_newest(self._recording.parent, AOT_CACHES_KEPT)
         self._child = None
 
     def kill(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -18,16 +19,17 @@ import pytest
 import redis
 from aiokafka.admin import AIOKafkaAdminClient
 
-from services.cli.addresses import read_running
+from services.cli.addresses import Addresses, read_running
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
+from services.cli.up.system import USUAL_PORTS
 from shared.items import encode_item
 from shared.records import JSON
 from tests.e2e.shop import kind_named
 from tests.e2e.system import Up, all_gone, jsonl
 from tests.servers import ROOT, eventually
 
-pytestmark = pytest.mark.proof
+pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
 
 USER = "a-regular"
 ITEMS = [catalogue.item(kind_named(kind), style, 0) for kind in ("lamp", "mug") for style in STYLES]
@@ -36,21 +38,18 @@ ITEMS = [catalogue.item(kind_named(kind), style, 0) for kind in ("lamp", "mug") 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
     """Run a system of the test's own."""
-    system = Up(tmp_path / "data")
-    system.start()
-    yield system
-    if system.alive():
-        system.stop()
+    with Up(tmp_path / "data") as system:
+        system.start()
+        yield system
 
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Run a filled system for tests that leave it as it was."""
-    system = Up(tmp_path_factory.mktemp("lasting"))
-    system.start()
-    asyncio.run(_fill(system))
-    yield system
-    system.stop()
+    with Up(tmp_path_factory.mktemp("lasting")) as system:
+        system.start()
+        asyncio.run(_fill(system))
+        yield system
 
 
 async def _fill(up: Up) -> None:
@@ -173,21 +172,16 @@ def test_a_second_one_on_the_same_folder_is_refused(lasting: Up) -> None:
 
 
 def test_taken_ports_are_replaced_by_free_ones(tmp_path: Path) -> None:
-    system = Up(tmp_path / "data")
-    with socket.socket() as taken:
+    with socket.socket() as taken, Up(tmp_path / "data") as system:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            taken.bind(("127.0.0.1", 50051))
-        except OSError:
-            pass  # somebody else has it already, which serves as well
-        else:
+        with contextlib.suppress(OSError):  # somebody else has it already: that serves as well
+            taken.bind(("127.0.0.1", USUAL_PORTS["FRESHET_RANKING_PORT"]))
             taken.listen()
-        try:
-            running = system.start()
-            assert running.addresses.ranking != "127.0.0.1:50051"
-            assert system.json("recommend", USER)["items"] == []
-        finally:
-            system.stop()
+
+        running = system.start()
+
+        assert running.addresses.ranking != Addresses().ranking
+        assert system.json("recommend", USER)["items"] == []
 
 
 def test_refused_settings_are_told_and_nothing_stays(tmp_path: Path) -> None:
