@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -100,6 +101,7 @@ def build_system(
     settings = {
         "FRESHET_SNAPSHOTS": str(folder / "snapshots"),
         "FRESHET_BUNDLE": str(DAY_ZERO_BUNDLE),
+        "FRESHET_INSTANCE_ID": _instance_id(folder),
         **environ,
         **{name: str(port) for name, port in ports.items() if name.startswith("FRESHET_")},
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
@@ -111,6 +113,11 @@ def build_system(
         for name in ("embedding", "sessions", "ranking")
     ]
     return addresses, Supervisor([servers, services], tell)
+
+
+def _instance_id(folder: Path) -> str:
+    """Name sessions' worker, so that Kafka hands it its partitions at once after a crash."""
+    return f"up-{blake2b(str(folder).encode(), digest_size=6).hexdigest()}"
 
 
 @contextmanager
