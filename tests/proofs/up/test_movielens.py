@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
+from services.cli.inputs import movielens
 from tests.e2e.system import Up
 
 pytestmark = [pytest.mark.proof, pytest.mark.shared, pytest.mark.timeout(600)]
@@ -25,6 +29,12 @@ def imported(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         )
         assert (counts["items"], counts["events"]) == (1682, 100_000)
         yield system
+
+
+@pytest.fixture(scope="module")
+def genres(shared_folder: Path) -> dict[str, set[str]]:
+    movies = movielens.read_movies(shared_folder / "data" / "ml-100k")
+    return {str(movie.movie): set(movie.genres) for movie in movies}
 
 
 def test_everything_is_in_effect_when_the_import_ends(imported: Up) -> None:
@@ -51,9 +61,42 @@ def test_who_saw_a_film_went_on_to_its_sequels(imported: Up) -> None:
     assert {EMPIRE_STRIKES_BACK, RETURN_OF_THE_JEDI} <= {item["item_id"] for item in similar}
 
 
-def test_posters_and_titles_are_searched(imported: Up) -> None:
-    by_poster = imported.json("similar", STAR_WARS, "--by", "visual", "-k", "5")["items"]
-    by_text = imported.json("search", "--text", "space adventure", "-k", "10")["items"]
+def test_lists_follow_the_genres_of_each_viewer(imported: Up, genres: dict[str, set[str]]) -> None:
+    """More of a viewer's list has the viewer's genres than of the list that everybody gets."""
+    unknown = [item["item_id"] for item in imported.json("recommend", "nobody")["items"]]
+    own, common = [], []
+    for user in range(1, 16):
+        history = imported.json("state", str(user))["state"]["history"]
+        seen = Counter(genre for entry in history for genre in genres[entry["item_id"]])
+        liked = {genre for genre, _ in seen.most_common(3)}
+        listed = [item["item_id"] for item in imported.json("recommend", str(user))["items"]]
+        assert len(listed) == 10
+        assert not {entry["item_id"] for entry in history} & set(listed)
+        own.append(mean(len(genres[movie] & liked) for movie in listed))
+        common.append(mean(len(genres[movie] & liked) for movie in unknown))
+    assert mean(own) > 1.1 * mean(common)
 
-    assert len(by_poster) == 5
-    assert any("Space" in item["title"] or "Star" in item["title"] for item in by_text)
+
+def test_search_finds_space_adventures(imported: Up, genres: dict[str, set[str]]) -> None:
+    found = [
+        item["item_id"] for item in imported.json("search", "--text", "space adventure")["items"]
+    ]
+    chance = mean(bool(kinds & {"Sci-Fi", "Adventure"}) for kinds in genres.values())
+    share = mean(bool(genres[movie] & {"Sci-Fi", "Adventure"}) for movie in found)
+    assert share > 2 * chance
+
+
+def test_posters_that_look_alike_share_genres_above_chance(
+    imported: Up, genres: dict[str, set[str]]
+) -> None:
+    movies = [str(movie) for movie in range(1, 41)]
+    alike, chance = [], []
+    for movie in movies:
+        done = imported.freshet("similar", movie, "--by", "visual", "--json", exit_code=None)
+        if done.returncode:
+            continue  # a movie without a poster has no look
+        for item in json.loads(done.stdout)["items"]:
+            alike.append(bool(genres[item["item_id"]] & genres[movie]))
+        chance.append(mean(bool(kinds & genres[movie]) for kinds in genres.values()))
+    assert len(chance) > 20
+    assert mean(alike) > mean(chance)
