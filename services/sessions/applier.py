@@ -189,6 +189,7 @@ class Work:
         finally:
             if writing is not None:
                 writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
         applier.stands[batch.partition] = Stand(positions.unpack(value), value)
         self._count(applied, len(events))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
@@ -49,10 +50,11 @@ class Letters:
         except BaseException:
             await self.close()
             raise
-        for record, error in rejected:
-            metrics.DEAD_LETTERS.labels(SERVICE, error.error_class).inc()
-            where = f"{record.topic}:{record.partition}:{record.offset}"
-            log.info("%s goes to dead-letters: %s", where, error.error_class)
+        by_class = Counter(error.error_class for _, error in rejected)
+        for error_class, count in by_class.items():
+            metrics.DEAD_LETTERS.labels(SERVICE, error_class).inc(count)
+        first = records.origin_of(rejected[0].record)
+        log.warning("dead letters: %s, the first of %s", dict(by_class), first)
         self.sent += len(rejected)
 
     async def close(self) -> None:

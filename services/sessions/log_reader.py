@@ -15,7 +15,7 @@ TIMEOUT_S = 10.0
 
 
 class Bounds(NamedTuple):
-    """Offsets of a partition: the first that the log holds, and the next to be written."""
+    """Offsets of a partition: the first that the log holds, and the end of what is committed."""
 
     begin: int
     end: int
@@ -26,7 +26,9 @@ class LogReader:
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
-        self._consumer: AIOKafkaConsumer = kafka.consumer(settings, request_timeout_ms=10_000)
+        self._consumer: AIOKafkaConsumer = kafka.consumer(
+            settings, request_timeout_ms=10_000, isolation_level="read_committed"
+        )
         self._one_at_a_time = asyncio.Lock()
 
     async def start(self) -> None:

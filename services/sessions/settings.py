@@ -8,7 +8,7 @@ from services.sessions.fold_settings import FoldSettings
 from shared.kafka import KafkaSettings
 from shared.logs import LogSettings
 from shared.redis import RedisSettings
-from shared.settings import setting
+from shared.settings import BadSetting, setting
 
 
 @dataclass(frozen=True)
@@ -97,3 +97,8 @@ class Settings:
         at_most=3_600,
         help="s with a lag and no progress, Kafka and Redis being there, after which it ends",
     )
+
+    def __post_init__(self) -> None:
+        """Refuse, with BadSetting, a space without its dimensions."""
+        if self.space and not self.dim:
+            raise BadSetting(f"FRESHET_DIM must be set with FRESHET_SPACE={self.space!r}, was 0")

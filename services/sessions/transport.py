@@ -106,6 +106,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             for tp in tps:
                 self._places.pop(tp, None)
 
+    async def reached(self, tps: Collection[TP]) -> dict[TP, int]:
+        """Return up to which offset partitions are read, markers that hold no record included."""
+        found: dict[TP, int] = await self.call_thread(self._reached, tps)
+        return found
+
+    async def _reached(self, tps: Collection[TP]) -> dict[TP, int]:
+        consumer = self._ensure_consumer()
+        # Known at once for a partition that was placed: a seek sets it.
+        return {tp: await consumer.position(tp) for tp in tps if self.place_of(tp)}
+
     async def fetch(self, timeout_s: float) -> list[Batch]:
         """Wait for records of placed partitions; an empty list after `timeout_s`."""
         batches: list[Batch] = await self.call_thread(self._fetch, timeout_s)
@@ -201,6 +211,10 @@ class BatchConsumer(driver.Consumer):
         is not assigned any more.
         """
         return await self._thread.place(tp, next_offset, seek_to)
+
+    async def reached(self, tps: Collection[TP]) -> dict[TP, int]:
+        """Return up to which offset partitions that are placed have been read."""
+        return await self._thread.reached(tps)
 
     def unplace(self, tps: Collection[TP]) -> None:
         """Stop reading partitions and disown what was fetched of them, until they are placed."""

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from services.sessions.applier import Applier, Gap, Work
 from services.sessions.batches import Batch
-from services.sessions.log_reader import Bounds, LogReader
+from services.sessions.log_reader import LogReader
 from services.sessions.places import find_place
 from services.sessions.settings import Settings
 from services.sessions.states_store import Refused
@@ -72,7 +72,7 @@ class Worker:
         self._applier = applier
         self._log_reader = log_reader
         self._cluster_id = cluster_id
-        self._bounds: dict[int, Bounds] = {}
+        self.lags: dict[int, int] = {}  # records not applied yet, by partition that is read here
         self._stranded: set[int] = set()  # fetched beyond their position at the last check
         self._wake = asyncio.Event()
         self._progress_at = time.monotonic()
@@ -119,6 +119,7 @@ class Worker:
             max_poll_interval_ms=3_600_000,  # waiting for Redis must not cost the partitions
             max_partition_fetch_bytes=2 * 1024 * 1024,
             fetch_max_wait_ms=settings.fetch_wait_ms,
+            isolation_level="read_committed",  # what a transaction took back is no event
             metadata_max_age_ms=60_000,  # partitions that are added
             **options,
         )
@@ -208,6 +209,7 @@ class Worker:
                     checked_at = time.monotonic()
             except NOT_THERE as error:
                 log.warning("partitions wait to be placed or checked: %r", error)
+                self._progress_at = time.monotonic()
                 await asyncio.sleep(CHECK_EVERY_S)
             self._wake.clear()
             if not self._consumer.unplaced():
@@ -231,19 +233,17 @@ class Worker:
 
     async def _check_places(self) -> None:
         """Compare idle partitions with Redis, and all with the log's end."""
-        placed = {tp.partition for tp in self._consumer.assignment()}
-        stands = self._applier.stands
-        self._applier.leave(set(stands) - placed)
-        self._bounds = await self._log_reader.bounds(placed)
-        for partition in placed:
-            metrics.SESSIONS_LAG.labels(str(partition)).set(self.lag(partition) or 0)
-        before = {p: stands[p] for p in placed if p in stands and self._is_idle(p)}
+        stands, consumer = self._applier.stands, self._consumer
+        assigned = {tp.partition for tp in consumer.assignment()}
+        self._leave((stands.keys() | self.lags.keys()) - assigned)
+        await self._measure(assigned)
+        before = {p: stands[p] for p in assigned if p in stands and self._is_idle(p)}
         found = await self._applier.store.positions(list(before))
         stranded = set()
         for partition, stand in before.items():
             if stands.get(partition) is not stand or not self._is_idle(partition):
                 continue  # a batch came meanwhile, and compares for itself
-            fetched = self._consumer.next_offset(TP(self._topic, partition))
+            fetched = consumer.next_offset(TP(self._topic, partition))
             if (found[partition] or b"") != stand.value:
                 self._rewind(partition, "Redis is not where this worker left it")
             elif fetched is not None and fetched > stand.position.offset + 1:
@@ -251,16 +251,32 @@ class Worker:
         for partition in stranded & self._stranded:
             self._rewind(partition, "what was fetched of it has not arrived")
         self._stranded = stranded
+
+    def _leave(self, partitions: set[int]) -> None:
+        """Forget what is known of partitions that others have now."""
+        self._applier.leave(partitions)
+        for partition in partitions & self.lags.keys():
+            del self.lags[partition]
+            metrics.SESSIONS_LAG.remove(str(partition))
+
+    async def _measure(self, assigned: set[int]) -> None:
+        """Note each partition's lag, and whether there is progress. Raises Stalled."""
+        bounds = await self._log_reader.bounds(assigned)
+        reached = await self._consumer.reached([TP(self._topic, p) for p in assigned])
+        for partition, (_, end) in bounds.items():
+            stand = self._applier.stands.get(partition)
+            done = stand.position.offset + 1 if stand else 0
+            if self._is_idle(partition):  # then markers without a record may follow the position
+                done = max(done, reached.get(TP(self._topic, partition), 0))
+            self.lags[partition] = max(0, end - done)
+            metrics.SESSIONS_LAG.labels(str(partition)).set(self.lags[partition])
+        if not any(self.lags.values()):
+            self._progress_at = time.monotonic()
         if why := self.stalled():
             raise Stalled(why)
 
     def _is_idle(self, partition: int) -> bool:
         return self._consumer.is_idle(TP(self._topic, partition))
-
-    def lag(self, partition: int) -> int | None:
-        """Count the records of a partition that are not applied; None while that is unknown."""
-        bounds, stand = self._bounds.get(partition), self._applier.stands.get(partition)
-        return bounds.end - stand.position.offset - 1 if bounds and stand else None
 
     # What it says of itself
 
@@ -270,8 +286,7 @@ class Worker:
         Judged by progress: aiokafka can stay stuck after a broker's restart without a sign
         (aiokafka #1154). Waiting for Redis or Kafka is not being stuck, a restart would not help.
         """
-        idle_s = time.monotonic() - self._progress_at
-        behind = sum(self.lag(partition) or 0 for partition in self._bounds)
+        idle_s, behind = time.monotonic() - self._progress_at, sum(self.lags.values())
         if behind and self._waiting_for is None and idle_s > self._settings.stall_s:
             return f"no progress for {idle_s:.0f} s with {behind} records to go"
         return None
@@ -288,10 +303,9 @@ class Worker:
             "partitions": {
                 str(partition): {
                     "position": stands[partition].position.offset if partition in stands else None,
-                    "end": bounds.end,
-                    "lag": self.lag(partition),
+                    "lag": lag,
                 }
-                for partition, bounds in sorted(self._bounds.items())
+                for partition, lag in sorted(self.lags.items())
             },
         }
 

@@ -201,6 +201,17 @@ async def test_a_batch_of_nothing_but_poison_moves_the_position() -> None:
     assert content(store).keys() == {keys.position(TOPIC, 0)}
 
 
+async def test_a_refused_batch_of_nothing_but_poison_looks_where_redis_is() -> None:
+    store = MemoryStore(TOPIC)
+    late, other = applier(store), applier(store)
+    await apply(other, batch([poison(0)]))
+    work = Work(late, batch([poison(0), poison(1)]))
+    with pytest.raises(Refused):
+        await work.attempt()
+    await work.attempt()
+    assert position_of(store).offset == 1
+
+
 async def test_letters_that_are_there_are_not_written_again() -> None:
     store, letters = FailingStore(["lost before"]), Letters()
     work = Work(applier(store, letters), batch([click(0), poison(1)]))
