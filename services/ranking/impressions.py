@@ -1,7 +1,8 @@
 """Impressions → Kafka, behind the reply: a bounded buffer, emptied by a background task.
 
 A list never waits for the log. When Kafka is slow or gone the buffer fills and further impressions
-are dropped and counted (at most once: what was handed over when the process dies is lost too).
+are dropped and counted; what waits when the process dies is lost. A list may be written twice after
+an outage: its request_id tells.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from protos import impression_pb2, recommender_pb2
+from services.ranking.log_writer import Entry
 from shared import metrics
 from shared.records import CONTENT_TYPE, PROTOBUF
 from shared.topics import IMPRESSIONS
 
 BUFFERED_AT_MOST: Final = 10_000  # about 5 KB each with 50 items
 FLUSH_EVERY_S: Final = 0.1
-ENCODE_AT_ONCE: Final = 16  # then requests have their turn
+AT_ONCE: Final = 16  # encoded in about 1 ms; then requests have their turn
 RETRY_S: Final = 1.0
 
 _HEADERS: Final = [(CONTENT_TYPE, PROTOBUF.encode())]
@@ -39,19 +41,19 @@ class Shown(NamedTuple):
     surface: str
 
 
-class Producer(Protocol):
-    """The part of aiokafka's producer that is used here."""
+class Writer(Protocol):
+    """The part of LogWriter that is used here."""
 
-    async def send(
-        self, topic: str, *, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> object: ...
+    async def send_all(self, topic: str, entries: Sequence[Entry]) -> None:
+        """Write records together. Raises KafkaError."""
+        ...
 
 
 class Impressions:
     """Takes lists without waiting and writes them to `impressions`."""
 
-    def __init__(self, producer: Producer, *, at_most: int = BUFFERED_AT_MOST) -> None:
-        self._producer = producer
+    def __init__(self, writer: Writer, *, at_most: int = BUFFERED_AT_MOST) -> None:
+        self._writer = writer
         self._at_most = at_most
         self._buffer: deque[Shown] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -85,18 +87,13 @@ class Impressions:
             metrics.IMPRESSIONS_DROPPED.inc(len(self._buffer))
 
     async def flush(self) -> None:
-        """Hand all that waits to the producer."""
+        """Write all that waits. Raises KafkaError; what was not confirmed waits on."""
         while self._buffer:
-            for _ in range(min(ENCODE_AT_ONCE, len(self._buffer))):
-                shown = self._buffer[0]
-                await self._producer.send(
-                    IMPRESSIONS.name,
-                    key=shown.user_id.encode(),
-                    value=message(shown).SerializeToString(),
-                    headers=_HEADERS,
-                )
+            count = min(AT_ONCE, len(self._buffer))
+            batch = [self._buffer[place] for place in range(count)]
+            await self._writer.send_all(IMPRESSIONS.name, [_entry(shown) for shown in batch])
+            for _ in range(count):
                 self._buffer.popleft()
-            await asyncio.sleep(0)
 
     async def _keep_writing(self) -> None:
         while True:
@@ -106,6 +103,10 @@ class Impressions:
             except Exception as error:
                 log.warning("impressions wait (%d): %s", len(self._buffer), error)
                 await asyncio.sleep(RETRY_S)
+
+
+def _entry(shown: Shown) -> Entry:
+    return Entry(shown.user_id.encode(), message(shown).SerializeToString(), _HEADERS)
 
 
 def message(shown: Shown) -> impression_pb2.Impression:

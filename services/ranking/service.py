@@ -21,6 +21,7 @@ from services.ranking.embedding_client import EmbeddingClient
 from services.ranking.engine import Engine
 from services.ranking.impressions import Impressions
 from services.ranking.local_trending import LocalTrending
+from services.ranking.log_writer import LogWriter
 from services.ranking.pipeline import Pipeline
 from services.ranking.ranker import BlendRanker, Ranker
 from services.ranking.server import Recommender
@@ -67,8 +68,8 @@ class Service:
         self._redis = connect(settings.redis, socket_timeout_s=READ_S)
         self._reader = StateReader(self._redis)
         self._trending = LocalTrending(self._reader)
-        self._producer = kafka.producer(settings.kafka)
-        self._impressions = Impressions(self._producer)
+        self._writer = LogWriter(partial(kafka.producer, settings.kafka))
+        self._impressions = Impressions(self._writer)
         self._embedding = EmbeddingClient(settings.embedding_address)
         self._space: Space | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,7 +91,7 @@ class Service:
         self.grpc_port = await self._server.start(settings.bind, settings.port)
         own = (topics.CLICKS, topics.IMPRESSIONS, topics.DEAD_LETTERS)
         await until_there("Kafka", partial(kafka.ensure_topics, settings.kafka, own))
-        await until_there("Kafka", self._producer.start)
+        await until_there("Kafka", self._writer.start)
         if settings.space:
             bundle = ActiveBundle(settings.space, settings.dim)
         else:
@@ -117,7 +118,7 @@ class Service:
         await self._trending.stop()
         if self._space is not None:
             await self._space.stop()
-        await self._producer.stop()
+        await self._writer.stop()
         await self._embedding.close()
         await self._reader.close()
         await self._redis.aclose()
@@ -136,7 +137,7 @@ class Service:
 
     async def _serve(self, bundle: ActiveBundle) -> None:
         """Bring a space up beside the one that is served, if any, and serve it instead."""
-        space = Space(self.settings, bundle, DeadLetters(self._producer, NAME))
+        space = Space(self.settings, bundle, DeadLetters(self._writer, NAME))
         try:
             await space.start()
         except BaseException:
@@ -156,7 +157,7 @@ class Service:
             ),
             impressions=self._impressions,
             embedding=self._embedding,
-            producer=self._producer,
+            producer=self._writer,
             titles=space.titles,
             blend_weights=blend.weights(self.settings.blend),
             vectors=vectors,

@@ -52,6 +52,7 @@ async def test_before_it_is_ready_it_says_so(kafka: str, valkey: str) -> None:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         await there.service.stop()
+        await there.producer.stop()
         await there.redis.aclose()
 
 

@@ -1,33 +1,34 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from protos import impression_pb2
 from protos import recommender_pb2 as pb
 from services.ranking import impressions
 from services.ranking.impressions import Impressions, Shown
+from services.ranking.log_writer import Entry
 from shared import metrics
 from tests.servers import eventually
 
 
 class MemoryLog:
-    """A Producer into a list; while `broken` it fails."""
+    """A Writer into a list; while `broken` it fails."""
 
     def __init__(self) -> None:
-        self.written: list[tuple[bytes, bytes, Any]] = []
+        self.written: list[Entry] = []
         self.broken = False
 
-    async def send(
-        self, topic: str, *, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> None:
+    async def send_all(self, topic: str, entries: Sequence[Entry]) -> None:
+        """See Writer.send_all."""
         await asyncio.sleep(0)
         if self.broken:
-            raise ConnectionError("no broker")
+            raise KafkaConnectionError("no broker")
         assert topic == "impressions"
-        self.written.append((key, value, headers))
+        self.written += entries
 
 
 def shown(number: int = 0) -> Shown:
