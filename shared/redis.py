@@ -6,11 +6,13 @@ reply is lost may have had its effect, so whoever writes decides what to repeat.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from shared.settings import setting
 
@@ -37,3 +39,9 @@ def connect(
         retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)
+
+
+async def disconnect(client: Redis) -> None:
+    """Close a client; a server that hangs behind TLS is given up after a second, not an error."""
+    with contextlib.suppress(RedisError):
+        await client.aclose()

@@ -131,7 +131,7 @@ class Service:
     async def _start_intake(self, bundle: Bundle, encoder: ItemEncoder) -> None:
         settings, ends = self._settings, self._ends
         client = redis.connect(settings.redis, socket_timeout_s=REDIS_S)
-        ends.push_async_callback(client.aclose)
+        ends.push_async_callback(redis.disconnect, client)
         promotion = Promotion(client, bundle.space, bundle.dim)
         await until_there("Redis", promotion.claim)
 

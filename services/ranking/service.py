@@ -33,7 +33,7 @@ from shared.active_bundle import ActiveBundle
 from shared.grpc_server import Server
 from shared.health import Health
 from shared.kafka import DeadLetters
-from shared.redis import connect
+from shared.redis import connect, disconnect
 from shared.retry import until_there
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Service:
         await self._writer.stop()
         await self._embedding.close()
         await self._reader.close()
-        await self._redis.aclose()
+        await disconnect(self._redis)
         await self._health.stop()
 
     def status(self) -> dict[str, Any]:

@@ -148,6 +148,18 @@ async def test_a_click_becomes_a_list_behind_tls_and_passwords(
             assert private not in log_of(service)
 
 
+async def test_a_redis_that_hangs_behind_tls_does_not_spoil_the_end(
+    secured: Secured, start_service: Start
+) -> None:
+    running = [start_service(name, secured.environ()) for name in SERVICES]
+    await asyncio.gather(*(service.ready() for service in running))
+
+    # This loop is Redis' TLS: while it waits here for the services' end, their Redis hangs.
+    codes = [service.stop() for service in running]
+
+    assert codes == [0, 0, 0], "".join(map(log_of, running))
+
+
 async def test_a_wrong_kafka_password_is_said_and_waited_out(
     secured: Secured, start_service: Start
 ) -> None:
