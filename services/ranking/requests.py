@@ -7,15 +7,16 @@ Every function raises BadRecord (shared/records.py), which the server answers as
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum
-from math import isfinite
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
 from protos import recommender_pb2 as pb
-from shared import bounds
+from services.ranking import rules
+from services.ranking.filter_bounds import check_filters
+from services.ranking.rules import NO_RULES, Rules
 from shared.bounds import check_id, check_ids, check_text, refuse
 
 K_AT_MOST: Final = 500
@@ -25,12 +26,7 @@ CANDIDATES_AT_MOST: Final = 1_000
 EXCLUDE_AT_MOST: Final = 1_000
 CONTEXT_ENTRIES: Final = 32
 CONTEXT_BYTES: Final = 256
-RULES_AT_MOST: Final = 32
-FACTOR_AT_MOST: Final = 100.0
-NAME_BYTES: Final = 64
-NAMES_AT_MOST: Final = 64  # categories, tags or values of one filter
-ATTRIBUTES_AT_MOST: Final = 16
-ATTRIBUTE_VALUE_BYTES: Final = 1024
+SURFACE_BYTES: Final = 64
 TEXT_BYTES: Final = 1024
 IMAGE_BYTES: Final = 4 * 1024 * 1024
 DIVERSITY_DEFAULT: Final = 0.2
@@ -68,36 +64,6 @@ class Position(NamedTuple):
         return f"{self.partition}:{self.offset}"
 
 
-class Boost(NamedTuple):
-    """Multiply the score of items that match, in stock or not."""
-
-    match: pb.Filters
-    factor: float
-    name: str
-
-
-class Pin(NamedTuple):
-    """Put an item on a position of the list, from 0."""
-
-    item_id: str
-    position: int
-
-
-class Cap(NamedTuple):
-    """At most so many items of a category; "" is each category."""
-
-    category: str
-    at_most: int
-
-
-class Rules(NamedTuple):
-    """What the caller wants of a list beyond the score."""
-
-    boosts: tuple[Boost, ...] = ()
-    pins: tuple[Pin, ...] = ()
-    caps: tuple[Cap, ...] = ()
-
-
 class RecommendQuery(msgspec.Struct, frozen=True, gc=False):
     """A checked RecommendRequest. `users` begins with user_id; `candidates` None: all items."""
 
@@ -109,7 +75,7 @@ class RecommendQuery(msgspec.Struct, frozen=True, gc=False):
     exclude: tuple[str, ...] = ()
     seen: Seen = Seen.EXCLUDE_HISTORY_AND_PURCHASES
     diversity: float = DIVERSITY_DEFAULT
-    rules: Rules = Rules()
+    rules: Rules = NO_RULES
     after: Position | None = None
     explain: bool = False
     surface: str = ""
@@ -133,7 +99,7 @@ class ExplainQuery(msgspec.Struct, frozen=True, gc=False):
     user_id: str
     item_id: str
     segment: str = ""
-    rules: Rules = Rules()
+    rules: Rules = NO_RULES
 
 
 def recommend(message: pb.RecommendRequest) -> RecommendQuery:
@@ -149,9 +115,9 @@ def recommend(message: pb.RecommendRequest) -> RecommendQuery:
         check_ids("candidates", message.candidates, CANDIDATES_AT_MOST)
         candidates = tuple(dict.fromkeys(message.candidates))
     check_ids("exclude", message.exclude, EXCLUDE_AT_MOST)
-    check_text("surface", message.surface, NAME_BYTES)
+    check_text("surface", message.surface, SURFACE_BYTES)
     if message.HasField("filters"):
-        _check_filters("filters", message.filters)
+        check_filters("filters", message.filters)
     diversity = DIVERSITY_DEFAULT
     if message.HasField("diversity"):
         diversity = message.diversity
@@ -166,7 +132,7 @@ def recommend(message: pb.RecommendRequest) -> RecommendQuery:
         exclude=tuple(message.exclude),
         seen=_one_of("seen", Seen, message.seen, Seen.EXCLUDE_HISTORY_AND_PURCHASES),
         diversity=diversity,
-        rules=_rules(message.rules, k) if message.HasField("rules") else Rules(),
+        rules=rules.checked(message.rules, k) if message.HasField("rules") else NO_RULES,
         after=position("after", message.after),
         explain=message.explain,
         surface=message.surface,
@@ -185,7 +151,7 @@ def similar(message: pb.SimilarRequest) -> ItemQuery:
     by = _one_of("by", By, message.by, By.BLEND)
     if kind == "image" and by not in (By.VISUAL, By.BLEND):
         refuse("by", "visual or blend where the query is an image", by.name.lower())
-    _check_filters("filters", message.filters)
+    check_filters("filters", message.filters)
     check_ids("exclude", message.exclude, EXCLUDE_AT_MOST)
     return ItemQuery(
         item_id=message.item_id,
@@ -208,7 +174,7 @@ def search(message: pb.SearchRequest) -> ItemQuery:
             refuse("text", f"1-{TEXT_BYTES} bytes, not only spaces", f"{size} bytes")
     else:
         _check_image(message.image)
-    _check_filters("filters", message.filters)
+    check_filters("filters", message.filters)
     check_ids("exclude", message.exclude, EXCLUDE_AT_MOST)
     return ItemQuery(
         text=message.text,
@@ -227,7 +193,7 @@ def explain(message: pb.ExplainRequest) -> ExplainQuery:
         user_id=message.user_id,
         item_id=message.item_id,
         segment=_segment(message.context),
-        rules=_rules(message.rules, K_AT_MOST),
+        rules=rules.checked(message.rules, K_AT_MOST),
     )
 
 
@@ -285,80 +251,3 @@ def _segment(context: Mapping[str, str]) -> str:
         check_text("a name in context", name, CONTEXT_BYTES)
         check_text("a value in context", text, CONTEXT_BYTES)
     return context.get(SEGMENT, "")
-
-
-def _check_names(field: str, names: Sequence[str]) -> None:
-    if len(names) > NAMES_AT_MOST:
-        refuse(field, f"at most {NAMES_AT_MOST}", str(len(names)))
-    for name in names:
-        check_text(f"an entry of {field}", name, bounds.ID_BYTES)
-
-
-def _check_range(field: str, wanted: pb.Range) -> None:
-    low = wanted.min if wanted.HasField("min") else None
-    high = wanted.max if wanted.HasField("max") else None
-    for end, number in (("min", low), ("max", high)):
-        if number is not None and not isfinite(number):
-            refuse(f"{field}.{end}", "a finite number", repr(number))
-    if low is not None and high is not None and low > high:
-        refuse(f"{field}.min", f"at most {field}.max ({high:g})", f"{low:g}")
-
-
-def _check_filters(field: str, filters: pb.Filters) -> None:
-    _check_names(f"{field}.categories_any", filters.categories_any)
-    _check_names(f"{field}.categories_none", filters.categories_none)
-    _check_names(f"{field}.tags_any", filters.tags_any)
-    _check_range(f"{field}.price", filters.price)
-    check_text(f"{field}.currency", filters.currency, 3)
-    if len(filters.attributes) > ATTRIBUTES_AT_MOST:
-        refuse(f"{field}.attributes", f"at most {ATTRIBUTES_AT_MOST}", str(len(filters.attributes)))
-    for n, wanted in enumerate(filters.attributes):
-        where = f"{field}.attributes[{n}]"
-        check_id(f"{where}.name", wanted.name)
-        if len(wanted.any_of) > NAMES_AT_MOST:
-            refuse(f"{where}.any_of", f"at most {NAMES_AT_MOST}", str(len(wanted.any_of)))
-        for value in wanted.any_of:
-            check_text(f"an entry of {where}.any_of", value.text, ATTRIBUTE_VALUE_BYTES)
-            if not isfinite(value.number):
-                refuse(f"an entry of {where}.any_of", "a finite number", repr(value.number))
-        _check_range(f"{where}.range", wanted.range)
-
-
-def _rules(rules: pb.Rules, k: int) -> Rules:
-    for name in ("boosts", "pins", "caps"):
-        if len(getattr(rules, name)) > RULES_AT_MOST:
-            refuse(f"rules.{name}", f"at most {RULES_AT_MOST}", str(len(getattr(rules, name))))
-    _check_pins(rules.pins, k)
-    for n, cap in enumerate(rules.caps):
-        check_text(f"rules.caps[{n}].category", cap.category, bounds.ID_BYTES)
-        if not 1 <= cap.at_most <= K_AT_MOST:
-            refuse(f"rules.caps[{n}].at_most", f"between 1 and {K_AT_MOST}", str(cap.at_most))
-    return Rules(
-        boosts=tuple(_boost(n, boost) for n, boost in enumerate(rules.boosts)),
-        pins=tuple(Pin(pin.item_id, pin.position) for pin in rules.pins),
-        caps=tuple(Cap(cap.category, cap.at_most) for cap in rules.caps),
-    )
-
-
-def _boost(n: int, boost: pb.BoostRule) -> Boost:
-    where = f"rules.boosts[{n}]"
-    _check_filters(f"{where}.match", boost.match)
-    if not 0 <= boost.factor <= FACTOR_AT_MOST:
-        refuse(f"{where}.factor", f"between 0 and {FACTOR_AT_MOST:g}", f"{boost.factor:g}")
-    check_text(f"{where}.name", boost.name, NAME_BYTES)
-    match = pb.Filters(include_out_of_stock=True, include_unavailable=True)
-    match.MergeFrom(boost.match)
-    return Boost(match, boost.factor, boost.name or f"boost-{n}")
-
-
-def _check_pins(pins: Sequence[pb.PinRule], k: int) -> None:
-    taken: dict[int | str, int] = {}
-    for n, pin in enumerate(pins):
-        where = f"rules.pins[{n}]"
-        check_id(f"{where}.item_id", pin.item_id)
-        if not 0 <= pin.position < k:
-            refuse(f"{where}.position", f"between 0 and k - 1 ({k - 1})", str(pin.position))
-        for what, value in (("position", pin.position), ("item_id", pin.item_id)):
-            if value in taken:
-                refuse(f"{where}.{what}", f"other than rules.pins[{taken[value]}]'s", "the same")
-            taken[value] = n
