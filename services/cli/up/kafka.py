@@ -148,7 +148,7 @@ class EmbeddedKafka:
     def ready(self) -> bool:
         """Ask the broker for the requests that it knows: it answers once it is registered."""
         port = int(self.bootstrap.rpartition(":")[2])
-        return len(answers(port, _API_VERSIONS)) > 10
+        return len(answers(self.pid, port, _API_VERSIONS)) > 10
 
     def poll(self) -> int | None:
         """Return the exit code of a broker that ended, None while it runs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import random
 import signal
@@ -11,8 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 LOG_LIMIT_BYTES = 8 * 1024 * 1024  # and as much again in the predecessor
 GRACE_S = 20.0  # services end within 15 s of SIGTERM; after this, SIGKILL
@@ -92,15 +93,19 @@ def free_port(wanted: int = 0) -> int:
     Random ones lie below those that systems hand to outgoing connections: a client that knocks at
     a restarting server's port would otherwise be given that very port and talk to itself.
     """
-    candidates = itertools.chain([wanted] if wanted else [], iter(_random_port, None))
-    return next(port for port in candidates if _is_free(port))
+    return next(port for port in port_candidates(wanted) if is_free(port))
 
 
-def _random_port() -> int:
-    return random.randint(15_000, 32_000)
+def port_candidates(wanted: int = 0) -> Iterator[int]:
+    """Yield `wanted`, unless it is 0, then random ports without end."""
+    if wanted:
+        yield wanted
+    while True:
+        yield random.randint(15_000, 32_000)
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Return whether nobody listens on the port, on loopback or on all addresses."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -111,13 +116,20 @@ def _is_free(port: int) -> bool:
         return caller.connect_ex(("127.0.0.1", port)) != 0
 
 
-def answers(port: int, request: bytes, timeout_s: float = 1.0) -> bytes:
-    """Send `request` to a port on loopback and return what comes back first; empty: no answer."""
+def answers(pid: int, port: int, request: bytes, timeout_s: float = 1.0) -> bytes:
+    """Send `request` to a port of process `pid` on loopback and return what comes back first.
+
+    Empty when nothing does, or when another process listens there: a child whose port somebody
+    else took in the meantime must not pass for ready by that one's answers.
+    """
     try:
+        links = psutil.Process(pid).net_connections("tcp")
+        if not any(link.laddr.port == port and link.status == psutil.CONN_LISTEN for link in links):
+            return b""
         with socket.create_connection(("127.0.0.1", port), timeout_s) as link:
             link.sendall(request)
             return link.recv(4096)
-    except OSError:
+    except (OSError, psutil.Error):
         return b""
 
 

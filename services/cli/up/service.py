@@ -32,7 +32,7 @@ class ServiceChild:
     def ready(self) -> bool:
         """Ask its health port."""
         request = b"GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n"
-        return b" 200 " in answers(self.port, request)[:16]
+        return b" 200 " in answers(self.pid, self.port, request)[:16]
 
     def poll(self) -> int | None:
         """Return the exit code of a service that ended, None while it runs."""

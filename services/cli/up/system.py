@@ -13,45 +13,17 @@ from pathlib import Path
 from typing import Final
 
 from services.cli.addresses import RUN_FILE, SERVICES, Addresses, Running, write_running
+from services.cli.up.jars import cache_folder
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.lock import take_lock
-from services.cli.up.process import StartFailed, free_port
+from services.cli.up.ports import Ports
 from services.cli.up.service import ServiceChild
 from services.cli.up.supervisor import POLL_S, Child, Supervisor
 from services.cli.up.valkey import EmbeddedValkey
 
-USUAL_PORTS: Final = {
-    "KAFKA": 9092,
-    "VALKEY": 6379,
-    "FRESHET_RANKING_PORT": 50051,
-    "FRESHET_EMBEDDING_PORT": 50061,
-    "FRESHET_SESSIONS_HEALTH_PORT": 9101,
-    "FRESHET_EMBEDDING_HEALTH_PORT": 9102,
-    "FRESHET_RANKING_HEALTH_PORT": 9103,
-}
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DAY_ZERO_BUNDLE: Final = Path(__file__).resolve().parents[3] / "deploy" / "models" / "day-zero"
 KEPT: Final = ("kafka", "valkey", "snapshots", "logs")  # under the data folder
-
-
-def choose_ports(environ: Mapping[str, str]) -> dict[str, int]:
-    """Return a free port for each name, the usual one where that is free.
-
-    Raises StartFailed for a port that the environment names and that is taken or none.
-    """
-    chosen: dict[str, int] = {}
-    for name, usual in USUAL_PORTS.items():
-        named = environ.get(name, "")
-        if named and not named.isdigit():
-            raise StartFailed(f"{name} must be a port, was {named!r}")
-        wanted = int(named) if named else usual
-        port = free_port(wanted)
-        while port in chosen.values():
-            port = free_port()
-        if named and port != wanted != 0:
-            raise StartFailed(f"{name}={named} is taken by another program")
-        chosen[name] = port
-    return chosen
 
 
 def empty(folder: Path) -> None:
@@ -62,14 +34,14 @@ def empty(folder: Path) -> None:
 
 def build_system(
     folder: Path,
+    ports: Mapping[str, int],
     environ: Mapping[str, str],
     tell: Callable[[str], None],
     *,
     record_aot: bool = True,
 ) -> tuple[Addresses, Supervisor]:
-    """Lay out the system under `folder`; nothing is started. Raises StartFailed."""
+    """Lay out the system under `folder`; nothing is started. `ports` by name, as Ports chooses."""
     folder = folder.resolve()
-    ports = choose_ports(environ)
     servers: list[Child] = []
     kafka = environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if kafka is None:
@@ -135,10 +107,11 @@ def run_system(
     `tell` hears in plain words what happens to children, from a thread of its own; `progress`
     hears again and again who is waited for. Raises AlreadyRunning, JarsMissing, StartFailed.
     """
-    with take_lock(folder), _ending_by_signals():
+    with take_lock(folder), Ports(cache_folder(environ) / "ports") as ports, _ending_by_signals():
         if fresh:
             empty(folder)
-        addresses, supervisor = build_system(folder, environ, tell, record_aot=record_aot)
+        chosen = ports.choose(environ)
+        addresses, supervisor = build_system(folder, chosen, environ, tell, record_aot=record_aot)
         stop = threading.Event()
 
         def note(*, ready: bool) -> Running:

@@ -89,7 +89,7 @@ class EmbeddedValkey:
     def ready(self) -> bool:
         """Ask the server: it refuses while it reads its file back."""
         port = int(self.url.removesuffix("/0").rpartition(":")[2])
-        return answers(port, b"PING\r\n").startswith(b"+PONG")
+        return answers(self.pid, port, b"PING\r\n").startswith(b"+PONG")
 
     def poll(self) -> int | None:
         """Return the exit code of a server that ended, None while it runs."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 import pytest
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from services.cli.up.kafka import EmbeddedKafka
+from services.cli.up.process import StartFailed
 from services.cli.up.valkey import EmbeddedValkey
 from shared.kafka import KafkaSettings, cluster_id, ensure_topics
 from shared.topics import CLICKS
@@ -79,3 +82,13 @@ def test_servers_listen_on_loopback_only(
         ]
         assert listening
         assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+async def test_a_server_is_not_ready_by_anothers_answers(
+    valkey_server: EmbeddedValkey, tmp_path: Path
+) -> None:
+    port = int(valkey_server.url.removesuffix("/0").rpartition(":")[2])
+    latecomer = EmbeddedValkey(tmp_path, port=port)
+
+    with pytest.raises(StartFailed, match="ended with exit code 1"):
+        latecomer.start()

@@ -22,7 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from services.cli.addresses import Addresses, read_running
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
-from services.cli.up.system import USUAL_PORTS
+from services.cli.up.ports import USUAL_PORTS
 from shared.items import encode_item
 from shared.records import JSON
 from tests.e2e.shop import kind_named
