@@ -173,7 +173,7 @@ def typed(program: str) -> Iterator[tuple[str, str]]:
 
 
 def test_every_freshet_command_exists_with_its_options() -> None:
-    seen = list(typed("freshet"))
+    seen = [each for each in typed("freshet") if "COMMAND" not in each[1]]  # any of them
     for page, command in seen:
         done = CliRunner().invoke(app, [*shlex.split(command)[1:], "--help"])
         assert done.exit_code == 0, f"{page}: {command}: {done.output}"

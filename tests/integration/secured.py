@@ -19,6 +19,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from services.cli.up.valkey import EmbeddedValkey
+from tests.conftest import REDIS_PROGRAM
 
 USER = "freshet-app"
 PASSWORD = "right: p%ss/w@rd?"  # with all that a URL would take for something else
@@ -113,13 +114,13 @@ class SecuredKafka:
 
 
 @contextlib.contextmanager
-def valkey_with_password(folder: Path) -> Iterator[EmbeddedValkey]:
-    """Run a Valkey where USER may do everything and all others may do nothing but PING."""
+def redis_with_password(folder: Path) -> Iterator[EmbeddedValkey]:
+    """Run a Redis server where USER may do everything and all others may do nothing but PING."""
     folder.mkdir(parents=True, exist_ok=True)
     rules = folder / "users.acl"
     hashed = sha256(PASSWORD.encode()).hexdigest()
     rules.write_text(f"user default on nopass -@all +ping\nuser {USER} on ~* &* +@all #{hashed}\n")
-    server = EmbeddedValkey(folder, settings={"aclfile": str(rules)})
+    server = EmbeddedValkey(folder, program=REDIS_PROGRAM, settings={"aclfile": str(rules)})
     server.start()
     yield server
     server.kill()

@@ -33,7 +33,7 @@ from tests.integration.secured import (
     make_authority,
     redis_over_tls,
     redis_url,
-    valkey_with_password,
+    redis_with_password,
 )
 from tests.servers import Service, eventually
 
@@ -68,9 +68,9 @@ def secured_kafka(
 
 
 @pytest.fixture(scope="module")
-def secured_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+def secured_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
     """Run a Redis server that asks for a password."""
-    with valkey_with_password(tmp_path_factory.mktemp("secured-valkey")) as server:
+    with redis_with_password(tmp_path_factory.mktemp("secured-redis")) as server:
         yield server
 
 
@@ -94,10 +94,10 @@ class Secured:
 
 @pytest.fixture
 async def secured(
-    secured_kafka: SecuredKafka, secured_valkey: EmbeddedValkey, authority: Authority
+    secured_kafka: SecuredKafka, secured_redis: EmbeddedValkey, authority: Authority
 ) -> AsyncIterator[Secured]:
     """Return where the secured servers are."""
-    async with redis_over_tls(secured_valkey, authority) as port:
+    async with redis_over_tls(secured_redis, authority) as port:
         yield Secured(secured_kafka, port, authority)
 
 
