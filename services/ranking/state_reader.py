@@ -15,9 +15,9 @@ from redis.exceptions import RedisError
 
 from services.ranking import signals
 from services.ranking.breaker import Breaker
-from services.ranking.redis_exchange import Command, RedisExchange
 from services.ranking.signals import Weighted
 from shared import keys, positions, states, topics
+from shared.redis_exchange import Command, RedisExchange
 from shared.states import UserState
 
 COVISITS_READ: Final = 30  # followers of an item: the strongest, of at most 100
