@@ -138,7 +138,7 @@ async def test_a_click_becomes_a_list_behind_tls_and_passwords(
             poison = f'{{"user_id": "{VISITOR}", "item_id": "secret-mug", "type": 7}}'.encode()
             await producer.send_and_wait(CLICKS.name, poison, key=VISITOR.encode())
         sessions = running[SERVICES.index("sessions")]
-        await eventually(lambda: "dead-letters" in log_of(sessions), what="the dead letter")
+        await eventually(lambda: sessions.status()["dead_letters"] == 1, what="the dead letter")
 
     assert isinstance(packed, bytes)
     assert unpack(packed).history["item"].tolist() == [keys.item_key("secret-mug")]
