@@ -210,7 +210,8 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 
 def test_every_path_in_the_readme_exists() -> None:
-    tops = {entry.name for entry in ROOT.iterdir() if entry.is_dir()}
+    # `.freshet` holds what the reader's own system made, whatever that is by now
+    tops = {entry.name for entry in ROOT.iterdir() if entry.is_dir()} - {".freshet"}
     spans = {word for line in markdown.commands(README) for word in line.split()}
     paths = {word for word in spans if "/" in word and word.split("/")[0] in tops}
 
