@@ -38,7 +38,7 @@ class Service:
         self._items = ActiveItems(settings, self._redis)
         self._letters = Letters(partial(kafka.producer, settings.kafka))
         self._applier = Applier(
-            StatesStore(self._redis, CLICKS.name),
+            StatesStore(self._redis, CLICKS.name, timeout_s=settings.redis_timeout_s),
             self._fold,
             self._letters.send,
             cache_users=settings.cache_users,
@@ -88,6 +88,7 @@ class Service:
             self._items.stop,
             self._letters.close,
             self._log.stop,
+            self._applier.store.close,
             self._redis.aclose,
             self._health.stop,
         ):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha1
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
@@ -12,6 +13,7 @@ from redis.exceptions import NoScriptError
 
 from services.sessions import lua
 from shared import keys
+from shared.redis_exchange import Command, RedisExchange
 
 _pack = msgspec.msgpack.Encoder().encode
 _SHA = sha1(lua.WRITE_CHUNK.encode(), usedforsecurity=False).hexdigest().encode()
@@ -42,31 +44,32 @@ class Chunk(NamedTuple):
 class StatesStore:
     """States, co-visits, trending and positions of one topic's events."""
 
-    def __init__(self, redis: Redis, topic: str) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, topic: str, *, timeout_s: float = 5.0) -> None:
+        """timeout_s: until a silent Redis counts as gone, then TimeoutError."""
+        self._exchange = RedisExchange(redis.connection_pool)
         self._topic = topic
+        self._timeout_s = timeout_s
 
     async def claim_log(self, cluster_id: str) -> str:
         """Note whose log these states come from unless it is noted; return what stands."""
         key = keys.log_of(self._topic)
-        await self._redis.set(key, cluster_id, nx=True)
-        (noted,) = await self._values([key])
-        return (noted or b"").decode()
+        _, noted = await self._ask((b"SET", key, cluster_id, b"NX"), (b"GET", key))
+        return bytes(noted).decode()
 
     async def positions(self, partitions: Sequence[int]) -> dict[int, bytes | None]:
         """Return the `pos:` values of partitions, None where there is none."""
         if not partitions:
             return {}
-        found = await self._values([keys.position(self._topic, p) for p in partitions])
+        wanted = [keys.position(self._topic, partition) for partition in partitions]
+        (found,) = await self._ask((b"MGET", *wanted))
         return dict(zip(partitions, found, strict=True))
 
     async def read(
         self, partition: int, users: Sequence[str]
     ) -> tuple[bytes | None, dict[str, bytes | None]]:
         """Return a partition's `pos:` value and users' packed states, as they stood together."""
-        position, *states = await self._values(
-            [keys.position(self._topic, partition), *map(keys.user, users)]
-        )
+        position_key = keys.position(self._topic, partition)
+        ((position, *states),) = await self._ask((b"MGET", position_key, *map(keys.user, users)))
         return position, dict(zip(users, states, strict=True))
 
     async def write(self, partition: int, chunks: Sequence[Chunk]) -> None:
@@ -78,22 +81,20 @@ class StatesStore:
         key = keys.position(self._topic, partition)
         commands = [_command(key, chunk) for chunk in chunks]
         try:
-            replies = await self._run(commands)
+            replies = await self._ask(*commands)
         except NoScriptError:  # Redis was restarted, or another one took over
-            await self._redis.script_load(lua.WRITE_CHUNK)
-            replies = await self._run(commands)
+            await self._ask((b"SCRIPT", b"LOAD", lua.WRITE_CHUNK))
+            replies = await self._ask(*commands)
         if any(reply != lua.WRITTEN for reply in replies):
             raise Refused
 
-    async def _values(self, wanted: Sequence[bytes]) -> list[bytes | None]:
-        return cast("list[bytes | None]", await self._redis.mget(wanted))
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._exchange.close()
 
-    async def _run(self, commands: Iterable[Sequence[bytes]]) -> list[int]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        replies: list[int] = await pipeline.execute()
-        return replies
+    async def _ask(self, *commands: Command) -> list[Any]:
+        async with asyncio.timeout(self._timeout_s):
+            return await self._exchange(commands)
 
 
 _LIMITS = tuple(
@@ -108,7 +109,7 @@ _LIMITS = tuple(
 )
 
 
-def _command(position_key: bytes, chunk: Chunk) -> list[bytes]:
+def _command(position_key: bytes, chunk: Chunk) -> Command:
     """Return the EVALSHA of a chunk, see lua.py for its arguments."""
     sets: dict[bytes, tuple[list[msgspec.Raw], list[float]]] = {}
     _gather(sets, chunk.covisits, keys.covisits)
@@ -130,7 +131,7 @@ def _command(position_key: bytes, chunk: Chunk) -> list[bytes]:
     ]
     for user in chunk.users:
         command += user.guard, user.state
-    return command
+    return tuple(command)
 
 
 def _gather(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from itertools import count
 
 import pytest
@@ -22,9 +22,16 @@ ALL = "all"
 Store = StatesStore | MemoryStore
 
 
+@pytest.fixture
+async def real(redis: Redis) -> AsyncIterator[StatesStore]:
+    made = StatesStore(redis, TOPIC)
+    yield made
+    await made.close()
+
+
 @pytest.fixture(params=["memory", "redis"])
-def store(request: pytest.FixtureRequest, redis: Redis) -> Store:
-    return MemoryStore(TOPIC) if request.param == "memory" else StatesStore(redis, TOPIC)
+def store(request: pytest.FixtureRequest, real: StatesStore) -> Store:
+    return MemoryStore(TOPIC) if request.param == "memory" else real
 
 
 def chunk(
@@ -176,10 +183,9 @@ async def test_more_newcomers_than_a_set_holds_are_bounded(store: Store, redis: 
     assert len(await members(store, redis, keys.covisits(5))) == keys.COVISITS_AT_MOST
 
 
-async def test_states_and_sets_expire_and_positions_do_not(redis: Redis) -> None:
-    store = StatesStore(redis, TOPIC)
-    await store.claim_log("one")
-    await store.write(
+async def test_states_and_sets_expire_and_positions_do_not(real: StatesStore, redis: Redis) -> None:
+    await real.claim_log("one")
+    await real.write(
         0,
         [
             chunk(
@@ -204,23 +210,23 @@ async def test_states_and_sets_expire_and_positions_do_not(redis: Redis) -> None
         assert seconds - 5 <= ttl[key] <= seconds
 
 
-async def test_scripts_that_a_restart_lost_are_loaded_again(redis: Redis) -> None:
-    store = StatesStore(redis, TOPIC)
-    await store.write(0, [chunk(b"", b"p1")])
+async def test_scripts_that_a_restart_lost_are_loaded_again(
+    real: StatesStore, redis: Redis
+) -> None:
+    await real.write(0, [chunk(b"", b"p1")])
     await redis.script_flush()
-    await store.write(0, [chunk(b"p1", b"p2"), chunk(b"p2", b"p3")])
-    assert await store.positions([0]) == {0: b"p3"}
+    await real.write(0, [chunk(b"p1", b"p2"), chunk(b"p2", b"p3")])
+    assert await real.positions([0]) == {0: b"p3"}
 
 
 async def test_a_key_of_another_type_stops_a_chunk_before_anything_is_written(
-    redis: Redis,
+    real: StatesStore, redis: Redis
 ) -> None:
-    store = StatesStore(redis, TOPIC)
     await redis.set(keys.covisits(1), b"not a set")
     late = chunk(b"", b"p1", UserWrite("ann", b"", b"g1"), covisits={(0, 2): 1.0, (1, 2): 1.0})
     with pytest.raises(ResponseError, match="WRONGTYPE"):
-        await store.write(0, [late])
-    assert await store.read(0, ["ann"]) == (None, {"ann": None})
+        await real.write(0, [late])
+    assert await real.read(0, ["ann"]) == (None, {"ann": None})
     assert not await redis.exists(keys.covisits(0))
 
 
@@ -236,11 +242,11 @@ increments = st.dictionaries(
 )
 @given(rounds=st.lists(increments, min_size=1, max_size=8))
 async def test_redis_adds_as_the_double_does(
-    redis: Redis, rounds: list[dict[tuple[int, int], float]]
+    real: StatesStore, redis: Redis, rounds: list[dict[tuple[int, int], float]]
 ) -> None:
     """The script's arithmetic and its choice of whom to replace, against plain Python."""
     await redis.flushdb()
-    real, double = StatesStore(redis, TOPIC), MemoryStore(TOPIC)
+    double = MemoryStore(TOPIC)
     stamps = (b"p%d" % number for number in count())
     before = b""
     for covisits in rounds:

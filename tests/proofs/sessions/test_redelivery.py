@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -30,9 +30,15 @@ async def no_letters(rejected: Sequence[Rejected]) -> None:
     assert not rejected
 
 
-async def applier(redis: Redis, log: dict[int, list[ConsumerRecord]]) -> Applier:
+@pytest.fixture
+async def states(redis: Redis) -> AsyncIterator[StatesStore]:
+    made = StatesStore(redis, CLICKS.name)
+    yield made
+    await made.close()
+
+
+async def applier(store: StatesStore, log: dict[int, list[ConsumerRecord]]) -> Applier:
     """A worker that has just been given all partitions."""
-    store = StatesStore(redis, CLICKS.name)
     made = Applier(
         store,
         lambda states, events: fold_many(states, events, ITEMS, FOLD),
@@ -72,44 +78,46 @@ async def everything(redis: Redis) -> dict[bytes, Any]:
 
 
 async def test_redelivering_any_suffix_leaves_redis_identical_to_the_byte(
-    log: str, redis: Redis
+    log: str, redis: Redis, states: StatesStore
 ) -> None:
     await harness.publish(log, harness.shopping(3_000, users=60))
     delivered = await harness.read_topic(log)
-    worker = await applier(redis, delivered)
+    worker = await applier(states, delivered)
     for batch in cut(delivered, random.Random(1)):
         await Work(worker, batch).attempt()
     before = await everything(redis)
     for seed in range(25):
         rng = random.Random(seed)
         suffix = {p: records[rng.randrange(len(records)) :] for p, records in delivered.items()}
-        again = await applier(redis, delivered) if seed % 2 else worker
+        again = await applier(states, delivered) if seed % 2 else worker
         for batch in cut(suffix, rng):
             await Work(again, batch).attempt()
         assert await everything(redis) == before, f"after the redelivery of seed {seed}"
 
 
-async def test_other_cuts_of_the_log_come_to_the_same(log: str, redis: Redis) -> None:
+async def test_other_cuts_of_the_log_come_to_the_same(
+    log: str, redis: Redis, states: StatesStore
+) -> None:
     await harness.publish(log, harness.shopping(3_000, users=60))
     delivered = await harness.read_topic(log)
     wanted = await harness.plain_fold(log)
     for seed in range(12):
         await redis.flushdb()
-        worker = await applier(redis, delivered)
+        worker = await applier(states, delivered)
         for batch in cut(delivered, random.Random(seed)):
             await Work(worker, batch).attempt()
         harness.assert_same(await harness.content_of(redis), wanted)
 
 
 async def test_a_users_events_on_two_partitions_are_each_counted_once(
-    log: str, redis: Redis
+    log: str, redis: Redis, states: StatesStore
 ) -> None:
     """Another producer's hash, or partitions that were added: two workers, one user, any order."""
     shopped = list(harness.shopping(600, users=20))
     await harness.publish(log, shopped[::2], partition=0)
     await harness.publish(log, shopped[1::2], partition=1)
     delivered = await harness.read_topic(log)
-    left, right = await applier(redis, delivered), await applier(redis, delivered)
+    left, right = await applier(states, delivered), await applier(states, delivered)
     for batch in cut(delivered, random.Random(3)):
         work = Work(left if batch.partition == 0 else right, batch)
         try:
