@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.valkey import EmbeddedValkey
@@ -22,6 +23,10 @@ REDIS_PROGRAM = os.environ.get("FRESHET_TEST_REDIS")
 
 if (servers.shared_folder_path() / "kafka" / "libs").is_dir():
     os.environ.setdefault("KAFKA_HOME", str(servers.shared_folder_path() / "kafka"))
+
+# How busy the machine is decides no property.
+settings.register_profile("freshet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("freshet")
 
 
 @pytest.fixture(scope="session")
