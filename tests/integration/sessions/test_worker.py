@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
@@ -261,6 +261,26 @@ async def test_two_workers_share_the_partitions_and_one_takes_over(
     await harness.publish(log, harness.shopping(400, users=30, items=ITEMS, seed=2))
     await harness.caught_up(log, redis)
     harness.assert_same(await harness.content_of(redis), await harness.plain_fold(log, ITEMS))
+
+
+async def test_users_who_come_on_added_partitions_are_folded_on(
+    log: str, environ: dict[str, str], redis: Redis, start_service: Start
+) -> None:
+    """A partition that no position is known of is read from where it begins."""
+    first = await running(start_service, environ)
+    await harness.publish(log, harness.shopping(300, users=30, items=ITEMS))
+    await harness.caught_up(log, redis)
+    first.stop()
+    admin = AIOKafkaAdminClient(bootstrap_servers=log)
+    await admin.start()
+    await admin.create_partitions({CLICKS.name: NewPartitions(total_count=7)})
+    await admin.close()
+    await running(start_service, environ)
+    await harness.publish(log, harness.shopping(300, users=30, items=ITEMS, seed=2))
+    await harness.caught_up(log, redis)
+    states = [await state_of(redis, f"u{n}") for n in range(30)]
+    assert sum(len(state.history) for state in states) == 600
+    assert any(len(state.guard) == 2 for state in states)
 
 
 async def test_it_says_how_it_is(
