@@ -63,8 +63,10 @@ def shown_while_running(folder: Path, console: Console, *, fresh: bool) -> Itera
                 status.stop()
                 console.print(table(running, folder))
                 console.print(f"ready after {time.monotonic() - began:.1f} s", highlight=False)
-                yield running
-                status.update("stopping")
-                status.start()
+                try:
+                    yield running
+                finally:
+                    status.update("stopping")
+                    status.start()
         except KeyboardInterrupt:
             console.print("stopped; the next start finds everything again", highlight=False)
