@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
+from aiokafka.errors import KafkaError
+
 from protos import impression_pb2, recommender_pb2
 from services.ranking.log_writer import Entry
 from shared import metrics
@@ -56,7 +58,6 @@ class Impressions:
         self._writer = writer
         self._at_most = at_most
         self._buffer: deque[Shown] = deque()
-        self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """Count the lists that wait."""
@@ -69,20 +70,22 @@ class Impressions:
             return
         self._buffer.append(shown)
 
-    def start(self) -> None:
-        """Write in the background until `stop`."""
-        self._task = asyncio.create_task(self._keep_writing(), name="impressions")
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            try:
+                await self.flush()
+            except KafkaError as error:
+                log.warning("impressions wait (%d): %s", len(self._buffer), error)
+                await asyncio.sleep(RETRY_S)
 
-    async def stop(self, within_s: float = 5.0) -> None:
-        """Write what waits, as far as there is time, and end."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+    async def close(self, within_s: float = 5.0) -> None:
+        """Write what waits, as far as there is time; `run` must have ended."""
         try:
             async with asyncio.timeout(within_s):
                 await self.flush()
-        except Exception as error:
+        except (KafkaError, TimeoutError) as error:
             log.warning("%d impressions lost at the end: %s", len(self._buffer), error)
             metrics.IMPRESSIONS_DROPPED.inc(len(self._buffer))
 
@@ -94,15 +97,6 @@ class Impressions:
             await self._writer.send_all(IMPRESSIONS.name, [_entry(shown) for shown in batch])
             for _ in range(count):
                 self._buffer.popleft()
-
-    async def _keep_writing(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_EVERY_S)
-            try:
-                await self.flush()
-            except Exception as error:
-                log.warning("impressions wait (%d): %s", len(self._buffer), error)
-                await asyncio.sleep(RETRY_S)
 
 
 def _entry(shown: Shown) -> Entry:

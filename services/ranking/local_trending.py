@@ -32,7 +32,6 @@ class LocalTrending:
         self._scopes: dict[str, Weighted] = {}
         self._used_at_s: dict[str, float] = {}
         self._renewed_at_s: float | None = None
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def scopes(self) -> Mapping[str, Weighted]:
@@ -77,17 +76,8 @@ class LocalTrending:
                 self._scopes[scope] = items
         self._renewed_at_s = now_s
 
-    def start(self) -> None:
-        """Renew in the background until `stop`."""
-        self._task = asyncio.create_task(self._keep_renewing(), name="trending")
-
-    async def stop(self) -> None:
-        """End the background task."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _keep_renewing(self) -> None:
+    async def run(self) -> None:
+        """Renew until cancelled."""
         lost = False
         while True:
             try:

@@ -70,6 +70,7 @@ class Pipeline:
 
     async def states(self, users: Sequence[str], after: Position | None, spent: Budget) -> Found:
         """Read states, waiting for a position where one is asked for."""
+        found: Found | None
         partition = None if after is None else after.partition
         wait_until_s = self._clock() + AFTER_SHARE * spent.left_s()
         while True:
@@ -77,16 +78,19 @@ class Pipeline:
                 asked = self.reader.states(users, spent.share_s(budget.STATE_SHARE), partition)
                 found = await spent.waiting(asked)
             except Unavailable:
-                spent.leave_out(budget.STATE_UNAVAILABLE)
-                if after is not None:
-                    spent.leave_out(budget.AFTER_TIMEOUT)
-                return Found([states.empty()] * len(users), [False] * len(users), -1)
-            if after is None or _reached(after, found.states, found.applied):
+                found = None
+            if found and (after is None or _reached(after, found.states, found.applied)):
                 return found
-            if self._clock() + AFTER_POLL_S >= wait_until_s:
-                spent.leave_out(budget.AFTER_TIMEOUT)
-                return found
+            in_time = self._clock() + AFTER_POLL_S < wait_until_s
+            if after is None or not in_time or self.reader.broken:
+                break
             await spent.waiting(asyncio.sleep(AFTER_POLL_S))
+        if after is not None:
+            spent.leave_out(budget.AFTER_TIMEOUT)
+        if found is None:
+            spent.leave_out(budget.STATE_UNAVAILABLE)
+            found = Found([states.empty()] * len(users), [False] * len(users), -1)
+        return found
 
     async def wish(
         self, query: RecommendQuery, found: Sequence[UserState], serving: Serving, spent: Budget

@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from protos import recommender_pb2_grpc
 from services.ranking import blend, onnx_ranker, server
 from services.ranking.admission import Admission
+from services.ranking.background import Background
 from services.ranking.calls import Calls
 from services.ranking.embedding_client import EmbeddingClient
 from services.ranking.engine import Engine
@@ -63,6 +65,7 @@ class Service:
         self.health_port = 0
         self._health = Health(NAME)
         self._health.status = self.status
+        self._health.live = self.fault
         self._fallback = BlendRanker(settings.blend)
         self._ranker = _ranker(settings) or self._fallback
         self._redis = connect(settings.redis, socket_timeout_s=READ_S)
@@ -72,7 +75,7 @@ class Service:
         self._impressions = Impressions(self._writer)
         self._embedding = EmbeddingClient(settings.embedding_address)
         self._space: Space | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
         self._calls = Calls(Admission(settings.in_flight_at_most, time.monotonic))
         self._server = Server(
             [server.SERVICE],
@@ -101,9 +104,9 @@ class Service:
         except Unavailable as error:
             log.warning("beginning without trending: %s", error)
         await self._serve(bundle)
-        self._trending.start()
-        self._impressions.start()
-        self._tasks.append(asyncio.create_task(self._look_after(), name="look-after"))
+        self._background.start(self._trending.run(), "trending")
+        self._background.start(self._impressions.run(), "impressions")
+        self._background.start(self._look_after(), "look-after")
         await self._server.set_serving(True)
         self._health.ready = True
 
@@ -111,11 +114,8 @@ class Service:
         """Refuse new calls, let those in flight end, write what waits, close everything."""
         self._health.ready = False
         await self._server.stop(STOP_GRACE_S)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._impressions.stop()
-        await self._trending.stop()
+        await self._background.stop()
+        await self._impressions.close()
         if self._space is not None:
             await self._space.stop()
         await self._writer.stop()
@@ -123,6 +123,10 @@ class Service:
         await self._reader.close()
         await disconnect(self._redis)
         await self._health.stop()
+
+    def fault(self) -> str | None:
+        """Return why the service should be started anew, None while all is well."""
+        return self._background.fault or (self._space.fault if self._space else None)
 
     def status(self) -> dict[str, Any]:
         """Return what /status shows."""
@@ -190,8 +194,15 @@ class Service:
                 log.warning("the active bundle cannot be read: %s", error)
                 continue
             if bundle is not None and bundle != space.bundle:
-                log.info("space %s is active now: reading it", bundle.space)
-                await self._serve(bundle)
+                await self._follow(bundle)
+
+    async def _follow(self, bundle: ActiveBundle) -> None:
+        """Serve another space; where that cannot be, the present one is served on."""
+        log.info("space %s is active now: reading it", bundle.space)
+        try:
+            await self._serve(bundle)
+        except (KafkaError, OSError, ValueError) as error:
+            log.error("space %s cannot be served: %r", bundle.space, error)
 
 
 def _ranker(settings: Settings) -> Ranker | None:

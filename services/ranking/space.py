@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
 from services.ranking.availability import Availability
+from services.ranking.background import Background
 from services.ranking.features import FeatureSettings
 from services.ranking.filters import ItemFilter
 from services.ranking.index import watch
@@ -40,7 +40,7 @@ class Space:
         self._letters = letters
         self._feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
         self._offers: OffersFeed | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
 
     async def start(self) -> None:
         """Load the snapshot, read the topics, keep reading. Waits for Kafka as long as it takes."""
@@ -54,11 +54,13 @@ class Space:
         offers = Offers(catalogue)
         availability = Availability(catalogue, offers)
         self._offers = OffersFeed(settings.kafka, offers, self._letters)
-        self._run(self._feed.run(), "catalogue")
-        self._run(self._offers.run(), "offers")
+        self._background.start(self._feed.run(), "catalogue")
+        self._background.start(self._offers.run(), "offers")
         await self._feed.caught_up()
         await self._offers.caught_up()
-        self._run(SnapshotWatch(self.index, catalogue, settings.snapshots).run(), "snapshots")
+        self._background.start(
+            SnapshotWatch(self.index, catalogue, settings.snapshots).run(), "snapshots"
+        )
         self.serving = Serving(
             catalogue,
             Searcher(self.index),
@@ -71,9 +73,12 @@ class Space:
 
     async def stop(self) -> None:
         """Read no more; what is in memory can still be read."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
+
+    @property
+    def fault(self) -> str | None:
+        """Why the space is no longer kept in step; None while it is."""
+        return self._background.fault
 
     def status(self) -> dict[str, Any]:
         """Return what /status shows of it."""
@@ -87,6 +92,3 @@ class Space:
         """Return how many records of `item-vectors` are not applied; None: not known yet."""
         lag: int | None = self._feed.status()["lag"]
         return lag
-
-    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))

@@ -76,14 +76,14 @@ async def test_while_kafka_is_gone_impressions_wait_in_order(
     log = MemoryLog()
     log.broken = True
     waiting = Impressions(log)
-    waiting.start()
+    running = asyncio.create_task(waiting.run())
     for number in range(40):
         waiting.add(shown(number))
     await asyncio.sleep(0.02)
     assert len(waiting) == 40
     log.broken = False
     await eventually(lambda: len(waiting) == 0, what="an empty buffer")
-    await waiting.stop()
+    running.cancel()
     written = [
         impression_pb2.Impression.FromString(value).request_id for _, value, _ in log.written
     ]
@@ -93,14 +93,12 @@ async def test_while_kafka_is_gone_impressions_wait_in_order(
 async def test_what_waits_at_the_end_is_written_or_counted() -> None:
     log = MemoryLog()
     waiting = Impressions(log)
-    waiting.start()
     waiting.add(shown())
-    await waiting.stop()
+    await waiting.close()
     assert len(log.written) == 1
     lost = Impressions(log)
-    lost.start()
     lost.add(shown())
     log.broken = True
     before = metrics.IMPRESSIONS_DROPPED._value.get()
-    await lost.stop()
+    await lost.close()
     assert metrics.IMPRESSIONS_DROPPED._value.get() == before + 1

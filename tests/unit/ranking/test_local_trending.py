@@ -72,9 +72,9 @@ async def test_the_background_task_renews_and_survives_redis_being_gone(
     monkeypatch.setattr(local_trending, "RENEW_EVERY_S", 0.01)
     reader.gone = True
     copy = LocalTrending(reader)
-    copy.start()
+    running = asyncio.create_task(copy.run())
     await asyncio.sleep(0.03)
     assert not copy.loaded
     reader.gone = False
     await eventually(lambda: copy.loaded, what="a renewal")
-    await copy.stop()
+    running.cancel()

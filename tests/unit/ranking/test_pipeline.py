@@ -12,6 +12,7 @@ from services.ranking import budget, requests
 from services.ranking.budget import Budget, Costs
 from services.ranking.pipeline import Made
 from services.ranking.searching import Searcher
+from services.ranking.state_reader import Found, Unavailable
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 
 
@@ -196,6 +197,23 @@ async def test_a_position_that_does_not_come_costs_half_the_deadline_and_is_name
     assert spent.degraded == [budget.AFTER_TIMEOUT]
     assert time.monotonic() - began < 0.095
     assert len(made.listed.rows) == 10
+
+
+async def test_one_read_that_fails_does_not_end_the_wait_for_a_position(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.user("ann", [("click", "lamp-3")], offset=6)
+    read, failures = shop.reader.states, [Unavailable("late"), Unavailable("late")]
+
+    async def states(*arguments: Any) -> Found:
+        if failures:
+            raise failures.pop()
+        return await read(*arguments)
+
+    monkeypatch.setattr(shop.reader, "states", states)
+    spent = a_budget()
+    await make(shop, "ann", spent, after="0:6")
+    assert spent.degraded == []
 
 
 async def test_a_position_whose_event_changed_nothing_is_reached_by_its_partition(
