@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import grpc
-from aiokafka.errors import KafkaConnectionError, KafkaError
-from redis.exceptions import RedisError
+from typing import TYPE_CHECKING
 
 from services.cli.addresses import NothingRuns
 from services.cli.doors import NotThere
@@ -14,6 +12,9 @@ from services.cli.up.lock import AlreadyRunning
 from services.cli.up.process import StartFailed
 from shared.records import BadRecord
 from shared.settings import BadSetting
+
+if TYPE_CHECKING:
+    import grpc
 
 
 class Failed(RuntimeError):
@@ -37,6 +38,15 @@ def explain(error: Exception) -> str | None:
     """Return what to tell the user, None for an error that nobody expects (it keeps its trace)."""
     if isinstance(error, SPEAK_FOR_THEMSELVES):
         return str(error)
+    return _of_libraries(error)
+
+
+def _of_libraries(error: Exception) -> str | None:
+    # Imported here: they take a quarter of a second, which a command that goes well need not wait.
+    import grpc
+    from aiokafka.errors import KafkaConnectionError, KafkaError
+    from redis.exceptions import RedisError
+
     if isinstance(error, grpc.aio.AioRpcError):
         return _call(error)
     if isinstance(error, KafkaConnectionError):
@@ -45,12 +55,16 @@ def explain(error: Exception) -> str | None:
         return f"Kafka: {error}"
     if isinstance(error, RedisError):
         return f"Redis: {error}; start it with `freshet up` or set REDIS_URL"
+    if isinstance(error, TimeoutError):
+        return str(error) or "nothing answered in time"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return None
 
 
 def _call(error: grpc.aio.AioRpcError) -> str:
+    import grpc
+
     if error.code() == grpc.StatusCode.UNAVAILABLE:
         return f"ranking does not answer ({error.details()}); start it with `freshet up`"
     return f"{error.code().name}: {error.details()}"

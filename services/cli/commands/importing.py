@@ -6,17 +6,18 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.progress import Progress
 
 from services.cli import doors, options
-from services.cli.inputs import convert, movielens
 from services.cli.inputs.rows import BadInput, Fields, placed, read_rows
 from services.cli.options import Data, Json, SkipBad
-from shared.events import Event
-from shared.items import Item
+
+if TYPE_CHECKING:
+    from shared.events import Event
+    from shared.items import Item
 
 commands = typer.Typer(help="Import items and events.", no_args_is_help=True)
 T = TypeVar("T")
@@ -44,6 +45,8 @@ def import_movielens(
 
     ml-1m.txt knows no times: each user's events get times a minute apart, the last one now.
     """
+    from services.cli.inputs import movielens
+
     now_ms = time.time_ns() // 1_000_000
     interactions = movielens.read_interactions(folder, now_ms=now_ms, keep_times=keep_times)
     wanted = set(interactions.movies.tolist())
@@ -73,6 +76,8 @@ def import_files(
     `one|two` is a list, times are milliseconds or ISO 8601, further columns become attributes or
     context, `image_file` names a picture beside the table.
     """
+    from services.cli.inputs import convert
+
     if items is None and events is None:
         raise typer.BadParameter("give --items, --events or both")
 

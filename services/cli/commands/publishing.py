@@ -9,12 +9,8 @@ from typing import Annotated, NamedTuple
 import typer
 
 from services.cli import doors, options
-from services.cli.bulk import Bulk
 from services.cli.inputs.rows import BadInput, placed, read_lines
 from services.cli.options import Data, Json, SkipBad
-from shared.client import token
-from shared.events import decode_event
-from shared.items import decode_item, decode_offer
 from shared.records import JSON
 from shared.topics import CLICKS, ITEMS, OFFERS, Topic
 
@@ -36,6 +32,8 @@ class Record(NamedTuple):
 @items.command("publish")
 def publish_items(file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False) -> None:
     """Publish whole items; each is recommendable once it is encoded."""
+    from shared.items import decode_item
+
     records = _checked(file, lambda line: decode_item(line, JSON).item_id, skip_bad=skip_bad)
     _report(_publish(data, ITEMS, records), "items", as_json=as_json)
 
@@ -52,6 +50,8 @@ def publish_offers(
     file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False
 ) -> None:
     """Publish offers: price, stock or window, without the picture."""
+    from shared.items import decode_offer
+
     records = _checked(file, lambda line: decode_offer(line, JSON).item_id, skip_bad=skip_bad)
     _report(_publish(data, OFFERS, records), "offers", as_json=as_json)
 
@@ -61,6 +61,8 @@ def publish_events(
     file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False
 ) -> None:
     """Publish events; prints the position token of each, in the order of the lines."""
+    from shared.events import decode_event
+
     records = _checked(file, lambda line: decode_event(line, JSON).user_id, skip_bad=skip_bad)
     tokens: list[str] = []
     _publish(data, CLICKS, records, tokens.append if as_json else print)
@@ -90,6 +92,9 @@ def _publish(
     on_token: Callable[[str], None] = lambda token: None,
 ) -> int:
     """Publish the records, return how many; what was sent before an error stays sent."""
+    from services.cli.bulk import Bulk
+    from shared.client import token
+
     settings = doors.kafka_settings(doors.addresses(data))
 
     async def run() -> int:
