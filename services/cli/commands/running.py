@@ -40,13 +40,15 @@ def demo(data: Data, once: Once = False) -> None:
     from services.cli.demo import walk
     from services.cli.up import command
 
-    folder = data / DEMO
+    folder, figures = data / DEMO, None
     with command.shown_while_running(folder, options.console, fresh=True) as running:
         settings = doors.kafka_settings(running.addresses)
         figures = asyncio.run(walk.run(options.console, settings, running.addresses.ranking))
         if not once:
             options.console.print(TRY_IT)
             _until_interrupted()
+    if once and figures is None:
+        raise typer.Exit(1)  # interrupted
     if once:
         print(json.dumps(figures))
 

@@ -37,8 +37,6 @@ def build_system(
     ports: Mapping[str, int],
     environ: Mapping[str, str],
     tell: Callable[[str], None],
-    *,
-    record_aot: bool = True,
 ) -> tuple[Addresses, Supervisor]:
     """Lay out the system under `folder`; nothing is started. `ports` by name, as Ports chooses."""
     folder = folder.resolve()
@@ -52,7 +50,7 @@ def build_system(
                 ports["KAFKA"],
                 log=folder / "logs" / "kafka.log",
                 environ=environ,
-                record_aot=record_aot,
+                record_aot=True,
                 tell=tell,
             )
         )
@@ -100,7 +98,6 @@ def run_system(
     environ: Mapping[str, str] = os.environ,
     tell: Callable[[str], None] = lambda line: None,
     progress: Callable[[list[str]], None] = lambda waiting_for: None,
-    record_aot: bool = True,
 ) -> Iterator[Running]:
     """Run everything under `folder` while the body runs: ready when it begins, gone at its end.
 
@@ -111,7 +108,7 @@ def run_system(
         if fresh:
             empty(folder)
         chosen = ports.choose(environ)
-        addresses, supervisor = build_system(folder, chosen, environ, tell, record_aot=record_aot)
+        addresses, supervisor = build_system(folder, chosen, environ, tell)
         stop = threading.Event()
 
         def note(*, ready: bool) -> Running:
