@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import sys
 import time
 from typing import Annotated
 
@@ -18,9 +21,9 @@ Once = Annotated[bool, typer.Option("--once", help="End after the walk-through."
 
 TRY_IT = """
 It stays up until Ctrl-C. In another terminal:
-  freshet recommend shopper-1
-  freshet search --text "a warm lamp"
-  freshet status"""
+  {freshet} recommend shopper-1
+  {freshet} search --text "a warm lamp"
+  {freshet} status"""
 
 
 def up(data: Data, fresh: Fresh = False) -> None:
@@ -45,12 +48,17 @@ def demo(data: Data, once: Once = False) -> None:
         settings = doors.kafka_settings(running.addresses)
         figures = asyncio.run(walk.run(options.console, settings, running.addresses.ranking))
         if not once:
-            options.console.print(TRY_IT)
+            options.console.print(TRY_IT.format(freshet=_as_typed()))
             _until_interrupted()
     if once and figures is None:
         raise typer.Exit(1)  # interrupted
     if once:
         print(json.dumps(figures))
+
+
+def _as_typed() -> str:
+    """Return how this command is called here: by name where that is on PATH, else by its path."""
+    return "freshet" if shutil.which("freshet") else os.path.relpath(sys.argv[0])
 
 
 def _until_interrupted() -> None:
