@@ -1,9 +1,10 @@
 """The script by which a chunk of events takes effect in Redis: all of it, or nothing.
 
-KEYS: the partition's `pos:`, then n users' `u:`, then c `co:` and t `tr:` sets.
+KEYS: the partition's `pos:`, then n users' `u:`, then `co:` and `tr:` sets, c of them `co:`.
 ARGV: pos expected, pos new, n, c, user TTL s, members at most and TTL s of a `co:` set, the same of
-a `tr:` set, sets (MessagePack: for each set its members and their log2 weights), then for each user
-the guard expected (empty: no state yet) and the new state.
+a `tr:` set, increments, then for each user the guard expected (empty: no state yet) and the new
+state. Increments are one flat MessagePack array, for each set m, m members, their m log2 weights:
+nested arrays, or a call for each member, would cost Redis half as much again.
 
 Everything is read and compared before anything is written, so that an error in between, such as a
 key of another type, leaves no half of an effect.
@@ -21,16 +22,17 @@ POSITION_DIFFERS: Final = 1
 GUARD_DIFFERS: Final = 2
 
 WRITE_CHUNK: Final = """
-local call, ln2 = redis.call, math.log(2)
+local call, log, ln2 = redis.call, math.log, math.log(2)
 
 local function sum(a, b) -- log2(2^a + 2^b)
   if a < b then a, b = b, a end
-  return a + math.log(1 + 2 ^ (b - a)) / ln2
+  return a + log(1 + 2 ^ (b - a)) / ln2
 end
 
-if (call('GET', KEYS[1]) or '') ~= ARGV[1] then return 1 end
-
 local users, covisits = tonumber(ARGV[3]), tonumber(ARGV[4])
+local sets, increments, held = #KEYS - 1 - users, cmsgpack.unpack(ARGV[10]), {}
+
+if (call('GET', KEYS[1]) or '') ~= ARGV[1] then return 1 end
 for i = 1, users do
   local guard = ARGV[9 + 2 * i]
   if guard == '' then
@@ -39,44 +41,69 @@ for i = 1, users do
     return 2
   end
 end
-
-local sets = cmsgpack.unpack(ARGV[10])
-for i, set in ipairs(sets) do
-  set.held = call('ZMSCORE', KEYS[1 + users + i], unpack(set[1]))
+local at = 1
+for i = 1, sets do
+  local key, m = KEYS[1 + users + i], increments[at]
+  if m == 1 then
+    held[i] = call('ZSCORE', key, increments[at + 1])
+  else
+    held[i] = call('ZMSCORE', key, unpack(increments, at + 1, at + m))
+  end
+  at = at + 1 + 2 * m
 end
 
-for i, set in ipairs(sets) do
-  local key = KEYS[1 + users + i]
-  local limit, ttl = ARGV[6], ARGV[7]
-  if i > covisits then limit, ttl = ARGV[8], ARGV[9] end
-  local members, weights, held = set[1], set[2], set.held
-  local scored, newcomers, n = {}, {}, 0
-  for j, member in ipairs(members) do
-    if held[j] then
-      scored[n + 1], scored[n + 2] = sum(tonumber(held[j]), weights[j]), member
+local function add_one(key, limit, score, member, weight)
+  if score then
+    weight = sum(tonumber(score), weight)
+  elseif call('ZCARD', key) >= limit then
+    weight = sum(tonumber(call('ZPOPMIN', key)[2]), weight)
+  end
+  call('ZADD', key, weight, member)
+end
+
+local function add_many(key, limit, scores, m, members, weights) -- the last two: where they begin
+  local scored, n, newcomers, entering = {}, 0, {}, 0
+  for j = 1, m do
+    if scores[j] then
+      scored[n + 1] = sum(tonumber(scores[j]), increments[weights + j])
+      scored[n + 2] = increments[members + j]
       n = n + 2
     else
       newcomers[#newcomers + 1] = j
     end
   end
-  local room = #newcomers == 0 and 0 or limit - call('ZCARD', key)
-  local entering = math.max(0, math.min(#newcomers, room))
-  for k = 1, entering do
-    scored[n + 1], scored[n + 2] = weights[newcomers[k]], members[newcomers[k]]
-    n = n + 2
+  if #newcomers > 0 then
+    entering = math.max(0, math.min(#newcomers, limit - call('ZCARD', key)))
+    for k = 1, entering do
+      scored[n + 1] = increments[weights + newcomers[k]]
+      scored[n + 2] = increments[members + newcomers[k]]
+      n = n + 2
+    end
   end
   if n > 0 then call('ZADD', key, unpack(scored)) end
   while entering < #newcomers do
     local lowest, replacing = call('ZPOPMIN', key, #newcomers - entering), {}
-    for at = 1, #lowest, 2 do
+    for k = 1, #lowest, 2 do
       entering = entering + 1
-      local newcomer = newcomers[entering]
-      replacing[at] = sum(tonumber(lowest[at + 1]), weights[newcomer])
-      replacing[at + 1] = members[newcomer]
+      replacing[k] = sum(tonumber(lowest[k + 1]), increments[weights + newcomers[entering]])
+      replacing[k + 1] = increments[members + newcomers[entering]]
     end
     call('ZADD', key, unpack(replacing))
   end
+end
+
+at = 1
+local limit, ttl = tonumber(ARGV[6]), ARGV[7]
+for i = 1, sets do
+  if i > covisits then limit, ttl = tonumber(ARGV[8]), ARGV[9] end
+  local key, m = KEYS[1 + users + i], increments[at]
+  if m == 1 then
+    add_one(key, limit, held[i], increments[at + 1], increments[at + 2])
+  else
+    add_many(key, limit, held[i], m, at, at + m)
+  end
   call('EXPIRE', key, ttl)
+  at = at + 1 + 2 * m
 end
 
 for i = 1, users do

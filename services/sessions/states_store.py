@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha1
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
@@ -17,6 +17,8 @@ from shared.redis_exchange import Command, RedisExchange
 
 _pack = msgspec.msgpack.Encoder().encode
 _SHA = sha1(lua.WRITE_CHUNK.encode(), usedforsecurity=False).hexdigest().encode()
+
+Name = TypeVar("Name")
 
 
 class Refused(Exception):
@@ -97,54 +99,53 @@ class StatesStore:
             return await self._exchange(commands)
 
 
-_LIMITS = tuple(
-    str(number).encode()
-    for number in (
-        keys.USER_TTL_S,
-        keys.COVISITS_AT_MOST,
-        keys.COVISITS_TTL_S,
-        keys.TRENDING_AT_MOST,
-        keys.TRENDING_TTL_S,
-    )
+_LIMITS = (
+    keys.USER_TTL_S,
+    keys.COVISITS_AT_MOST,
+    keys.COVISITS_TTL_S,
+    keys.TRENDING_AT_MOST,
+    keys.TRENDING_TTL_S,
 )
 
 
 def _command(position_key: bytes, chunk: Chunk) -> Command:
     """Return the EVALSHA of a chunk, see lua.py for its arguments."""
-    sets: dict[bytes, tuple[list[msgspec.Raw], list[float]]] = {}
-    _gather(sets, chunk.covisits, keys.covisits)
-    covisits = len(sets)
-    _gather(sets, chunk.trends, keys.trending)
-    command = [
+    covisits, trends = _by_set(chunk.covisits), _by_set(chunk.trends)
+    increments: list[Any] = []
+    for members, weights in (*covisits.values(), *trends.values()):
+        increments.append(len(members))
+        increments += members
+        increments += weights
+    command: list[str | bytes | int] = [
         b"EVALSHA",
         _SHA,
-        b"%d" % (1 + len(chunk.users) + len(sets)),
+        1 + len(chunk.users) + len(covisits) + len(trends),
         position_key,
         *[keys.user(user.user_id) for user in chunk.users],
-        *sets,
+        *map(keys.covisits, covisits),
+        *map(keys.trending, trends),
         chunk.expected,
         chunk.position,
-        b"%d" % len(chunk.users),
-        b"%d" % covisits,
+        len(chunk.users),
+        len(covisits),
         *_LIMITS,
-        _pack(list(sets.values())),
+        _pack(increments),
     ]
     for user in chunk.users:
         command += user.guard, user.state
     return tuple(command)
 
 
-def _gather(
-    sets: dict[bytes, tuple[list[msgspec.Raw], list[float]]],
-    increments: Mapping[tuple[Any, int], float],
-    key_of: Callable[[Any], bytes],
-) -> None:
-    """Sort increments by set: its Redis key → members and their weights."""
-    found: dict[Any, tuple[list[msgspec.Raw], list[float]]] = {}
+def _by_set(
+    increments: Mapping[tuple[Name, int], float],
+) -> dict[Name, tuple[list[msgspec.Raw], list[float]]]:
+    """Sort increments by set: its name → members, as MessagePack has them, and weights."""
+    sets: dict[Name, tuple[list[msgspec.Raw], list[float]]] = {}
     for (name, item), weight in increments.items():
-        held = found.get(name)
+        held = sets.get(name)
         if held is None:
-            held = found[name] = sets[key_of(name)] = ([], [])
-        # MessagePack's string of 8 bytes; its binary type is unknown to Redis' cmsgpack.
-        held[0].append(msgspec.Raw(b"\xa8" + item.to_bytes(8, "big")))
+            held = sets[name] = ([], [])
+        # A string of 8 bytes; MessagePack's binary type is unknown to Redis' cmsgpack.
+        held[0].append(msgspec.Raw(b"\xa8" + keys.item_key_bytes(item)))
         held[1].append(weight)
+    return sets
