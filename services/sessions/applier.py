@@ -16,13 +16,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from services.sessions import states_store
-from services.sessions.batches import Batch, Rejected, read
+from services.sessions.batches import Batch, Rejected, read, unprocessable
 from services.sessions.fold import Chunk, Folded, FoldEvent
 from services.sessions.state_cache import StateCache
 from services.sessions.states_store import StatesStore, UserWrite
 from shared import metrics, positions
 from shared.positions import UNKNOWN_TIME_MS, Position
-from shared.records import UNPROCESSABLE, BadRecord
 from shared.states import UserState, empty, pack, pack_guard, unpack
 
 log = logging.getLogger(__name__)
@@ -155,41 +154,27 @@ class Work:
 
     def _reject(self, event: FoldEvent, error: Exception) -> Rejected:
         record = next(r for r in self._batch.records if r.offset == event.offset)
-        return Rejected(record, BadRecord(UNPROCESSABLE, f"{type(error).__name__}: {error}"))
+        return unprocessable(record, error)
 
     async def _write(self, stand: Stand, states: dict[str, UserState]) -> None:
         """Fold slice by slice, each being written while the next one is folded."""
-        applier, batch = self._applier, self._batch
-        done = stand.position
+        applier, batch, done = self._applier, self._batch, stand.position
         events = [event for event in self._events if event.offset > done.offset]
-        slices = [
-            events[start : start + applier.slice_events]
-            for start in range(0, len(events), applier.slice_events)
-        ] or [[]]
-        writing = None
-        value = stand.value
-        applied = 0
-        try:
-            for number, part in enumerate(slices, start=1):
+        starts = range(0, max(len(events), 1), applier.slice_events)
+        value, applied = stand.value, 0
+        async with _Writing(applier.store, batch.partition) as writing:
+            for start in starts:
+                part = events[start : start + applier.slice_events]
                 folded = self._fold(states, part) or [Chunk()]
                 applied += sum(chunk.events for chunk in folded)
                 reached = [done] * len(folded)
-                if number == len(slices):
+                if start == starts[-1]:
                     await self._send_letters(done.offset)
                     last = batch.records[-1]
                     reached[-1] = Position(last.offset, last.timestamp, b"")
                 chunks = list(self._chunks(folded, reached, value))
-                if writing is not None:
-                    await writing
                 value = chunks[-1].position
-                writing = asyncio.ensure_future(applier.store.write(batch.partition, chunks))
-                await asyncio.sleep(0)  # it is sent: Redis works while the next is folded
-            if writing is not None:
-                await writing
-        finally:
-            if writing is not None:
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
+                await writing.put(chunks)
         applier.stands[batch.partition] = Stand(positions.unpack(value), value)
         self._count(applied, len(events))
 
@@ -244,3 +229,32 @@ class Work:
         metrics.EVENTS_DROPPED.labels(partition).inc(events - applied)
         oldest_s = self._batch.records[0].timestamp / 1000
         metrics.EVENT_TO_STATE_S.observe(max(0.0, time.time() - oldest_s))
+
+
+class _Writing:
+    """Writes slices of chunks one after the other, while whoever puts them works on."""
+
+    def __init__(self, store: StatesStore, partition: int) -> None:
+        self._store = store
+        self._partition = partition
+        self._writing: asyncio.Future[None] | None = None
+
+    async def put(self, chunks: Sequence[states_store.Chunk]) -> None:
+        """Wait for the slice before, then send this one."""
+        if self._writing is not None:
+            await self._writing
+        self._writing = asyncio.ensure_future(self._store.write(self._partition, chunks))
+        await asyncio.sleep(0)  # it is on its way: Redis works while the next is folded
+
+    async def __aenter__(self) -> _Writing:
+        return self
+
+    async def __aexit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        """Wait for the last slice; after an error, cut it off."""
+        if self._writing is None:
+            return
+        if error_type is None:
+            await self._writing
+        else:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)

@@ -43,7 +43,15 @@ def read(batch: Iterable[Any]) -> tuple[list[FoldEvent], list[Rejected]]:
             events.append(_event(record))
         except records.BadRecord as error:
             rejected.append(Rejected(record, error))
+        except Exception as error:
+            rejected.append(unprocessable(record, error))
     return events, rejected
+
+
+def unprocessable(record: Any, error: Exception) -> Rejected:
+    """Reject a record that the contract allows: a bug, or a damaged state, is in its way."""
+    why = f"{type(error).__name__}: {error}"
+    return Rejected(record, records.BadRecord(records.UNPROCESSABLE, why))
 
 
 def _event(record: Any) -> FoldEvent:

@@ -69,8 +69,8 @@ class Service:
         await until_there("Kafka", self._log.start)
         await self._items.start()
         worker = Worker(settings, CLICKS.name, self._applier, self._log, cluster_id)
-        worker.on_placed = partial(setattr, self._health, "ready", True)
-        self._worker, self._health.live = worker, worker.stalled
+        worker.placing.on_placed = partial(setattr, self._health, "ready", True)
+        self._worker, self._health.live = worker, worker.progress.stalled
         self._health.status = self._status
         parts = [asyncio.create_task(part) for part in (worker.run(), self._items.run())]
         try:

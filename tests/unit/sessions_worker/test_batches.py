@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from services.sessions import batches
 from services.sessions.batches import read
 from shared import records
-from shared.events import Event, encode_event
+from shared.events import Event, decode_event, encode_event
 from tests.unit.sessions_worker.world import START_MS, Record, click, poison
 
 PROTOBUF = [(records.CONTENT_TYPE, records.PROTOBUF.encode())]
@@ -75,3 +76,17 @@ def test_a_replayed_letter_keeps_its_own_event_id() -> None:
 def test_headers_of_others_change_nothing() -> None:
     plain, traced = click(3), click(3, headers=[("traceparent", b"00-1-1-00")])
     assert read([plain]) == read([traced])
+
+
+def test_a_bug_in_decoding_costs_one_record_and_not_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decode(value: bytes, content_type: str) -> Event:
+        if value == b"odd":
+            raise ZeroDivisionError("a bug")
+        return decode_event(value, content_type)
+
+    monkeypatch.setattr(batches, "decode_event", decode)
+    events, (bad,) = read([click(1), Record(2, b"odd", b"ann"), click(3)])
+    assert [event.offset for event in events] == [1, 3]
+    assert (bad.record.offset, bad.error.error_class) == (2, records.UNPROCESSABLE)
