@@ -39,6 +39,7 @@ GRPCURL = ("A first list", "sh")
 PUBLISH = ("Items and events in", "python")
 CONSOLE_PRODUCER = ("Items and events in", "sh")
 IMPORT = ("Real data", "sh")
+IMPORTED = ("Real data", "text")  # what was printed once; its commands are checked, not run
 
 
 def block(where: tuple[str, str]) -> str:
@@ -103,7 +104,7 @@ def history_of(up: Up, user: str) -> list[tuple[str, str]]:
 
 
 def test_every_block_has_its_test() -> None:
-    known = [MAKE, MAKE, FIRST_LIST, GRPCURL, PUBLISH, CONSOLE_PRODUCER, IMPORT]
+    known = [MAKE, MAKE, FIRST_LIST, GRPCURL, PUBLISH, CONSOLE_PRODUCER, IMPORT, IMPORTED]
 
     assert [(each.heading, each.language) for each in markdown.blocks(README)] == known
 
