@@ -30,15 +30,13 @@ class Letters:
     def __init__(self, make_producer: Callable[[], AIOKafkaProducer]) -> None:
         self._make_producer = make_producer
         self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
         self.sent = 0
 
     async def send(self, rejected: Sequence[Rejected]) -> None:
         """Write dead letters. Raises what the producer raises; the next call has a new one."""
         try:
-            if self._producer is None:
-                self._producer = self._make_producer()
-                await self._producer.start()
-            letters = DeadLetters(self._producer, SERVICE)
+            letters = DeadLetters(await self._started(), SERVICE)
             await asyncio.gather(
                 *(
                     letters.send(
@@ -57,9 +55,26 @@ class Letters:
         log.warning("dead letters: %s, the first of %s", dict(by_class), first)
         self.sent += len(rejected)
 
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = self._make_producer()
+                try:
+                    await producer.start()
+                except BaseException:
+                    await _stop(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
     async def close(self) -> None:
-        """Give the producer up, waiting 2 s at most for it."""
+        """Give the producer up."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(producer.stop(), 2.0)
+            await _stop(producer)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Stop a producer that may be broken, waiting 2 s at most."""
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(producer.stop(), 2.0)

@@ -22,7 +22,7 @@ class Progress:
         self._stall_s = stall_s
         self._clock_s = clock_s
         self._made_at_s = clock_s()
-        self.waiting_for: str | None = None
+        self.waiting: dict[int, str] = {}  # for what, by partition
         self.lags: dict[int, int] = {}  # records not applied yet, by partition that is read here
 
     def made(self) -> None:
@@ -38,6 +38,6 @@ class Progress:
     def stalled(self) -> str | None:
         """Say why the worker counts as stuck; None while it is alive."""
         idle_s, behind = self._clock_s() - self._made_at_s, sum(self.lags.values())
-        if behind and self.waiting_for is None and idle_s > self._stall_s:
+        if behind and not self.waiting and idle_s > self._stall_s:
             return f"no progress for {idle_s:.0f} s with {behind} records to go"
         return None

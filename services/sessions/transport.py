@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import starmap
 from typing import Any, NamedTuple, cast
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
@@ -42,7 +42,9 @@ from services.sessions.batches import Batch
 log = logging.getLogger(__name__)
 faust_log = logging.getLogger("faust")
 
-FETCH_TIMEOUT_S = 1.0
+FETCH_TIMEOUT_S = 0.2  # a partition that is placed meanwhile waits so long
+RETRY_S = 1.0
+COMMIT_TIMEOUT_S = 5.0
 
 
 class _Place(NamedTuple):
@@ -156,12 +158,19 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return Batch(tp.topic, tp.partition, place.epoch, place.next_offset, records)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        # Advice for onlookers: Redis says where reading goes on. Stock Faust stops the worker here.
+        # Advice for onlookers, as Redis says where reading goes on; stock Faust ends the worker
+        # when it cannot be given.
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        wanted = {TopicPartition(*tp): at for tp, at in offsets.items() if tp in assigned}
         try:
-            return bool(await super()._commit(offsets))
-        except KafkaError as error:
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                if wanted:
+                    await consumer.commit(wanted)
+        except (KafkaError, TimeoutError) as error:
             log.info("offsets not committed: %r", error)
             return False
+        return True
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Leave it to the worker's own liveness, which judges by progress."""
@@ -258,7 +267,7 @@ class BatchConsumer(driver.Consumer):
                 raise
             except KafkaError as error:
                 log.warning("nothing fetched: %r", error)
-                await self.sleep(FETCH_TIMEOUT_S)
+                await self.sleep(RETRY_S)
                 continue
             self._under_way.update(map(_tp, filter(self.is_current, batches)))
             for batch in batches:

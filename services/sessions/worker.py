@@ -13,6 +13,7 @@ from faust.app.base import BootStrategy
 
 from services.sessions.applier import Applier, Gap, Work
 from services.sessions.batches import Batch
+from services.sessions.lanes import Lanes
 from services.sessions.log_reader import LogReader
 from services.sessions.placing import NOT_THERE, Placing
 from services.sessions.progress import Progress
@@ -64,6 +65,7 @@ class Worker:
         self.placing = Placing(
             topic, cluster_id, applier, log_reader, self.progress, lambda: self._consumer
         )
+        self._lanes = Lanes(self._handle, waiting=1)
         self.app = self._build_app()
 
     def _build_app(self) -> faust.App:
@@ -123,7 +125,8 @@ class Worker:
             crashing.cancel()
 
     async def stop(self) -> None:
-        """Leave the group and end Faust's application."""
+        """Cut off what is in hand, leave the group and end Faust's application."""
+        await self._lanes.stop()
         await self.app.stop()
 
     def status(self) -> dict[str, Any]:
@@ -131,7 +134,7 @@ class Worker:
         stands = self._applier.stands
         return {
             "cluster": self._cluster_id,
-            "waiting_for": self.progress.waiting_for,
+            "waiting_for": next(iter(self.progress.waiting.values()), None),
             "rewinds": self.placing.rewinds,
             "records_gone": self.placing.gone,
             "users_in_memory": len(self._applier.cache),
@@ -151,11 +154,12 @@ class Worker:
         return consumer
 
     async def _take(self, stream: Any) -> None:
+        # What Faust then takes for acknowledged is not committed before the batch is `done`.
         async for batch in stream:
-            await self._handle(batch)
+            await self._lanes.put(batch)
 
     async def _handle(self, batch: Batch) -> None:
-        """See a batch through; never raises, because Faust would call the batch done."""
+        """See a batch through; never raises."""
         consumer, wait_s = self._consumer, 0.0
         work = Work(self._applier, batch)
         while consumer.is_current(batch):
@@ -169,16 +173,16 @@ class Worker:
             except Refused:
                 metrics.WRITES_REFUSED.inc()
             except NOT_THERE as error:
-                self._wait_for(f"{type(error).__name__}: {error}")
+                self._wait_for(batch.partition, f"{type(error).__name__}: {error}")
             except Exception:
                 log.exception("%s:%d at %d", batch.topic, batch.partition, batch.start)
             await asyncio.sleep(wait_s)
             wait_s = min(max(2 * wait_s, FIRST_WAIT_S), WAIT_AT_MOST_S)
         consumer.done(batch)
-        self.progress.waiting_for = None
+        self.progress.waiting.pop(batch.partition, None)
         self.progress.made()
 
-    def _wait_for(self, what: str) -> None:
-        if self.progress.waiting_for is None:
-            log.warning("a batch waits in place: %s", what)
-        self.progress.waiting_for = what
+    def _wait_for(self, partition: int, what: str) -> None:
+        if partition not in self.progress.waiting:
+            log.warning("partition %d waits in place: %s", partition, what)
+        self.progress.waiting[partition] = what

@@ -47,6 +47,6 @@ def test_an_idle_worker_is_alive_and_so_is_the_first_event_after_a_long_rest() -
 def test_waiting_for_redis_is_not_being_stuck() -> None:
     progress, clock = worker()
     progress.measured(0, 7)
-    progress.waiting_for = "Redis"
+    progress.waiting[3] = "Redis"
     clock.now_s += 10_000
     assert progress.stalled() is None
