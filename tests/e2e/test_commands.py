@@ -1,9 +1,7 @@
-"""Every command of `freshet` against the running system, and other people's clients."""
+"""Every command of `freshet` against the running system."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +16,7 @@ from shared.records import JSON
 from shared.topics import CLICKS
 from tests.e2e.shop import kind_named, of_kind
 from tests.e2e.system import Up, jsonl
-from tests.servers import ROOT, eventually
+from tests.servers import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -203,48 +201,3 @@ def test_mistakes_are_told_in_one_line_with_the_right_exit_code(
 
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.shared
-def test_grpcurl_calls_ranking_by_the_protos(
-    up: Up, shop: list[Item], shared_folder: Path, tmp_path: Path, user: str
-) -> None:
-    unpack = shared_folder / "tools" / "unpack"
-    grpcurl = subprocess.run(
-        [unpack, "grpcurl", tmp_path], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    assert up.running is not None
-    request = json.dumps({"user_id": user, "k": 3})
-
-    called = subprocess.run(
-        [grpcurl, "-plaintext", "-proto", "protos/recommender.proto", "-d", request]
-        + [up.running.addresses.ranking, "freshet.v1.Recommender/Recommend"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert len(json.loads(called.stdout)["items"]) == 3
-
-
-@pytest.mark.shared
-async def test_kafkas_own_console_producer_publishes_events(
-    up: Up, shop: list[Item], shared_folder: Path, user: str
-) -> None:
-    lamp = of_kind(shop, "lamp")[0].item_id
-    event = json.dumps({"user_id": user, "item_id": lamp, "type": "click"})
-
-    _console_producer(shared_folder, up.kafka.bootstrap_servers, f"{user}\t{event}\n")
-
-    await eventually(lambda: up.json("state", user)["known"], what="the event's effect")
-    history = up.json("state", user)["state"]["history"]
-    assert [entry["item_id"] for entry in history] == [lamp]
-
-
-def _console_producer(shared_folder: Path, bootstrap: str, lines: str) -> None:
-    """Publish `key TAB value` lines to clicks."""
-    tool = [str(shared_folder / "kafka" / "kafka"), "run", "console-producer"]
-    where = ["--bootstrap-server", bootstrap, "--topic", CLICKS.name]
-    keyed = ["--reader-property", "parse.key=true"]
-    subprocess.run([*tool, *where, *keyed], input=lines, text=True, check=True, capture_output=True)
