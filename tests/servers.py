@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 import urllib.error
@@ -29,6 +31,25 @@ HEALTH_PORTS = {
 def shared_folder_path() -> Path:
     """Return the folder with tools and data that tests may use; it need not exist."""
     return Path(os.environ.get("FRESHET_TEST_SHARED", ROOT.parent / "shared")).resolve()
+
+
+def start_shared_kafka(
+    tool: Path, folder: Path, *options: str, environ: Mapping[str, str] = os.environ
+) -> str:
+    """Start a cluster by the shared folder's tool and return its bootstrap servers.
+
+    One first start in 64 fails, because the cluster's random id begins with a dash and is taken
+    for an option; then another folder's id is tried.
+    """
+    command = [str(tool), "start", str(folder), *options]
+    for _ in range(3):
+        done = subprocess.run(
+            command, env=dict(environ), capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return done.stdout.split()[-1]
+        shutil.rmtree(folder, ignore_errors=True)
+    raise AssertionError(f"{command} failed: {done.stdout}{done.stderr}")
 
 
 async def eventually(

