@@ -16,20 +16,19 @@ from services.sessions.batches import Batch
 class Lanes:
     """A queue and a task for each partition."""
 
-    def __init__(self, see_through: Callable[[Batch], Awaitable[None]], *, waiting: int) -> None:
-        """see_through: never raises. waiting: batches of a partition behind the one in hand."""
+    def __init__(self, see_through: Callable[[Batch], Awaitable[None]]) -> None:
+        """see_through: never raises."""
         self._see_through = see_through
-        self._waiting = waiting
         self._queues: dict[int, asyncio.Queue[Batch]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def put(self, batch: Batch) -> None:
-        """Hand a batch to its partition's lane; waits while that is full."""
+    def put(self, batch: Batch) -> None:
+        """Hand a batch to its partition's lane, whose length is bounded by who fetches."""
         queue = self._queues.get(batch.partition)
         if queue is None:
-            queue = self._queues[batch.partition] = asyncio.Queue(self._waiting)
+            queue = self._queues[batch.partition] = asyncio.Queue()
             self._tasks.append(asyncio.create_task(self._run(queue)))
-        await queue.put(batch)
+        queue.put_nowait(batch)
 
     async def _run(self, queue: asyncio.Queue[Batch]) -> None:
         while True:

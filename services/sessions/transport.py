@@ -10,7 +10,7 @@ fetched, and what was fetched before and not folded counts for nothing, until `p
 which offset on. Offsets are still committed, for those who watch the group's lag from outside.
 
 Kept from Faust: one agent, one topic. Not kept: tables, exactly_once, its back-pressure by pausing
-partitions (a short queue holds the fetching loop back instead).
+partitions (a partition with two batches under way is not fetched from instead).
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ from services.sessions.batches import Batch
 log = logging.getLogger(__name__)
 faust_log = logging.getLogger("faust")
 
+UNDER_WAY_AT_MOST = 2  # batches of a partition: one in hand and one waiting
 FETCH_TIMEOUT_S = 0.2  # a partition that is placed meanwhile waits so long
+CROWDED_TIMEOUT_S = 0.01
 RETRY_S = 1.0
 COMMIT_TIMEOUT_S = 5.0
 
@@ -118,26 +120,28 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         # Known at once for a partition that was placed: a seek sets it.
         return {tp: await consumer.position(tp) for tp in tps if self.place_of(tp)}
 
-    async def fetch(self, timeout_s: float) -> list[Batch]:
-        """Wait for records of placed partitions; an empty list after `timeout_s`."""
-        batches: list[Batch] = await self.call_thread(self._fetch, timeout_s)
+    async def fetch(self, tps: Collection[TP], timeout_s: float) -> list[Batch]:
+        """Wait for records of these partitions, if they are placed; empty after `timeout_s`."""
+        batches: list[Batch] = await self.call_thread(self._fetch, tps, timeout_s)
         return batches
 
-    async def _fetch(self, timeout_s: float) -> list[Batch]:
-        consumer = self._ensure_consumer()
+    async def _fetch(self, tps: Collection[TP], timeout_s: float) -> list[Batch]:
         with self._lock:
-            placed = set(self._places)
-        if not placed:  # aiokafka takes "no partition" for "every partition"
+            wanted = self._places.keys() & tps
+        if not wanted:  # aiokafka takes "no partition" for "every partition"
             self._placed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._placed.wait(), timeout_s)
             return []
+        # Each by itself, so that a partition with much to read leaves the others their turn.
+        batches = [batch for tp in wanted for batch in await self._fetched({tp}, 0)]
+        return batches or await self._fetched(wanted, timeout_s)
+
+    async def _fetched(self, tps: set[TP], timeout_s: float) -> list[Batch]:
+        consumer = self._ensure_consumer()
         try:
             fetched = await self._fetch_records(
-                consumer,
-                placed,
-                timeout=timeout_s,
-                max_records=consumer._max_poll_records,
+                consumer, tps, timeout=timeout_s, max_records=consumer._max_poll_records
             )
         except OffsetOutOfRangeError as error:
             self.forget(list(error.args[0]))
@@ -249,7 +253,7 @@ class BatchConsumer(driver.Consumer):
     # Flow
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Do nothing: the full queue itself holds the fetching loop back."""
+        """Do nothing: no partition has more batches under way than the agent takes."""
 
     def on_buffer_drop(self, tp: TP) -> None:
         """Do nothing, see on_buffer_full."""
@@ -260,7 +264,7 @@ class BatchConsumer(driver.Consumer):
                 await self.wait_first(self.can_resume_flow.wait())
                 continue
             try:
-                batches = await self._thread.fetch(FETCH_TIMEOUT_S)
+                batches = await self._fetch()
             except ConsumerStoppedError:
                 if self.transport.app.should_stop:
                     return
@@ -277,6 +281,14 @@ class BatchConsumer(driver.Consumer):
                     )
                 if not self.flow_active:  # nobody knows whether it arrived: let it be fetched again
                     self.unplace({_tp(batch)})
+
+    async def _fetch(self) -> list[Batch]:
+        """Fetch from the partitions that have room for a batch."""
+        assigned = self.assignment()
+        room = {tp for tp in assigned if self._under_way[tp] < UNDER_WAY_AT_MOST}
+        # What gets room meanwhile is not in this fetch, so this one must not wait long.
+        timeout_s = FETCH_TIMEOUT_S if room == assigned else CROWDED_TIMEOUT_S
+        return await self._thread.fetch(room, timeout_s)
 
     def _message(self, batch: Batch) -> ConsumerMessage:
         last = batch.records[-1]

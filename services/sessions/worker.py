@@ -65,7 +65,7 @@ class Worker:
         self.placing = Placing(
             topic, cluster_id, applier, log_reader, self.progress, lambda: self._consumer
         )
-        self._lanes = Lanes(self._handle, waiting=1)
+        self._lanes = Lanes(self._handle)
         self.app = self._build_app()
 
     def _build_app(self) -> faust.App:
@@ -156,7 +156,7 @@ class Worker:
     async def _take(self, stream: Any) -> None:
         # What Faust then takes for acknowledged is not committed before the batch is `done`.
         async for batch in stream:
-            await self._lanes.put(batch)
+            self._lanes.put(batch)
 
     async def _handle(self, batch: Batch) -> None:
         """See a batch through; never raises."""

@@ -88,7 +88,7 @@ def fake(consumer: BatchConsumer) -> FakeConsumer:
 
 
 async def fetch(consumer: BatchConsumer) -> list[Batch]:
-    return await consumer._thread.fetch(0.01)
+    return sorted(await consumer._thread.fetch(consumer.assignment(), 0.01))
 
 
 def offsets(batch: Batch) -> list[int]:
@@ -157,9 +157,8 @@ async def test_an_offset_that_the_log_does_not_hold_unplaces(consumer: BatchCons
     await consumer.place(ONE, 0, 0)
     await consumer.place(TWO, 0, 0)
     fake(consumer).out_of_range = {ONE}
-    assert await fetch(consumer) == []
-    assert consumer.unplaced() == {ONE}
     assert [batch.partition for batch in await fetch(consumer)] == [1]
+    assert consumer.unplaced() == {ONE}
 
 
 async def test_records_from_before_the_place_unplace(consumer: BatchConsumer) -> None:
@@ -215,6 +214,34 @@ async def test_what_faust_acknowledges_by_itself_commits_nothing_and_piles_up_no
     assert consumer._new_offset(ONE) is None
     assert ONE not in consumer._acked
     assert ONE not in consumer._acked_index
+
+
+async def test_a_partition_with_much_to_read_leaves_the_others_their_turn(
+    consumer: BatchConsumer,
+) -> None:
+    await consumer.place(ONE, 0, 0)
+    await consumer.place(TWO, 0, 0)
+    assert [len(batch.records) for batch in await fetch(consumer)] == [4, 4]  # at most 4 each
+
+
+async def test_a_partition_with_two_batches_under_way_is_not_fetched_from(
+    consumer: BatchConsumer,
+) -> None:
+    got: list[Batch] = []
+    fetcher = type("Fetcher", (), {"should_stop": False})()
+
+    async def take(message: Any) -> None:
+        got.append(message.value)
+        if message.value.partition == 1:
+            consumer.done(message.value)
+        fetcher.should_stop = consumer.next_offset(TWO) == 10
+
+    consumer.callback = take
+    await consumer.place(ONE, 0, 0)
+    await consumer.place(TWO, 0, 0)
+    await asyncio.wait_for(consumer._drain_messages(fetcher), 5)
+    assert [batch.start for batch in got if batch.partition == 0] == [0, 4]  # 8 waits for room
+    assert [batch.start for batch in got if batch.partition == 1] == [0, 4, 8]
 
 
 async def test_batches_reach_the_callback_in_order_and_only_current_ones(
