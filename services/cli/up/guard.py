@@ -37,7 +37,7 @@ class BoundedLog:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the process
 
     def write(self, chunk: bytes) -> None:
-        if self._file.tell() + len(chunk) > self._limit:
+        if chunk and self._file.tell() + len(chunk) > self._limit:
             self._file.close()
             os.replace(self._path, self._path + ".1")
             self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
