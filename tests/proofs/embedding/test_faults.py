@@ -104,6 +104,7 @@ async def test_restart_encodes_nothing_again(
     service = await start_service("embedding", addresses).ready()
     await shop.publish(Item(item_id="next", title="Next"))
     await shop.has_vector("next")
+    await eventually(lambda: service.status()["encoded"] != 0, what="the count of the next item")
     assert service.status()["encoded"] == 1
     assert len((await shop.vectors()).records) == written + 1
 
@@ -160,8 +161,11 @@ async def test_two_instances_share_and_the_other_takes_over(
     for number in range(40):
         await shop.publish(Item(item_id=str(number), title=f"Item {number}"))
     await all_have_vectors(shop, {str(number) for number in range(40)})
-    assert first.status()["encoded"] != 0
-    assert second.status()["encoded"] != 0
+
+    def both_took_part() -> bool:
+        return first.status()["encoded"] != 0 and second.status()["encoded"] != 0
+
+    await eventually(both_took_part, what="items encoded by both")
     second.kill()
     for number in range(40, 80):
         await shop.publish(Item(item_id=str(number), title=f"Item {number}"))
