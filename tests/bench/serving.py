@@ -1,8 +1,9 @@
 """Measure Recommend over gRPC: `python -m tests.bench.serving --help`. Figures as JSON.
 
 Starts its own Kafka and Valkey, puts a synthetic catalogue into `item-vectors` and a snapshot,
-states, co-visits and trending into Valkey, and starts ranking as a process of its own. On a busy
-machine the processor's time a call says more than the wall's.
+states, co-visits and trending into Valkey, and starts ranking as a process of its own; beside it
+the floor (tests/bench/floor.py), the least that answers, which is called by turns with it. On a
+busy machine the ratio to the floor and the processor's time a call say more than milliseconds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,9 @@ import redis.asyncio
 from numpy.typing import NDArray
 
 from protos import recommender_pb2 as pb
+from protos import recommender_pb2_grpc
 from services.cli.up.kafka import EmbeddedKafka
+from services.cli.up.process import Guarded, free_port
 from services.cli.up.valkey import EmbeddedValkey
 from services.embedding.snapshot_build import save_index
 from shared import active_bundle, event_types, kafka, keys, log2_weights, snapshots, states, topics
@@ -35,6 +39,8 @@ from shared.session_vectors import VectorSettings, session_vectors
 from tests import servers
 
 SPACE = "bench"
+WARM_CALLS = 200
+ROUNDS = 10  # in which calls of each kind take turns, so that a busy moment meets all
 KINDS = 200
 USERS = 500
 EMPTY = np.empty(0, np.float16)
@@ -164,55 +170,75 @@ def _scores(rng: np.random.Generator, count: int, now_ms: int, half_life_s: floa
 
 
 class Figures:
-    """What calls took, in ms, by stage too."""
+    """What one kind of call took, by stage too, and what it cost the process that answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, stub: recommender_pb2_grpc.RecommenderAsyncStub, pid: int, users: str):
+        self._stub, self._pid, self._users = stub, pid, users
         self.took: list[float] = []
-        self.stages: dict[str, list[float]] = defaultdict(list)
-        self.degraded = 0
+        self._stages: dict[str, list[float]] = defaultdict(list)
+        self._degraded = 0
+        self._wall_s = 0.0
+        self._cpu_s = 0.0
 
-    def note(self, took_s: float, reply: pb.RecommendResponse) -> None:
-        """Take a call in."""
-        self.took.append(took_s * 1e3)
-        self.degraded += bool(reply.degraded)
-        for timing in reply.timings:
-            self.stages[timing.stage].append(timing.ms)
+    async def measure(self, calls: int, k: int, in_flight: int) -> None:
+        """Make so many more calls."""
+        first = len(self.took)
+        began_s, cpu_began_s = time.perf_counter(), cpu_s(self._pid)
+        await asyncio.gather(
+            *(self._work(range(first + n, first + calls, in_flight), k) for n in range(in_flight))
+        )
+        self._wall_s += time.perf_counter() - began_s
+        self._cpu_s += cpu_s(self._pid) - cpu_began_s
 
-    def shown(self, wall_s: float) -> dict[str, object]:
+    async def _work(self, numbers: range, k: int) -> None:
+        for n in numbers:
+            request = pb.RecommendRequest(user_id=f"{self._users}-{n % USERS}", k=k)
+            began_s = time.perf_counter()
+            reply = await self._stub.Recommend(request, timeout=1)
+            self.took.append((time.perf_counter() - began_s) * 1e3)
+            self._degraded += bool(reply.degraded)
+            for timing in reply.timings:
+                self._stages[timing.stage].append(timing.ms)
+
+    def shown(self) -> dict[str, object]:
         """Return them as they are printed."""
-        return {
+        shown: dict[str, object] = {
+            "cpu_ms_a_call": round(1e3 * self._cpu_s / len(self.took), 3),
             "p50_ms": _percentile(self.took, 50),
             "p99_ms": _percentile(self.took, 99),
-            "calls_a_second": round(len(self.took) / wall_s),
-            "degraded": self.degraded,
-            "stages_p50_ms": {name: _percentile(ms, 50) for name, ms in self.stages.items()},
-            "stages_p99_ms": {name: _percentile(ms, 99) for name, ms in self.stages.items()},
+            "calls_a_second": round(len(self.took) / self._wall_s),
         }
+        if self._stages:
+            shown |= {
+                "degraded": self._degraded,
+                "stages_p50_ms": {name: _percentile(ms, 50) for name, ms in self._stages.items()},
+                "stages_p99_ms": {name: _percentile(ms, 99) for name, ms in self._stages.items()},
+            }
+        return shown
 
 
-async def measure(address: str, pid: int, calls: int, k: int, in_flight: int) -> dict[str, object]:
-    """Call for known and for unknown users; returns figures in ms."""
-    channel, stub = ranking(address)
-    shown: dict[str, object] = {}
-
-    async def work(users: str, numbers: range, figures: Figures) -> None:
-        for n in numbers:
-            request = pb.RecommendRequest(user_id=f"{users}-{n % USERS}", k=k)
-            began = time.perf_counter()
-            reply = await stub.Recommend(request, timeout=1)
-            figures.note(time.perf_counter() - began, reply)
-
-    async with channel:
-        for who, users in (("known", "user"), ("unknown", "nobody")):
-            await work(users, range(200), Figures())  # warm
-            figures = Figures()
-            began, cpu_began_s = time.perf_counter(), cpu_s(pid)
-            await asyncio.gather(
-                *(work(users, range(n, calls, in_flight), figures) for n in range(in_flight))
-            )
-            cpu_ms = round(1e3 * (cpu_s(pid) - cpu_began_s) / calls, 3)
-            wall_s = time.perf_counter() - began
-            shown[who] = {"cpu_ms_a_call": cpu_ms, **figures.shown(wall_s)}
+async def measure(
+    service: tuple[str, int], floor: tuple[str, int], calls: int, k: int, in_flight: int
+) -> dict[str, object]:
+    """Call by turns for known users, for unknown ones, and the floor; each an address and a pid."""
+    (channel, stub), (floor_channel, floor_stub) = ranking(service[0]), ranking(floor[0])
+    kinds = {
+        "known": partial(Figures, stub, service[1], "user"),
+        "unknown": partial(Figures, stub, service[1], "nobody"),
+        "floor": partial(Figures, floor_stub, floor[1], "user"),
+    }
+    async with channel, floor_channel:
+        await floor_channel.channel_ready()
+        for begin in kinds.values():
+            await begin().measure(WARM_CALLS, k, in_flight)
+        figures = {name: begin() for name, begin in kinds.items()}
+        for _ in range(ROUNDS):
+            for each in figures.values():
+                await each.measure(calls // ROUNDS, k, in_flight)
+    shown: dict[str, object] = {name: each.shown() for name, each in figures.items()}
+    for name, percent in (("p50", 50), ("p99", 99)):
+        known, least = (_percentile(figures[kind].took, percent) for kind in ("known", "floor"))
+        shown[f"known_{name}_over_floor"] = round(known / least, 2)
     return shown
 
 
@@ -237,27 +263,35 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     broker, store = EmbeddedKafka(folder / "kafka"), EmbeddedValkey(folder / "valkey")
     broker.start()
     store.start()
-    service = None
+    service = floor = None
     try:
         items = catalogue_of(options.items, options.dim, options.seed)
         await publish(KafkaSettings(bootstrap_servers=broker.bootstrap), items)
         await fill(store.url, items, options.dim, options.seed)
-        if options.snapshot:
-            url = str(folder / "snapshots")
-            await asyncio.to_thread(write_snapshot, url, items, options.dim)
+        url = str(folder / "snapshots")
+        await asyncio.to_thread(write_snapshot, url, items, options.dim)
         began = time.perf_counter()
         environ = {
             "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
             "REDIS_URL": store.url,
             "FRESHET_RANKING_PORT": "0",
-            "FRESHET_SNAPSHOTS": str(folder / "snapshots"),
+            "FRESHET_SNAPSHOTS": url if options.snapshot else str(folder / "none"),
             **dict(pair.split("=", 1) for pair in options.env),
         }
         service = await servers.Service("ranking", environ, folder).ready(within_s=300)
         ready_s = time.perf_counter() - began
         address = f"127.0.0.1:{service.status()['grpc_port']}"
         pid = service.process.pid
-        figures = await measure(address, pid, options.calls, options.k, options.in_flight)
+        floor_port = free_port()
+        command = [sys.executable, "-m", "tests.bench.floor", str(floor_port), store.url, url]
+        floor = Guarded([*command, SPACE, str(options.dim)], folder / "floor.log")
+        figures = await measure(
+            (address, pid),
+            (f"127.0.0.1:{floor_port}", floor.pid),
+            options.calls,
+            options.k,
+            options.in_flight,
+        )
         return {
             "items": options.items,
             "dim": options.dim,
@@ -269,8 +303,9 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, object]:
             **figures,
         }
     finally:
-        if service is not None:
-            service.stop()
+        for process in (floor, service):
+            if process is not None:
+                process.stop()
         store.stop()
         broker.stop()
 
