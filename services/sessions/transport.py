@@ -134,7 +134,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 await asyncio.wait_for(self._placed.wait(), timeout_s)
             return []
         # Each by itself, so that a partition with much to read leaves the others their turn.
-        batches = [batch for tp in wanted for batch in await self._fetched({tp}, 0)]
+        batches = [batch for tp in sorted(wanted) for batch in await self._fetched({tp}, 0)]
         return batches or await self._fetched(wanted, timeout_s)
 
     async def _fetched(self, tps: set[TP], timeout_s: float) -> list[Batch]:
