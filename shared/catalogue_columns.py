@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 FIRST_ROWS: Final = 1024
 _EMPTY: Final = -2  # a slot of KeyRows that no key ever took
 _NOWHERE: Final = -1
+_STEPS: Final = np.arange(1, 9)
 
 
 class Column:
@@ -70,14 +71,17 @@ class KeyRows:
         flat = wanted.ravel()
         slots = (flat & mask).astype(np.int64)  # (q,)
         found = rows.take(slots).astype(np.int64)
-        # Most keys stand in their first slot; the few others walk on together.
+        # Most keys stand in their first slot; the few others walk on together, some steps at once.
         walking = np.flatnonzero((keys.take(slots) != flat) & (found != _EMPTY))
         slots = slots[walking]
         while walking.size:
-            slots = (slots + 1) & (len(keys) - 1)
-            found[walking] = rows.take(slots)
-            going = (keys.take(slots) != flat[walking]) & (found[walking] != _EMPTY)
-            walking, slots = walking[going], slots[going]
+            ahead = (slots[:, None] + _STEPS) & (len(keys) - 1)
+            there = rows.take(ahead)
+            ends = (keys.take(ahead) == flat[walking, None]) | (there == _EMPTY)
+            places = np.arange(len(walking)), ends.argmax(axis=1)
+            found[walking] = there[places]
+            going = ~ends[places]
+            walking, slots = walking[going], ahead[going, -1]
         return np.maximum(found, _NOWHERE, out=found).reshape(wanted.shape)
 
     def put(self, key: int, row: int) -> None:

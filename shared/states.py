@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Final
 
 import msgspec
@@ -80,23 +79,29 @@ class Vectors(msgspec.Struct, frozen=True, gc=False):
     @property
     def session(self) -> Floats | None:
         """The present session's vector (dim,), None when nothing of it has a vector."""
-        return self._decoded()[0] if self.present & 1 else None
+        return self.decoded()[0]
 
     @property
     def long_term(self) -> Floats | None:
         """The whole history's vector (dim,), None when nothing of it has a vector."""
-        return self._decoded()[self.present & 1] if self.present & 2 else None
+        return self.decoded()[1]
 
     @property
     def interests(self) -> Floats:
         """Up to 3 vectors (n, dim), the weightiest first."""
-        return self._decoded()[(self.present & 1) + (self.present >> 1 & 1) :]
+        return self.decoded()[2]
 
-    def _decoded(self) -> Floats:
+    def decoded(self) -> tuple[Floats | None, Floats | None, Floats]:
+        """Return `session`, `long_term` and `interests` at the cost of one of them."""
         rows = np.frombuffer(self.data, np.uint8).reshape(-1, 4 + self.dim)
         scales = rows[:, :4].copy().view("<f4")  # (n, 1)
-        decoded: Floats = rows[:, 4:].view(np.int8).astype(np.float32) * scales
-        return decoded  # (n, dim)
+        vectors: Floats = rows[:, 4:].view(np.int8).astype(np.float32) * scales  # (n, dim)
+        has_session, has_long_term = self.present & 1, self.present >> 1 & 1
+        return (
+            vectors[0] if has_session else None,
+            vectors[has_session] if has_long_term else None,
+            vectors[has_session + has_long_term :],
+        )
 
 
 NO_VECTORS: Final = Vectors()
@@ -260,8 +265,8 @@ def unpack(value: bytes) -> UserState:
     ):
         raise _damaged(f"its head is out of bounds: {head}")
     for at in range(at_vectors, end, 4 + dim):
-        if not isfinite(_SCALE.unpack_from(value, at)[0]):
-            raise _damaged("the scale of a vector is not finite")
+        if not 0 <= _SCALE.unpack_from(value, at)[0] <= 1:  # NaN is not either
+            raise _damaged("the scale of a vector is not between 0 and 1")
     try:
         space = value[at_space:at_vectors].decode()
     except UnicodeDecodeError:

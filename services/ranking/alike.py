@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.ranking import blend
+from services.ranking.half import widened
 from services.ranking.index import exact
 from shared.catalogue import Catalogue
 
@@ -67,4 +68,4 @@ def by_own_vectors(
 
 def cosines(rows: Rows, query: Floats, catalogue: Catalogue) -> Floats:
     """Return the cosines of items to a query of the serving space, (n,)."""
-    return catalogue.vectors[rows].astype(np.float32) @ query
+    return widened(catalogue.vectors.take(rows, axis=0)) @ query

@@ -12,6 +12,7 @@ from protos import recommender_pb2 as pb
 from services.ranking import features, reasons, sources
 from services.ranking.alike import Alike
 from services.ranking.blend import PARTS
+from services.ranking.half import widened
 from services.ranking.listing import Ranked, Serving, Wish
 from services.ranking.reasons import Facts, Liked
 from services.ranking.signals import Signals
@@ -86,8 +87,8 @@ def _nearest(listed: Ranked, wish: Wish, serving: Serving) -> list[int]:
     if not wish.taste.liked:
         return [-1] * len(listed.rows)
     vectors = serving.catalogue.vectors
-    liked = vectors[[like.row for like in wish.taste.liked]].astype(np.float32)
-    cosines = vectors[listed.rows].astype(np.float32) @ liked.T  # (k, m)
+    liked = widened(vectors.take([like.row for like in wish.taste.liked], axis=0))
+    cosines = widened(vectors.take(listed.rows, axis=0)) @ liked.T  # (k, m)
     nearest: list[int] = cosines.argmax(axis=1).tolist()
     return nearest
 

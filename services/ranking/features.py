@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.ranking.blend import PARTS
+from services.ranking.half import widened
 from services.ranking.signals import Signals, Weighted
 from services.ranking.taste import CONTENT_OF, Taste
 from shared import keys, log2_weights
@@ -149,7 +150,7 @@ def features(
     _put_similarities(table, taste, catalogue, rows)
     age_s = np.maximum(now_ms - catalogue.arrived_ms[rows], 0) / 1000
     fresh = np.exp2(age_s * (-1 / settings.freshness_half_life_s))
-    table[:, _COVISITS] = _looked_up(covisits.rows, covisits.strength, rows)
+    (table[:, _COVISITS],) = _looked_up(rows, covisits.rows, covisits.strength)
     table[:, _FRESHNESS] = fresh
     _put_trends(table, trends, rows)
     # What nobody has met yet has no co-visits: its likeness stands in for them until it has.
@@ -173,30 +174,31 @@ def _put_similarities(table: Floats, taste: Taste, items: Items, rows: NDArray[n
         return
     around = items.vectors.take(np.array([*last, *taste.disliked], np.int64), axis=0)
     queries = np.concatenate(
-        [taste.session[None], taste.long_term[None], taste.interests, around.astype(np.float32)]
+        [taste.session[None], taste.long_term[None], taste.interests, widened(around)]
     )  # (q, d)
-    cosines = items.vectors.take(rows, axis=0).astype(np.float32) @ queries.T  # (n, q)
-    table[:, _SESSION] = cosines[:, 0]
-    table[:, _LONG_TERM] = cosines[:, 1]
-    ends = np.cumsum([2, interests, len(last), disliked])
-    for column, begin, end in zip(
-        (_INTERESTS, _CONTENT, _DISLIKE), ends[:-1], ends[1:], strict=True
-    ):
-        if end > begin:
-            table[:, column] = cosines[:, begin:end].max(axis=1)
+    product = widened(items.vectors.take(rows, axis=0)) @ queries.T
+    cosines = np.ascontiguousarray(product.T)  # (q, n): maxima over rows of memory are fast
+    table[:, _SESSION], table[:, _LONG_TERM] = cosines[:2]
+    end = 2
+    for column, count in ((_INTERESTS, interests), (_CONTENT, len(last)), (_DISLIKE, disliked)):
+        if count:
+            table[:, column] = cosines[end : end + count].max(axis=0)
+        end += count
     np.maximum(table[:, _DISLIKE], 0, out=table[:, _DISLIKE])
     if last:
-        table[:, _LAST_ITEM] = cosines[:, ends[1]]
+        table[:, _LAST_ITEM] = cosines[2 + interests]
 
 
 def _put_trends(table: Floats, trends: Trends, rows: NDArray[np.int64]) -> None:
-    table[:, _TRENDING_ALL] = _looked_up(trends.all.rows, trends.all.share, rows)
+    everywhere = trends.all
+    table[:, _TRENDING_ALL], table[:, _POPULARITY] = _looked_up(
+        rows, everywhere.rows, everywhere.share, everywhere.rank
+    )
     for _, trend in trends.categories:
-        share = _looked_up(trend.rows, trend.share, rows)
+        (share,) = _looked_up(rows, trend.rows, trend.share)
         np.maximum(table[:, _TRENDING_CATEGORY], share, out=table[:, _TRENDING_CATEGORY])
-    table[:, _TRENDING_SEGMENT] = _looked_up(trends.segment.rows, trends.segment.share, rows)
+    (table[:, _TRENDING_SEGMENT],) = _looked_up(rows, trends.segment.rows, trends.segment.share)
     table[:, _TRENDING] = table[:, _TRENDING_ALL : _TRENDING_SEGMENT + 1].max(axis=1)
-    table[:, _POPULARITY] = _looked_up(trends.all.rows, trends.all.rank, rows)
 
 
 def _put_prices(table: Floats, taste: Taste, prices: NDArray[np.float64]) -> None:
@@ -207,13 +209,14 @@ def _put_prices(table: Floats, taste: Taste, prices: NDArray[np.float64]) -> Non
         table[priced, _PRICE_RATIO] = logs - taste.mean_price_log
 
 
-def _looked_up(known: NDArray[np.int64], values: Floats, rows: NDArray[np.int64]) -> Floats:
-    """Return the value of each row from a table with ascending rows, 0 where it has none."""
+def _looked_up(rows: NDArray[np.int64], known: NDArray[np.int64], *columns: Floats) -> list[Floats]:
+    """Return each column's value of each row, 0 where `known`, ascending, does not hold the row."""
     if not len(known):
-        return np.zeros(len(rows), np.float32)
-    places = np.searchsorted(known, rows)
+        return [np.zeros(len(rows), np.float32)] * len(columns)
+    places = known.searchsorted(rows)
     places[places == len(known)] = 0
-    return np.where(known[places] == rows, values[places], np.float32(0))
+    held = known[places] == rows
+    return [np.where(held, column[places], np.float32(0)) for column in columns]
 
 
 def _affinity(taste: Taste, catalogue: Catalogue, rows: NDArray[np.int64]) -> Floats:

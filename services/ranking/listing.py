@@ -19,6 +19,7 @@ from services.ranking.arrange import Caps, arrange
 from services.ranking.budget import Budget
 from services.ranking.features import Covisited, FeatureSettings, Trends, features
 from services.ranking.filters import ItemFilter
+from services.ranking.half import widened
 from services.ranking.newest import Newest
 from services.ranking.ranker import Ranker
 from services.ranking.requests import RecommendQuery, Seen
@@ -238,7 +239,7 @@ def _arranged(ranked: Ranked, wish: Wish, serving: Serving, time: Budget) -> Ran
     return ranked.take(
         arrange(
             ranked.scores,
-            lambda places: vectors[ranked.rows[places]].astype(np.float32),
+            lambda places: widened(vectors.take(ranked.rows[places], axis=0)),
             query.k,
             diversity,
             pins,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from services.ranking import signals
 from services.ranking.signals import Weighted
 from services.ranking.state_reader import Reader, Unavailable
 from shared.keys import ALL_SCOPE
@@ -73,7 +74,9 @@ class LocalTrending:
             part = wanted[start : start + SCOPES_AT_ONCE]
             _, found = await self._reader.sets([], part, BUDGET_S)
             for (scope, _), items in zip(part, found, strict=True):
-                self._scopes[scope] = items
+                before = self._scopes.get(scope)
+                if before is None or not signals.equal(before, items):
+                    self._scopes[scope] = items  # what stays the same object is not looked up anew
         self._renewed_at_s = now_s
 
     async def run(self) -> None:

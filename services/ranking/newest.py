@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from services.ranking.half import widened
 from shared.catalogue import Applied, Catalogue
 
 KEPT: Final = 250
@@ -65,6 +66,6 @@ class Newest:
             self._since_ms = int(arrived[order[self._kept]])
             order = order[: self._kept]
         self._rows = rows[order]
-        self._vectors = self._catalogue.vectors[self._rows].astype(np.float32)
+        self._vectors = widened(self._catalogue.vectors[self._rows])
         self._added.clear()
         self._died = False

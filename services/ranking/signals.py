@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from itertools import chain, pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +30,29 @@ class Signals(NamedTuple):
 NO_SIGNALS: Final = Signals({}, {})
 
 
-def of_members(members: Sequence[bytes], scores: Sequence[float]) -> Weighted:
-    """Read a sorted set's members, 8-byte big-endian item keys, with their scores.
+def equal(one: Weighted, other: Weighted) -> bool:
+    """Say whether both are the same items with the same weights in the same order."""
+    return all(map(np.array_equal, one, other))
 
-    What is no item key is left out: a foreign member must not stop a list.
+
+def of_replies(replies: Sequence[list[Any]]) -> list[Weighted]:
+    """Read replies of ZRANGE WITHSCORES, all in one go: members are 8-byte big-endian item keys.
+
+    Members and scores come by turns in RESP2, as pairs in RESP3. What is no item key is left out:
+    a foreign member must not stop a list.
     """
-    if not members:
-        return NONE
-    if set(map(len, members)) != {8}:
-        pairs = [pair for pair in zip(members, scores, strict=True) if len(pair[0]) == 8]
-        return of_members([member for member, _ in pairs], [score for _, score in pairs])
+    members: list[bytes] = []
+    scores: list[bytes | float] = []
+    ends = []
+    for reply in replies:
+        by_turns = list(chain(*reply)) if reply and isinstance(reply[0], list) else reply
+        named, weighed = by_turns[::2], by_turns[1::2]
+        if set(map(len, named)) - {8}:
+            weighed = [score for name, score in zip(named, weighed, strict=True) if len(name) == 8]
+            named = [name for name in named if len(name) == 8]
+        members += named
+        scores += weighed
+        ends.append(len(members))
     keys = np.frombuffer(b"".join(members), ">u8").astype(np.uint64)
-    return Weighted(keys, np.array(scores, np.float64))
+    weights = np.fromiter(map(float, scores), np.float64, len(scores))
+    return [Weighted(keys[begin:end], weights[begin:end]) for begin, end in pairwise([0, *ends])]

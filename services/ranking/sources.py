@@ -9,12 +9,14 @@ Legend: n candidates; d dimensions; q query vectors.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.ranking.features import Covisited, Trends
+from services.ranking.half import widened
 from services.ranking.taste import CONTENT_OF, Taste
 from shared.catalogue import Items
 
@@ -32,6 +34,7 @@ SOURCES: Final = (
     "pin",
 )
 BIT: Final = {name: 1 << number for number, name in enumerate(SOURCES)}
+_BITS: Final = 16  # that stand beside a row while proposals are united
 
 NEAREST_EACH: Final = 60  # of each query vector; at most 8 of those
 ALIKE: Final = 0.98  # cosine from which two query vectors find the same
@@ -65,7 +68,7 @@ def queries(taste: Taste, items: Items) -> tuple[Floats, list[int]]:
     bits = [BIT["session"], *[BIT["interests"]] * len(taste.interests), BIT["long_term"]]
     last = [like.row for like in taste.liked[:CONTENT_OF]]
     if last:
-        found.append(items.vectors.take(last, axis=0).astype(np.float32))
+        found.append(widened(items.vectors.take(last, axis=0)))
         bits += [BIT["content"]] * len(last)
     wanted = np.concatenate(found)
     alike = (wanted @ wanted.T) >= ALIKE
@@ -99,29 +102,31 @@ def new(taste: Taste, newest: Rows, vectors: Floats) -> list[Rows]:
     if not taste.known:
         return [newest[:NEW_WITHOUT_TASTE]]
     wanted = np.concatenate([taste.session[None], taste.long_term[None], taste.interests])
-    liked = _strongest(newest, (vectors @ wanted.T).max(axis=1), NEW_LIKED_AT_MOST)
+    liked = _strongest(
+        newest, np.ascontiguousarray((vectors @ wanted.T).T).max(axis=0), NEW_LIKED_AT_MOST
+    )
     return [liked, newest[:NEW_AT_MOST]]
 
 
 def together(parts: Sequence[tuple[int, Rows]]) -> Candidates:
     """Unite proposals, pairs of a source's bit and rows (of any shape; below 0 there is none)."""
-    parts = [(bit, rows.ravel()) for bit, rows in parts if rows.size]
     if not parts:
         return NOTHING
-    rows = np.concatenate([rows for _, rows in parts])
-    bits = np.repeat([bit for bit, _ in parts], [len(rows) for _, rows in parts])
-    order = np.argsort(rows, kind="stable")
-    rows, bits = rows[order], bits[order]
+    marked = np.concatenate([(rows.ravel() << _BITS) | bit for bit, rows in parts])
+    marked.sort()  # one array of both: sorting an order for two takes five times as long
+    marked = marked[marked.searchsorted(0) :]
+    rows = marked >> _BITS
+    if not len(rows):
+        return NOTHING
     begins = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-    proposed = np.bitwise_or.reduceat(bits, begins)
-    rows = rows[begins]
-    living = np.searchsorted(rows, 0)
-    return Candidates(rows[living:], proposed[living:])
+    proposed = np.bitwise_or.reduceat(marked & (2**_BITS - 1), begins)
+    return Candidates(rows[begins], proposed)
 
 
-def names_of(proposed: int) -> list[str]:
+@cache
+def names_of(proposed: int) -> tuple[str, ...]:
     """Return the names of the sources whose bits are set."""
-    return [name for name, bit in BIT.items() if proposed & bit]
+    return tuple(name for name, bit in BIT.items() if proposed & bit)
 
 
 def _strongest(rows: Rows, strength: NDArray[np.floating], at_most: int) -> Rows:

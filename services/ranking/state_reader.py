@@ -100,7 +100,7 @@ class StateReader:
             ("ZRANGE", keys.trending(scope), 0, count - 1, "REV", "WITHSCORES")
             for scope, count in scopes
         ]
-        replies = [_weighted(reply) for reply in await self._within(budget_s, commands)]
+        replies = signals.of_replies(await self._within(budget_s, commands))
         return replies[: len(items)], replies[len(items) :]
 
     def _state(self, value: bytes | None) -> UserState:
@@ -133,13 +133,6 @@ class StateReader:
             raise Unavailable(str(error) or "too late") from None
         self._breaker.succeeded()
         return replies
-
-
-def _weighted(reply: list[Any]) -> Weighted:
-    """Read ZRANGE WITHSCORES: pairs in RESP3, members and scores by turns in RESP2."""
-    if reply and isinstance(reply[0], list):
-        return signals.of_members([pair[0] for pair in reply], [pair[1] for pair in reply])
-    return signals.of_members(reply[::2], [float(score) for score in reply[1::2]])
 
 
 class MemoryReader:

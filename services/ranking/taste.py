@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from shared import event_types
 from shared.catalogue import Catalogue
 from shared.session_vectors import VectorSettings, session_vectors
-from shared.states import ENTRY, EXCLUSIONS_AT_MOST, HISTORY_AT_MOST, UserState
+from shared.states import (
+    ENTRY,
+    EXCLUSIONS_AT_MOST,
+    HISTORY_AT_MOST,
+    NO_VECTORS,
+    UserState,
+)
 
 LIKED_AT_MOST: Final = 10  # the last items whose co-visits are read
 CONTENT_OF: Final = 3  # the last items whose likes are sought
@@ -91,17 +97,15 @@ def taste_of(
         return _nobody(catalogue.dim)
     keys = history["item"].tobytes() + state.excluded_bytes + state.purchased_bytes
     found = catalogue.rows(np.frombuffer(keys, "<u8"))
-    rows, hidden, purchased = np.split(
-        found, np.cumsum([len(history), len(state.excluded_bytes) // 8])
-    )
+    known, hidden_to = len(history), len(history) + len(state.excluded_bytes) // 8
+    rows, hidden, purchased = found[:known], found[known:hidden_to], found[hidden_to:]
     weights = settings.weights.of(history)
     weights[rows < 0] = 0
     liked, disliked = _by_weight(history, rows, weights)
     disliked += [row for row in hidden[: -DISLIKED_AT_MOST - 1 : -1].tolist() if row >= 0]
     vectors, dim = state.vectors, catalogue.dim
     usable = vectors.dim == dim and vectors.space == catalogue.space
-    session = vectors.session if usable else None
-    long_term = vectors.long_term if usable else None
+    session, long_term, interests = (vectors if usable else NO_VECTORS).decoded()
     nothing = np.zeros(dim, np.float32)
     priced = np.log1p(prices[[like.row for like in liked]])
     priced = priced[np.isfinite(priced)]
@@ -110,7 +114,7 @@ def taste_of(
         disliked=np.array(list(dict.fromkeys(disliked))[:DISLIKED_AT_MOST], np.int64),
         session=nothing if session is None else session,
         long_term=nothing if long_term is None else long_term,
-        interests=vectors.interests if usable else np.empty((0, dim), np.float32),
+        interests=interests if usable else np.empty((0, dim), np.float32),
         categories=_categories(catalogue, rows, weights),
         history=rows,
         hidden=hidden,
@@ -161,19 +165,19 @@ def _categories(
     catalogue: Catalogue, rows: NDArray[np.int64], weights: Floats
 ) -> tuple[tuple[str, float], ...]:
     """Return the categories with the largest shares of the history's positive weights."""
-    liked = np.flatnonzero(weights > 0)
-    if not len(liked):
-        return ()
-    # Items with the same categories are counted together.
-    sets, first, places = np.unique(
-        catalogue.category_sets.ids[rows[liked]], return_index=True, return_inverse=True
-    )
+    # Items with the same categories are counted together. At most 50: no work for numpy.
+    sums: dict[int, float] = {}
+    row_of: dict[int, int] = {}
+    sets = catalogue.category_sets.ids[rows]
+    for number, row, weight in zip(sets.tolist(), rows.tolist(), weights.tolist(), strict=True):
+        if weight > 0:
+            sums[number] = sums.get(number, 0.0) + weight
+            row_of[number] = row
     shares: dict[str, float] = {}
-    sums = np.bincount(places, weights[liked], len(sets)).tolist()
-    for row, weight in zip(rows[liked[first]].tolist(), sums, strict=True):
-        for name in catalogue.categories[row]:
+    for number, weight in sums.items():
+        for name in catalogue.categories[row_of[number]]:
             shares[name] = shares.get(name, 0.0) + weight
-    total = sum(sums)
+    total = sum(sums.values())
     largest = sorted(shares.items(), key=lambda share: (-share[1], share[0]))
     return tuple((name, share / total) for name, share in largest[:CATEGORIES_AT_MOST])
 

@@ -28,8 +28,8 @@ def test_who_proposed_a_row_is_remembered_once_for_each_source() -> None:
     together = sources.together(parts)
     assert together.rows.tolist() == [3, 7]
     assert [sources.names_of(bits) for bits in together.proposed.tolist()] == [
-        ["session", "new"],
-        ["session"],
+        ("session", "new"),
+        ("session",),
     ]
 
 
@@ -41,7 +41,7 @@ def test_no_proposals_make_no_candidates(parts: list[tuple[int, NDArray[np.int64
 def test_queries_that_would_find_the_same_are_asked_once(shop: Shop) -> None:
     wanted, bits = sources.queries(taste(shop, ("click", "lamp-1")), shop.catalogue)
     assert len(wanted) == 1
-    assert sources.names_of(bits[0]) == ["session", "interests", "long_term", "content"]
+    assert sources.names_of(bits[0]) == ("session", "interests", "long_term", "content")
 
 
 def test_different_tastes_are_asked_for_apart(shop: Shop) -> None:

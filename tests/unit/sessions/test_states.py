@@ -142,6 +142,7 @@ def test_bytes_too_many_are_refused() -> None:
         (15 + 16, b"\x10", "bytes where its counts need"),
         (15 + 19 + 3 * 20 + 3 * 8, b"\xff", "space is not UTF-8"),
         (15 + 19 + 3 * 20 + 3 * 8 + 4, struct.pack("<f", np.nan), "scale of a vector"),
+        (15 + 19 + 3 * 20 + 3 * 8 + 4, struct.pack("<f", 3e38), "scale of a vector"),
     ],
 )
 def test_damage_is_said_in_words(at: int, new: bytes, words: str) -> None:
