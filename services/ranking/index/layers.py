@@ -17,9 +17,9 @@ from shared.catalogue import Catalogue
 from shared.catalogue_columns import Column
 
 # One core, d = 64: what decides between graph and exact search. Both grow alike with d.
-EXACT_ROW_US: Final = 0.11  # gather and convert one row
-EXACT_SCORE_US: Final = 0.012  # score it for one query
-GRAPH_HIT_US: Final = 0.6  # one hit of one query
+EXACT_ROW_US: Final = 0.05  # gather and convert one row
+EXACT_SCORE_US: Final = 0.006  # score it for one query
+GRAPH_HIT_US: Final = 0.5  # one hit of one query
 GRAPH_HITS_AT_LEAST: Final = 96  # what the graph looks at for one hit, too
 MARGIN: Final = 1.3  # of hits fetched over those expected to be allowed
 

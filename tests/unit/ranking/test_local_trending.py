@@ -28,6 +28,18 @@ async def test_scopes_in_use_are_renewed_with_all(reader: MemoryReader) -> None:
     assert copy.missing(["c:x"], time.monotonic()) == []
 
 
+async def test_a_scope_stays_the_same_object_until_it_changes(reader: MemoryReader) -> None:
+    """So that what is looked up for it need not be looked up again."""
+    copy = LocalTrending(reader)
+    await copy.renew()
+    before = copy.scopes["all"]
+    await copy.renew()
+    assert copy.scopes["all"] is before
+    reader.trending["all"] = weighted({"a": 2.0, "b": 1.5}, 1.0)
+    await copy.renew()
+    assert copy.scopes["all"].scores.tolist() == reader.trending["all"].scores.tolist()
+
+
 async def test_a_scope_that_a_request_read_need_not_be_read_again(reader: MemoryReader) -> None:
     copy = LocalTrending(reader)
     copy.missing(["c:x"], time.monotonic())
