@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from services.ranking.server import Recommender
 from services.ranking.settings import Settings
 from services.ranking.space import Space
 from services.ranking.state_reader import StateReader, Unavailable
-from shared import active_bundle, kafka, metrics, topics
+from shared import active_bundle, garbage, kafka, metrics, topics
 from shared.active_bundle import ActiveBundle
 from shared.grpc_server import Server
 from shared.health import Health
@@ -46,7 +45,6 @@ READ_S: Final = 1.0  # of a connection; each request has a tighter budget
 LOOK_S: Final = 2.0  # between looks at what is active, and at figures for metrics
 RETIRE_S: Final = 5.0  # that an old space is kept for the calls that still read it
 STOP_GRACE_S: Final = 5.0
-GC_THRESHOLDS: Final = (20_000, 20, 50)
 
 
 class Service:
@@ -167,11 +165,7 @@ class Service:
             vectors=vectors,
             snapshot=lambda: space.index.name,
         )
-        # What is there now stays: nobody need look through it again. What a call makes is freed
-        # by counting references, so cycles may wait longer than Python thinks.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        garbage.settle()
         log.info("serving %d items of %s", space.serving.catalogue.living, bundle.space)
         if before is not None:
             await asyncio.sleep(RETIRE_S)

@@ -17,7 +17,7 @@ from services.sessions.log_reader import LogReader
 from services.sessions.settings import Settings
 from services.sessions.states_store import StatesStore
 from services.sessions.worker import Worker
-from shared import kafka
+from shared import garbage, kafka
 from shared.health import Health
 from shared.redis import connect
 from shared.retry import until_there
@@ -68,6 +68,7 @@ class Service:
         cluster_id = await until_there("Kafka", partial(kafka.cluster_id, settings.kafka))
         await until_there("Kafka", self._log.start)
         await self._items.start()
+        garbage.settle()
         worker = Worker(settings, CLICKS.name, self._applier, self._log, cluster_id)
         worker.placing.on_placed = partial(setattr, self._health, "ready", True)
         self._worker, self._health.live = worker, worker.progress.stalled
