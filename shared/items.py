@@ -342,8 +342,9 @@ def _length(field: str, vector: Vector) -> float:
     """Return a vector's length in float64, once it is known to be finite and not too long."""
     if vector.size > DIM_AT_MOST:
         bounds.refuse(field, f"at most {DIM_AT_MOST} numbers", f"{vector.size}")
-    wide = vector.astype(np.float64)
-    squared = float(wide @ wide)  # (d,) @ (d,); NaN and infinity in any part show here
+    with np.errstate(invalid="ignore"):
+        wide = vector.astype(np.float64)
+        squared = float(wide @ wide)  # (d,) @ (d,); NaN and infinity in any part show here
     if not math.isfinite(squared):
         bounds.refuse(field, "finite numbers", "NaN or infinite")
     return math.sqrt(squared)

@@ -129,9 +129,10 @@ class RedisItemCache:
         except (KeyError, ValueError):
             return None
         fits = len(parts[0]) == self._dim and all(len(part) in (0, self._dim) for part in parts)
-        length = float(np.linalg.norm(parts[0].astype(np.float32)))
-        fits = fits and abs(length - 1) <= LENGTH_TOLERANCE
         if not fits or not all(np.isfinite(part).all() for part in parts):
+            return None
+        length = float(np.linalg.norm(parts[0].astype(np.float32)))
+        if abs(length - 1) > LENGTH_TOLERANCE:
             return None
         return Cached(content_hash, version, Vectors(*parts))
 

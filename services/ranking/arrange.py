@@ -19,7 +19,7 @@ POOL_AT_LEAST: Final = 50  # candidates that compete for the diverse places
 POOL_PER_PLACE: Final = 5
 # Scores closer together than this are not stretched to the full range: where hardly anything
 # tells the items apart, diversity decides.
-SPREAD_AT_LEAST: Final = 0.25
+SPREAD_AT_LEAST: Final = 0.125
 
 Vectors = Callable[[NDArray[np.int64] | list[int]], NDArray[np.float32]]
 """Vectors of some candidates, (m, d), unit or zero."""

@@ -60,6 +60,7 @@ def test_unit_vectors_of_any_size_pass_after_rounding_to_float16(dim: int) -> No
         ({"vector": halves(np.nan, 1)}, "vector must be finite numbers"),
         ({"vector": halves(np.inf, 1)}, "vector must be finite numbers"),
         ({"image_vector": halves(np.nan)}, "image_vector must be finite numbers"),
+        ({"text_vector": b"\x01\x7c"}, "text_vector must be finite numbers"),  # a signalling NaN
         ({"text_vector": halves(-np.inf)}, "text_vector must be finite numbers"),
         ({"content_hash": bytes(65)}, "content_hash must be at most 64 bytes, was 65"),
         ({"version": -1}, "version must be between 0"),
