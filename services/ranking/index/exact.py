@@ -35,6 +35,15 @@ def search_rows(
     return found
 
 
+def rows_under(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the rows that a mask allows; another thread may change it meanwhile.
+
+    numpy counts them first and then notes them: a change in between would leave numbers that are
+    no rows, so it gets a copy.
+    """
+    return np.flatnonzero(mask.copy())
+
+
 class ExactIndex:
     """Scores every row; the vectors must not change. Also a Base, its labels the rows."""
 
@@ -49,7 +58,7 @@ class ExactIndex:
         """Search as Index.nearest promises."""
         queries, usable = hits.checked(vectors, self.dim, k)
         rows, scores = hits.none(len(queries), k)
-        looked_at = np.arange(self.count) if allowed is None else np.flatnonzero(allowed)
+        looked_at = np.arange(self.count) if allowed is None else rows_under(allowed)
         rows[usable], scores[usable] = search_rows(
             self.vectors, looked_at[looked_at < self.count], queries[usable], k
         )

@@ -104,7 +104,7 @@ class Layers:
         return found
 
     def _search_each(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_]) -> Hits:
-        return exact.search_rows(self._catalogue.vectors, np.flatnonzero(mask), queries, k)
+        return exact.search_rows(self._catalogue.vectors, exact.rows_under(mask), queries, k)
 
     def _hits_to_fetch(self, k: int, count: int) -> int:
         """Return how many hits of the base make k allowed ones likely; 0 if it holds nothing."""
