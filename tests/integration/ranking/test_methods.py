@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import pytest
@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from protos import embedding_pb2, embedding_pb2_grpc
 from protos import recommender_pb2 as pb
 from services.ranking.features import NAMES
+from services.ranking.state_reader import StateReader
 from shared import kafka as kafka_edge
 from shared.events import decode_event
 from shared.records import content_type
@@ -202,7 +203,22 @@ async def test_calls_beyond_the_limit_are_refused_with_push_back(
         assert len((await there.recommend("ann")).items) == 10
 
 
-async def test_a_deadline_that_cannot_be_met_is_the_callers_to_see(there: World) -> None:
-    code, _ = await status_of(there.stub.Recommend(pb.RecommendRequest(user_id="ann"), timeout=0))
-    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+async def test_a_call_that_hangs_ends_with_its_deadline_and_leaves_its_place(
+    there: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> NoReturn:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cancelled.set()
+        raise AssertionError("nobody waits so long")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StateReader, "states", hang)
+        call = there.stub.Recommend(pb.RecommendRequest(user_id="ann"), timeout=0.2)
+        code, _ = await status_of(call)
+        assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+        await asyncio.wait_for(cancelled.wait(), 10)
     assert len((await there.recommend("ann")).items) == 10
