@@ -18,6 +18,7 @@ from shared import kafka as kafka_edge
 from shared.events import decode_event
 from shared.records import content_type
 from tests.integration.ranking.world import SPACE, World, world
+from tests.servers import eventually
 from tests.unit.ranking.shop import NOW_MS, Shop, near
 
 pytestmark = pytest.mark.integration
@@ -193,7 +194,8 @@ async def test_calls_beyond_the_limit_are_refused_with_push_back(
         waiting = there.stub.Recommend(
             pb.RecommendRequest(user_id="ann", after="0:1000000"), timeout=4
         )
-        await asyncio.sleep(0.2)
+        admission = there.service._calls._admission
+        await eventually(lambda: admission.in_flight == 1, what="a call in flight")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await there.recommend("ann")
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
