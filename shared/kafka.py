@@ -86,6 +86,16 @@ def producer(settings: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
     return AIOKafkaProducer(**(options | overrides))
 
 
+async def started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
+    """Start a producer and return it; one that cannot be started is stopped. Raises KafkaError."""
+    try:
+        await producer.start()
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer
+
+
 def consumer(settings: KafkaSettings, *topics: str, **overrides: Any) -> AIOKafkaConsumer:
     """Return a consumer (not started): earliest, manual commit, fetches bounded to 32 MiB."""
     options = settings.client_options() | {

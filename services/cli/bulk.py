@@ -39,11 +39,7 @@ class Bulk:
         self.acknowledged = 0
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._producer.start()
-        except BaseException:
-            await self._producer.stop()
-            raise
+        await kafka.started(self._producer)
         return self
 
     async def __aexit__(

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import RecordMetadata
 
+from shared import kafka
 from shared.records import TOO_LARGE, BadRecord
 
 log = logging.getLogger(__name__)
@@ -36,13 +37,7 @@ class SturdyProducer:
 
     async def start(self) -> None:
         """Connect. Raises KafkaError while Kafka cannot be had."""
-        producer = self._make()
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        self._producer = producer
+        self._producer = await kafka.started(self._make())
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect."""

@@ -16,6 +16,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import RecordMetadata
 
+from shared import kafka
+
 SEND_AT_MOST_S: Final = 20.0  # longer than the client's own time-out of 15 s
 STOP_AT_MOST_S: Final = 5.0
 
@@ -45,15 +47,8 @@ class LogWriter:
     async def start(self) -> None:
         """Connect, if it is not connected. Raises KafkaError while Kafka cannot be had."""
         async with self._starting:
-            if self._producer is not None:
-                return
-            producer = self._make()
-            try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            self._producer = producer
+            if self._producer is None:
+                self._producer = await kafka.started(self._make())
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect, in bounded time."""

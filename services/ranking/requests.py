@@ -16,10 +16,9 @@ import msgspec
 from protos import recommender_pb2 as pb
 from services.ranking import rules
 from services.ranking.filter_bounds import check_filters
-from services.ranking.rules import NO_RULES, Rules
+from services.ranking.rules import K_AT_MOST, NO_RULES, Rules
 from shared.bounds import check_id, check_ids, check_text, refuse
 
-K_AT_MOST: Final = 500
 K_DEFAULT: Final = 10
 ALSO_AT_MOST: Final = 3
 CANDIDATES_AT_MOST: Final = 1_000

@@ -13,7 +13,7 @@ from shared.bounds import check_id, check_text, refuse
 RULES_AT_MOST: Final = 32  # of each kind
 FACTOR_AT_MOST: Final = 100.0
 NAME_BYTES: Final = 64
-CAP_AT_MOST: Final = 500  # items of a list
+K_AT_MOST: Final = 500  # items of a list
 
 
 class Boost(NamedTuple):
@@ -57,8 +57,8 @@ def checked(rules: pb.Rules, k: int) -> Rules:
     _check_pins(rules.pins, k)
     for n, cap in enumerate(rules.caps):
         check_text(f"rules.caps[{n}].category", cap.category, bounds.ID_BYTES)
-        if not 1 <= cap.at_most <= CAP_AT_MOST:
-            refuse(f"rules.caps[{n}].at_most", f"between 1 and {CAP_AT_MOST}", str(cap.at_most))
+        if not 1 <= cap.at_most <= K_AT_MOST:
+            refuse(f"rules.caps[{n}].at_most", f"between 1 and {K_AT_MOST}", str(cap.at_most))
     return Rules(
         boosts=tuple(_boost(n, boost) for n, boost in enumerate(rules.boosts)),
         pins=tuple(Pin(pin.item_id, pin.position) for pin in rules.pins),

@@ -113,7 +113,7 @@ def together(parts: Sequence[tuple[int, Rows]]) -> Candidates:
     if not parts:
         return NOTHING
     marked = np.concatenate([(rows.ravel() << _BITS) | bit for bit, rows in parts])
-    marked.sort()  # one array of both: sorting an order for two takes five times as long
+    marked.sort()  # one array of both: sorting an order for two takes twice as long
     marked = marked[marked.searchsorted(0) :]
     rows = marked >> _BITS
     if not len(rows):

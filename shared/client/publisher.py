@@ -31,7 +31,7 @@ class Publisher:
         self._producer: AIOKafkaProducer = kafka.producer(settings, linger_ms=linger_ms)
 
     async def __aenter__(self) -> Self:
-        await self._producer.start()
+        await kafka.started(self._producer)
         return self
 
     async def __aexit__(

@@ -40,6 +40,7 @@ FOLLOWERS = 30  # as ranking reads them
 REACH = 5  # as sessions folds them
 VARIANTS = {
     "blend": BlendSettings(),
+    "less of covisits": BlendSettings(covisits=2.4, trending=0.3, popularity=0.3),
     "without covisits": BlendSettings(covisits=0),
     "covisits alone": BlendSettings(0, 0, 0, 1, 0, 0, 0, 0, 0, 0),
     "popularity alone": BlendSettings(0, 0, 0, 0, 1, 0, 0, 1, 0, 0),

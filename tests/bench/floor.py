@@ -22,6 +22,7 @@ from protos import recommender_pb2 as pb
 from services.ranking.server import SERVICE
 from shared import keys, snapshots
 from shared.catalogue_arrow import labels_of, read_table
+from shared.redis_exchange import RedisExchange
 
 QUERIES = 5
 NEAREST_EACH = 60
@@ -36,10 +37,10 @@ class Floor:
     """Answers Recommend, and nothing else."""
 
     def __init__(
-        self, store: redis.asyncio.Redis, graph: hnswlib.Index, vectors: NDArray[np.float32]
+        self, exchange: RedisExchange, graph: hnswlib.Index, vectors: NDArray[np.float32]
     ) -> None:
         """vectors: (n, d) by the graph's labels."""
-        self._store = store
+        self._exchange = exchange
         self._graph = graph
         self._vectors = vectors
         self._rng = np.random.default_rng(0)
@@ -50,17 +51,15 @@ class Floor:
         context: grpc.aio.ServicerContext[pb.RecommendRequest, pb.RecommendResponse],
     ) -> pb.RecommendResponse:
         """Return a list without meaning, made by the usual steps."""
-        pipeline = self._store.pipeline(transaction=False)
-        pipeline.get(keys.user(request.user_id))
-        pipeline.mget(SETS)
-        await pipeline.execute()
+        await self._exchange([("GET", keys.user(request.user_id)), ("MGET", *SETS)])
         count = len(self._vectors)
         queries = self._vectors[self._rng.integers(0, count, QUERIES)]
         near, _ = self._graph.knn_query(queries, k=min(NEAREST_EACH, count))
-        others = self._rng.integers(0, count, OTHERS).astype(np.uint64)
-        rows = np.unique(np.concatenate((near.ravel(), others)))
-        found = self._vectors[rows]
-        scores = (found @ queries.T).max(axis=1)
+        others = self._rng.integers(0, count, OTHERS)
+        rows = np.sort(np.concatenate((near.ravel().astype(np.int64), others)))
+        rows = rows[np.concatenate(([True], rows[1:] != rows[:-1]))]
+        found = self._vectors.take(rows, axis=0)
+        scores = np.ascontiguousarray((found @ queries.T).T).max(axis=0)
         return pb.RecommendResponse(
             items=[
                 pb.RankedItem(
@@ -103,7 +102,7 @@ async def serve(port: int, redis_url: str, snapshots_url: str, space: str, dim: 
     store = redis.asyncio.Redis.from_url(redis_url)
     await store.mset({key: os.urandom(SET_BYTES) for key in SETS})
     server = grpc.aio.server()
-    floor = Floor(store, graph, vectors.astype(np.float32))
+    floor = Floor(RedisExchange(store.connection_pool), graph, vectors.astype(np.float32))
     method = grpc.unary_unary_rpc_method_handler(
         floor.recommend,
         request_deserializer=pb.RecommendRequest.FromString,

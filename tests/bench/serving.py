@@ -234,7 +234,7 @@ async def measure(
         figures = {name: begin() for name, begin in kinds.items()}
         for _ in range(ROUNDS):
             for each in figures.values():
-                await each.measure(calls // ROUNDS, k, in_flight)
+                await each.measure(max(1, calls // ROUNDS), k, in_flight)
     shown: dict[str, object] = {name: each.shown() for name, each in figures.items()}
     for name, percent in (("p50", 50), ("p99", 99)):
         known, least = (_percentile(figures[kind].took, percent) for kind in ("known", "floor"))
