@@ -33,7 +33,7 @@ lint: $(VENV)/installed-test ## Style, spelling
 	$(BIN)/codespell
 
 types: $(VENV)/installed-test ## Static types
-	$(BIN)/mypy services shared tests
+	$(BIN)/mypy freshet shared services deploy/models/export tests
 
 arch: $(VENV)/installed-test ## Which part may import which
 	$(BIN)/lint-imports

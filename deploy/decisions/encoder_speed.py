@@ -15,11 +15,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from services.embedding.bundle import Bundle
-from services.embedding.encoders import Encoders
-from services.embedding.export.drawn import drawn_pictures
-from services.embedding.fusion import Fusion
-from services.embedding.pictures import decode
+from deploy.models.export.drawn import drawn_pictures
+from services.embedding.encode.bundle import Bundle
+from services.embedding.encode.encoders import Encoders
+from services.embedding.encode.fusion import Fusion
+from services.embedding.pictures.picture import decode
 
 BUNDLE = Path(__file__).parents[1] / "models" / "day-zero"
 RUNS = 12

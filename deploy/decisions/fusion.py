@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.models.export.build import fusion_texts
+from deploy.models.export.fuse import learn_fusion
+from deploy.models.export.sources import Sources
 from services.cli.demo import catalogue
-from services.embedding.bundle import Bundle
-from services.embedding.encoders import Encoders
-from services.embedding.export.build import fusion_texts
-from services.embedding.export.fuse import learn_fusion
-from services.embedding.export.sources import Sources
-from services.embedding.fusion import Fusion
-from services.embedding.pictures import MOMENTS, decode
+from services.embedding.encode.bundle import Bundle
+from services.embedding.encode.encoders import Encoders
+from services.embedding.encode.fusion import Fusion
+from services.embedding.pictures.picture import MOMENTS, decode
 
 BUNDLE = Path(__file__).parents[1] / "models" / "day-zero"
-CHOSEN = (0.6, 0.5, 0.25, 1.0)  # a, b, c, t of services/embedding/fusion.py
+CHOSEN = (0.6, 0.5, 0.25, 1.0)  # a, b, c, t of services/embedding/encode/fusion.py
 FUSIONS = [  # (common columns, own columns, weights); six more columns are the colours
     (64, 26, CHOSEN),
     (40, 18, CHOSEN),

@@ -10,9 +10,9 @@ from typing import Final, Self
 
 from aiokafka.structs import RecordMetadata
 
-from shared import kafka
-from shared.kafka import KafkaSettings
-from shared.records import CONTENT_TYPE, JSON
+from freshet import kafka_clients
+from freshet.contract.records import CONTENT_TYPE, JSON
+from freshet.kafka_clients import KafkaSettings
 
 IN_FLIGHT_RECORDS: Final = 20_000
 IN_FLIGHT_BYTES: Final = 32 * 1024 * 1024
@@ -32,14 +32,16 @@ class Bulk:
         settings: KafkaSettings,
         on_ack: Callable[[RecordMetadata], None] = lambda where: None,
     ) -> None:
-        self._producer = kafka.producer(settings, linger_ms=LINGER_MS, max_batch_size=BATCH_BYTES)
+        self._producer = kafka_clients.producer(
+            settings, linger_ms=LINGER_MS, max_batch_size=BATCH_BYTES
+        )
         self._on_ack = on_ack
         self._window: deque[tuple[asyncio.Future[RecordMetadata], int]] = deque()
         self._bytes = 0
         self.acknowledged = 0
 
     async def __aenter__(self) -> Self:
-        await kafka.started(self._producer)
+        await kafka_clients.started(self._producer)
         return self
 
     async def __aexit__(

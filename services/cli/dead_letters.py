@@ -8,10 +8,8 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 
-from services.cli.lag import ends_of
-from shared import kafka
-from shared.kafka import KafkaSettings
-from shared.records import (
+from freshet import kafka_clients
+from freshet.contract.records import (
     ERROR_CLASS,
     ERROR_TEXT,
     FAILED_MS,
@@ -22,7 +20,9 @@ from shared.records import (
     header,
     replay_of,
 )
-from shared.topics import DEAD_LETTERS
+from freshet.contract.topics import DEAD_LETTERS
+from freshet.kafka_clients import KafkaSettings
+from services.cli.lag import ends_of
 
 GROUP: Final = "freshet-dead-letters"  # its committed offsets: what was published again
 PREVIEW_CHARACTERS: Final = 200
@@ -45,7 +45,7 @@ async def replay(settings: KafkaSettings) -> tuple[int, int]:
     half-way, it publishes a few twice: the events' origin keeps them from counting twice.
     """
     replayed = strange = 0
-    async with kafka.producer(settings) as producer:
+    async with kafka_clients.producer(settings) as producer:
         async for record in _read(settings, GROUP):
             try:
                 topic, key, headers = replay_of(record.headers)
@@ -63,7 +63,7 @@ async def _read(settings: KafkaSettings, group: str | None) -> AsyncIterator[Any
     ends = {place: end for place, end in ends.items() if end > 0}
     if not ends:
         return
-    consumer: AIOKafkaConsumer = kafka.consumer(settings, group_id=group)
+    consumer: AIOKafkaConsumer = kafka_clients.consumer(settings, group_id=group)
     consumer.assign(list(ends))
     try:
         await consumer.start()

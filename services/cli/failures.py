@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from freshet.contract.records import BadRecord
+from freshet.settings import BadSetting
 from services.cli.addresses import NothingRuns
-from services.cli.doors import NotThere
+from services.cli.endpoints import NotThere
 from services.cli.inputs.rows import BadInput
 from services.cli.up.jars import JarsMissing
 from services.cli.up.lock import AlreadyRunning
 from services.cli.up.process import StartFailed
-from shared.records import BadRecord
-from shared.settings import BadSetting
 
 if TYPE_CHECKING:
     import grpc

@@ -6,16 +6,16 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from services.cli import doors, lag
+from services.cli import endpoints, lag
 from services.cli.addresses import SERVICES, Addresses, read_running
-from services.cli.doors import NotThere
+from services.cli.endpoints import NotThere
 
 NOT_THERE_S = 3.0  # how long Kafka and Redis may take to answer
 
 
 async def gather(data: Path) -> dict[str, Any]:
     """Return the state of everything; what does not answer has `error`."""
-    where = doors.addresses(data)
+    where = endpoints.addresses(data)
     running = read_running(data)
     lags, pages = await asyncio.gather(
         _lags(where),
@@ -46,7 +46,7 @@ def all_well(found: dict[str, Any]) -> bool:
 
 def _page(address: str) -> dict[str, Any]:
     try:
-        page: dict[str, Any] = doors.health_page(address, "status")
+        page: dict[str, Any] = endpoints.health_page(address, "status")
     except NotThere as error:
         return {"ready": False, "error": str(error)}
     return page
@@ -56,12 +56,12 @@ async def _lags(where: Addresses) -> dict[str, dict[str, Any]]:
     from aiokafka.errors import KafkaError
     from redis.exceptions import RedisError
 
-    from shared import redis
-    from shared.kafka import cluster_id
+    from freshet.kafka_clients import cluster_id
+    from shared.runtime import redis_client
 
     found: dict[str, dict[str, Any]] = {"kafka": {}, "redis": {}, "services": {}}
-    settings = doors.kafka_settings(where)
-    client = redis.connect(doors.redis_settings(where), socket_timeout_s=NOT_THERE_S)
+    settings = endpoints.kafka_settings(where)
+    client = redis_client.connect(endpoints.redis_settings(where), socket_timeout_s=NOT_THERE_S)
     space = None
     try:
         memory = await client.info("memory")

@@ -11,9 +11,10 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from redis.asyncio import Redis
 
-from shared import kafka, keys, positions
-from shared.kafka import KafkaSettings
-from shared.topics import CLICKS, ITEMS, ITEMS_BACKFILL
+from freshet import kafka_clients
+from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL
+from freshet.kafka_clients import KafkaSettings
+from shared.users import keys, positions
 
 EMBEDDING_GROUP: Final = "freshet-embedding.{space}"
 ASK_AGAIN_S: Final = 0.25
@@ -23,7 +24,7 @@ Lags = dict[str, int]  # records not applied yet, by topic
 
 async def ends_of(settings: KafkaSettings, *topics: str) -> dict[TopicPartition, int]:
     """Return the offset after the last record of every partition; none of a missing topic."""
-    client = await kafka.admin(settings)
+    client = await kafka_clients.admin(settings)
     try:
         described = await client.describe_topics(list(topics))
     finally:
@@ -35,7 +36,7 @@ async def ends_of(settings: KafkaSettings, *topics: str) -> dict[TopicPartition,
     ]
     if not places:
         return {}
-    consumer = kafka.consumer(settings)
+    consumer = kafka_clients.consumer(settings)
     consumer.assign(places)
     try:
         await consumer.start()
@@ -58,7 +59,7 @@ async def sessions_lag(settings: KafkaSettings, redis: Redis) -> Lags:
 async def embedding_lag(settings: KafkaSettings, space: str) -> Lags:
     """Return how many items, by topic, are not encoded and published yet."""
     ends = await ends_of(settings, ITEMS.name, ITEMS_BACKFILL.name)
-    client = await kafka.admin(settings)
+    client = await kafka_clients.admin(settings)
     try:
         committed = await client.list_consumer_group_offsets(EMBEDDING_GROUP.format(space=space))
     except GroupCoordinatorNotAvailableError:  # a new broker has none before its first group

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from protos.recommender_pb2 import (
+from freshet.v1.recommender_pb2 import (
     RecommendResponse,
     SearchResponse,
     SimilarResponse,

@@ -27,10 +27,10 @@ END_AT_MOST_S = 13.0
 
 def main(arguments: list[str]) -> int:
     """Run a command. Returns the exit code: 2 for a setting or bundle that cannot be used."""
-    from services.embedding.bundle import BadBundle
+    from freshet.settings import BadSetting, from_environment
+    from services.embedding.encode.bundle import BadBundle
     from services.embedding.settings import Settings
-    from shared import logs
-    from shared.settings import BadSetting, from_environment
+    from shared.runtime import logs
 
     if arguments[:1] == ["check-snapshot"] and len(arguments) == 2:
         return _check_snapshot(Path(arguments[1]))
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    from services.embedding.worker import Service
+    from services.embedding.service import Service
 
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -82,8 +82,8 @@ async def _serve(settings: Settings) -> int:
 
 def _snapshot(settings: Settings, *, attended: bool) -> int:
     """Build a snapshot and print it as JSON. attended: end when standard input does."""
-    from services.embedding.snapshot_build import NoItems, build
-    from shared.snapshots import BadSnapshot
+    from services.embedding.snapshots.build import NoItems, build
+    from shared.catalogue.snapshots import BadSnapshot
 
     os.nice(NICE)
     if attended:
@@ -105,8 +105,8 @@ def _end_with_input() -> None:
 
 
 def _check_snapshot(folder: Path) -> int:
-    from services.embedding.snapshot_build import check
-    from shared.snapshots import BadSnapshot
+    from services.embedding.snapshots.build import check
+    from shared.catalogue.snapshots import BadSnapshot
 
     try:
         check(folder)

@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import RecordMetadata
 
-from shared import kafka
-from shared.records import TOO_LARGE, BadRecord
+from freshet import kafka_clients
+from freshet.contract.records import TOO_LARGE, BadRecord
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class SturdyProducer:
 
     async def start(self) -> None:
         """Connect. Raises KafkaError while Kafka cannot be had."""
-        self._producer = await kafka.started(self._make())
+        self._producer = await kafka_clients.started(self._make())
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect."""

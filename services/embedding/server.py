@@ -10,15 +10,16 @@ from typing import Any, Final, NoReturn, Protocol, TypeAlias, TypeVar
 
 import grpc
 
-from protos import embedding_pb2 as pb
-from protos import embedding_pb2_grpc
+from freshet.contract import bounds
+from freshet.contract.items import IMAGE_BYTES, Item, item_of_message
+from freshet.contract.records import BadRecord
+from freshet.v1 import embedding_pb2 as pb
+from freshet.v1 import embedding_pb2_grpc
 from services.embedding.admission import PUSH_BACK_MS, Admission, Overloaded
-from services.embedding.batcher import Priority
-from services.embedding.cache_store import Vectors
-from services.embedding.content import content_hash
-from shared import bounds, metrics
-from shared.items import IMAGE_BYTES, Item, item_of_message
-from shared.records import BadRecord
+from services.embedding.encode.batcher import Priority
+from services.embedding.encode.content import content_hash
+from services.embedding.items.item_cache import Vectors
+from shared.runtime import metrics
 
 SERVICE: Final = "freshet.v1.Embedding"
 ITEMS_AT_MOST: Final = 64
@@ -53,13 +54,13 @@ class Embedding(embedding_pb2_grpc.EmbeddingServicer):
         self._admission = admission
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
-        """See protos/embedding.proto."""
+        """See protos/freshet/v1/embedding.proto."""
         return await self._call("Embed", context, lambda: self._embed(request, context))
 
     async def EmbedQuery(
         self, request: pb.EmbedQueryRequest, context: Context
     ) -> pb.EmbedQueryResponse:
-        """See protos/embedding.proto."""
+        """See protos/freshet/v1/embedding.proto."""
         return await self._call("EmbedQuery", context, lambda: self._embed_query(request, context))
 
     async def _embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:

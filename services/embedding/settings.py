@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.kafka import KafkaSettings
-from shared.logs import LogSettings
-from shared.redis import RedisSettings
-from shared.settings import setting
+from freshet.kafka_clients import KafkaSettings
+from freshet.settings import setting
+from shared.runtime.logs import LogSettings
+from shared.runtime.redis_client import RedisSettings
 
 
 @dataclass(frozen=True, slots=True)

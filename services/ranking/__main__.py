@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from shared.settings import BadSetting, from_environment
+from freshet.settings import BadSetting, from_environment
 
 if TYPE_CHECKING:
     from services.ranking.settings import Settings
@@ -51,7 +51,7 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from services.ranking.onnx_ranker import BadRanker
     from services.ranking.settings import Settings
-    from shared import logs
+    from shared.runtime import logs
 
     try:
         settings = from_environment(Settings, os.environ)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 import grpc
 
+from freshet.contract.records import BadRecord
 from services.ranking.admission import PUSH_BACK_MS, Admission, Overloaded
 from services.ranking.budget import Budget, Costs
 from services.ranking.engine import Engine
 from services.ranking.errors import NotFound, Unanswerable
-from shared import metrics
-from shared.records import BadRecord
+from shared.runtime import metrics
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias

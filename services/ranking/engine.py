@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from protos import impression_pb2
-from services.ranking.embedding_client import Embedding
-from services.ranking.forget import Producer
-from services.ranking.impressions import Impressions
+from freshet.v1 import impression_pb2
 from services.ranking.listing import Serving
+from services.ranking.live.embedding_client import Embedding
+from services.ranking.live.forget import Producer
+from services.ranking.live.impressions import Impressions
+from services.ranking.live.title_words import TitleWords
 from services.ranking.pipeline import Pipeline
-from services.ranking.title_words import TitleWords
-from shared.session_vectors import VectorSettings
+from shared.users.session_vectors import VectorSettings
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from protos import recommender_pb2 as pb
-from services.ranking import answer, features, listing
+from freshet.v1 import recommender_pb2 as pb
+from services.ranking import listing, reply
 from services.ranking.budget import Budget
 from services.ranking.engine import Engine
 from services.ranking.errors import NotFound, Unanswerable
 from services.ranking.requests import ExplainQuery, RecommendQuery
-from services.ranking.sources import Candidates
+from services.ranking.stages import features
+from services.ranking.stages.sources import Candidates
 
 
 async def explain(query: ExplainQuery, engine: Engine, spent: Budget) -> pb.ExplainResponse:
@@ -35,7 +36,7 @@ async def explain(query: ExplainQuery, engine: Engine, spent: Budget) -> pb.Expl
     candidate = Candidates(np.array([row]), np.array([bits]))
     pipeline = engine.pipeline
     ranked = listing.rank(candidate, wish, serving, pipeline.ranker, pipeline.fallback, spent)
-    (item,) = answer.items_of(ranked, wish, signals, serving, engine.blend_weights, explain=True)
+    (item,) = reply.items_of(ranked, wish, signals, serving, engine.blend_weights, explain=True)
     values = zip(features.NAMES, ranked.features[0].tolist(), strict=True)
     return pb.ExplainResponse(
         item=item,

@@ -1,6 +1,6 @@
 """Taste and signals → the list, on arrays of catalogue rows: propose, filter, rank, arrange.
 
-No I/O: catalogue and index are in memory. Rows become ids in services/ranking/answer.py.
+No I/O: catalogue and index are in memory. Rows become ids in services/ranking/reply.py.
 
 Legend: n candidates; k items of the list; p contributions; f features; c rows of the catalogue.
 """
@@ -14,22 +14,23 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking import blend, budget, sources
-from services.ranking.arrange import Caps, arrange
+from services.ranking import budget
 from services.ranking.budget import Budget
-from services.ranking.features import Covisited, FeatureSettings, Trends, features
-from services.ranking.filters import ItemFilter
-from services.ranking.half import widened
-from services.ranking.newest import Newest
-from services.ranking.ranker import Ranker
+from services.ranking.index.index_searcher import WORK, Searcher
+from services.ranking.live.filters import ItemFilter
+from services.ranking.live.newest import Newest
+from services.ranking.live.trend_rows import TrendRows
 from services.ranking.requests import RecommendQuery, Seen
-from services.ranking.searching import WORK, Searcher
-from services.ranking.sources import BIT, Candidates
-from services.ranking.taste import Taste
-from services.ranking.trend_rows import TrendRows
-from shared import keys
-from shared.catalogue import Catalogue
-from shared.catalogue_terms import Terms
+from services.ranking.stages import blend, sources
+from services.ranking.stages.arrange import Caps, arrange
+from services.ranking.stages.features import Covisited, FeatureSettings, Trends, features
+from services.ranking.stages.float16 import widened
+from services.ranking.stages.ranker import Ranker
+from services.ranking.stages.sources import BIT, Candidates
+from services.ranking.stages.user_profile import Taste
+from shared.catalogue.catalogue import Catalogue
+from shared.catalogue.offer_columns import Terms
+from shared.users import keys
 
 SPARE: Final = 40  # candidates beyond k, so that diversity and caps have a choice
 RANKED_AT_MOST: Final = 2_000  # so many rows of a narrow filter are ranked one and all

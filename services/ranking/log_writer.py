@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import RecordMetadata
 
-from shared import kafka
+from freshet import kafka_clients
 
 SEND_AT_MOST_S: Final = 20.0  # longer than the client's own time-out of 15 s
 STOP_AT_MOST_S: Final = 5.0
@@ -48,7 +48,7 @@ class LogWriter:
         """Connect, if it is not connected. Raises KafkaError while Kafka cannot be had."""
         async with self._starting:
             if self._producer is None:
-                self._producer = await kafka.started(self._make())
+                self._producer = await kafka_clients.started(self._make())
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect, in bounded time."""

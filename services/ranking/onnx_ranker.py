@@ -17,8 +17,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from services.ranking import blend, features
-from shared.external_data import has_external_data
+from services.ranking.stages import blend, features
+from shared.runtime.onnx_model import has_external_data
 
 FILE: Final = "ranker.onnx"  # in a bundle's folder
 BYTES_AT_MOST: Final = 256 * 1024 * 1024

@@ -12,17 +12,17 @@ from typing import Final, NamedTuple
 
 from services.ranking import budget, listing
 from services.ranking.budget import Budget
-from services.ranking.features import covisited, trends_for
 from services.ranking.listing import Ranked, Serving, Wish
-from services.ranking.local_trending import LocalTrending
-from services.ranking.ranker import Ranker
+from services.ranking.live.local_trending import LocalTrending
+from services.ranking.live.state_reader import Found, Reader, Unavailable
 from services.ranking.requests import Position, RecommendQuery
-from services.ranking.signals import Signals, Weighted
-from services.ranking.state_reader import Found, Reader, Unavailable
-from services.ranking.taste import Taste, merged, taste_of
-from shared import keys, states
-from shared.session_vectors import VectorSettings
-from shared.states import UserState
+from services.ranking.stages.features import covisited, trends_for
+from services.ranking.stages.ranker import Ranker
+from services.ranking.stages.signals import Signals, Weighted
+from services.ranking.stages.user_profile import Taste, merged, taste_of
+from shared.users import keys, states
+from shared.users.session_vectors import VectorSettings
+from shared.users.states import UserState
 
 AFTER_POLL_S: Final = 0.002
 AFTER_SHARE: Final = 0.5  # of the deadline, at most, goes into waiting for a position

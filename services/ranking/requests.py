@@ -1,7 +1,7 @@
 """gRPC messages → frozen, checked values. Pure; what is out of bounds is refused by name and bound.
 
-Every function raises BadRecord (shared/records.py), which the server answers as INVALID_ARGUMENT:
-`k must be between 1 and 500, was 10000`. Lengths of text are UTF-8 bytes.
+Every function raises BadRecord (freshet/contract/records.py), which the server answers as
+INVALID_ARGUMENT: `k must be between 1 and 500, was 10000`. Lengths of text are UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from protos import recommender_pb2 as pb
-from services.ranking import rules
-from services.ranking.filter_bounds import check_filters
-from services.ranking.rules import K_AT_MOST, NO_RULES, Rules
-from shared.bounds import check_id, check_ids, check_text, refuse
+from freshet.contract.bounds import check_id, check_ids, check_text, refuse
+from freshet.v1 import recommender_pb2 as pb
+from services.ranking.stages import rules
+from services.ranking.stages.filter_bounds import check_filters
+from services.ranking.stages.rules import K_AT_MOST, NO_RULES, Rules
 
 K_DEFAULT: Final = 10
 ALSO_AT_MOST: Final = 3

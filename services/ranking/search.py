@@ -7,14 +7,14 @@ from typing import Final
 import numpy as np
 
 from services.ranking import budget
-from services.ranking.alike import Alike, cosines, nothing, ordered
 from services.ranking.budget import Budget
-from services.ranking.embedding_client import Embedding
 from services.ranking.errors import Unanswerable
 from services.ranking.listing import Serving
+from services.ranking.live.embedding_client import Embedding
+from services.ranking.live.title_words import TitleWords, words_of
 from services.ranking.requests import ItemQuery
 from services.ranking.similar import allowed
-from services.ranking.title_words import TitleWords, words_of
+from services.ranking.stages.similar_items import Alike, cosines, nothing, ordered
 
 NEAREST_AT_LEAST: Final = 100
 TITLE_WEIGHT: Final = 0.5  # of all words in the title, beside a cosine of at most 1; of half, 1/8

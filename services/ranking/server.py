@@ -5,15 +5,16 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from protos import recommender_pb2 as pb
-from protos import recommender_pb2_grpc, state_pb2
-from services.ranking import answer, explain, forget, requests, search, similar, state_view
-from services.ranking.alike import Alike
+from freshet.v1 import recommender_pb2 as pb
+from freshet.v1 import recommender_pb2_grpc, state_pb2
+from services.ranking import explain, reply, requests, search, similar, state_view
 from services.ranking.budget import Budget
 from services.ranking.calls import Calls
 from services.ranking.engine import Engine
 from services.ranking.errors import Unanswerable
-from services.ranking.impressions import Shown
+from services.ranking.live import forget
+from services.ranking.live.impressions import Shown
+from services.ranking.stages.similar_items import Alike
 
 if TYPE_CHECKING:
     from services.ranking.calls import Context
@@ -22,7 +23,7 @@ SERVICE: Final = "freshet.v1.Recommender"
 
 
 class Recommender(recommender_pb2_grpc.RecommenderServicer):
-    """Answers all methods; what they do is written at each in protos/recommender.proto."""
+    """Answers all methods; protos/freshet/v1/recommender.proto says at each what it does."""
 
     def __init__(self, calls: Calls, list_s: float, slow_s: float) -> None:
         """Deadlines of calls that set none: of Recommend, and of all others."""
@@ -57,7 +58,7 @@ async def _recommend(
     query = requests.recommend(request)
     spent.end("admit")
     made = await engine.pipeline.recommend(query, engine.serving, spent)
-    items = answer.items_of(
+    items = reply.items_of(
         made.listed,
         made.wish,
         made.signals,
@@ -147,7 +148,7 @@ async def _forget(request: pb.ForgetRequest, engine: Engine, spent: Budget) -> p
 
 
 def _alike_items(found: Alike, engine: Engine, of: str) -> list[pb.RankedItem]:
-    return answer.alike_items(found, engine.serving.catalogue, of)
+    return reply.alike_items(found, engine.serving.catalogue, of)
 
 
 def _timings(spent: Budget) -> list[pb.StageTiming]:

@@ -13,29 +13,33 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from protos import recommender_pb2_grpc
-from services.ranking import blend, onnx_ranker, server
+from freshet import kafka_clients
+from freshet.contract import topics
+from freshet.v1 import recommender_pb2_grpc
+from services.ranking import onnx_ranker, server
 from services.ranking.admission import Admission
 from services.ranking.background import Background
 from services.ranking.calls import Calls
-from services.ranking.embedding_client import EmbeddingClient
 from services.ranking.engine import Engine
-from services.ranking.impressions import Impressions
-from services.ranking.local_trending import LocalTrending
+from services.ranking.live.embedding_client import EmbeddingClient
+from services.ranking.live.impressions import Impressions
+from services.ranking.live.local_trending import LocalTrending
+from services.ranking.live.state_reader import StateReader, Unavailable
 from services.ranking.log_writer import LogWriter
 from services.ranking.pipeline import Pipeline
-from services.ranking.ranker import BlendRanker, Ranker
 from services.ranking.server import Recommender
+from services.ranking.serving_space import Space
 from services.ranking.settings import Settings
-from services.ranking.space import Space
-from services.ranking.state_reader import StateReader, Unavailable
-from shared import active_bundle, garbage, kafka, metrics, topics
-from shared.active_bundle import ActiveBundle
-from shared.grpc_server import Server
-from shared.health import Health
-from shared.kafka import DeadLetters
-from shared.redis import connect, disconnect
-from shared.retry import until_there
+from services.ranking.stages import blend
+from services.ranking.stages.ranker import BlendRanker, Ranker
+from shared.catalogue import active_bundle
+from shared.catalogue.active_bundle import ActiveBundle
+from shared.runtime import garbage, metrics
+from shared.runtime.dead_letters import DeadLetters
+from shared.runtime.grpc_server import Server
+from shared.runtime.health import Health
+from shared.runtime.redis_client import connect, disconnect
+from shared.runtime.retry import until_there
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +73,7 @@ class Service:
         self._redis = connect(settings.redis, socket_timeout_s=READ_S)
         self._reader = StateReader(self._redis)
         self._trending = LocalTrending(self._reader)
-        self._writer = LogWriter(partial(kafka.producer, settings.kafka))
+        self._writer = LogWriter(partial(kafka_clients.producer, settings.kafka))
         self._impressions = Impressions(self._writer)
         self._embedding = EmbeddingClient(settings.embedding_address)
         self._space: Space | None = None
@@ -91,7 +95,7 @@ class Service:
         self.health_port = await self._health.start(settings.bind, settings.health_port)
         self.grpc_port = await self._server.start(settings.bind, settings.port)
         own = (topics.CLICKS, topics.IMPRESSIONS, topics.DEAD_LETTERS)
-        await until_there("Kafka", partial(kafka.ensure_topics, settings.kafka, own))
+        await until_there("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, own))
         await until_there("Kafka", self._writer.start)
         if settings.space:
             bundle = ActiveBundle(settings.space, settings.dim)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from services.ranking.blend import BlendSettings
-from shared.kafka import KafkaSettings
-from shared.logs import LogSettings
-from shared.redis import RedisSettings
-from shared.session_vectors import VectorSettings
-from shared.settings import setting
+from freshet.kafka_clients import KafkaSettings
+from freshet.settings import setting
+from services.ranking.stages.blend import BlendSettings
+from shared.runtime.logs import LogSettings
+from shared.runtime.redis_client import RedisSettings
+from shared.users.session_vectors import VectorSettings
 
 
 @dataclass(frozen=True, slots=True)

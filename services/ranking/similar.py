@@ -9,14 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.ranking import budget
-from services.ranking.alike import Alike, Mask, by_own_vectors, cosines, nothing, ordered
 from services.ranking.budget import Budget
-from services.ranking.embedding_client import Embedding
 from services.ranking.errors import NotFound
 from services.ranking.listing import Serving
+from services.ranking.live.embedding_client import Embedding
+from services.ranking.live.state_reader import Reader, Unavailable
 from services.ranking.requests import By, ItemQuery
-from services.ranking.signals import Weighted
-from services.ranking.state_reader import Reader, Unavailable
+from services.ranking.stages.signals import Weighted
+from services.ranking.stages.similar_items import (
+    Alike,
+    Mask,
+    by_own_vectors,
+    cosines,
+    nothing,
+    ordered,
+)
 
 NEAREST_AT_LEAST: Final = 100
 COVISITS_WEIGHT: Final = 0.5  # of the strongest follower, beside a cosine of at most 1

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from protos import state_pb2
-from shared.catalogue import Catalogue
-from shared.event_types import EventWeights
-from shared.states import HAS_VALUE, STARTS_SESSION, UserState
+from freshet.v1 import state_pb2
+from shared.catalogue.catalogue import Catalogue
+from shared.users.event_types import EventWeights
+from shared.users.states import HAS_VALUE, STARTS_SESSION, UserState
 
 
 def message(

@@ -9,12 +9,12 @@ import os
 import signal
 import sys
 
-from services.sessions.letters import SERVICE
-from services.sessions.places import OtherLog
+from freshet.settings import BadSetting, from_environment
+from services.sessions.effect.letters import SERVICE
+from services.sessions.faust.places import OtherLog
 from services.sessions.service import Service
 from services.sessions.settings import Settings
-from shared import logs
-from shared.settings import BadSetting, from_environment
+from shared.runtime import logs
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,14 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from freshet import kafka_clients
+from freshet.contract import topics
 from services.sessions.settings import Settings
-from shared import active_bundle, kafka, topics
-from shared.active_bundle import ActiveBundle
-from shared.catalogue import Catalogue
-from shared.catalogue_feed import CatalogueFeed
-from shared.retry import until_there
+from shared.catalogue import active_bundle
+from shared.catalogue.active_bundle import ActiveBundle
+from shared.catalogue.catalogue import Catalogue
+from shared.catalogue.feed import CatalogueFeed
+from shared.runtime.retry import until_there
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class ActiveItems:
     async def _read(self, bundle: ActiveBundle) -> None:
         settings = self._settings
         topic = topics.item_vectors(bundle.space)
-        await until_there("Kafka", partial(kafka.ensure_topics, settings.kafka, [topic]))
+        await until_there("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, [topic]))
         feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
         await until_there("Kafka", partial(feed.load, settings.snapshots))
         reading = asyncio.create_task(feed.run(), name=f"items of {bundle.space}")

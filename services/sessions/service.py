@@ -9,20 +9,21 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from freshet import kafka_clients
+from freshet.contract.topics import CLICKS, DEAD_LETTERS
 from services.sessions.active_items import ActiveItems
-from services.sessions.applier import Applier
-from services.sessions.fold import Folded, FoldEvent, fold_many
-from services.sessions.letters import SERVICE, Letters
-from services.sessions.log_reader import LogReader
+from services.sessions.effect.letters import SERVICE, Letters
+from services.sessions.effect.store import StatesStore
+from services.sessions.effect.writer import Applier
+from services.sessions.faust.log_reader import LogReader
+from services.sessions.faust.worker import Worker
+from services.sessions.fold.fold import Folded, FoldEvent, fold_many
 from services.sessions.settings import Settings
-from services.sessions.states_store import StatesStore
-from services.sessions.worker import Worker
-from shared import garbage, kafka
-from shared.health import Health
-from shared.redis import connect
-from shared.retry import until_there
-from shared.states import UserState
-from shared.topics import CLICKS, DEAD_LETTERS
+from shared.runtime import garbage
+from shared.runtime.health import Health
+from shared.runtime.redis_client import connect
+from shared.runtime.retry import until_there
+from shared.users.states import UserState
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Service:
         self._redis = connect(settings.redis, socket_timeout_s=settings.redis_timeout_s)
         self._log = LogReader(settings.kafka, CLICKS.name)
         self._items = ActiveItems(settings, self._redis)
-        self._letters = Letters(partial(kafka.producer, settings.kafka))
+        self._letters = Letters(partial(kafka_clients.producer, settings.kafka))
         self._applier = Applier(
             StatesStore(self._redis, CLICKS.name, timeout_s=settings.redis_timeout_s),
             self._fold,
@@ -64,8 +65,8 @@ class Service:
         settings = self._settings
         await self._health.start(settings.bind, settings.health_port)
         own = (CLICKS, DEAD_LETTERS)
-        await until_there("Kafka", partial(kafka.ensure_topics, settings.kafka, own))
-        cluster_id = await until_there("Kafka", partial(kafka.cluster_id, settings.kafka))
+        await until_there("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, own))
+        cluster_id = await until_there("Kafka", partial(kafka_clients.cluster_id, settings.kafka))
         await until_there("Kafka", self._log.start)
         await self._items.start()
         garbage.settle()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from services.sessions.fold_settings import FoldSettings
-from shared.kafka import KafkaSettings
-from shared.logs import LogSettings
-from shared.redis import RedisSettings
-from shared.settings import BadSetting, setting
+from freshet.kafka_clients import KafkaSettings
+from freshet.settings import BadSetting, setting
+from services.sessions.fold.settings import FoldSettings
+from shared.runtime.logs import LogSettings
+from shared.runtime.redis_client import RedisSettings
 
 
 @dataclass(frozen=True)

@@ -18,20 +18,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.embedding.bundle import Bundle
-from services.embedding.content import text_of
-from services.embedding.encoders import Encoders
-from services.embedding.fusion import Fusion
-from services.ranking import blend
-from services.ranking.blend import BlendSettings
-from services.ranking.features import FeatureSettings, covisited, features, trends_for
-from services.ranking.signals import Signals, Weighted
-from services.ranking.taste import Taste, taste_of
-from services.ranking.trend_rows import TrendRows
-from shared import event_types, keys, log2_weights, states
-from shared.catalogue import Catalogue, Change
-from shared.items import Item, ItemVector
-from shared.session_vectors import VectorSettings, session_vectors
+from freshet.contract.items import Item
+from services.embedding.encode.bundle import Bundle
+from services.embedding.encode.content import text_of
+from services.embedding.encode.encoders import Encoders
+from services.embedding.encode.fusion import Fusion
+from services.ranking.live.trend_rows import TrendRows
+from services.ranking.stages import blend
+from services.ranking.stages.blend import BlendSettings
+from services.ranking.stages.features import FeatureSettings, covisited, features, trends_for
+from services.ranking.stages.signals import Signals, Weighted
+from services.ranking.stages.user_profile import Taste, taste_of
+from shared.catalogue.catalogue import Catalogue, Change
+from shared.catalogue.item_vectors import ItemVector
+from shared.users import event_types, keys, log2_weights, states
+from shared.users.session_vectors import VectorSettings, session_vectors
 from tests import servers
 
 NOW_MS = 1_800_000_000_000

@@ -18,11 +18,12 @@ import numpy as np
 import redis.asyncio
 from numpy.typing import NDArray
 
-from protos import recommender_pb2 as pb
+from freshet.v1 import recommender_pb2 as pb
 from services.ranking.server import SERVICE
-from shared import keys, snapshots
-from shared.catalogue_arrow import labels_of, read_table
-from shared.redis_exchange import RedisExchange
+from shared.catalogue import snapshots
+from shared.catalogue.arrow import labels_of, read_table
+from shared.runtime.redis_client import RedisExchange
+from shared.users import keys
 
 QUERIES = 5
 NEAREST_EACH = 60

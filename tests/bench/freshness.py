@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from protos.recommender_pb2 import RecommendRequest
+from freshet.contract.events import Event
+from freshet.contract.items import Item
+from freshet.publisher import Publisher
+from freshet.recommender import ranking
+from freshet.v1.recommender_pb2 import RecommendRequest
 from services.cli.demo import catalogue
 from services.cli.demo.kinds import KINDS
 from services.cli.demo.styles import STYLES
-from shared.client import Publisher, ranking
-from shared.events import Event
-from shared.items import Item
 from tests.e2e.system import Up
 
 if TYPE_CHECKING:
-    from protos.recommender_pb2_grpc import RecommenderAsyncStub
+    from freshet.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
 EFFECT_WITHIN_S = 60.0
 

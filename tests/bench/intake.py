@@ -31,11 +31,12 @@ from typing import Any
 import psutil
 from redis.asyncio import Redis
 
+from freshet import kafka_clients
+from freshet.contract.topics import CLICKS
+from freshet.kafka_clients import KafkaSettings
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.valkey import EmbeddedValkey
-from shared import kafka, keys, positions
-from shared.kafka import KafkaSettings
-from shared.topics import CLICKS
+from shared.users import keys, positions
 from tests.proofs.sessions import harness
 from tests.servers import Service
 
@@ -61,7 +62,7 @@ async def _measure(
     options: argparse.Namespace, broker: EmbeddedKafka, store: EmbeddedValkey, folder: Path
 ) -> dict[str, Any]:
     settings = KafkaSettings(bootstrap_servers=broker.bootstrap)
-    await kafka.ensure_topics(settings, [CLICKS])
+    await kafka_clients.ensure_topics(settings, [CLICKS])
     await harness.publish_items(broker.bootstrap, options.items)
     events = harness.shopping(options.events, users=options.users, items=options.items)
     await harness.publish(broker.bootstrap, events)
@@ -121,7 +122,7 @@ async def _backlog(
 
 
 async def _latency(bootstrap: str, redis: Redis, options: argparse.Namespace) -> dict[str, Any]:
-    producer = kafka.producer(KafkaSettings(bootstrap_servers=bootstrap), linger_ms=0)
+    producer = kafka_clients.producer(KafkaSettings(bootstrap_servers=bootstrap), linger_ms=0)
     await producer.start()
     beside = asyncio.create_task(_steady(bootstrap, 1_000, options))
     acknowledged, seen = [], []
@@ -150,7 +151,7 @@ async def _latency(bootstrap: str, redis: Redis, options: argparse.Namespace) ->
 
 async def _steady(bootstrap: str, per_second: int, options: argparse.Namespace) -> None:
     """Publish so many events a second until cancelled."""
-    producer = kafka.producer(KafkaSettings(bootstrap_servers=bootstrap), linger_ms=5)
+    producer = kafka_clients.producer(KafkaSettings(bootstrap_servers=bootstrap), linger_ms=5)
     await producer.start()
     started, sent = time.perf_counter(), 0
     try:

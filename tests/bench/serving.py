@@ -23,19 +23,23 @@ import numpy as np
 import redis.asyncio
 from numpy.typing import NDArray
 
-from protos import recommender_pb2 as pb
-from protos import recommender_pb2_grpc
+from freshet import kafka_clients
+from freshet.contract import topics
+from freshet.contract.items import Item
+from freshet.kafka_clients import KafkaSettings
+from freshet.recommender import ranking
+from freshet.v1 import recommender_pb2 as pb
+from freshet.v1 import recommender_pb2_grpc
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import Guarded, free_port
 from services.cli.up.valkey import EmbeddedValkey
-from services.embedding.snapshot_build import save_index
-from shared import active_bundle, event_types, kafka, keys, log2_weights, snapshots, states, topics
-from shared.catalogue import Catalogue, Change
-from shared.catalogue_arrow import to_table, write_table
-from shared.client import ranking
-from shared.items import Item, ItemVector, encode_item_vector
-from shared.kafka import KafkaSettings
-from shared.session_vectors import VectorSettings, session_vectors
+from services.embedding.snapshots.build import save_index
+from shared.catalogue import active_bundle, snapshots
+from shared.catalogue.arrow import to_table, write_table
+from shared.catalogue.catalogue import Catalogue, Change
+from shared.catalogue.item_vectors import ItemVector, encode_item_vector
+from shared.users import event_types, keys, log2_weights, states
+from shared.users.session_vectors import VectorSettings, session_vectors
 from tests import servers
 
 SPACE = "bench"
@@ -81,8 +85,8 @@ def catalogue_of(count: int, dim: int, seed: int) -> list[ItemVector]:
 async def publish(settings: KafkaSettings, items: list[ItemVector]) -> None:
     """Write the items to `item-vectors.SPACE`, as embedding does."""
     topic = topics.item_vectors(SPACE)
-    await kafka.ensure_topics(settings, [topic, *topics.FIXED])
-    producer = kafka.producer(settings, linger_ms=20)
+    await kafka_clients.ensure_topics(settings, [topic, *topics.FIXED])
+    producer = kafka_clients.producer(settings, linger_ms=20)
     await producer.start()
     try:
         for item in items:

@@ -8,8 +8,8 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from freshet.settings import from_environment
 from services.cli.addresses import SERVICES
-from shared.settings import from_environment
 
 # What the freshet command reads (services/cli/addresses.py).
 COMMAND = {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "FRESHET_DATA"} | {

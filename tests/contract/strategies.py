@@ -7,9 +7,10 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from shared.bounds import INT64_MAX
-from shared.events import Event
-from shared.items import Item, Offer
+from freshet.contract.bounds import INT64_MAX
+from freshet.contract.events import Event
+from freshet.contract.items import Item
+from freshet.contract.offers import Offer
 
 _CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])
 

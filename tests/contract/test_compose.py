@@ -8,7 +8,7 @@ import compose_spec
 import pytest
 import yaml
 
-from shared.settings import BadSetting
+from freshet.settings import BadSetting
 from tests.contract.dockerfile import ROOT, stages
 from tests.contract.service_settings import check_environment
 

@@ -11,9 +11,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protos import event_pb2
-from shared.events import EVENT_BYTES, Event, check, decode_event, encode_event
-from shared.records import JSON, OUT_OF_BOUNDS, PROTOBUF, TOO_LARGE, UNDECODABLE, BadRecord
+from freshet.contract.events import EVENT_BYTES, Event, check, decode_event, encode_event
+from freshet.contract.records import (
+    JSON,
+    OUT_OF_BOUNDS,
+    PROTOBUF,
+    TOO_LARGE,
+    UNDECODABLE,
+    BadRecord,
+)
+from freshet.v1 import event_pb2
 from tests.contract.strategies import events, json_values
 
 GOOD: dict[str, Any] = {"user_id": "ana", "item_id": "lamp", "type": "click"}

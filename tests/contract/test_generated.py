@@ -19,7 +19,7 @@ BUF = Path(sys.executable).with_name("buf")
 
 
 def generated(folder: Path) -> dict[str, bytes]:
-    patterns = ("*_pb2*.py", "*_pb2*.pyi", "schemas/*.json")
+    patterns = ("freshet/v1/*_pb2*.py", "freshet/v1/*_pb2*.pyi", "protos/schemas/*.json")
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for pattern in patterns
@@ -33,8 +33,7 @@ def test_generated_code_and_schemas_are_in_step(tmp_path: Path) -> None:
         env={**os.environ, "PYTHON": sys.executable},
         check=True,
     )
-    wanted = generated(tmp_path / "protos")
-    committed = generated(ROOT / "protos")
+    wanted, committed = generated(tmp_path), generated(ROOT)
     assert sorted(committed) == sorted(wanted)
     assert [name for name in wanted if committed[name] != wanted[name]] == []
 
@@ -49,11 +48,12 @@ def test_contracts_are_lint_clean() -> None:
 
 
 def test_the_linter_sees_the_contracts(tmp_path: Path) -> None:
-    (tmp_path / "protos").mkdir()
-    for path in (ROOT / "protos").glob("*.proto"):
-        shutil.copy(path, tmp_path / "protos")
+    contracts = tmp_path / "protos" / "freshet" / "v1"
+    contracts.mkdir(parents=True)
+    for path in (ROOT / "protos" / "freshet" / "v1").glob("*.proto"):
+        shutil.copy(path, contracts)
     shutil.copy(ROOT / "buf.yaml", tmp_path)
-    with (tmp_path / "protos" / "offer.proto").open("a") as file:
+    with (contracts / "offer.proto").open("a") as file:
         file.write("message bad_name { string itemId = 1; }\n")
     result = lint(tmp_path)
     assert result.returncode != 0

@@ -9,19 +9,12 @@ import numpy as np
 import pytest
 from google.protobuf import json_format
 
-from protos import impression_pb2, vector_pb2
-from shared.events import Event, decode_event, encode_event
-from shared.items import (
-    Item,
-    Offer,
-    decode_item,
-    decode_item_vector,
-    decode_offer,
-    encode_item,
-    encode_item_vector,
-    encode_offer,
-)
-from shared.records import JSON, PROTOBUF
+from freshet.contract.events import Event, decode_event, encode_event
+from freshet.contract.items import Item, decode_item, encode_item
+from freshet.contract.offers import Offer, decode_offer, encode_offer
+from freshet.contract.records import JSON, PROTOBUF
+from freshet.v1 import impression_pb2, vector_pb2
+from shared.catalogue.item_vectors import decode_item_vector, encode_item_vector
 
 GOLDEN = Path(__file__).parents[2] / "protos" / "golden"
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos import vector_pb2
-from shared.items import Item, ItemVector, decode_item_vector, encode_item_vector
-from shared.records import UNDECODABLE, BadRecord
+from freshet.contract.items import Item
+from freshet.contract.records import UNDECODABLE, BadRecord
+from freshet.v1 import vector_pb2
+from shared.catalogue.item_vectors import ItemVector, decode_item_vector, encode_item_vector
 
 NONE = np.empty(0, np.float16)
 GOOD = ItemVector(

@@ -11,21 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos import item_pb2, offer_pb2
-from shared.items import (
-    IMAGE_BYTES,
-    OFFER_BYTES,
-    Item,
-    Offer,
-    check_item,
-    check_offer,
-    decode_item,
-    decode_offer,
-    encode_item,
-    encode_offer,
+from freshet.contract.items import IMAGE_BYTES, Item, check_item, decode_item, encode_item
+from freshet.contract.offers import OFFER_BYTES, Offer, check_offer, decode_offer, encode_offer
+from freshet.contract.records import (
+    JSON,
+    OUT_OF_BOUNDS,
+    PROTOBUF,
+    TOO_LARGE,
+    UNDECODABLE,
+    BadRecord,
 )
-from shared.records import JSON, OUT_OF_BOUNDS, PROTOBUF, TOO_LARGE, UNDECODABLE, BadRecord
-from shared.topics import MESSAGE_MAX_BYTES
+from freshet.contract.topics import MESSAGE_MAX_BYTES
+from freshet.v1 import item_pb2, offer_pb2
 from tests.contract.strategies import items, json_values, offers
 
 ENCODINGS = pytest.mark.parametrize("encoding", [JSON, PROTOBUF])

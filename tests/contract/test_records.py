@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import records
-from shared.records import JSON, PROTOBUF, BadRecord, Origin
+from freshet.contract import records
+from freshet.contract.records import JSON, PROTOBUF, BadRecord, Origin
 
 
 @dataclass

@@ -8,12 +8,13 @@ from random import Random
 
 import pytest
 
-from protos.recommender_pb2 import RecommendRequest
+from freshet.contract.items import Item
+from freshet.publisher import Publisher
+from freshet.recommender import ranking
+from freshet.v1.recommender_pb2 import RecommendRequest
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
 from services.cli.up.valkey import EmbeddedValkey
-from shared.client import Publisher, ranking
-from shared.items import Item
 from tests.conftest import REDIS_PROGRAM
 from tests.e2e.shop import KINDS_SOLD, Visitor, kind_named
 from tests.e2e.system import Up

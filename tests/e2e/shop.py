@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from protos.recommender_pb2 import RecommendRequest, RecommendResponse
+from freshet.contract.events import Event
+from freshet.contract.items import Item
+from freshet.publisher import Publisher
+from freshet.v1.recommender_pb2 import RecommendRequest, RecommendResponse
 from services.cli.demo.kinds import KINDS, Kind
-from shared.client import Publisher
-from shared.events import Event
-from shared.items import Item
 
 if TYPE_CHECKING:
-    from protos.recommender_pb2_grpc import RecommenderAsyncStub
+    from freshet.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
 KINDS_SOLD = ("lamp", "mug", "armchair", "backpack")
 

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import psutil
 
+from freshet.kafka_clients import KafkaSettings
+from freshet.settings import from_environment
 from services.cli.addresses import Running, read_running
-from shared.kafka import KafkaSettings
-from shared.settings import from_environment
 from tests.servers import ROOT
 
 READY_WITHIN_S = 120.0

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from freshet import kafka_clients
+from freshet.contract.items import Item, encode_item
+from freshet.contract.records import JSON
+from freshet.contract.topics import CLICKS
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
-from shared import kafka
-from shared.items import Item, encode_item
-from shared.records import JSON
-from shared.topics import CLICKS
 from tests.e2e.shop import kind_named, of_kind
 from tests.e2e.system import Up, jsonl
 from tests.servers import eventually
@@ -134,7 +134,7 @@ def test_status_shows_every_service_ready_and_caught_up(up: Up, shop: list[Item]
 
 
 async def test_poison_is_shown_among_dead_letters_and_can_be_replayed(up: Up, user: str) -> None:
-    async with kafka.producer(up.kafka) as producer:
+    async with kafka_clients.producer(up.kafka) as producer:
         await producer.send_and_wait(CLICKS.name, b"no event at all", key=user.encode())
 
     def shown() -> list[dict[str, Any]]:

@@ -7,7 +7,10 @@ import dataclasses
 import msgspec
 import pytest
 
-from protos.recommender_pb2 import (
+from freshet.contract.items import Item
+from freshet.contract.offers import Offer
+from freshet.publisher import Publisher
+from freshet.v1.recommender_pb2 import (
     SEEN_POLICY_EXCLUDE_PURCHASES,
     SEEN_POLICY_INCLUDE,
     Filters,
@@ -15,8 +18,6 @@ from protos.recommender_pb2 import (
 )
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
-from shared.client import Publisher
-from shared.items import Item, Offer
 from tests.e2e.shop import Visitor, kind_named, of_kind, share
 from tests.servers import eventually
 

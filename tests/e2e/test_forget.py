@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from protos.recommender_pb2 import ForgetRequest, StateRequest
-from shared import kafka
-from shared.client import token
-from shared.events import Event, encode_event
-from shared.items import Item
-from shared.records import JSON, Origin, origin_headers
-from shared.topics import CLICKS
+from freshet import kafka_clients
+from freshet.contract.events import Event, encode_event
+from freshet.contract.items import Item
+from freshet.contract.records import JSON, Origin, origin_headers
+from freshet.contract.topics import CLICKS
+from freshet.publisher import token
+from freshet.v1.recommender_pb2 import ForgetRequest, StateRequest
 from tests.e2e.shop import Visitor, of_kind
 from tests.e2e.system import Up
 
@@ -29,7 +29,7 @@ async def history(visitor: Visitor, after: str) -> list[str]:
 
 async def replay(up: Up, event: Event, origin: Origin) -> str:
     """Send an event as `freshet dead-letters --replay` does; returns where it stands."""
-    async with kafka.producer(up.kafka) as producer:
+    async with kafka_clients.producer(up.kafka) as producer:
         where = await producer.send_and_wait(
             CLICKS.name,
             key=event.user_id.encode(),

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from freshet.contract.items import Item
+from freshet.settings import from_environment
 from services.cli.__main__ import app
 from services.cli.addresses import SERVICES
-from shared.items import Item
-from shared.settings import from_environment
 from tests.contract.service_settings import settings_class, variables
 from tests.e2e import markdown
 from tests.e2e.system import Up

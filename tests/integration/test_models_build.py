@@ -13,15 +13,15 @@ import onnxruntime as ort
 import pytest
 from tokenizers import Tokenizer
 
-from services.embedding.bundle import Bundle
-from services.embedding.encoders import Encoders
-from services.embedding.export.build import build
-from services.embedding.export.drawn import drawn_pictures
-from services.embedding.export.image_model import image_model
-from services.embedding.export.sources import LOCK, Sources, default_cache
-from services.embedding.export.weights import BadWeights
-from services.embedding.fusion import Fusion
-from services.embedding.golden import check_golden
+from deploy.models.export.build import build
+from deploy.models.export.drawn import drawn_pictures
+from deploy.models.export.image_model import image_model
+from deploy.models.export.sources import LOCK, Sources, default_cache
+from deploy.models.export.weights import BadWeights
+from services.embedding.encode.bundle import Bundle
+from services.embedding.encode.encoders import Encoders
+from services.embedding.encode.fusion import Fusion
+from services.embedding.encode.golden import check_golden
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -13,18 +13,20 @@ from pathlib import Path
 import grpc
 import pytest
 
-from protos.recommender_pb2 import RecommendRequest
+from freshet import kafka_clients
+from freshet.contract.events import Event
+from freshet.contract.items import Item
+from freshet.contract.topics import CLICKS
+from freshet.kafka_clients import KafkaSettings
+from freshet.publisher import Publisher
+from freshet.recommender import ranking
+from freshet.settings import from_environment
+from freshet.v1.recommender_pb2 import RecommendRequest
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
-from shared import kafka, keys
-from shared.client import Publisher, ranking
-from shared.events import Event
-from shared.items import Item
-from shared.kafka import KafkaSettings
-from shared.redis import RedisSettings, connect
-from shared.settings import from_environment
-from shared.states import unpack
-from shared.topics import CLICKS
+from shared.runtime.redis_client import RedisSettings, connect
+from shared.users import keys
+from shared.users.states import unpack
 from tests.integration.secured import (
     PASSWORD,
     USER,
@@ -134,7 +136,7 @@ async def test_a_click_becomes_a_list_behind_tls_and_passwords(
         packed = await client.get(keys.user(VISITOR))
         with pytest.raises(grpc.aio.AioRpcError, match="user_id"):
             await recommender.Recommend(RecommendRequest(user_id=VISITOR + "\a"), timeout=5)
-        async with kafka.producer(settings) as producer:
+        async with kafka_clients.producer(settings) as producer:
             poison = f'{{"user_id": "{VISITOR}", "item_id": "secret-mug", "type": 7}}'.encode()
             await producer.send_and_wait(CLICKS.name, poison, key=VISITOR.encode())
         sessions = running[SERVICES.index("sessions")]

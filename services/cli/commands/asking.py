@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import doors
+from services.cli import endpoints
 from services.cli.options import Count, Data, Json
 
 
@@ -38,12 +38,13 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """List items for a user."""
-    from protos.recommender_pb2 import RecommendRequest
+    from freshet.v1.recommender_pb2 import RecommendRequest
     from services.cli import lists
 
     request = RecommendRequest(user_id=user, k=k, explain=explain, after=after)
-    reply = doors.ask_ranking(
-        doors.addresses(data), lambda stub: stub.Recommend(request, timeout=doors.CALL_TIMEOUT_S)
+    reply = endpoints.ask_ranking(
+        endpoints.addresses(data),
+        lambda stub: stub.Recommend(request, timeout=endpoints.CALL_TIMEOUT_S),
     )
     lists.show(reply, lambda: lists.ranked(reply, explain=explain), as_json=as_json)
 
@@ -56,13 +57,14 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """List items like an item."""
-    from protos.recommender_pb2 import SimilarBy, SimilarRequest
+    from freshet.v1.recommender_pb2 import SimilarBy, SimilarRequest
     from services.cli import lists
 
     how = SimilarBy.Value(f"SIMILAR_BY_{by.name}")
     request = SimilarRequest(item_id=item, by=how, k=k)
-    reply = doors.ask_ranking(
-        doors.addresses(data), lambda stub: stub.Similar(request, timeout=doors.CALL_TIMEOUT_S)
+    reply = endpoints.ask_ranking(
+        endpoints.addresses(data),
+        lambda stub: stub.Similar(request, timeout=endpoints.CALL_TIMEOUT_S),
     )
     lists.show(reply, lambda: lists.ranked(reply), as_json=as_json)
 
@@ -77,7 +79,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """List items for a text or a picture."""
-    from protos.recommender_pb2 import SearchRequest
+    from freshet.v1.recommender_pb2 import SearchRequest
     from services.cli import lists
 
     if (text is None) == (image is None):
@@ -87,32 +89,35 @@ def search(
         request.image = image.read_bytes()
     else:
         request.text = text or ""
-    reply = doors.ask_ranking(
-        doors.addresses(data), lambda stub: stub.Search(request, timeout=doors.CALL_TIMEOUT_S)
+    reply = endpoints.ask_ranking(
+        endpoints.addresses(data),
+        lambda stub: stub.Search(request, timeout=endpoints.CALL_TIMEOUT_S),
     )
     lists.show(reply, lambda: lists.ranked(reply), as_json=as_json)
 
 
 def state(user: User, data: Data, after: After = "", as_json: Json = False) -> None:
     """Show what is kept of a user."""
-    from protos.recommender_pb2 import StateRequest
+    from freshet.v1.recommender_pb2 import StateRequest
     from services.cli import lists
 
     request = StateRequest(user_id=user, after=after)
-    reply = doors.ask_ranking(
-        doors.addresses(data), lambda stub: stub.State(request, timeout=doors.CALL_TIMEOUT_S)
+    reply = endpoints.ask_ranking(
+        endpoints.addresses(data),
+        lambda stub: stub.State(request, timeout=endpoints.CALL_TIMEOUT_S),
     )
     lists.show(reply, lambda: lists.user_state(reply), as_json=as_json)
 
 
 def forget(user: User, data: Data, as_json: Json = False) -> None:
     """Empty a user's state, now and for every replay of older events."""
-    from protos.recommender_pb2 import ForgetRequest
+    from freshet.v1.recommender_pb2 import ForgetRequest
     from services.cli import lists
 
     request = ForgetRequest(user_id=user)
-    reply = doors.ask_ranking(
-        doors.addresses(data), lambda stub: stub.Forget(request, timeout=doors.CALL_TIMEOUT_S)
+    reply = endpoints.ask_ranking(
+        endpoints.addresses(data),
+        lambda stub: stub.Forget(request, timeout=endpoints.CALL_TIMEOUT_S),
     )
     done = f"{reply.position}  (done once `freshet state {user} --after {reply.position}` answers)"
     lists.show(reply, lambda: done, as_json=as_json)

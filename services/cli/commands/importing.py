@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.progress import Progress
 
-from services.cli import doors, options
+from services.cli import endpoints, options
 from services.cli.inputs.rows import BadInput, Fields, placed, read_rows
 from services.cli.options import Data, Json, SkipBad
 
 if TYPE_CHECKING:
-    from shared.events import Event
-    from shared.items import Item
+    from freshet.contract.events import Event
+    from freshet.contract.items import Item
 
 commands = typer.Typer(help="Import items and events.", no_args_is_help=True)
 T = TypeVar("T")
@@ -132,18 +132,18 @@ async def _publish_all(
     progress: Progress,
 ) -> dict[str, int]:
     """Publish items, wait until they are encoded, publish events, wait until they are folded."""
+    from freshet.contract.events import encode_event
+    from freshet.contract.items import encode_item
+    from freshet.contract.records import PROTOBUF
+    from freshet.contract.topics import CLICKS, FIXED, ITEMS_BACKFILL
+    from freshet.kafka_clients import ensure_topics
     from services.cli import lag
     from services.cli.bulk import Bulk
-    from shared import redis
-    from shared.events import encode_event
-    from shared.items import encode_item
-    from shared.kafka import ensure_topics
-    from shared.records import PROTOBUF
-    from shared.topics import CLICKS, FIXED, ITEMS_BACKFILL
+    from shared.runtime import redis_client
 
-    where = doors.addresses(data)
-    settings = doors.kafka_settings(where)
-    client = redis.connect(doors.redis_settings(where))
+    where = endpoints.addresses(data)
+    settings = endpoints.kafka_settings(where)
+    client = redis_client.connect(endpoints.redis_settings(where))
     await ensure_topics(settings, FIXED)
 
     async def publish(

@@ -11,7 +11,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from services.cli import doors, options
+from services.cli import endpoints, options
 from services.cli.failures import Failed
 from services.cli.options import Data, Json
 
@@ -45,7 +45,7 @@ def dead_letters(
     """Show what could not be processed, and why; or publish it again."""
     from services.cli import dead_letters as letters
 
-    settings = doors.kafka_settings(doors.addresses(data))
+    settings = endpoints.kafka_settings(endpoints.addresses(data))
     if replay:
         replayed, strange = asyncio.run(letters.replay(settings))
         if as_json:
@@ -66,8 +66,8 @@ def dead_letters(
 
 def snapshot(data: Data, as_json: Json = False) -> None:
     """Let embedding build a snapshot of the index now, and wait for it."""
-    address = doors.addresses(data).health["embedding"]
-    made = doors.health_page(address, "snapshot", post=True, timeout_s=SNAPSHOT_TIMEOUT_S)
+    address = endpoints.addresses(data).health["embedding"]
+    made = endpoints.health_page(address, "snapshot", post=True, timeout_s=SNAPSHOT_TIMEOUT_S)
     if as_json:
         options.print_json(made)
     else:
@@ -80,9 +80,9 @@ def build_models(
 ) -> None:
     """Make the day-zero encoders again from the pinned packages, hashes checked."""
     try:
-        from services.embedding.export.build import build
-        from services.embedding.export.sources import SourcesUnavailable
-        from services.embedding.export.weights import BadWeights
+        from deploy.models.export.build import build
+        from deploy.models.export.sources import SourcesUnavailable
+        from deploy.models.export.weights import BadWeights
     except ModuleNotFoundError as missing:
         raise Failed(
             f"models build needs {missing.name}; install it with: pip install 'freshet[models]'"

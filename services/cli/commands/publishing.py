@@ -8,11 +8,11 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from services.cli import doors, options
+from freshet.contract.records import JSON
+from freshet.contract.topics import CLICKS, ITEMS, OFFERS, Topic
+from services.cli import endpoints, options
 from services.cli.inputs.rows import BadInput, placed, read_lines
 from services.cli.options import Data, Json, SkipBad
-from shared.records import JSON
-from shared.topics import CLICKS, ITEMS, OFFERS, Topic
 
 items = typer.Typer(help="Publish or delete items.", no_args_is_help=True)
 offers = typer.Typer(help="Publish price, stock and window of items.", no_args_is_help=True)
@@ -32,7 +32,7 @@ class Record(NamedTuple):
 @items.command("publish")
 def publish_items(file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False) -> None:
     """Publish whole items; each is recommendable once it is encoded."""
-    from shared.items import decode_item
+    from freshet.contract.items import decode_item
 
     records = _checked(file, lambda line: decode_item(line, JSON).item_id, skip_bad=skip_bad)
     _report(_publish(data, ITEMS, records), "items", as_json=as_json)
@@ -50,7 +50,7 @@ def publish_offers(
     file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False
 ) -> None:
     """Publish offers: price, stock or window, without the picture."""
-    from shared.items import decode_offer
+    from freshet.contract.offers import decode_offer
 
     records = _checked(file, lambda line: decode_offer(line, JSON).item_id, skip_bad=skip_bad)
     _report(_publish(data, OFFERS, records), "offers", as_json=as_json)
@@ -61,7 +61,7 @@ def publish_events(
     file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False
 ) -> None:
     """Publish events; prints the position token of each, in the order of the lines."""
-    from shared.events import decode_event
+    from freshet.contract.events import decode_event
 
     records = _checked(file, lambda line: decode_event(line, JSON).user_id, skip_bad=skip_bad)
     tokens: list[str] = []
@@ -92,10 +92,10 @@ def _publish(
     on_token: Callable[[str], None] = lambda token: None,
 ) -> int:
     """Publish the records, return how many; what was sent before an error stays sent."""
+    from freshet.publisher import token
     from services.cli.bulk import Bulk
-    from shared.client import token
 
-    settings = doors.kafka_settings(doors.addresses(data))
+    settings = endpoints.kafka_settings(endpoints.addresses(data))
 
     async def run() -> int:
         async with Bulk(settings, lambda where: on_token(token(where))) as bulk:

@@ -39,13 +39,13 @@ def demo(data: Data, once: Once = False) -> None:
 
     Runs under DATA/demo and starts empty. With --once the last line is JSON.
     """
-    from services.cli import doors
+    from services.cli import endpoints
     from services.cli.demo import walk
     from services.cli.up import command
 
     folder, figures = data / DEMO, None
     with command.shown_while_running(folder, options.console, fresh=True) as running:
-        settings = doors.kafka_settings(running.addresses)
+        settings = endpoints.kafka_settings(running.addresses)
         figures = asyncio.run(walk.run(options.console, settings, running.addresses.ranking))
         if not once:
             options.console.print(TRY_IT.format(freshet=_as_typed()))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
+from freshet.contract.items import Item
 from services.cli.demo.canvas import Canvas
 from services.cli.demo.kinds import KINDS, Kind
 from services.cli.demo.styles import STYLES, Style, background, fill
-from shared.items import Item
 
 _MAKERS = (
     "Alder", "Brisa", "Calla", "Dovetail", "Ember", "Fjell", "Grove", "Halden", "Isla", "Juno",

@@ -12,14 +12,14 @@ from aiokafka.structs import RecordMetadata
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from protos.recommender_pb2 import RecommendRequest, StateRequest
+from freshet.contract.events import Event
+from freshet.contract.items import Item
+from freshet.publisher import Publisher, token
+from freshet.v1.recommender_pb2 import RecommendRequest, StateRequest
 from services.cli.demo import catalogue, shoppers
-from shared.client import Publisher, token
-from shared.events import Event
-from shared.items import Item
 
 if TYPE_CHECKING:
-    from protos.recommender_pb2_grpc import RecommenderAsyncStub
+    from freshet.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
 SERVED_WITHIN_S = 180.0  # all pictures encoded, on the slowest machine we mean to run on
 

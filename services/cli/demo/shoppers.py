@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from freshet.contract.events import Event
+from freshet.contract.items import Item
 from services.cli.demo.kinds import KINDS
 from services.cli.demo.styles import STYLES
-from shared.events import Event
-from shared.items import Item
 
 COUNT = 400
 _SEGMENTS = ("de", "fr", "it", "nl")

@@ -16,18 +16,19 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from protos.recommender_pb2 import RankedItem, RecommendRequest, RecommendResponse
+from freshet.contract.events import Event
+from freshet.contract.items import Item
+from freshet.kafka_clients import KafkaSettings
+from freshet.publisher import Publisher
+from freshet.recommender import ranking
+from freshet.v1.recommender_pb2 import RankedItem, RecommendRequest, RecommendResponse
 from services.cli.demo import catalogue, shoppers
 from services.cli.demo.fill import Shop, open_shop
 from services.cli.demo.kinds import KINDS
 from services.cli.demo.styles import STYLES
-from shared.client import Publisher, ranking
-from shared.events import Event
-from shared.items import Item
-from shared.kafka import KafkaSettings
 
 if TYPE_CHECKING:
-    from protos.recommender_pb2_grpc import RecommenderAsyncStub
+    from freshet.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
 CALLS = 500  # one at a time, for the percentiles
 SHOWN = 6  # items of each list

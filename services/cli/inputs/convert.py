@@ -14,11 +14,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from freshet.contract.events import Event
+from freshet.contract.events import check as check_event
+from freshet.contract.items import Item, check_item
+from freshet.contract.records import shorten
 from services.cli.inputs.rows import BadInput, Fields
-from shared.events import Event
-from shared.events import check as check_event
-from shared.items import Item, check_item
-from shared.records import shorten
 
 T = TypeVar("T", bound=msgspec.Struct)
 IMAGE_FILE: Final = "image_file"

@@ -16,9 +16,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.contract.events import Event
+from freshet.contract.items import Item
 from services.cli.inputs.rows import BadInput
-from shared.events import Event
-from shared.items import Item
 
 MINUTE_MS: Final = 60_000
 GENRES_100K: Final = (

@@ -15,7 +15,7 @@ from typing import IO, Any, Final, NamedTuple
 
 import msgspec
 
-from shared.records import BadRecord
+from freshet.contract.records import BadRecord
 
 Fields = dict[str, Any]
 STDIN: Final = "-"

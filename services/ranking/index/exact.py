@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.half import widened
 from services.ranking.index import Hits, hits
+from services.ranking.stages.float16 import widened
 
 BLOCK_ROWS: Final = 8_192  # scored, then the best of them kept, at a time
 WIDE_ROWS: Final = 1_024  # converted to float32 at a time, to stay in the processor's cache

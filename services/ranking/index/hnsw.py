@@ -1,8 +1,8 @@
 """HNSW by hnswlib, immutable: only what is safe beside readers is offered.
 
 hnswlib 0.8 crashes when an index grows or loads a damaged file, so an index is built or loaded
-once and then only searched, and a file must be verified (shared/snapshots.py) before it is
-loaded. It holds Python's lock while it loads, and lets it go while it searches.
+once and then only searched, and a file must be verified (shared/catalogue/snapshots.py) before it
+is loaded. It holds Python's lock while it loads, and lets it go while it searches.
 
 Legend: n vectors; d numbers of the space; q queries; k hits.
 """

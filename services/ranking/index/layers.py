@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from services.ranking.index import Base, Hits, exact, hits
 from services.ranking.index.fresh import FreshSegment
-from shared.catalogue import Catalogue
-from shared.catalogue_columns import Column
+from shared.catalogue.catalogue import Catalogue
+from shared.catalogue.columns import Column
 
 # One core, d = 64: what decides between graph and exact search. Both grow alike with d.
 EXACT_ROW_US: Final = 0.05  # gather and convert one row

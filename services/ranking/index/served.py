@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from services.ranking.index import Base, Hits
 from services.ranking.index.layers import Layers
-from shared.catalogue import Applied, Catalogue
+from shared.catalogue.catalogue import Applied, Catalogue
 
 _BLOCK_ROWS: Final = 16_384  # compared at a time, so that Python's lock is never held for long
 

@@ -11,11 +11,11 @@ from typing import Final
 
 from services.ranking.index.hnsw import HnswBase
 from services.ranking.index.served import LoadedBase, ServedIndex
-from shared import snapshots
-from shared.catalogue import Catalogue
-from shared.catalogue_arrow import labels_of, read_table
-from shared.snapshot_stores import open_store
-from shared.snapshots import Snapshot
+from shared.catalogue import snapshots
+from shared.catalogue.arrow import labels_of, read_table
+from shared.catalogue.catalogue import Catalogue
+from shared.catalogue.snapshots import Snapshot
+from shared.catalogue.stores import open_store
 
 log = logging.getLogger(__name__)
 

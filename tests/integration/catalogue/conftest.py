@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from shared import kafka as kafka_edge
-from shared import topics
-from shared.catalogue import Change
-from shared.items import encode_item_vector
-from shared.kafka import KafkaSettings
-from tests.unit.catalogue.makers import SPACE
+from freshet import kafka_clients as kafka_edge
+from freshet.contract import topics
+from freshet.kafka_clients import KafkaSettings
+from shared.catalogue.catalogue import Change
+from shared.catalogue.item_vectors import encode_item_vector
+from tests.unit.shared.catalogue.makers import SPACE
 
 TOPIC = topics.item_vectors(SPACE)
 Publish = Callable[[Iterable[Change]], Awaitable[None]]

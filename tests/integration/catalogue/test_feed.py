@@ -13,16 +13,16 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import NewPartitions
 
+from freshet import kafka_clients as kafka_edge
+from freshet.kafka_clients import KafkaSettings
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import free_port
-from shared import kafka as kafka_edge
-from shared.catalogue_feed import CatalogueFeed
-from shared.kafka import KafkaSettings
-from shared.topic_reader import SLICE, TopicReader
+from shared.catalogue.feed import CatalogueFeed
+from shared.runtime.topic_reader import SLICE, TopicReader
 from tests.integration.catalogue.conftest import TOPIC, Publish, at_work, publisher
 from tests.servers import eventually
-from tests.unit.catalogue.makers import DIM, SPACE, catalogue_of, contents, delete, put, unit
-from tests.unit.ranking_index.snapshots import write_snapshot
+from tests.unit.ranking.index.snapshots import write_snapshot
+from tests.unit.shared.catalogue.makers import DIM, SPACE, catalogue_of, contents, delete, put, unit
 
 pytestmark = pytest.mark.integration
 

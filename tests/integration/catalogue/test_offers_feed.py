@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
-from services.ranking.offers import Offers
-from services.ranking.offers_feed import OffersFeed
-from shared import kafka as kafka_edge
-from shared import records, topics
-from shared.items import Offer, encode_offer
-from shared.kafka import DeadLetters, KafkaSettings
+from freshet import kafka_clients as kafka_edge
+from freshet.contract import records, topics
+from freshet.contract.offers import Offer, encode_offer
+from freshet.kafka_clients import KafkaSettings
+from services.ranking.live.offers import Offers
+from services.ranking.live.offers_feed import OffersFeed
+from shared.runtime.dead_letters import DeadLetters
 from tests.integration.catalogue.conftest import Publish, at_work
 from tests.servers import eventually
-from tests.unit.catalogue.makers import catalogue_of, put
+from tests.unit.shared.catalogue.makers import catalogue_of, put
 
 pytestmark = pytest.mark.integration
 

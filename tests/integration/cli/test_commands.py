@@ -9,13 +9,16 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from typer.testing import CliRunner, Result
 
+from freshet import kafka_clients
+from freshet.contract.records import BadRecord, Origin, header, origin_of
+from freshet.contract.topics import CLICKS, FIXED, ITEMS, OFFERS
+from freshet.kafka_clients import KafkaSettings, ensure_topics
 from services.cli import lag
 from services.cli.__main__ import app
-from shared import kafka, keys, positions, redis
-from shared.kafka import DeadLetters, KafkaSettings, ensure_topics
-from shared.records import BadRecord, Origin, header, origin_of
-from shared.redis import RedisSettings
-from shared.topics import CLICKS, FIXED, ITEMS, OFFERS
+from shared.runtime import redis_client
+from shared.runtime.dead_letters import DeadLetters
+from shared.runtime.redis_client import RedisSettings
+from shared.users import keys, positions
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +41,7 @@ async def _run(*arguments: str, stdin: str = "") -> Result:
 
 
 async def _read(settings: KafkaSettings, topic: str, count: int) -> list[AIOKafkaConsumer]:
-    consumer = kafka.consumer(settings, topic)
+    consumer = kafka_clients.consumer(settings, topic)
     async with consumer:
         return [await consumer.getone() for _ in range(count)]
 
@@ -97,7 +100,7 @@ async def test_offers_are_published_as_they_stand(settings: KafkaSettings) -> No
 
 
 async def _bury(settings: KafkaSettings, *values: bytes) -> None:
-    async with kafka.producer(settings) as producer:
+    async with kafka_clients.producer(settings) as producer:
         letters = DeadLetters(producer, "sessions")
         for offset, value in enumerate(values):
             origin = Origin(CLICKS.name, 1, offset, 1_700_000_000_000)
@@ -150,10 +153,10 @@ async def test_no_dead_letters_is_said_so(settings: KafkaSettings) -> None:
 async def test_sessions_lag_is_what_redis_has_not_applied(
     settings: KafkaSettings, valkey: str
 ) -> None:
-    async with kafka.producer(settings) as producer:
+    async with kafka_clients.producer(settings) as producer:
         for _ in range(5):
             await producer.send_and_wait(CLICKS.name, b"x", partition=2)
-    client = redis.connect(RedisSettings(url=valkey))
+    client = redis_client.connect(RedisSettings(url=valkey))
     try:
         assert await lag.sessions_lag(settings, client) == {"clicks": 5}
         applied = positions.Position(offset=2, time_ms=0, stamp=bytes(16))
@@ -165,10 +168,10 @@ async def test_sessions_lag_is_what_redis_has_not_applied(
 
 
 async def test_embedding_lag_is_what_its_group_has_not_committed(settings: KafkaSettings) -> None:
-    async with kafka.producer(settings) as producer:
+    async with kafka_clients.producer(settings) as producer:
         for _ in range(3):
             await producer.send_and_wait(ITEMS.name, b"x", key=b"k", partition=0)
-    group = kafka.consumer(settings, group_id=lag.EMBEDDING_GROUP.format(space="s"))
+    group = kafka_clients.consumer(settings, group_id=lag.EMBEDDING_GROUP.format(space="s"))
     place = TopicPartition(ITEMS.name, 0)
     group.assign([place])
     async with group:

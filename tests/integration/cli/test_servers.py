@@ -9,11 +9,11 @@ import pytest
 import redis
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from freshet.contract.topics import CLICKS
+from freshet.kafka_clients import KafkaSettings, cluster_id, ensure_topics
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import StartFailed
 from services.cli.up.valkey import EmbeddedValkey
-from shared.kafka import KafkaSettings, cluster_id, ensure_topics
-from shared.topics import CLICKS
 
 pytestmark = pytest.mark.integration
 

@@ -12,9 +12,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient
 from PIL import Image
 
-from shared import topics
-from shared.items import Item, ItemVector, decode_item_vector, encode_item
-from shared.records import header
+from freshet.contract import topics
+from freshet.contract.items import Item, encode_item
+from freshet.contract.records import header
+from shared.catalogue.item_vectors import ItemVector, decode_item_vector
 from tests.servers import eventually
 
 

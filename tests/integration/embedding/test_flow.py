@@ -14,14 +14,15 @@ import pytest
 import redis
 from PIL import Image
 
-from protos import embedding_pb2 as pb
-from protos import embedding_pb2_grpc
+from freshet.contract import records, topics
+from freshet.contract.items import Item, encode_item
+from freshet.contract.records import header
+from freshet.v1 import embedding_pb2 as pb
+from freshet.v1 import embedding_pb2_grpc
 from services.cli.up.valkey import EmbeddedValkey
-from services.embedding.content import text_of
-from services.embedding.versions import headers
-from shared import keys, records, topics
-from shared.items import Item, encode_item
-from shared.records import header
+from services.embedding.encode.content import text_of
+from services.embedding.items.versions import headers
+from shared.users import keys
 from tests.integration.embedding.shop import Shop, Topic, picture
 from tests.servers import Service, eventually
 

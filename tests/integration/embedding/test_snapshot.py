@@ -19,9 +19,9 @@ import numpy as np
 import psutil
 import pytest
 
-from shared import snapshots
-from shared.catalogue_arrow import from_table, read_table
-from shared.items import Item
+from freshet.contract.items import Item
+from shared.catalogue import snapshots
+from shared.catalogue.arrow import from_table, read_table
 from tests.integration.embedding.shop import Shop, open_shop
 from tests.servers import ROOT, Service, eventually
 

@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from services.embedding.active import Promotion
-from services.embedding.cache_store import Cached, RedisItemCache, Vectors
-from shared import active_bundle, keys, redis
-from shared.active_bundle import ActiveBundle
-from shared.redis import RedisSettings
+from services.embedding.items.item_cache import Cached, RedisItemCache, Vectors
+from services.embedding.promotion import Promotion
+from shared.catalogue import active_bundle
+from shared.catalogue.active_bundle import ActiveBundle
+from shared.runtime import redis_client
+from shared.runtime.redis_client import RedisSettings
+from shared.users import keys
 from tests.servers import ROOT, Service, eventually
 
 pytestmark = pytest.mark.integration
@@ -75,7 +77,7 @@ async def test_unknown_command_shows_the_usage() -> None:
 
 @pytest.fixture
 def client(valkey: str) -> Redis:
-    return redis.connect(RedisSettings(url=valkey))
+    return redis_client.connect(RedisSettings(url=valkey))
 
 
 async def active(client: Redis) -> tuple[str | None, str | None]:
@@ -160,7 +162,7 @@ async def test_damaged_entry_is_no_entry(client: Redis, field: str, value: bytes
 
 
 async def test_cache_that_is_away_is_left_out_and_not_asked_each_time() -> None:
-    client = redis.connect(RedisSettings(url="redis://127.0.0.1:1/0"), socket_timeout_s=0.2)
+    client = redis_client.connect(RedisSettings(url="redis://127.0.0.1:1/0"), socket_timeout_s=0.2)
     cache = RedisItemCache(client, "test", 2)
     for _ in range(100):
         assert await cache.get("a") is None

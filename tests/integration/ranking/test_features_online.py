@@ -8,25 +8,26 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from protos import recommender_pb2 as pb
-from services.ranking.features import NAMES, FeatureSettings, covisited, features, trends_for
-from services.ranking.signals import Signals, Weighted
-from services.ranking.state_reader import COVISITS_READ
-from services.ranking.taste import taste_of
-from services.ranking.trend_rows import TrendRows
-from services.sessions.columns import FoldEvent
-from services.sessions.fold_settings import FoldSettings
-from services.sessions.replay import Replayed, replay
-from shared import kafka as kafka_edge
-from shared import keys, states, topics
-from shared.catalogue import Catalogue
-from shared.client import Publisher
-from shared.events import Event, decode_event
-from shared.kafka import KafkaSettings
-from shared.records import content_type
+from freshet import kafka_clients as kafka_edge
+from freshet.contract import topics
+from freshet.contract.events import Event, decode_event
+from freshet.contract.records import content_type
+from freshet.kafka_clients import KafkaSettings
+from freshet.publisher import Publisher
+from freshet.v1 import recommender_pb2 as pb
+from services.ranking.live.state_reader import COVISITS_READ
+from services.ranking.live.trend_rows import TrendRows
+from services.ranking.stages.features import NAMES, FeatureSettings, covisited, features, trends_for
+from services.ranking.stages.signals import Signals, Weighted
+from services.ranking.stages.user_profile import taste_of
+from services.sessions.fold.event_columns import FoldEvent
+from services.sessions.fold.settings import FoldSettings
+from shared.catalogue.catalogue import Catalogue
+from shared.users import keys, states
 from tests import servers
 from tests.integration.ranking.world import World, now_ms, world
 from tests.unit.ranking.shop import KINDS, VECTORS, Shop
+from tests.unit.sessions.fold.replay import Replayed, replay
 
 pytestmark = pytest.mark.integration
 

@@ -15,16 +15,18 @@ import grpc
 import numpy as np
 import pytest
 
-from protos import recommender_pb2 as pb
+from freshet import kafka_clients as kafka_edge
+from freshet.contract import topics
+from freshet.recommender import ranking
+from freshet.v1 import recommender_pb2 as pb
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
-from services.embedding import snapshot_build
+from services.embedding.snapshots import build
 from services.ranking.service import Service
-from shared import kafka as kafka_edge
-from shared import keys, snapshots, topics
-from shared.catalogue_arrow import to_table, write_table
-from shared.client import ranking
-from shared.snapshots import Manifest
+from shared.catalogue import snapshots
+from shared.catalogue.arrow import to_table, write_table
+from shared.catalogue.snapshots import Manifest
+from shared.users import keys
 from tests import servers
 from tests.integration.ranking.world import DIM, SPACE, World, now_ms, world
 from tests.servers import eventually
@@ -115,7 +117,7 @@ def write_snapshot(url: str, shop: Shop, offsets: dict[int, int]) -> str:
 
     def fill(folder: Path) -> None:
         write_table(to_table(rows), folder / snapshots.CATALOGUE)
-        snapshot_build.save_index(rows, manifest, 1, folder / snapshots.INDEX)
+        build.save_index(rows, manifest, 1, folder / snapshots.INDEX)
 
     return snapshots.write(url, manifest, fill, lambda folder: None)
 

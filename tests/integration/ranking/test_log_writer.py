@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaError
 
+from freshet import kafka_clients as kafka_edge
+from freshet.kafka_clients import KafkaSettings
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import free_port
 from services.ranking.log_writer import Entry, LogWriter
-from shared import kafka as kafka_edge
-from shared.kafka import KafkaSettings
 
 pytestmark = pytest.mark.integration
 

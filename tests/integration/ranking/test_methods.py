@@ -10,13 +10,13 @@ import grpc
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from protos import embedding_pb2, embedding_pb2_grpc
-from protos import recommender_pb2 as pb
-from services.ranking.features import NAMES
-from services.ranking.state_reader import StateReader
-from shared import kafka as kafka_edge
-from shared.events import decode_event
-from shared.records import content_type
+from freshet import kafka_clients as kafka_edge
+from freshet.contract.events import decode_event
+from freshet.contract.records import content_type
+from freshet.v1 import embedding_pb2, embedding_pb2_grpc
+from freshet.v1 import recommender_pb2 as pb
+from services.ranking.live.state_reader import StateReader
+from services.ranking.stages.features import NAMES
 from tests.integration.ranking.world import SPACE, World, world
 from tests.servers import eventually
 from tests.unit.ranking.shop import NOW_MS, Shop, near

@@ -5,10 +5,10 @@ import time
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from protos import impression_pb2
-from protos import recommender_pb2 as pb
-from shared import kafka as kafka_edge
-from shared.items import Offer
+from freshet import kafka_clients as kafka_edge
+from freshet.contract.offers import Offer
+from freshet.v1 import impression_pb2
+from freshet.v1 import recommender_pb2 as pb
 from tests.integration.ranking.world import now_ms, world
 from tests.servers import eventually
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near

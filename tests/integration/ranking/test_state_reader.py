@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from freshet.contract import topics
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
-from services.ranking.breaker import Breaker
-from services.ranking.signals import Weighted
-from services.ranking.state_reader import COVISITS_READ, MemoryReader, StateReader, Unavailable
-from shared import keys, positions, states, topics
-from shared.redis import RedisSettings, connect
+from services.ranking.live.breaker import Breaker
+from services.ranking.live.state_reader import COVISITS_READ, MemoryReader, StateReader, Unavailable
+from services.ranking.stages.signals import Weighted
+from shared.runtime.redis_client import RedisSettings, connect
+from shared.users import keys, positions, states
 from tests.unit.ranking.shop import weighted
 
 pytestmark = pytest.mark.integration

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
-from protos import recommender_pb2 as pb
+from freshet import kafka_clients
+from freshet.contract import topics
+from freshet.contract.offers import Offer, encode_offer
+from freshet.kafka_clients import KafkaSettings
+from freshet.recommender import ranking
+from freshet.settings import from_environment
+from freshet.v1 import recommender_pb2 as pb
+from services.ranking.live.state_reader import MemoryReader
 from services.ranking.service import Service
 from services.ranking.settings import Settings
-from services.ranking.state_reader import MemoryReader
-from shared import active_bundle, kafka, keys, states, topics
-from shared.client import ranking
-from shared.items import ItemVector, Offer, encode_item_vector, encode_offer
-from shared.kafka import KafkaSettings
-from shared.settings import from_environment
+from shared.catalogue import active_bundle
+from shared.catalogue.item_vectors import ItemVector, encode_item_vector
+from shared.users import keys, states
 
 if TYPE_CHECKING:
-    from protos.recommender_pb2_grpc import RecommenderAsyncStub
+    from freshet.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
 SPACE = "test"
 DIM = 16
@@ -56,7 +60,7 @@ class World:
             },
         )
         self.redis = redis.asyncio.Redis.from_url(redis_url)
-        self.producer: AIOKafkaProducer = kafka.producer(self.kafka)
+        self.producer: AIOKafkaProducer = kafka_clients.producer(self.kafka)
         self.service = Service(self.settings, now_ms=clock_ms)
         self.stub: RecommenderAsyncStub
 
@@ -124,7 +128,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """Run a service that has read these items, and a stub that speaks to it."""
     there = World(bootstrap, redis_url, environ, clock_ms)
-    await kafka.ensure_topics(there.kafka, [topics.item_vectors(SPACE), *topics.FIXED])
+    await kafka_clients.ensure_topics(there.kafka, [topics.item_vectors(SPACE), *topics.FIXED])
     await there.producer.start()
     try:
         await there.activate()

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from services.sessions.memory_store import MemoryStore
-from services.sessions.states_store import Chunk, Refused, StatesStore, UserWrite
-from shared import keys
+from services.sessions.effect.double import MemoryStore
+from services.sessions.effect.store import Chunk, Refused, StatesStore, UserWrite
+from shared.users import keys
 
 pytestmark = pytest.mark.integration
 

@@ -12,13 +12,15 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
 
+from freshet import kafka_clients
+from freshet.contract import records
+from freshet.contract.topics import CLICKS, DEAD_LETTERS
+from freshet.kafka_clients import KafkaSettings
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
-from shared import kafka, keys, records
-from shared.kafka import KafkaSettings
-from shared.positions import Position
-from shared.states import UserState, unpack
-from shared.topics import CLICKS, DEAD_LETTERS
+from shared.users import keys
+from shared.users.positions import Position
+from shared.users.states import UserState, unpack
 from tests.conftest import REDIS_PROGRAM
 from tests.proofs.sessions import harness
 from tests.proofs.sessions.harness import Shopped
@@ -86,7 +88,7 @@ async def test_the_first_record_after_each_restart_is_read(
 async def test_poison_goes_to_dead_letters_with_its_origin_and_the_rest_counts(
     log: str, environ: dict[str, str], redis: Redis, start_service: Start
 ) -> None:
-    producer = kafka.producer(KafkaSettings(bootstrap_servers=log))
+    producer = kafka_clients.producer(KafkaSettings(bootstrap_servers=log))
     await producer.start()
     send = producer.send_and_wait
     good = clicks(2)
@@ -115,7 +117,7 @@ async def test_a_letter_that_is_replayed_twice_counts_once_and_as_of_its_origin(
     log: str, environ: dict[str, str], redis: Redis, start_service: Start
 ) -> None:
     origin = records.Origin(CLICKS.name, 3, 77, START_MS)
-    producer = kafka.producer(KafkaSettings(bootstrap_servers=log))
+    producer = kafka_clients.producer(KafkaSettings(bootstrap_servers=log))
     await producer.start()
     for _ in range(2):
         await producer.send_and_wait(
@@ -169,7 +171,7 @@ async def test_transactions_count_when_they_are_committed_and_their_markers_are_
     log: str, environ: dict[str, str], redis: Redis, start_service: Start
 ) -> None:
     worker = await running(start_service, environ)
-    producer = kafka.producer(KafkaSettings(bootstrap_servers=log), transactional_id="app")
+    producer = kafka_clients.producer(KafkaSettings(bootstrap_servers=log), transactional_id="app")
     await producer.start()
     taken_back = clicks(1)[0]
     await producer.begin_transaction()

@@ -18,9 +18,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.embedding import decoding
-from services.embedding.decoding import Decoders
-from services.embedding.pictures import BadPicture, Caps
+from services.embedding.pictures import decoding
+from services.embedding.pictures.decoding import Decoders
+from services.embedding.pictures.picture import BadPicture, Caps
 from tests.integration.embedding.shop import picture
 from tests.servers import ROOT, eventually
 

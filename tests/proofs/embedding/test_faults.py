@@ -15,12 +15,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from freshet.contract import topics
+from freshet.contract.items import Item
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
-from services.embedding.versions import published_rank
-from shared import topics
-from shared.items import Item
+from services.embedding.items.versions import published_rank
 from tests.integration.embedding.shop import Shop, open_shop, picture
 from tests.servers import Service, eventually
 

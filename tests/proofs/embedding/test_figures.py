@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from PIL import Image
 
-from shared.items import Item
+from freshet.contract.items import Item
 from tests.integration.embedding.shop import open_shop, picture
 from tests.servers import Service
 

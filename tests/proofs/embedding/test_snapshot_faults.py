@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shared import snapshots
+from shared.catalogue import snapshots
 from tests.servers import ROOT
-from tests.unit.embedding.snapshot_kit import DIM, NOW, SPACE, write
+from tests.unit.embedding.snapshots.snapshot_kit import DIM, NOW, SPACE, write
 
 pytestmark = pytest.mark.proof
 

@@ -20,9 +20,9 @@ from services.ranking.index import Base, layers
 from services.ranking.index.exact import ExactIndex
 from services.ranking.index.hnsw import HnswBase
 from services.ranking.index.served import LoadedBase, ServedIndex
-from shared.catalogue import REUSE_AFTER_MS, Catalogue
-from tests.unit.catalogue.makers import delete
-from tests.unit.ranking_index.vectors import brute_force, catalogue_with, clustered, loaded, puts
+from shared.catalogue.catalogue import REUSE_AFTER_MS, Catalogue
+from tests.unit.ranking.index.vectors import brute_force, catalogue_with, clustered, loaded, puts
+from tests.unit.shared.catalogue.makers import delete
 
 pytestmark = pytest.mark.proof
 

@@ -14,15 +14,18 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from redis.asyncio import Redis
 
-from services.sessions import batches
-from services.sessions.fold_settings import FoldSettings
-from services.sessions.replay import Replayed, replay
-from shared import kafka, keys, positions, records, topics
-from shared.items import Item, ItemVector, encode_item_vector
-from shared.kafka import KafkaSettings
-from shared.states import pack
-from shared.topics import CLICKS, DEAD_LETTERS
+from freshet import kafka_clients
+from freshet.contract import records, topics
+from freshet.contract.items import Item
+from freshet.contract.topics import CLICKS, DEAD_LETTERS
+from freshet.kafka_clients import KafkaSettings
+from services.sessions.faust import batches
+from services.sessions.fold.settings import FoldSettings
+from shared.catalogue.item_vectors import ItemVector, encode_item_vector
+from shared.users import keys, positions
+from shared.users.states import pack
 from tests.servers import eventually
+from tests.unit.sessions.fold.replay import Replayed, replay
 from tests.unit.sessions.world import MemoryItems, name_of
 
 SPACE: Final = "proof"
@@ -80,7 +83,7 @@ async def publish(
     bootstrap: str, events: Iterable[Shopped], *, partition: int | None = None
 ) -> None:
     """Publish events on clicks, by their key or on one partition; wait for all replicas."""
-    producer = kafka.producer(KafkaSettings(bootstrap_servers=bootstrap), linger_ms=20)
+    producer = kafka_clients.producer(KafkaSettings(bootstrap_servers=bootstrap), linger_ms=20)
     await producer.start()
     try:
         for event in events:
@@ -94,9 +97,9 @@ async def publish_items(bootstrap: str, count: int) -> None:
     """Make the topics and publish items item-0, item-1, … as embedding would."""
     settings = KafkaSettings(bootstrap_servers=bootstrap)
     topic = topics.item_vectors(SPACE)
-    await kafka.ensure_topics(settings, [CLICKS, DEAD_LETTERS, topic])
+    await kafka_clients.ensure_topics(settings, [CLICKS, DEAD_LETTERS, topic])
     items, none = catalogue(count), np.empty(0, np.float16)
-    producer = kafka.producer(settings, linger_ms=20)
+    producer = kafka_clients.producer(settings, linger_ms=20)
     await producer.start()
     try:
         for number in range(count):
@@ -145,7 +148,9 @@ def environ(bootstrap: str, redis_url: str, **more: str) -> dict[str, str]:
 
 async def read_topic(bootstrap: str, topic: str = CLICKS.name) -> dict[int, list[ConsumerRecord]]:
     """Read a whole topic as it is now, by partition."""
-    reader: AIOKafkaConsumer = kafka.consumer(KafkaSettings(bootstrap_servers=bootstrap), topic)
+    reader: AIOKafkaConsumer = kafka_clients.consumer(
+        KafkaSettings(bootstrap_servers=bootstrap), topic
+    )
     await reader.start()
     try:
         here = [TopicPartition(topic, p) for p in sorted(reader.partitions_for_topic(topic) or ())]
@@ -212,7 +217,7 @@ def _same(key: bytes, held: Any, wanted: Any) -> bool:
 
 async def caught_up(bootstrap: str, redis: Redis, *, within_s: float = 60.0) -> None:
     """Wait until Redis has everything that is in the log now."""
-    reader: AIOKafkaConsumer = kafka.consumer(KafkaSettings(bootstrap_servers=bootstrap))
+    reader: AIOKafkaConsumer = kafka_clients.consumer(KafkaSettings(bootstrap_servers=bootstrap))
     await reader.start()
     try:
         await reader._client._wait_on_metadata(CLICKS.name)
@@ -241,7 +246,7 @@ async def flowing(
     hurry = asyncio.Event()
 
     async def flow() -> None:
-        producer = kafka.producer(KafkaSettings(bootstrap_servers=bootstrap), linger_ms=5)
+        producer = kafka_clients.producer(KafkaSettings(bootstrap_servers=bootstrap), linger_ms=5)
         await producer.start()
         try:
             for number, event in enumerate(events):

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from freshet import kafka_clients
+from freshet.contract import topics
+from freshet.kafka_clients import KafkaSettings
 from services.cli.up.valkey import EmbeddedValkey
-from shared import kafka, topics
-from shared.kafka import KafkaSettings
 from tests.proofs.sessions import harness
 from tests.proofs.sessions.test_kills import assert_everything_counts_once
 from tests.servers import Service, start_shared_kafka
@@ -54,7 +55,7 @@ async def test_one_of_three_brokers_killed_and_brought_back_costs_nothing(
     bootstrap = await asyncio.to_thread(three_brokers, "start", *durable)
     settings = KafkaSettings(bootstrap_servers=bootstrap, replication_factor=3)
     made = [topics.CLICKS, topics.DEAD_LETTERS, topics.item_vectors(harness.SPACE)]
-    await kafka.ensure_topics(settings, made)
+    await kafka_clients.ensure_topics(settings, made)
     await harness.publish_items(bootstrap, harness.ITEMS)
     one = await start_service("sessions", harness.environ(bootstrap, store.url)).ready()
     async with harness.flowing(

@@ -7,9 +7,10 @@ import random
 import pytest
 from redis.asyncio import Redis
 
-from shared import kafka, records
-from shared.kafka import KafkaSettings
-from shared.topics import CLICKS, DEAD_LETTERS
+from freshet import kafka_clients
+from freshet.contract import records
+from freshet.contract.topics import CLICKS, DEAD_LETTERS
+from freshet.kafka_clients import KafkaSettings
 from tests.proofs.sessions import harness
 from tests.proofs.sessions.test_kills import Start, assert_everything_counts_once
 
@@ -35,7 +36,7 @@ async def test_a_tenth_of_poison_is_all_in_dead_letters_and_nothing_else_is(
 ) -> None:
     one = await worker().ready()
     rng = random.Random(10)
-    producer = kafka.producer(KafkaSettings(bootstrap_servers=log), linger_ms=20)
+    producer = kafka_clients.producer(KafkaSettings(bootstrap_servers=log), linger_ms=20)
     await producer.start()
     sent = []
     for number, event in enumerate(harness.shopping(5_000, users=100)):

@@ -10,14 +10,14 @@ import pytest
 from aiokafka import ConsumerRecord
 from redis.asyncio import Redis
 
-from services.sessions.applier import Applier, Work
-from services.sessions.batches import Batch, Rejected
-from services.sessions.fold import fold_many
-from services.sessions.fold_settings import FoldSettings
-from services.sessions.states_store import StatesStore
-from shared import keys
-from shared.states import unpack
-from shared.topics import CLICKS
+from freshet.contract.topics import CLICKS
+from services.sessions.effect.store import StatesStore
+from services.sessions.effect.writer import Applier, Work
+from services.sessions.faust.batches import Batch, Rejected
+from services.sessions.fold.fold import fold_many
+from services.sessions.fold.settings import FoldSettings
+from shared.users import keys
+from shared.users.states import unpack
 from tests.proofs.sessions import harness
 
 pytestmark = pytest.mark.proof

@@ -19,12 +19,12 @@ import pytest
 import redis
 from aiokafka.admin import AIOKafkaAdminClient
 
+from freshet.contract.items import encode_item
+from freshet.contract.records import JSON
 from services.cli.addresses import Addresses, read_running
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
 from services.cli.up.ports import USUAL_PORTS
-from shared.items import encode_item
-from shared.records import JSON
 from tests.e2e.shop import kind_named
 from tests.e2e.system import Up, all_gone, jsonl
 from tests.servers import ROOT, eventually

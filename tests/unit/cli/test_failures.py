@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 from grpc.aio import AioRpcError, Metadata
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from services.cli.doors import NotThere
+from services.cli.endpoints import NotThere
 from services.cli.failures import explain
 
 

@@ -9,10 +9,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from freshet.contract.events import Event
+from freshet.contract.items import Item
 from services.cli.inputs import convert
 from services.cli.inputs.rows import BadInput, placed, read_lines, read_rows
-from shared.events import Event
-from shared.items import Item
 
 
 def _items(file: Path) -> list[Item]:

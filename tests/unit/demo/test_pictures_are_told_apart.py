@@ -9,9 +9,9 @@ import numpy as np
 from services.cli.demo import catalogue
 from services.cli.demo.kinds import KINDS
 from services.cli.demo.styles import STYLES
-from services.embedding import pictures
-from services.embedding.bundle import Bundle
-from services.embedding.encoders import Encoders
+from services.embedding.encode.bundle import Bundle
+from services.embedding.encode.encoders import Encoders
+from services.embedding.pictures import picture
 
 DAY_ZERO = Path("deploy/models/day-zero")
 EACH = 3
@@ -22,7 +22,7 @@ def test_nearest_pictures_share_kind_and_mostly_style() -> None:
     items = [
         catalogue.item(kind, style, n) for kind in KINDS for style in STYLES for n in range(EACH)
     ]
-    decoded = np.stack([pictures.decode(item.image_bytes or b"") for item in items])
+    decoded = np.stack([picture.decode(item.image_bytes or b"") for item in items])
     features = Encoders(Bundle.load(DAY_ZERO)).encode_images(decoded)  # (n, 1280)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     alike = features @ features.T

@@ -8,11 +8,11 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from freshet.contract.items import Item, decode_item, encode_item
+from freshet.contract.records import JSON
 from services.cli.demo import catalogue, shoppers
 from services.cli.demo.kinds import KINDS
 from services.cli.demo.styles import STYLES
-from shared.items import Item, decode_item, encode_item
-from shared.records import JSON
 
 NOW_MS = 1_800_000_000_000
 

@@ -12,16 +12,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protos import embedding_pb2 as pb
-from protos import embedding_pb2_grpc, item_pb2
+from freshet.contract.items import Item
+from freshet.contract.records import BadRecord
+from freshet.v1 import embedding_pb2 as pb
+from freshet.v1 import embedding_pb2_grpc, item_pb2
 from services.embedding import server as server_module
 from services.embedding.admission import Admission, Overloaded
-from services.embedding.batcher import Priority
-from services.embedding.cache_store import Vectors
+from services.embedding.encode.batcher import Priority
+from services.embedding.items.item_cache import Vectors
 from services.embedding.server import SERVICE, Embedding
-from shared.grpc_server import Server
-from shared.items import Item
-from shared.records import BadRecord
+from shared.runtime.grpc_server import Server
 from tests.servers import eventually
 
 ONE = np.array([1, 0], np.float16)

@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.availability import Availability
-from services.ranking.blend import BlendSettings
-from services.ranking.filters import ItemFilter
+from freshet.contract.items import Item
+from services.ranking.index.index_searcher import Searcher
 from services.ranking.index.served import ServedIndex
 from services.ranking.listing import Serving
-from services.ranking.local_trending import LocalTrending
-from services.ranking.newest import Newest
-from services.ranking.offers import Offers
+from services.ranking.live.availability import Availability
+from services.ranking.live.filters import ItemFilter
+from services.ranking.live.local_trending import LocalTrending
+from services.ranking.live.newest import Newest
+from services.ranking.live.offers import Offers
+from services.ranking.live.state_reader import MemoryReader
+from services.ranking.live.trend_rows import TrendRows
 from services.ranking.pipeline import Pipeline
-from services.ranking.ranker import BlendRanker
-from services.ranking.searching import Searcher
-from services.ranking.signals import Weighted
-from services.ranking.state_reader import MemoryReader
-from services.ranking.trend_rows import TrendRows
-from shared import event_types, keys, log2_weights, states
-from shared.catalogue import Catalogue, Change
-from shared.items import Item, ItemVector
-from shared.session_vectors import VectorSettings, session_vectors
+from services.ranking.stages.blend import BlendSettings
+from services.ranking.stages.ranker import BlendRanker
+from services.ranking.stages.signals import Weighted
+from shared.catalogue.catalogue import Catalogue, Change
+from shared.catalogue.item_vectors import ItemVector
+from shared.users import event_types, keys, log2_weights, states
+from shared.users.session_vectors import VectorSettings, session_vectors
 
 SPACE = "test"
 DIM = 16

@@ -10,11 +10,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from services.ranking import budget, requests
-from services.ranking.features import NAMES
 from services.ranking.onnx_ranker import BadRanker, OnnxRanker, load, load_from_bundle
 from services.ranking.pipeline import Pipeline
+from services.ranking.stages.features import NAMES
 from tests.unit.ranking.shop import NOW_MS, VECTORS, Shop
-from tests.unit.ranking.test_pipeline import a_budget, ids
+from tests.unit.ranking.test_recommend import a_budget, ids
 
 PICKED = ["freshness", "session"]
 

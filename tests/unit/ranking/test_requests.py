@@ -8,11 +8,11 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protos import item_pb2
-from protos import recommender_pb2 as pb
+from freshet.contract.records import BadRecord
+from freshet.v1 import item_pb2
+from freshet.v1 import recommender_pb2 as pb
 from services.ranking import requests
 from services.ranking.requests import Position, Seen
-from shared.records import BadRecord
 from tests.unit.ranking.messages import any_message
 
 

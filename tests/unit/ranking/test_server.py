@@ -11,18 +11,19 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protos import recommender_pb2 as pb
-from services.ranking import blend, server
-from services.ranking.blend import BlendSettings
+from freshet.v1 import recommender_pb2 as pb
+from services.ranking import server
 from services.ranking.budget import Budget, Costs
 from services.ranking.calls import STATUSES
 from services.ranking.engine import Engine
-from services.ranking.impressions import Impressions
-from services.ranking.title_words import TitleWords
+from services.ranking.live.impressions import Impressions
+from services.ranking.live.title_words import TitleWords
+from services.ranking.stages import blend
+from services.ranking.stages.blend import BlendSettings
+from tests.unit.ranking.live.test_forget import MemoryClicks
+from tests.unit.ranking.live.test_impressions import MemoryLog
 from tests.unit.ranking.messages import any_message
 from tests.unit.ranking.shop import VECTORS, Shop, near
-from tests.unit.ranking.test_forget import MemoryClicks
-from tests.unit.ranking.test_impressions import MemoryLog
 from tests.unit.ranking.test_similar_search import MemoryEmbedding
 
 HANDLERS = {

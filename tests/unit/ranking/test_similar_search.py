@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from protos import recommender_pb2 as pb
+from freshet.v1 import recommender_pb2 as pb
 from services.ranking import budget, requests
-from services.ranking.alike import Alike
 from services.ranking.budget import Budget, Costs
-from services.ranking.embedding_client import QueryVector
 from services.ranking.errors import NotFound, Unanswerable
+from services.ranking.live.embedding_client import QueryVector
+from services.ranking.live.title_words import TitleWords, words_of
 from services.ranking.search import search
 from services.ranking.similar import similar
-from services.ranking.title_words import TitleWords, words_of
+from services.ranking.stages.similar_items import Alike
 from tests.unit.ranking.shop import DIM, NOW_MS, Shop, item_vector, near
 
 

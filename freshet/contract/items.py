@@ -1,0 +1,156 @@
+"""Item: what can be recommended. One frozen value, from JSON or protobuf alike."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from freshet.contract import bounds
+from freshet.contract.offers import (
+    Currency,
+    Id,
+    Price,
+    Time,
+    check_offer,
+    decode,
+    offer_fields,
+    present,
+)
+from freshet.contract.records import JSON
+from freshet.contract.topics import MESSAGE_MAX_BYTES
+from freshet.v1 import item_pb2
+
+TITLE_BYTES: Final = 512
+DESCRIPTION_BYTES: Final = 16 * 1024
+CATEGORIES: Final = 32
+TAGS: Final = 64
+ATTRIBUTES: Final = 64
+ATTRIBUTE_BYTES: Final = 1024
+IMAGE_BYTES: Final = 4 * 1024 * 1024
+IMAGE_URI_BYTES: Final = 2048
+
+Attribute = str | float | bool
+
+
+class Item(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What can be recommended, the whole of it. Lengths count UTF-8 bytes."""
+
+    item_id: Id
+    title: Annotated[str, Meta(extra_json_schema={"maxLength": TITLE_BYTES})] = ""
+    description: Annotated[str, Meta(extra_json_schema={"maxLength": DESCRIPTION_BYTES})] = ""
+    categories: Annotated[tuple[Id, ...], Meta(extra_json_schema={"maxItems": CATEGORIES})] = ()
+    tags: Annotated[tuple[Id, ...], Meta(extra_json_schema={"maxItems": TAGS})] = ()
+    attributes: Annotated[
+        dict[str, Attribute], Meta(extra_json_schema={"maxProperties": ATTRIBUTES})
+    ] = {}
+    price: Price | None = None
+    currency: Currency | None = None
+    in_stock: bool | None = None
+    available_from_ms: Time | None = None
+    available_until_ms: Time | None = None
+    image_bytes: (
+        Annotated[bytes, Meta(description="JPEG, PNG or WebP, at most 4 MiB before base64")] | None
+    ) = None
+    image_uri: (
+        Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": IMAGE_URI_BYTES})]
+        | None
+    ) = None
+    updated_ms: Time | None = None
+
+
+_from_json = msgspec.json.Decoder(Item).decode
+_to_json = msgspec.json.Encoder(order="deterministic").encode
+
+
+def decode_item(value: bytes, content_type: str) -> Item:
+    """Decode and check a record of `items` or `items-backfill`; the caller handles null (delete).
+
+    content_type: records.JSON or records.PROTOBUF. Raises BadRecord, and nothing else.
+    """
+    bounds.check_size("an item", value, MESSAGE_MAX_BYTES)
+    item = decode("an item", _from_json, _from_protobuf, value, content_type)
+    check_item(item)
+    return item
+
+
+def encode_item(item: Item, content_type: str = JSON) -> bytes:
+    """Encode an item, the same bytes for equal items. Raises BadRecord if it is out of bounds."""
+    check_item(item)
+    if content_type == JSON:
+        return _to_json(item)
+    return item_message(item).SerializeToString(deterministic=True)
+
+
+def check_item(item: Item) -> None:
+    """Check every bound of an item (design: contracts). Raises BadRecord."""
+    check_offer(item)
+    bounds.check_text("title", item.title, TITLE_BYTES)
+    bounds.check_text("description", item.description, DESCRIPTION_BYTES)
+    bounds.check_ids("categories", item.categories, CATEGORIES)
+    bounds.check_ids("tags", item.tags, TAGS)
+    if len(item.attributes) > ATTRIBUTES:
+        bounds.refuse("attributes", f"at most {ATTRIBUTES}", f"{len(item.attributes)}")
+    for name, attribute in item.attributes.items():
+        bounds.check_id("a name in attributes", name)
+        if isinstance(attribute, str):
+            bounds.check_text("a text in attributes", attribute, ATTRIBUTE_BYTES)
+        else:
+            bounds.check_finite("a number in attributes", attribute)
+    if item.image_bytes is not None and item.image_uri is not None:
+        bounds.refuse("image", "image_bytes or image_uri", "both")
+    if item.image_bytes is not None and len(item.image_bytes) > IMAGE_BYTES:
+        bounds.refuse("image_bytes", f"at most {IMAGE_BYTES} bytes", f"{len(item.image_bytes)}")
+    if item.image_uri is not None:
+        bounds.check_id("image_uri", item.image_uri, IMAGE_URI_BYTES)
+
+
+def item_message(item: Item) -> item_pb2.Item:
+    """Return an item as a protobuf message, for gRPC and item vectors. Checks nothing."""
+    fields = present(item)
+    fields["attributes"] = {name: _attribute(value) for name, value in item.attributes.items()}
+    return item_pb2.Item(**fields)
+
+
+def item_of_message(message: item_pb2.Item) -> Item:
+    """Return the item in a protobuf message, checked. Raises BadRecord."""
+    item = _item_of(message)
+    check_item(item)
+    return item
+
+
+def _from_protobuf(value: bytes) -> Item:
+    return _item_of(item_pb2.Item.FromString(value))
+
+
+def _item_of(message: item_pb2.Item) -> Item:
+    attributes = message.attributes
+    return Item(
+        **offer_fields(message),
+        title=message.title,
+        description=message.description,
+        categories=tuple(message.categories),
+        tags=tuple(message.tags),
+        attributes={
+            name: attribute
+            for name in attributes
+            if (attribute := _attribute_of(attributes[name])) is not None
+        },
+        image_bytes=message.image_bytes if message.HasField("image_bytes") else None,
+        image_uri=message.image_uri if message.HasField("image_uri") else None,
+    )
+
+
+def _attribute(value: Attribute) -> item_pb2.Attribute:
+    if isinstance(value, bool):  # before numbers: a bool is an int in Python
+        return item_pb2.Attribute(flag=value)
+    if isinstance(value, str):
+        return item_pb2.Attribute(text=value)
+    return item_pb2.Attribute(number=value)
+
+
+def _attribute_of(message: item_pb2.Attribute) -> Attribute | None:
+    """Return an attribute's value; None where a newer producer used a kind unknown here."""
+    kind = message.WhichOneof("value")
+    return None if kind is None else getattr(message, kind)

@@ -1,0 +1,130 @@
+"""The only ONNX Runtime sessions of this service: pictures → features, texts → vectors.
+
+Shapes: n pictures or texts, F = bundle.image_width, E = bundle.text_width, l tokens.
+Batches are padded to a few sizes, because the memory arena keeps what its largest shape once
+needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from services.embedding.encode.bundle import BadBundle, Bundle
+from services.embedding.encode.cpus import usable_cpus
+from services.embedding.pictures.picture import SIDE, colour_moments
+from shared.runtime.onnx_model import has_external_data
+
+BUCKETS = (1, 2, 4, 8, 16)
+_Inputs = TypeVar("_Inputs", list[str], NDArray[np.uint8])
+_TOKENS_STEP = 8  # token counts are padded to multiples of this
+
+
+class Encoders:
+    """Both encoders of a bundle. Blocking: call it from one thread at a time (see Batcher)."""
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        """Start both sessions, each with `threads` (default: usable CPUs). Raises BadBundle."""
+        self.bundle = bundle
+        threads = threads or usable_cpus()
+        self._image = _session(bundle, "image.onnx", threads)
+        self._text = _session(bundle, "text.onnx", threads)
+        self._tokenizer = _tokenizer(bundle)
+
+    def encode_images(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode (n, 224, 224, 3) uint8 RGB → (n, F) float32: CNN features, then colour moments."""
+        if (
+            pictures.ndim != 4
+            or pictures.shape[1:] != (SIDE, SIDE, 3)
+            or pictures.dtype != np.uint8
+        ):
+            raise ValueError(
+                f"pictures must be uint8 (n, {SIDE}, {SIDE}, 3), "
+                f"was {pictures.dtype} {pictures.shape}"
+            )
+        if not len(pictures):
+            return np.empty((0, self.bundle.image_width), np.float32)
+        features = _in_buckets(self._encode_pictures, pictures)
+        return np.concatenate((features, colour_moments(pictures)), axis=1)
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode n texts → (n, E) float32, unit length. Beyond `max_tokens` a text is cut."""
+        if not texts:
+            return np.empty((0, self.bundle.text_width), np.float32)
+        # Equal lengths together: a title beside a long description would pay for its padding.
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        vectors = _in_buckets(self._encode_tokens, [texts[i] for i in order])
+        return vectors[np.argsort(order)]
+
+    def _encode_pictures(self, pictures: NDArray[np.uint8], rows: int) -> NDArray[np.float32]:
+        padded = np.zeros((rows, *pictures.shape[1:]), np.uint8)
+        padded[: len(pictures)] = pictures
+        features: NDArray[np.float32] = self._image.run(["features"], {"image": padded})[0]
+        return features
+
+    def _encode_tokens(self, texts: list[str], rows: int) -> NDArray[np.float32]:
+        found = self._tokenizer.encode_batch(texts)
+        longest = max(len(tokens.ids) for tokens in found)
+        columns = min(-(-longest // _TOKENS_STEP) * _TOKENS_STEP, self.bundle.max_tokens)
+        ids = np.zeros((rows, columns), np.int64)  # (rows, l)
+        mask = np.zeros((rows, columns), np.int64)
+        mask[:, 0] = 1  # a padding row must not divide by zero
+        for row, tokens in enumerate(found):
+            ids[row, : len(tokens.ids)] = tokens.ids
+            mask[row, : len(tokens.ids)] = 1
+        vectors: NDArray[np.float32] = self._text.run(
+            ["embedding"], {"input_ids": ids, "attention_mask": mask}
+        )[0]
+        return vectors
+
+
+def _in_buckets(
+    encode: Callable[[_Inputs, int], NDArray[np.float32]], inputs: _Inputs
+) -> NDArray[np.float32]:
+    """Cut inputs into batches of at most BUCKETS[-1] and pad each to the next bucket."""
+    parts = []
+    for start in range(0, len(inputs), BUCKETS[-1]):
+        part = inputs[start : start + BUCKETS[-1]]
+        rows = next(bucket for bucket in BUCKETS if bucket >= len(part))
+        parts.append(encode(part, rows)[: len(part)])
+    return np.concatenate(parts)
+
+
+def _session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
+    model = bundle.files[name]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the CPUs that the event loop and its neighbours need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        if has_external_data(model):
+            raise BadBundle(
+                f"{name} keeps tensors in other files; only self-contained models are loaded"
+            )
+        # The fused operator runs a fifth slower than the two that it replaces (ONNX Runtime 1.31).
+        return ort.InferenceSession(
+            model,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["SkipLayerNormFusion"],
+        )
+    except BadBundle:
+        raise
+    except Exception as error:  # ONNX Runtime raises its own classes, none of them public
+        raise BadBundle(f"{name} cannot be loaded: {error}") from None
+
+
+def _tokenizer(bundle: Bundle) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_buffer(bundle.files["tokenizer.json"])
+    except Exception as error:  # the only class that it raises
+        raise BadBundle(f"tokenizer.json cannot be loaded: {error}") from None
+    tokenizer.enable_truncation(bundle.max_tokens)
+    tokenizer.no_padding()
+    return tokenizer

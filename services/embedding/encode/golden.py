@@ -1,0 +1,70 @@
+"""Golden inputs and outputs: does this bundle give on this machine what it gave where it was built?
+
+The int8 kernels of ONNX Runtime differ by CPU: without VNNI, products saturate. A bundle that comes
+out quite different would fill the index with vectors that no query finds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.embedding.encode.bundle import BadBundle, Bundle
+from services.embedding.encode.encoders import Encoders
+from services.embedding.encode.fusion import Fusion, Vectors
+from services.embedding.pictures.picture import SIDE
+
+TEXTS = (
+    "a red ceramic mug",
+    "space adventure",
+    "Nordic oak armchair with a wool seat. For long evenings with a book.",
+)
+PICTURES = 3
+_VECTORS = ("text_vectors", "picture_vectors")
+LEAST_COSINE = 0.9  # between machines; on one it is 1
+
+
+def golden_vectors(encoders: Encoders, fusion: Fusion) -> dict[str, Any]:
+    """Return what the manifest keeps: the inputs and the vectors that they give."""
+    return {
+        "texts": list(TEXTS),  # the pictures are drawn by golden_pictures
+        "text_vectors": _rounded(fusion.query_text(encoders.encode_texts(TEXTS))),
+        "picture_vectors": _rounded(fusion.query_image(encoders.encode_images(golden_pictures()))),
+    }
+
+
+def check_golden(bundle: Bundle, encoders: Encoders, fusion: Fusion) -> float:
+    """Encode the golden inputs → the lowest cosine to the golden outputs. Raises BadBundle."""
+    if fusion.dim != bundle.dim:
+        raise BadBundle(f"bundle {bundle.space}: fusion.npz has dim {fusion.dim}, not {bundle.dim}")
+    found = golden_vectors(encoders, fusion)
+    cosines = [
+        (np.array(found[name]) * np.array(bundle.golden[name])).sum(axis=1) for name in _VECTORS
+    ]
+    lowest = float(np.concatenate(cosines).min())
+    if not lowest >= LEAST_COSINE:
+        raise BadBundle(
+            f"bundle {bundle.space} gives other vectors here than where it was built: "
+            f"cosine {lowest:.3f}, at least {LEAST_COSINE} is needed"
+        )
+    return lowest
+
+
+def golden_pictures() -> NDArray[np.uint8]:
+    """Return (PICTURES, 224, 224, 3): discs before gradients, in integers, the same everywhere."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    pictures = []
+    for number in range(PICTURES):
+        centre, radius = 70 + 40 * number, 80 - 20 * number
+        disc = (x - centre) ** 2 + (y - 112) ** 2 < radius**2
+        red = np.where(disc, 220 - 60 * number, x)
+        green = np.where(disc, 40 + 70 * number, y)
+        blue = np.where(disc, 30, (x + y) // 2)
+        pictures.append(np.stack((red, green, blue), axis=-1))
+    return np.stack(pictures).astype(np.uint8)
+
+
+def _rounded(vectors: Vectors) -> list[list[float]]:
+    return [[round(float(value), 5) for value in vector] for vector in vectors]

@@ -1,0 +1,118 @@
+"""Pictures are decoded in worker processes: a decoder that crashes, hangs or swells takes only its
+process along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.embedding.pictures import picture
+from services.embedding.pictures.picture import BadPicture, Caps
+
+log = logging.getLogger(__name__)
+
+Picture = NDArray[np.uint8]  # (224, 224, 3) RGB
+Decode = Callable[[bytes, Caps], Picture]
+
+DECODE_AT_MOST_S = 10  # then its process is killed
+DECODE_AT_MOST_BYTES = 1024**3  # beyond what an idle worker takes; the caps allow a fifth of it
+
+
+class Decoders:
+    """A pool of worker processes. A picture that killed its process is tried once more, alone."""
+
+    def __init__(self, workers: int, caps: Caps, *, decode: Decode = picture.decode) -> None:
+        """decode: a function that worker processes can import; another one for tests."""
+        self._workers = workers
+        self._caps = caps
+        self._decode = decode
+        self._pool = self._new_pool(workers)
+        self._alone = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start the processes, so that the first picture need not wait for it."""
+        await asyncio.gather(*(self._run(self._pool, _nothing) for _ in range(self._workers)))
+
+    def stop(self) -> None:
+        """End the processes; one that still decodes is not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def decode(self, data: bytes) -> Picture:
+        """Decode a picture. Raises BadPicture, also when it killed its decoder twice."""
+        pool = self._pool
+        try:
+            return await self._run(pool, _decode, self._decode, data, self._caps)
+        except BrokenProcessPool:
+            if self._pool is pool:
+                log.warning("a picture decoder died; starting others")
+                self._pool = self._new_pool(self._workers)
+        # Whose fault it was is not known: all that were in the pool come here, one by one.
+        async with self._alone:
+            pool = self._new_pool(1)
+            try:
+                return await self._run(pool, _decode, self._decode, data, self._caps)
+            except BrokenProcessPool:
+                raise BadPicture(
+                    f"its decoder died, or took more than {DECODE_AT_MOST_S} s or "
+                    f"{DECODE_AT_MOST_BYTES} bytes"
+                ) from None
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(
+        self, pool: ProcessPoolExecutor, call: Callable[..., Picture], *args: object
+    ) -> Picture:
+        return await asyncio.get_running_loop().run_in_executor(pool, call, *args)
+
+    @staticmethod
+    def _new_pool(workers: int) -> ProcessPoolExecutor:
+        spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
+        return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_prepare_worker)
+
+
+def _prepare_worker() -> None:
+    """Bound the worker's memory, leave signals to its parent, and end when the parent does."""
+    limit = _address_space_bytes() + DECODE_AT_MOST_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _address_space_bytes() -> int:
+    """Return what this process takes now; libraries reserve much that they never touch."""
+    pages = Path("/proc/self/statm").read_text().split()[0]
+    return int(pages) * resource.getpagesize()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # a parent that was killed closes no queue that the worker would notice
+
+
+def _nothing() -> Picture:
+    return np.empty((0, 0, 3), np.uint8)
+
+
+def _decode(decode: Decode, data: bytes, caps: Caps) -> Picture:
+    """Decode within the time limit: the alarm, left at its default, ends the process."""
+    signal.alarm(DECODE_AT_MOST_S)
+    try:
+        return decode(data, caps)
+    finally:
+        signal.alarm(0)

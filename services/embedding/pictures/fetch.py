@@ -1,0 +1,227 @@
+"""Download the pictures that items refer to, without becoming a way into the network that we run
+in.
+
+- Only hosts and storage roots that settings name.
+- A name is resolved once; if any of its addresses is not public, nothing is asked; the connection
+  goes to the addresses that were checked. A literal address passes the same check, however it is
+  spelled.
+- Every redirect is a new address and passes all of it again.
+- Bytes are counted while they stream, one deadline covers everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from services.embedding.pictures.addresses import Network, is_public
+from services.embedding.pictures.fetch_errors import (
+    FetchFailed,
+    Forbidden,
+    Missing,
+    TooLarge,
+    Unreachable,
+)
+from services.embedding.pictures.storage import Storage
+
+__all__ = ["FetchFailed", "Fetcher", "Forbidden", "Missing", "TooLarge", "Unreachable"]
+
+MAX_REDIRECTS = 3
+_MAX_URI_CHARACTERS = 2048
+_CHUNK_BYTES = 64 * 1024
+_TRANSIENT_STATUSES = frozenset({408, 425, 429})  # besides 5xx
+
+
+class Fetcher:
+    """Fetches pictures. Use as `async with Fetcher(…) as fetcher`, or call `close`."""
+
+    def __init__(
+        self,
+        allowed_hosts: Sequence[str] = (),
+        storage_roots: Sequence[str] = (),
+        *,
+        max_bytes: int = 4 * 1024 * 1024,
+        timeout_s: float = 5.0,
+        permitted_networks: Sequence[Network] = (),
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        """Prepare; the first fetch opens the connections.
+
+        `allowed_hosts`: `cdn.example.com` (default ports only), `cdn.example.com:8443`,
+        `*.example.com`.
+        `storage_roots`: `file:///srv/pictures`, `s3://shop/pictures`.
+        `permitted_networks`, `ssl_context`: for tests, which have no public server.
+        """
+        self._allowed_hosts = [host.lower() for host in allowed_hosts]
+        self._storage = Storage(storage_roots)
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._permitted = permitted_networks
+        self._ssl = ssl_context
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Fetcher:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def fetch(self, uri: str) -> bytes:
+        """Download a picture. Raises FetchFailed: Forbidden, Missing, TooLarge, Unreachable."""
+        _check_spelling(uri)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                if uri.startswith(("https://", "http://")):
+                    return await self._fetch_http(uri)
+                return await asyncio.to_thread(self._storage.read, uri, self._max_bytes)
+        except TimeoutError:
+            raise Unreachable(f"no answer within {self._timeout_s:g} s") from None
+
+    async def _fetch_http(self, uri: str) -> bytes:
+        url = self._vetted(uri)
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = await self._get(url)
+            if isinstance(answer, bytes):
+                return answer
+            target = self._vetted(answer, base=url)
+            if url.scheme == "https" and target.scheme != "https":
+                raise Forbidden("redirect from https to http")
+            url = target
+        raise Forbidden(f"more than {MAX_REDIRECTS} redirects")
+
+    def _vetted(self, uri: str, base: URL | None = None) -> URL:
+        """Parse an http(s) URL once, for the check and for the request alike."""
+        _check_spelling(uri)
+        try:
+            url = base.join(URL(uri)) if base else URL(uri)
+            host, port = url.host, url.port
+        except ValueError:
+            raise Forbidden("not a valid URL") from None
+        if url.scheme not in ("https", "http") or not host:
+            raise Forbidden("only https and http URLs with a host")
+        if url.user is not None or url.password is not None:
+            raise Forbidden("URL with user or password")
+        if not any(
+            _matches(entry, host.lower(), port, url.is_default_port())
+            for entry in self._allowed_hosts
+        ):
+            raise Forbidden(f"host {host}:{port} is not allowed")
+        try:
+            literal = ipaddress.ip_address(host)
+        except ValueError:
+            return url  # a name; _CheckedResolver checks what it stands for
+        if not is_public(literal, self._permitted):
+            raise Forbidden(f"address {literal} is not public")
+        return url
+
+    async def _get(self, url: URL) -> bytes | str:
+        """Return the body, or where a redirect leads."""
+        try:
+            async with self._open().get(
+                url, allow_redirects=False, ssl=self._ssl or True
+            ) as answer:
+                if answer.status in (301, 302, 303, 307, 308):
+                    return answer.headers.get("Location", "")
+                if answer.status >= 500 or answer.status in _TRANSIENT_STATUSES:
+                    raise Unreachable(f"{url.host} answered {answer.status}")
+                if answer.status != 200:
+                    raise Missing(f"{url.host} answered {answer.status}")
+                if (answer.content_length or 0) > self._max_bytes:
+                    raise TooLarge(
+                        f"picture of {answer.content_length} bytes is over {self._max_bytes}"
+                    )
+                return await self._body(answer)
+        except ValueError:  # aiohttp.InvalidURL too, which is a ClientError besides
+            raise Forbidden("not a valid URL") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(f"{url.host}: {type(error).__name__}") from None
+
+    async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise TooLarge(f"picture has more than {self._max_bytes} bytes")
+        return bytes(body)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            resolver = _CheckedResolver(self._permitted)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    resolver=resolver, use_dns_cache=False, limit_per_host=8
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,  # a proxy would resolve the name again, unchecked
+                auto_decompress=False,  # a picture is not compressed again; a bomb may be
+                headers={
+                    "Accept": "image/*",
+                    "Accept-Encoding": "identity",
+                    "User-Agent": "freshet",
+                },
+                timeout=aiohttp.ClientTimeout(total=None),  # `fetch` has one over all
+            )
+        return self._session
+
+
+class _CheckedResolver(AbstractResolver):
+    """Resolves a name and refuses it when any of its addresses may not be asked."""
+
+    def __init__(self, permitted: Sequence[Network]) -> None:
+        self._permitted = permitted
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, family=family
+        )
+        for *_, address in found:
+            numeric = str(address[0]).partition("%")[0]  # less the scope of a link-local one
+            if not is_public(ipaddress.ip_address(numeric), self._permitted):
+                raise Forbidden(f"host {host} has the address {numeric}, which is not public")
+        return [_result(host, port, family, address) for family, _, _, _, address in found]
+
+    async def close(self) -> None:
+        """Nothing to close: the system's resolver is used."""
+
+
+def _result(host: str, port: int, family: int, address: Any) -> ResolveResult:
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    return ResolveResult(
+        hostname=host, host=address[0], port=port, family=family, proto=0, flags=flags
+    )
+
+
+def _matches(entry: str, host: str, port: int | None, is_default_port: bool) -> bool:
+    """Tell whether an entry of the allow-list covers host and port."""
+    name, _, wanted_port = entry.partition(":")
+    if not (str(port) == wanted_port if wanted_port else is_default_port):
+        return False
+    return (
+        host.endswith(name[1:]) and len(host) >= len(name)
+        if name.startswith("*.")
+        else host == name
+    )
+
+
+def _check_spelling(uri: str) -> None:
+    """Refuse what parsers read differently, and what no URL needs."""
+    if len(uri) > _MAX_URI_CHARACTERS:
+        raise Forbidden(f"URL of more than {_MAX_URI_CHARACTERS} characters")
+    if not uri.isascii() or not uri.isprintable() or " " in uri or "\\" in uri:
+        raise Forbidden("URL with spaces, control characters, backslashes or non-ASCII characters")

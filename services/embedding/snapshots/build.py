@@ -1,0 +1,124 @@
+"""Builds one snapshot, in a process of its own, and checks it in another one.
+
+hnswlib can crash on what is damaged, and takes a multiple of the service's memory for minutes:
+neither is the service's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import hnswlib
+import numpy as np
+
+from services.embedding.encode.bundle import Bundle
+from services.embedding.settings import Settings
+from shared.catalogue import snapshots
+from shared.catalogue.arrow import from_table, read_table, to_table, write_table
+from shared.catalogue.feed import CatalogueFeed
+from shared.catalogue.rows import Rows
+from shared.catalogue.snapshots import BadSnapshot, Manifest
+from shared.runtime.retry import until_there
+
+SAMPLED: Final = 256  # vectors that are looked for in what was saved
+FOUND_AT_LEAST: Final = 0.95  # of them, by a search for the one nearest
+SEED: Final = 100  # of the layers, so that equal input gives an equal index
+
+
+class NoItems(Exception):
+    """There is nothing to index."""
+
+
+async def build(settings: Settings) -> dict[str, Any]:
+    """Read the catalogue, index it and write the snapshot. Returns its name, items and seconds.
+
+    Raises NoItems, BadSnapshot or OSError; the snapshot before stays the current one.
+    """
+    began_s, created_ms = time.monotonic(), time.time_ns() // 1_000_000
+    bundle = await asyncio.to_thread(Bundle.load, settings.bundle)
+    rows, offsets = await _catalogue(settings, bundle)
+    if not rows.ids:
+        raise NoItems(f"no items in space {bundle.space}")
+    made = settings.snapshots
+    manifest = Manifest(
+        space=bundle.space,
+        dim=bundle.dim,
+        count=len(rows.ids),
+        m=made.m,
+        ef_construction=made.ef_construction,
+        offsets=offsets,
+        created_ms=created_ms,
+    )
+
+    def fill(folder: Path) -> None:
+        write_table(to_table(rows), folder / snapshots.CATALOGUE)
+        save_index(rows, manifest, made.threads, folder / snapshots.INDEX)
+
+    name = await asyncio.to_thread(snapshots.write, made.url, manifest, fill, check_apart)
+    return {
+        "snapshot": name,
+        "items": manifest.count,
+        "seconds": round(time.monotonic() - began_s, 2),
+    }
+
+
+async def _catalogue(settings: Settings, bundle: Bundle) -> tuple[Rows, dict[int, int]]:
+    """Return all living items and the offsets up to which they were read."""
+    feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
+    await until_there("Kafka", lambda: feed.load(settings.snapshots.url))
+    reading = asyncio.create_task(feed.run())
+    try:
+        await feed.caught_up()
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    return feed.catalogue.copy_rows(), feed.offsets
+
+
+def save_index(rows: Rows, manifest: Manifest, threads: int, path: Path) -> None:
+    """Build an index over the rows, label by row, and save it.
+
+    hnswlib says nothing when it could not write: what was saved is checked by who calls this.
+    """
+    index = hnswlib.Index("ip", manifest.dim)
+    index.init_index(
+        manifest.count, M=manifest.m, ef_construction=manifest.ef_construction, random_seed=SEED
+    )
+    labels = np.arange(manifest.count)
+    index.add_items(rows.vectors.astype(np.float32), labels, num_threads=threads)
+    index.save_index(str(path))
+
+
+def check_apart(folder: Path) -> None:
+    """Run `check` in another process. Raises BadSnapshot when it fails, or crashes."""
+    command = [sys.executable, "-m", "services.embedding", "check-snapshot", str(folder)]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if ended.returncode:
+        said = ended.stderr.decode("utf-8", "replace").strip()[-500:]
+        raise BadSnapshot(f"what was saved cannot be used (exit code {ended.returncode}): {said}")
+
+
+def check(folder: Path) -> None:
+    """Load a saved snapshot and look for some of its vectors. Raises BadSnapshot or OSError."""
+    manifest = snapshots.verify(folder)
+    rows = from_table(read_table(folder / snapshots.CATALOGUE))
+    if (len(rows.ids), rows.space) != (manifest.count, manifest.space):
+        raise BadSnapshot(f"the catalogue has {len(rows.ids)} rows of space {rows.space!r}")
+    index = hnswlib.Index("ip", manifest.dim)
+    index.load_index(str(folder / snapshots.INDEX), max_elements=manifest.count)
+    labels = np.linspace(0, manifest.count - 1, min(SAMPLED, manifest.count)).astype(np.int64)
+    wanted = rows.vectors[labels].astype(np.float32)  # (s, d)
+    if not np.array_equal(np.asarray(index.get_items(labels), np.float32), wanted):
+        raise BadSnapshot("the index holds other vectors than the catalogue")
+    index.set_ef(max(96, manifest.ef_construction))
+    _, distances = index.knn_query(wanted, k=1, num_threads=1)
+    # Equal vectors may answer for each other, so what counts is how near the answer is.
+    own = 1.0 - np.einsum("sd,sd->s", wanted, wanted)
+    found = float(np.mean(distances[:, 0] <= own + 1e-3))
+    if found < FOUND_AT_LEAST:
+        raise BadSnapshot(f"the index finds {found:.0%} of its own vectors")

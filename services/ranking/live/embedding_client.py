@@ -1,0 +1,80 @@
+"""Texts and pictures → vectors, asked of the embedding service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from freshet.contract.records import OUT_OF_BOUNDS, BadRecord
+from freshet.v1 import embedding_pb2, embedding_pb2_grpc
+from services.ranking.errors import Unanswerable
+
+if TYPE_CHECKING:
+    from freshet.v1.embedding_pb2_grpc import EmbeddingAsyncStub
+
+# What the query itself is to blame for; everything else is the service's absence.
+_OF_THE_QUERY: Final = (grpc.StatusCode.INVALID_ARGUMENT,)
+_OPTIONS: Final = [
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    ("grpc.max_send_message_length", 5 * 1024 * 1024),
+    # A service that comes up after this one is found within a second.
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+
+class QueryVector(NamedTuple):
+    """A query in the serving space, and in its modality's own."""
+
+    vector: NDArray[np.float32]  # (d,) comparable with every item
+    own: NDArray[np.float32]  # comparable with image_vectors or text_vectors
+
+
+class Embedding(Protocol):
+    """Encodes queries."""
+
+    async def encode(
+        self, space: str, within_s: float, *, text: str = "", image: bytes = b""
+    ) -> QueryVector:
+        """Return a query's vectors.
+
+        Raises BadRecord for a picture that cannot be read, Unanswerable where the service cannot
+        be had in time or serves another space.
+        """
+        ...
+
+
+class EmbeddingClient:
+    """Asks the service at an address; connects on first use and again by itself."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._stub: EmbeddingAsyncStub = embedding_pb2_grpc.EmbeddingStub(self._channel)
+
+    async def encode(
+        self, space: str, within_s: float, *, text: str = "", image: bytes = b""
+    ) -> QueryVector:
+        """See Embedding.encode."""
+        request = (
+            embedding_pb2.EmbedQueryRequest(text=text)
+            if text
+            else embedding_pb2.EmbedQueryRequest(image=image)
+        )
+        try:
+            reply = await self._stub.EmbedQuery(request, timeout=max(within_s, 0.001))
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _OF_THE_QUERY:
+                raise BadRecord(OUT_OF_BOUNDS, error.details() or "query refused") from None
+            raise Unanswerable(f"the embedding service: {error.details()}") from None
+        if reply.space != space:
+            raise Unanswerable(f"the embedding service is at space {reply.space!r}, not {space!r}")
+        return QueryVector(
+            np.frombuffer(reply.vector, "<f2").astype(np.float32),
+            np.frombuffer(reply.own_vector, "<f2").astype(np.float32),
+        )
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()

@@ -1,0 +1,125 @@
+"""Impressions → Kafka, behind the reply: a bounded buffer, emptied by a background task.
+
+A list never waits for the log. When Kafka is slow or gone the buffer fills and further impressions
+are dropped and counted; what waits when the process dies is lost. A list may be written twice after
+an outage: its request_id tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
+
+from aiokafka.errors import KafkaError
+
+from freshet.contract.records import CONTENT_TYPE, PROTOBUF
+from freshet.contract.topics import IMPRESSIONS
+from freshet.v1 import impression_pb2, recommender_pb2
+from services.ranking.log_writer import Entry
+from shared.runtime import metrics
+
+BUFFERED_AT_MOST: Final = 10_000  # about 5 KB each with 50 items
+FLUSH_EVERY_S: Final = 0.1
+AT_ONCE: Final = 16  # encoded in about 1 ms; then requests have their turn
+RETRY_S: Final = 1.0
+
+_HEADERS: Final = [(CONTENT_TYPE, PROTOBUF.encode())]
+
+log = logging.getLogger(__name__)
+
+
+class Shown(NamedTuple):
+    """One list as it was shown; made into a message only when it is written."""
+
+    request_id: str
+    user_id: str
+    items: Sequence[recommender_pb2.RankedItem]
+    time_ms: int
+    versions: impression_pb2.Versions
+    degraded: Sequence[str]
+    surface: str
+
+
+class Writer(Protocol):
+    """The part of LogWriter that is used here."""
+
+    async def send_all(self, topic: str, entries: Sequence[Entry]) -> None:
+        """Write records together. Raises KafkaError."""
+        ...
+
+
+class Impressions:
+    """Takes lists without waiting and writes them to `impressions`."""
+
+    def __init__(self, writer: Writer, *, at_most: int = BUFFERED_AT_MOST) -> None:
+        self._writer = writer
+        self._at_most = at_most
+        self._buffer: deque[Shown] = deque()
+
+    def __len__(self) -> int:
+        """Count the lists that wait."""
+        return len(self._buffer)
+
+    def add(self, shown: Shown) -> None:
+        """Take a list, or drop it where the buffer is full."""
+        if len(self._buffer) >= self._at_most:
+            metrics.IMPRESSIONS_DROPPED.inc()
+            return
+        self._buffer.append(shown)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            try:
+                await self.flush()
+            except KafkaError as error:
+                log.warning("impressions wait (%d): %s", len(self._buffer), error)
+                await asyncio.sleep(RETRY_S)
+
+    async def close(self, within_s: float = 5.0) -> None:
+        """Write what waits, as far as there is time; `run` must have ended."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self.flush()
+        except (KafkaError, TimeoutError) as error:
+            log.warning("%d impressions lost at the end: %s", len(self._buffer), error)
+            metrics.IMPRESSIONS_DROPPED.inc(len(self._buffer))
+
+    async def flush(self) -> None:
+        """Write all that waits. Raises KafkaError; what was not confirmed waits on."""
+        while self._buffer:
+            count = min(AT_ONCE, len(self._buffer))
+            batch = [self._buffer[place] for place in range(count)]
+            await self._writer.send_all(IMPRESSIONS.name, [_entry(shown) for shown in batch])
+            for _ in range(count):
+                self._buffer.popleft()
+
+
+def _entry(shown: Shown) -> Entry:
+    return Entry(shown.user_id.encode(), message(shown).SerializeToString(), _HEADERS)
+
+
+def message(shown: Shown) -> impression_pb2.Impression:
+    """Return a list as the contract's message; the policy is deterministic: propensity 1."""
+    return impression_pb2.Impression(
+        request_id=shown.request_id,
+        user_id=shown.user_id,
+        items=[
+            impression_pb2.ImpressionItem(
+                item_id=item.item_id,
+                position=place,
+                score=item.score,
+                sources=item.sources,
+                propensity=1.0,
+            )
+            for place, item in enumerate(shown.items)
+        ],
+        time_ms=shown.time_ms,
+        versions=shown.versions,
+        degraded=shown.degraded,
+        surface=shown.surface,
+    )

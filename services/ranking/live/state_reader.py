@@ -1,0 +1,180 @@
+"""Redis' read side: states, positions, co-visits and trending, each within a budget.
+
+`StateReader` reads Redis, `MemoryReader` is its double in memory; one suite runs over both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from freshet.contract import topics
+from services.ranking.live.breaker import Breaker
+from services.ranking.stages import signals
+from services.ranking.stages.signals import Weighted
+from shared.runtime.redis_client import Command, RedisExchange
+from shared.users import keys, positions, states
+from shared.users.states import UserState
+
+COVISITS_READ: Final = 30  # followers of an item: the strongest, of at most 100
+
+
+class Unavailable(Exception):
+    """What Redis holds cannot be had within the budget."""
+
+
+class Found(NamedTuple):
+    """Users' states as they were asked for, and the offset that `pos` says is applied, or -1."""
+
+    states: list[UserState]
+    known: list[bool]
+    applied: int
+
+
+class Reader(Protocol):
+    """What ranking reads of others' behaviour and of its users."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether the last attempts failed: then a budget is not spent on waiting."""
+        ...
+
+    async def states(
+        self, user_ids: Sequence[str], budget_s: float, partition: int | None = None
+    ) -> Found:
+        """Return states, empty ones for unknown users. Raises Unavailable."""
+        ...
+
+    async def sets(
+        self, items: Sequence[int], scopes: Sequence[tuple[str, int]], budget_s: float
+    ) -> tuple[list[Weighted], list[Weighted]]:
+        """Return the co-visits of items, by key, and the trending items of scopes.
+
+        scopes: pairs of a scope and how many of its items are wanted. Raises Unavailable.
+        """
+        ...
+
+
+class StateReader:
+    """Reads Redis in one exchange a call, and not at all while it is known to be gone.
+
+    What a damaged value of a user would say is left out: that user is unknown.
+    """
+
+    def __init__(self, redis: Redis, breaker: Breaker | None = None) -> None:
+        self._exchange = RedisExchange(redis.connection_pool)
+        self._breaker = breaker or Breaker()
+        self.damaged = 0  # states that could not be read, since the start
+
+    @property
+    def broken(self) -> bool:
+        """See Reader.broken."""
+        return self._breaker.broken
+
+    async def states(
+        self, user_ids: Sequence[str], budget_s: float, partition: int | None = None
+    ) -> Found:
+        """See Reader.states."""
+        wanted = [keys.user(user_id) for user_id in user_ids]
+        if partition is not None:
+            wanted.append(keys.position(topics.CLICKS.name, partition))
+        (values,) = await self._within(budget_s, [("MGET", *wanted)])
+        applied = -1
+        if partition is not None and (value := values.pop()) is not None:
+            applied = positions.unpack(value).offset
+        return Found([self._state(v) for v in values], [v is not None for v in values], applied)
+
+    async def sets(
+        self, items: Sequence[int], scopes: Sequence[tuple[str, int]], budget_s: float
+    ) -> tuple[list[Weighted], list[Weighted]]:
+        """See Reader.sets."""
+        commands: list[Command] = [
+            ("ZRANGE", keys.covisits(item), 0, COVISITS_READ - 1, "REV", "WITHSCORES")
+            for item in items
+        ]
+        commands += [
+            ("ZRANGE", keys.trending(scope), 0, count - 1, "REV", "WITHSCORES")
+            for scope, count in scopes
+        ]
+        replies = signals.of_replies(await self._within(budget_s, commands))
+        return replies[: len(items)], replies[len(items) :]
+
+    def _state(self, value: bytes | None) -> UserState:
+        if value is None:
+            return states.empty()
+        try:
+            return states.unpack(value)
+        except ValueError:
+            self.damaged += 1
+            return states.empty()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._exchange.close()
+
+    async def _within(self, budget_s: float, commands: Sequence[Command]) -> list[Any]:
+        """Exchange commands for replies. Raises Unavailable."""
+        if not commands:
+            return []
+        if budget_s <= 0:
+            raise Unavailable("no time is left")
+        if not self._breaker.allows(time.monotonic()):
+            raise Unavailable("Redis did not answer a moment ago")
+        try:
+            async with asyncio.timeout(budget_s):
+                replies = await self._exchange(commands)
+        except (RedisError, OSError) as error:
+            late = isinstance(error, TimeoutError)
+            self._breaker.failed(time.monotonic(), certain=not late)
+            raise Unavailable(str(error) or "too late") from None
+        self._breaker.succeeded()
+        return replies
+
+
+class MemoryReader:
+    """A Reader over dictionaries, for tests; `gone` makes it Unavailable."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, UserState] = {}
+        self.applied: dict[int, int] = {}  # partition → offset
+        self.covisits: dict[int, Weighted] = {}
+        self.trending: dict[str, Weighted] = {}
+        self.gone = False
+
+    @property
+    def broken(self) -> bool:
+        """See Reader.broken."""
+        return self.gone
+
+    async def states(
+        self, user_ids: Sequence[str], budget_s: float, partition: int | None = None
+    ) -> Found:
+        """See Reader.states."""
+        await self._answer(budget_s)
+        applied = -1 if partition is None else self.applied.get(partition, -1)
+        found = [self.users.get(user_id) for user_id in user_ids]
+        return Found([s or states.empty() for s in found], [s is not None for s in found], applied)
+
+    async def sets(
+        self, items: Sequence[int], scopes: Sequence[tuple[str, int]], budget_s: float
+    ) -> tuple[list[Weighted], list[Weighted]]:
+        """See Reader.sets."""
+        await self._answer(budget_s)
+        return (
+            [_first(self.covisits.get(item), COVISITS_READ) for item in items],
+            [_first(self.trending.get(scope), count) for scope, count in scopes],
+        )
+
+    async def _answer(self, budget_s: float) -> None:
+        await asyncio.sleep(0)
+        if self.gone or budget_s <= 0:
+            raise Unavailable("gone")
+
+
+def _first(found: Weighted | None, count: int) -> Weighted:
+    return signals.NONE if found is None else Weighted(found.keys[:count], found.scores[:count])

@@ -1,0 +1,64 @@
+"""Which items have a word in their title, kept as items come and go. Pure.
+
+Legend: c rows of the catalogue; w words of a query.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.catalogue.catalogue import Applied, Catalogue
+from shared.catalogue.labels import LabelSets
+
+WORDS_AT_MOST: Final = 32  # of a title or a query
+
+_WORD = re.compile(r"\w+")
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return a text's distinct words, without case and accents, in order."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    return tuple(dict.fromkeys(_WORD.findall(plain)))[:WORDS_AT_MOST]
+
+
+class TitleWords:
+    """Words by row; listens to its catalogue. About 300 bytes a title."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._sets = LabelSets()
+        self._take(range(len(catalogue)))
+        catalogue.listen(self._note)
+
+    def _note(self, applied: Applied) -> None:
+        self._take(sorted({*applied.added, *applied.changed}))
+
+    def _take(self, rows: range | list[int]) -> None:
+        self._sets.reserve(len(self._catalogue))
+        for row in rows:
+            while len(self._sets.by_row) < row:
+                self._sets.set(len(self._sets.by_row), ())
+            self._sets.set(row, words_of(self._catalogue.titles[row]))
+
+    def matched(self, words: tuple[str, ...]) -> NDArray[np.float32]:
+        """Return the share of a query's words that each title has, (c,) 0 to 1.
+
+        A word counts by its rarity, log2(1 + c / titles with it), so that "the" says little; a
+        word that no title has counts as the rarest.
+        """
+        rows = len(self._catalogue)
+        total = 0.0
+        shares = np.zeros(rows, np.float32)
+        for word in words:
+            having = self._sets.any_of([word])[self._sets.ids[:rows]]
+            rarity = math.log2(1 + rows / max(1, int(np.count_nonzero(having))))
+            total += rarity
+            shares += np.float32(rarity) * having
+        return shares / np.float32(total) if total else shares

@@ -1,0 +1,135 @@
+"""What proposes candidates, about 500 in all, as catalogue rows. Pure.
+
+Each source returns rows; `together` unites them and remembers who proposed what. Scores come later
+and for all candidates alike (services/ranking/stages/features.py).
+
+Legend: n candidates; d dimensions; q query vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.ranking.stages.features import Covisited, Trends
+from services.ranking.stages.float16 import widened
+from services.ranking.stages.user_profile import CONTENT_OF, Taste
+from shared.catalogue.catalogue import Items
+
+# Sources by the bit that marks what they proposed; the names stand in replies and impressions.
+SOURCES: Final = (
+    "session",
+    "interests",
+    "long_term",
+    "content",
+    "covisits",
+    "trending",
+    "new",
+    "request",  # the caller's own candidates
+    "filter",  # everything that a narrow filter leaves
+    "pin",
+)
+BIT: Final = {name: 1 << number for number, name in enumerate(SOURCES)}
+_BITS: Final = 16  # that stand beside a row while proposals are united
+
+NEAREST_EACH: Final = 60  # of each query vector; at most 8 of those
+ALIKE: Final = 0.98  # cosine from which two query vectors find the same
+COVISITED_AT_MOST: Final = 150
+TRENDING_ALL_AT_MOST: Final = 100
+TRENDING_SCOPE_AT_MOST: Final = 40
+NEW_LIKED_AT_MOST: Final = 40
+NEW_AT_MOST: Final = 30  # whatever their kind; more where nothing else is known
+NEW_WITHOUT_TASTE: Final = 200
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+class Candidates(NamedTuple):
+    """Distinct rows, ascending, and for each the bits of the sources that proposed it."""
+
+    rows: Rows  # (n,)
+    proposed: NDArray[np.int64]  # (n,)
+
+
+NOTHING: Final = Candidates(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def queries(taste: Taste, items: Items) -> tuple[Floats, list[int]]:
+    """Return what to search the index for, (q, d), and the bits of each query's sources.
+
+    Queries that would find the same are asked once: after one click all of them are alike.
+    """
+    found = [taste.session[None], taste.interests, taste.long_term[None]]
+    bits = [BIT["session"], *[BIT["interests"]] * len(taste.interests), BIT["long_term"]]
+    last = [like.row for like in taste.liked[:CONTENT_OF]]
+    if last:
+        found.append(widened(items.vectors.take(last, axis=0)))
+        bits += [BIT["content"]] * len(last)
+    wanted = np.concatenate(found)
+    alike = (wanted @ wanted.T) >= ALIKE
+    distinct: list[int] = []
+    for n in range(len(wanted)):
+        same = next((m for m in distinct if alike[n, m]), None)
+        if same is None:
+            distinct.append(n)
+        else:
+            bits[same] |= bits[n]
+    return wanted[distinct], [bits[n] for n in distinct]
+
+
+def covisited(found: Covisited) -> Rows:
+    """Return the rows that followed what is liked, the strongest."""
+    return _strongest(found.rows, found.strength, COVISITED_AT_MOST)
+
+
+def trending(trends: Trends) -> list[Rows]:
+    """Return the strongest rows of each scope."""
+    scopes = [*(trend for _, trend in trends.categories), trends.segment]
+    found = [trends.all.strongest[:TRENDING_ALL_AT_MOST]]
+    return found + [trend.strongest[:TRENDING_SCOPE_AT_MOST] for trend in scopes]
+
+
+def new(taste: Taste, newest: Rows, vectors: Floats) -> list[Rows]:
+    """Return new items, those of a liked kind first.
+
+    newest: living rows, the newest first, (m,), with their vectors, (m, d).
+    """
+    if not taste.known:
+        return [newest[:NEW_WITHOUT_TASTE]]
+    wanted = np.concatenate([taste.session[None], taste.long_term[None], taste.interests])
+    liked = _strongest(
+        newest, np.ascontiguousarray((vectors @ wanted.T).T).max(axis=0), NEW_LIKED_AT_MOST
+    )
+    return [liked, newest[:NEW_AT_MOST]]
+
+
+def together(parts: Sequence[tuple[int, Rows]]) -> Candidates:
+    """Unite proposals, pairs of a source's bit and rows (of any shape; below 0 there is none)."""
+    if not parts:
+        return NOTHING
+    marked = np.concatenate([(rows.ravel() << _BITS) | bit for bit, rows in parts])
+    marked.sort()  # one array of both: sorting an order for two takes twice as long
+    marked = marked[marked.searchsorted(0) :]
+    rows = marked >> _BITS
+    if not len(rows):
+        return NOTHING
+    begins = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+    proposed = np.bitwise_or.reduceat(marked & (2**_BITS - 1), begins)
+    return Candidates(rows[begins], proposed)
+
+
+@cache
+def names_of(proposed: int) -> tuple[str, ...]:
+    """Return the names of the sources whose bits are set."""
+    return tuple(name for name, bit in BIT.items() if proposed & bit)
+
+
+def _strongest(rows: Rows, strength: NDArray[np.floating], at_most: int) -> Rows:
+    if len(rows) <= at_most:
+        return rows
+    return rows[np.argpartition(-strength, at_most)[:at_most]]

@@ -1,0 +1,184 @@
+"""A user's state → what ranking asks of it: catalogue rows and vectors. Pure.
+
+Legend: h entries of the history; i interests; d dimensions.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from functools import cache
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.catalogue.catalogue import Catalogue
+from shared.users import event_types
+from shared.users.session_vectors import VectorSettings, session_vectors
+from shared.users.states import ENTRY, EXCLUSIONS_AT_MOST, HISTORY_AT_MOST, NO_VECTORS, UserState
+
+LIKED_AT_MOST: Final = 10  # the last items whose co-visits are read
+CONTENT_OF: Final = 3  # the last items whose likes are sought
+DISLIKED_AT_MOST: Final = 5
+CATEGORIES_AT_MOST: Final = 3  # scopes of trending that a user opens
+
+Floats = NDArray[np.float32]
+
+
+class Liked(NamedTuple):
+    """An item that the user's history speaks for, by its last such event."""
+
+    key: int
+    row: int
+    type: int  # shared/users/event_types.py
+
+
+class Taste(NamedTuple):
+    """A user as the ranker sees one; of an unknown user everything is empty."""
+
+    liked: tuple[Liked, ...]  # the last distinct ones that the catalogue knows, newest first
+    disliked: NDArray[np.int64]  # rows, newest first
+    session: Floats  # (d,) unit, or zero where there is none
+    long_term: Floats  # (d,)
+    interests: Floats  # (i, d)
+    categories: tuple[tuple[str, float], ...]  # the weightiest with their shares of 1
+    history: NDArray[np.int64]  # (h,) rows, -1 where the catalogue does not know the item
+    hidden: NDArray[np.int64]  # rows of what was hidden or disliked, -1 likewise
+    purchased: NDArray[np.int64]  # rows, -1 likewise
+    last_event_s: int  # 0: no event
+    mean_price_log: float  # mean log1p(price) of what is liked, NaN where no price is known
+
+    @property
+    def known(self) -> bool:
+        """Whether any vector of the user's is there."""
+        return bool(self.session.any() or self.long_term.any() or len(self.interests))
+
+
+def merged(
+    states: Sequence[UserState], catalogue: Catalogue, settings: VectorSettings
+) -> UserState:
+    """Return one state of several users' histories, with vectors in the space of `items`.
+
+    One user's vectors are taken as they are, unless there are none although there is a history
+    (its items may have come since) or they belong to another space.
+    """
+    if len(states) == 1:
+        (state,) = states
+        served = state.vectors.present and state.space == catalogue.space
+        if served or not state.history_bytes:
+            return state
+    entries = np.concatenate([state.history for state in states])
+    entries = entries[np.argsort(entries["seconds"], kind="stable")][-HISTORY_AT_MOST:]
+    history = entries.tobytes()
+    return UserState(
+        history_bytes=history,
+        excluded_bytes=_union([state.excluded for state in states]),
+        purchased_bytes=_union([state.purchased for state in states]),
+        vectors=session_vectors([history], catalogue, settings)[0],
+    )
+
+
+def taste_of(
+    state: UserState,
+    catalogue: Catalogue,
+    prices: NDArray[np.float64],  # by row, NaN where unknown
+    settings: VectorSettings,
+) -> Taste:
+    """Read a state against a catalogue; items that it does not hold count for exclusion only."""
+    history = state.history
+    if not (len(history) or state.excluded_bytes or state.purchased_bytes):
+        return _nobody(catalogue.dim)
+    keys = history["item"].tobytes() + state.excluded_bytes + state.purchased_bytes
+    found = catalogue.rows(np.frombuffer(keys, "<u8"))
+    known, hidden_to = len(history), len(history) + len(state.excluded_bytes) // 8
+    rows, hidden, purchased = found[:known], found[known:hidden_to], found[hidden_to:]
+    weights = settings.weights.of(history)
+    weights[rows < 0] = 0
+    liked, disliked = _by_weight(history, rows, weights)
+    disliked += [row for row in hidden[: -DISLIKED_AT_MOST - 1 : -1].tolist() if row >= 0]
+    vectors, dim = state.vectors, catalogue.dim
+    usable = vectors.dim == dim and vectors.space == catalogue.space
+    session, long_term, interests = (vectors if usable else NO_VECTORS).decoded()
+    nothing = np.zeros(dim, np.float32)
+    priced = np.log1p(prices[[like.row for like in liked]])
+    priced = priced[np.isfinite(priced)]
+    return Taste(
+        liked=liked,
+        disliked=np.array(list(dict.fromkeys(disliked))[:DISLIKED_AT_MOST], np.int64),
+        session=nothing if session is None else session,
+        long_term=nothing if long_term is None else long_term,
+        interests=interests if usable else np.empty((0, dim), np.float32),
+        categories=_categories(catalogue, rows, weights),
+        history=rows,
+        hidden=hidden,
+        purchased=purchased,
+        last_event_s=int(history["seconds"][-1]) if len(history) else 0,
+        mean_price_log=float(priced.mean()) if len(priced) else float("nan"),
+    )
+
+
+@cache
+def _nobody(dim: int) -> Taste:
+    """Return the taste of a user of whom nothing is known."""
+    nothing, none = np.zeros(dim, np.float32), np.empty(0, np.int64)
+    interests = np.empty((0, dim), np.float32)
+    return Taste((), none, nothing, nothing, interests, (), none, none, none, 0, float("nan"))
+
+
+def _by_weight(
+    history: NDArray[np.void], rows: NDArray[np.int64], weights: Floats
+) -> tuple[tuple[Liked, ...], list[int]]:
+    """Return the last distinct items that the history speaks for, and the rows it speaks against.
+
+    An item's last event with a weight decides, but a removal only takes back: it is no dislike.
+    """
+    liked: list[Liked] = []
+    disliked: list[int] = []
+    decided: set[int] = set()
+    events = zip(
+        rows.tolist(),
+        weights.tolist(),
+        history["item"].tolist(),
+        history["type"].tolist(),
+        strict=True,
+    )
+    for row, weight, key, kind in reversed(list(events)):
+        if weight == 0 or row in decided:
+            continue
+        decided.add(row)
+        if weight > 0:
+            if len(liked) < LIKED_AT_MOST:
+                liked.append(Liked(key, row, kind))
+        elif kind != event_types.REMOVE:
+            disliked.append(row)
+    return tuple(liked), disliked
+
+
+def _categories(
+    catalogue: Catalogue, rows: NDArray[np.int64], weights: Floats
+) -> tuple[tuple[str, float], ...]:
+    """Return the categories with the largest shares of the history's positive weights."""
+    # Items with the same categories are counted together. At most 50: no work for numpy.
+    sums: dict[int, float] = {}
+    row_of: dict[int, int] = {}
+    sets = catalogue.category_sets.ids[rows]
+    for number, row, weight in zip(sets.tolist(), rows.tolist(), weights.tolist(), strict=True):
+        if weight > 0:
+            sums[number] = sums.get(number, 0.0) + weight
+            row_of[number] = row
+    shares: dict[str, float] = {}
+    for number, weight in sums.items():
+        for name in catalogue.categories[row_of[number]]:
+            shares[name] = shares.get(name, 0.0) + weight
+    total = sum(sums.values())
+    largest = sorted(shares.items(), key=lambda share: (-share[1], share[0]))
+    return tuple((name, share / total) for name, share in largest[:CATEGORIES_AT_MOST])
+
+
+def _union(lists: Sequence[tuple[int, ...]]) -> bytes:
+    keys = list(dict.fromkeys(key for keys in lists for key in keys))[-EXCLUSIONS_AT_MOST:]
+    return struct.pack(f"<{len(keys)}Q", *keys)
+
+
+assert ENTRY.fields is not None  # `history["item"]` and the others are fields by name

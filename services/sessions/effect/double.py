@@ -1,0 +1,79 @@
+"""StatesStore's double in memory: the same answers without Redis. One suite runs over both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from services.sessions.effect.store import Chunk, Refused
+from shared.users import keys, log2_weights
+
+Name = TypeVar("Name")
+
+
+class MemoryStore:
+    """States, co-visits, trending and positions in dicts; keys never expire."""
+
+    def __init__(self, topic: str) -> None:
+        self.values: dict[bytes, bytes] = {}  # `u:`, `pos:` and `log:`
+        self.sets: dict[bytes, dict[bytes, float]] = {}  # `co:` and `tr:`: member → log2 weight
+        self._topic = topic
+
+    async def claim_log(self, cluster_id: str) -> str:
+        """See StatesStore.claim_log."""
+        return self.values.setdefault(keys.log_of(self._topic), cluster_id.encode()).decode()
+
+    async def positions(self, partitions: Sequence[int]) -> dict[int, bytes | None]:
+        """See StatesStore.positions."""
+        return {p: self.values.get(keys.position(self._topic, p)) for p in partitions}
+
+    async def read(
+        self, partition: int, users: Sequence[str]
+    ) -> tuple[bytes | None, dict[str, bytes | None]]:
+        """See StatesStore.read."""
+        position = self.values.get(keys.position(self._topic, partition))
+        return position, {user: self.values.get(keys.user(user)) for user in users}
+
+    async def write(self, partition: int, chunks: Sequence[Chunk]) -> None:
+        """See StatesStore.write."""
+        for chunk in chunks:
+            self._write(keys.position(self._topic, partition), chunk)
+
+    def _write(self, position: bytes, chunk: Chunk) -> None:
+        if self.values.get(position, b"") != chunk.expected:
+            raise Refused
+        for user in chunk.users:
+            held = self.values.get(keys.user(user.user_id), b"")
+            if held[: len(user.guard)] != user.guard or bool(held) != bool(user.guard):
+                raise Refused
+        for name, weights in _by_set(chunk.covisits).items():
+            self._add(keys.covisits(name), weights, keys.COVISITS_AT_MOST)
+        for scope, weights in _by_set(chunk.trends).items():
+            self._add(keys.trending(scope), weights, keys.TRENDING_AT_MOST)
+        for user in chunk.users:
+            self.values[keys.user(user.user_id)] = user.state
+        self.values[position] = chunk.position
+
+    def _add(self, key: bytes, weights: Mapping[bytes, float], at_most: int) -> None:
+        held = self.sets.setdefault(key, {})
+        newcomers = [member for member in weights if member not in held]
+        for member in weights.keys() & held.keys():
+            held[member] = log2_weights.add(held[member], weights[member])
+        room = max(0, at_most - len(held))
+        held.update({member: weights[member] for member in newcomers[:room]})
+        entering = newcomers[room:]
+        while entering:
+            lowest = sorted(held.items(), key=lambda entry: (entry[1], entry[0]))[: len(entering)]
+            for member, _ in lowest:
+                del held[member]
+            for (_, score), newcomer in zip(lowest, entering, strict=False):
+                held[newcomer] = log2_weights.add(score, weights[newcomer])
+            entering = entering[len(lowest) :]
+
+
+def _by_set(increments: Mapping[tuple[Name, int], float]) -> dict[Name, dict[bytes, float]]:
+    """Sort increments by set: name → member → log2 weight."""
+    sets: dict[Name, dict[bytes, float]] = {}
+    for (name, item), weight in increments.items():
+        sets.setdefault(name, {})[keys.item_key_bytes(item)] = weight
+    return sets

@@ -1,0 +1,151 @@
+"""Redis' side of sessions: positions and states are read together, chunks compared and set."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from hashlib import sha1
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from services.sessions.effect import script
+from shared.runtime.redis_client import Command, RedisExchange
+from shared.users import keys
+
+_pack = msgspec.msgpack.Encoder().encode
+_SHA = sha1(script.WRITE_CHUNK.encode(), usedforsecurity=False).hexdigest().encode()
+
+Name = TypeVar("Name")
+
+
+class Refused(Exception):
+    """A script found another position or guard than expected, and wrote nothing."""
+
+
+class UserWrite(NamedTuple):
+    """A user's new state, and the guard that the one it replaces must have (empty: none)."""
+
+    user_id: str
+    guard: bytes
+    state: bytes
+
+
+class Chunk(NamedTuple):
+    """What one script writes: all of it or nothing."""
+
+    expected: bytes  # the partition's whole `pos:` value; empty: none yet
+    position: bytes  # the one that replaces it
+    users: Sequence[UserWrite] = ()
+    covisits: Mapping[tuple[int, int], float] = {}  # (from, to) item keys → log2 weight
+    trends: Mapping[tuple[str, int], float] = {}  # (scope, item key) → log2 weight
+
+
+class StatesStore:
+    """States, co-visits, trending and positions of one topic's events."""
+
+    def __init__(self, redis: Redis, topic: str, *, timeout_s: float = 5.0) -> None:
+        """timeout_s: until a silent Redis counts as gone, then TimeoutError."""
+        self._exchange = RedisExchange(redis.connection_pool)
+        self._topic = topic
+        self._timeout_s = timeout_s
+
+    async def claim_log(self, cluster_id: str) -> str:
+        """Note whose log these states come from unless it is noted; return what stands."""
+        key = keys.log_of(self._topic)
+        _, noted = await self._ask((b"SET", key, cluster_id, b"NX"), (b"GET", key))
+        return bytes(noted).decode()
+
+    async def positions(self, partitions: Sequence[int]) -> dict[int, bytes | None]:
+        """Return the `pos:` values of partitions, None where there is none."""
+        if not partitions:
+            return {}
+        wanted = [keys.position(self._topic, partition) for partition in partitions]
+        (found,) = await self._ask((b"MGET", *wanted))
+        return dict(zip(partitions, found, strict=True))
+
+    async def read(
+        self, partition: int, users: Sequence[str]
+    ) -> tuple[bytes | None, dict[str, bytes | None]]:
+        """Return a partition's `pos:` value and users' packed states, as they stood together."""
+        position_key = keys.position(self._topic, partition)
+        ((position, *states),) = await self._ask((b"MGET", position_key, *map(keys.user, users)))
+        return position, dict(zip(users, states, strict=True))
+
+    async def write(self, partition: int, chunks: Sequence[Chunk]) -> None:
+        """Write chunks one after the other; each expects the position that the one before leaves.
+
+        Raises Refused when one of them was refused, and with it all after it. After any other
+        error nobody knows how many were written.
+        """
+        key = keys.position(self._topic, partition)
+        commands = [_command(key, chunk) for chunk in chunks]
+        try:
+            replies = await self._ask(*commands)
+        except NoScriptError:  # Redis was restarted, or another one took over
+            await self._ask((b"SCRIPT", b"LOAD", script.WRITE_CHUNK))
+            replies = await self._ask(*commands)
+        if any(reply != script.WRITTEN for reply in replies):
+            raise Refused
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._exchange.close()
+
+    async def _ask(self, *commands: Command) -> list[Any]:
+        async with asyncio.timeout(self._timeout_s):
+            return await self._exchange(commands)
+
+
+_LIMITS = (
+    keys.USER_TTL_S,
+    keys.COVISITS_AT_MOST,
+    keys.COVISITS_TTL_S,
+    keys.TRENDING_AT_MOST,
+    keys.TRENDING_TTL_S,
+)
+
+
+def _command(position_key: bytes, chunk: Chunk) -> Command:
+    """Return the EVALSHA of a chunk, see lua.py for its arguments."""
+    covisits, trends = _by_set(chunk.covisits), _by_set(chunk.trends)
+    increments: list[Any] = []
+    for members, weights in (*covisits.values(), *trends.values()):
+        increments.append(len(members))
+        increments += members
+        increments += weights
+    command: list[str | bytes | int] = [
+        b"EVALSHA",
+        _SHA,
+        1 + len(chunk.users) + len(covisits) + len(trends),
+        position_key,
+        *[keys.user(user.user_id) for user in chunk.users],
+        *map(keys.covisits, covisits),
+        *map(keys.trending, trends),
+        chunk.expected,
+        chunk.position,
+        len(chunk.users),
+        len(covisits),
+        *_LIMITS,
+        _pack(increments),
+    ]
+    for user in chunk.users:
+        command += user.guard, user.state
+    return tuple(command)
+
+
+def _by_set(
+    increments: Mapping[tuple[Name, int], float],
+) -> dict[Name, tuple[list[msgspec.Raw], list[float]]]:
+    """Sort increments by set: its name → members, as MessagePack has them, and weights."""
+    sets: dict[Name, tuple[list[msgspec.Raw], list[float]]] = {}
+    for (name, item), weight in increments.items():
+        held = sets.get(name)
+        if held is None:
+            held = sets[name] = ([], [])
+        # A string of 8 bytes; MessagePack's binary type is unknown to Redis' cmsgpack.
+        held[0].append(msgspec.Raw(b"\xa8" + keys.item_key_bytes(item)))
+        held[1].append(weight)
+    return sets

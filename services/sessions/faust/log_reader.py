@@ -1,0 +1,59 @@
+"""Questions to the log itself, beside the group: where it begins and ends, and a record's time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from freshet import kafka_clients
+from freshet.kafka_clients import KafkaSettings
+
+TIMEOUT_S = 10.0
+
+
+class Bounds(NamedTuple):
+    """Offsets of a partition: the first that the log holds, and the end of what is committed."""
+
+    begin: int
+    end: int
+
+
+class LogReader:
+    """A consumer without a group. Methods raise KafkaError, or TimeoutError after 10 s."""
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._topic = topic
+        self._consumer: AIOKafkaConsumer = kafka_clients.consumer(
+            settings, request_timeout_ms=10_000, isolation_level="read_committed"
+        )
+        self._one_at_a_time = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect."""
+        await self._consumer.start()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._consumer.stop()
+
+    async def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]:
+        """Return where partitions begin and end."""
+        wanted = [TopicPartition(self._topic, partition) for partition in partitions]
+        if not wanted:
+            return {}
+        async with asyncio.timeout(TIMEOUT_S):
+            begins = await self._consumer.beginning_offsets(wanted)
+            ends = await self._consumer.end_offsets(wanted)
+        return {tp.partition: Bounds(begins[tp], ends[tp]) for tp in wanted}
+
+    async def time_of(self, partition: int, offset: int) -> int | None:
+        """Return the record time in ms at an offset before the end; None if no record is there."""
+        where = TopicPartition(self._topic, partition)
+        async with self._one_at_a_time, asyncio.timeout(TIMEOUT_S):
+            self._consumer.assign([where])
+            self._consumer.seek(where, offset)
+            record = await self._consumer.getone(where)
+        return int(record.timestamp) if record.offset == offset else None

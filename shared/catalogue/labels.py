@@ -1,0 +1,282 @@
+"""Which items carry a label or an attribute, built as items come, so that a filter is a mask.
+
+Everything here is exact after any order of changes. Legend: n rows; s sets; e entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from freshet.contract.items import Attribute
+from shared.catalogue.columns import Column
+
+_EPOCH: Final = 1 << 32  # entry = epoch · 2³² + number
+_NUMBER: Final = np.int64(_EPOCH - 1)
+
+
+class Stamps:
+    """The epoch of each number (a row or a set): entries made in an earlier epoch count no more."""
+
+    def __init__(self) -> None:
+        self._column = Column(np.int64, fill=-1)
+
+    def entry(self, number: int) -> int:
+        """Return the entry that stands for a number in its present epoch."""
+        stamp = int(self._column.data[number])
+        if stamp < 0:
+            stamp = number
+            self._column.data[number] = stamp
+        return stamp
+
+    def reserve(self, numbers: int) -> None:
+        """Make room for so many numbers."""
+        self._column.reserve(numbers)
+
+    def renew(self, number: int) -> None:
+        """Begin a number's next epoch, which ends every entry made for it."""
+        self._column.data[number] = self.entry(number) + _EPOCH
+
+    def valid(self, entries: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which entries belong to their number's present epoch."""
+        is_valid: NDArray[np.bool_] = self._column.data.take(entries & _NUMBER) == entries
+        return is_valid
+
+
+class Postings:
+    """The numbers that carry one thing, with a value each where it has values; appended only.
+
+    Ended entries are dropped when the array is full, so an append costs the same however often
+    items change.
+    """
+
+    __slots__ = ("_bits", "_entries", "_size")
+
+    def __init__(self, *, with_values: bool = False) -> None:
+        self._size = 0
+        self._entries = np.empty(4, np.int64)
+        self._bits = np.empty(4 if with_values else 0, np.int64)
+
+    def add(self, stamps: Stamps, number: int, bits: int = 0) -> None:
+        """Append a number in its present epoch; bits: its value's 64 bits."""
+        if self._size == len(self._entries):
+            self._make_room(stamps)
+        self._entries[self._size] = stamps.entry(number)
+        if len(self._bits):
+            self._bits[self._size] = bits
+        self._size += 1
+
+    def numbers(self, stamps: Stamps) -> NDArray[np.int64]:
+        """Return the numbers that carry it now."""
+        entries = self._entries[: self._size]
+        return entries[stamps.valid(entries)] & _NUMBER
+
+    def pairs(self, stamps: Stamps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the numbers that carry it now, and their values' bits."""
+        entries = self._entries[: self._size]
+        valid = stamps.valid(entries)
+        return entries[valid] & _NUMBER, self._bits[: self._size][valid]
+
+    def _make_room(self, stamps: Stamps) -> None:
+        kept = stamps.valid(self._entries)
+        self._size = int(np.count_nonzero(kept))
+        room = 2 * self._size + 4
+        self._entries = _padded(self._entries[kept], room)
+        if len(self._bits):
+            self._bits = _padded(self._bits[kept], room)
+
+
+def _padded(values: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    padded = np.empty(size, np.int64)
+    padded[: len(values)] = values
+    return padded
+
+
+class LabelSets:
+    """The labels of each row (its categories, or its tags). Rows with equal labels share one set.
+
+    A filter looks at sets, of which there are far fewer than rows where labels repeat, and one
+    gather brings the answer to rows.
+    """
+
+    def __init__(self) -> None:
+        self.ids: NDArray[np.int32]  # (n,) set of each row; 0: no labels
+        self.by_row: list[tuple[str, ...]] = []  # (n,)
+        self._ids = Column(np.int32)
+        self.ids = self._ids.data
+        self._sets: list[tuple[str, ...]] = [()]
+        self._numbers: dict[tuple[str, ...], int] = {(): 0}
+        self._rows_of = [1]  # rows that carry each set; the empty set never goes
+        self._free: list[int] = []
+        self._stamps = Stamps()
+        self._postings: dict[str, Postings] = {}
+        self._sets_of: dict[str, int] = {}  # how many sets carry each label
+
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows."""
+        self._ids.reserve(rows)
+        self.ids = self._ids.data
+
+    def set(self, row: int, labels: tuple[str, ...]) -> None:
+        """Let a row carry these labels and no others; rows come one after another."""
+        if row == len(self.by_row):
+            self.by_row.append(())
+        if labels == self.by_row[row]:
+            return
+        number = self._number_of(labels)
+        before = int(self.ids[row])
+        self._rows_of[number] += 1
+        self.ids[row] = number
+        self.by_row[row] = self._sets[number]  # one tuple for all rows of the set
+        if before:
+            self._rows_of[before] -= 1
+            if not self._rows_of[before]:
+                self._drop(before)
+
+    def copy(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[tuple[str, ...]]]:
+        """Return some rows' labels: places in a list of sets, and that list."""
+        numbers, ids = np.unique(self.ids[rows], return_inverse=True)
+        return ids.astype(np.int32), [self._sets[number] for number in numbers.tolist()]
+
+    def restore(self, ids: NDArray[np.int32], sets: Sequence[tuple[str, ...]]) -> None:
+        """Take the labels of rows 0, 1, …: ids[row] is a place in `sets`; only while empty."""
+        numbers = np.array([self._number_of(labels) for labels in sets], np.int32)
+        taken = numbers[ids]
+        self.reserve(len(ids))
+        self.ids[: len(ids)] = taken
+        self.by_row.extend(self._sets[number] for number in taken.tolist())
+        for number, rows in enumerate(np.bincount(taken, minlength=len(self._sets)).tolist()):
+            self._rows_of[number] += rows
+
+    def any_of(self, labels: Iterable[str]) -> NDArray[np.bool_]:
+        """Return which sets carry at least one of the labels, (s,); by row it is `[ids]`."""
+        carrying = np.zeros(len(self._sets), np.bool_)
+        for label in labels:
+            postings = self._postings.get(label)
+            if postings is not None:
+                carrying[postings.numbers(self._stamps)] = True
+        return carrying
+
+    def _number_of(self, labels: tuple[str, ...]) -> int:
+        number = self._numbers.get(labels)
+        return self._add(labels) if number is None else number
+
+    def _add(self, labels: tuple[str, ...]) -> int:
+        if self._free:
+            number = self._free.pop()
+            self._sets[number] = labels
+        else:
+            number = len(self._sets)
+            self._sets.append(labels)
+            self._rows_of.append(0)
+            self._stamps.reserve(number + 1)
+        self._numbers[labels] = number
+        for label in dict.fromkeys(labels):
+            self._postings.setdefault(label, Postings()).add(self._stamps, number)
+            self._sets_of[label] = self._sets_of.get(label, 0) + 1
+        return number
+
+    def _drop(self, number: int) -> None:
+        labels = self._sets[number]
+        self._stamps.renew(number)
+        self._free.append(number)
+        self._sets[number] = ()
+        del self._numbers[labels]
+        for label in dict.fromkeys(labels):
+            self._sets_of[label] -= 1
+            if not self._sets_of[label]:
+                del self._sets_of[label], self._postings[label]
+
+
+NAMES_AT_MOST: Final = 4_096
+"""Attribute names that can be filtered by; the columns of a name cost memory whoever uses it."""
+
+_PACK: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+_UNPACK: Final = msgspec.msgpack.Decoder(dict[str, Attribute]).decode
+_NONE: Final = _PACK({})
+
+
+class Attributes:
+    """The attributes of each row, packed, and for each name and kind the rows with their values.
+
+    A text's value is its hash in this process (64 bits): two texts of one name count as equal with
+    a probability of 2⁻⁶⁴.
+    """
+
+    def __init__(self) -> None:
+        self.packed: list[bytes] = []  # (n,)
+        self.names_refused = 0  # attributes that no filter finds, because there are too many names
+        self._stamps = Stamps()
+        self._postings: dict[tuple[str, type], Postings] = {}
+        self._names: set[str] = set()
+
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows."""
+        self._stamps.reserve(rows)
+
+    def set(self, row: int, attributes: dict[str, Attribute]) -> None:
+        """Let a row have these attributes and no others; rows come one after another."""
+        if row == len(self.packed):
+            self.packed.append(_NONE)
+        packed = _PACK(attributes) if attributes else _NONE
+        if packed == self.packed[row]:
+            return
+        if self.packed[row] != _NONE:
+            self._stamps.renew(row)
+        self.packed[row] = packed
+        self._post(row, attributes)
+
+    def restore(self, packed: list[bytes]) -> None:
+        """Take the attributes of rows 0, 1, …, packed; only while empty."""
+        self.reserve(len(packed))
+        self.packed = list(packed)
+        for row, attributes in enumerate(packed):
+            if attributes != _NONE:
+                self._post(row, _UNPACK(attributes))
+
+    def of(self, row: int) -> dict[str, Attribute]:
+        """Return a row's attributes."""
+        return _UNPACK(self.packed[row])
+
+    def carriers(self, name: str, kind: type) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows that have an attribute of this name and kind, and its values' bits.
+
+        kind: str, float or bool. Numbers are read by `.view(np.float64)`.
+        """
+        postings = self._postings.get((name, kind))
+        if postings is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        return postings.pairs(self._stamps)
+
+    def _post(self, row: int, attributes: dict[str, Attribute]) -> None:
+        for name, value in attributes.items():
+            if name not in self._names:
+                if len(self._names) == NAMES_AT_MOST:
+                    self.names_refused += 1
+                    continue
+                self._names.add(name)
+            key = (name, kind_of(value))
+            postings = self._postings.get(key)
+            if postings is None:
+                postings = self._postings[key] = Postings(with_values=True)
+            postings.add(self._stamps, row, bits_of(value))
+
+
+def kind_of(value: Attribute) -> type:
+    """Return str, float or bool."""
+    if isinstance(value, bool):  # before numbers: a bool is an int in Python
+        return bool
+    return str if isinstance(value, str) else float
+
+
+def bits_of(value: Attribute) -> int:
+    """Return the 64 bits that a value is compared by; equal values have equal bits."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str):
+        return hash(value)
+    return int(np.float64(value + 0.0).view(np.int64))  # + 0.0: -0.0 equals 0.0

@@ -1,0 +1,118 @@
+"""Terms: what offers change about an item (price with currency, stock, window), by row.
+
+The catalogue holds an item's own terms; ranking holds them merged with offers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freshet.contract.items import Item
+from freshet.contract.offers import Offer
+from shared.catalogue.columns import Codes, Column
+
+# Which groups a record carries: bits of `carried`.
+PRICE: Final = 1
+STOCK: Final = 2
+WINDOW: Final = 4
+GROUPS: Final = (PRICE, STOCK, WINDOW)
+ALL: Final = PRICE | STOCK | WINDOW
+
+ALWAYS_FROM: Final = np.iinfo(np.int64).min
+ALWAYS_UNTIL: Final = np.iinfo(np.int64).max
+
+
+class Terms:
+    """Columns by row. Where a group is not carried its columns hold the defaults.
+
+    price: float64, NaN where unknown (float64, because 19.99 must lie in a range from 19.99).
+    currency: int16 codes. in_stock: bool, true by default. available_from, available_until: int64
+    ms; an item is available from the first, and before the second.
+    """
+
+    def __init__(self, currencies: Codes) -> None:
+        self.currencies = currencies
+        self._columns = {
+            "carried": Column(np.uint8),
+            "price": Column(np.float64, fill=np.nan),
+            "currency": Column(np.int16),
+            "in_stock": Column(np.bool_, fill=True),
+            "available_from": Column(np.int64, fill=ALWAYS_FROM),
+            "available_until": Column(np.int64, fill=ALWAYS_UNTIL),
+        }
+        self._take_columns()
+
+    def _take_columns(self) -> None:
+        data = {name: column.data for name, column in self._columns.items()}
+        self.carried: NDArray[np.uint8] = data["carried"]
+        self.price: NDArray[np.float64] = data["price"]
+        self.currency: NDArray[np.int16] = data["currency"]
+        self.in_stock: NDArray[np.bool_] = data["in_stock"]
+        self.available_from: NDArray[np.int64] = data["available_from"]
+        self.available_until: NDArray[np.int64] = data["available_until"]
+
+    def columns(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Return copies of all columns at some rows, by name."""
+        return {name: column.data[rows] for name, column in self._columns.items()}
+
+    def restore(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Take the columns of rows 0, 1, …, by name."""
+        for name, column in self._columns.items():
+            column.reserve(len(columns[name]))
+            column.data[: len(columns[name])] = columns[name]
+        self._take_columns()
+
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows."""
+        if rows > len(self.carried):
+            for column in self._columns.values():
+                column.reserve(rows)
+            self._take_columns()
+
+    def put(self, row: int, record: Item | Offer, groups: int = ALL) -> None:
+        """Take some groups of a row from a record, the defaults where it does not carry them.
+
+        A currency without a price says nothing, so it carries no group.
+        """
+        carried = groups_of(record) & groups
+        self.carried[row] = (int(self.carried[row]) & ~groups) | carried
+        if groups & PRICE:
+            priced = record.price is not None
+            self.price[row] = record.price if priced else np.nan
+            self.currency[row] = self.currencies.code(record.currency or "") if priced else 0
+        if groups & STOCK:
+            self.in_stock[row] = record.in_stock is not False
+        if groups & WINDOW:
+            start, end = record.available_from_ms, record.available_until_ms
+            self.available_from[row] = ALWAYS_FROM if start is None else start
+            self.available_until[row] = ALWAYS_UNTIL if end is None else end
+
+    def copy_group(
+        self, group: int, rows: NDArray[np.int64], source: Terms, source_rows: NDArray[np.int64]
+    ) -> None:
+        """Copy one group of some rows from other terms with the same currencies."""
+        if group == PRICE:
+            self.price[rows] = source.price[source_rows]
+            self.currency[rows] = source.currency[source_rows]
+        elif group == STOCK:
+            self.in_stock[rows] = source.in_stock[source_rows]
+        else:
+            self.available_from[rows] = source.available_from[source_rows]
+            self.available_until[rows] = source.available_until[source_rows]
+        self.carried[rows] = (self.carried[rows] & ~np.uint8(group)) | (
+            source.carried[source_rows] & np.uint8(group)
+        )
+
+
+def groups_of(record: Item | Offer) -> int:
+    """Return the bits of the groups that a record carries."""
+    windowed = record.available_from_ms is not None or record.available_until_ms is not None
+    return (
+        (PRICE if record.price is not None else 0)
+        | (STOCK if record.in_stock is not None else 0)
+        | (WINDOW if windowed else 0)
+    )

@@ -1,0 +1,80 @@
+"""Every Redis key, with its type, bound and unit, and the 8-byte item key.
+
+All functions return bytes: Redis values here are binary, so clients run without `decode_responses`.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+USER_TTL_S: Final = (
+    90 * 86_400
+)  # longer than clicks keeps events (7 d), so that no guard goes before its events
+COVISITS_TTL_S: Final = 90 * 86_400
+TRENDING_TTL_S: Final = 30 * 86_400
+ITEM_CACHE_TTL_S: Final = 30 * 86_400
+COVISITS_AT_MOST: Final = 100  # members of one co: set
+TRENDING_AT_MOST: Final = 1_000  # members of one tr: set
+
+ALL_SCOPE: Final = "all"
+
+
+def item_key(item_id: str) -> int:
+    """Return the item's 8-byte key as an unsigned integer; its big-endian bytes stand in Redis."""
+    return int.from_bytes(blake2b(item_id.encode(), digest_size=8).digest(), "big")
+
+
+def item_key_bytes(key: int) -> bytes:
+    """Return an item key as the 8 big-endian bytes that are a member of `co:` and `tr:` sets."""
+    return key.to_bytes(8, "big")
+
+
+def user(user_id: str) -> bytes:
+    """Packed user state (shared/users/states.py), a string. TTL 90 d."""
+    return b"u:{" + user_id.encode() + b"}"
+
+
+def covisits(key: int) -> bytes:
+    """Items that followed this item: a sorted set, member 8-byte item key, score log2 weight.
+
+    At most 100 members. TTL 90 d.
+    """
+    return b"co:" + key.to_bytes(8, "big").hex().encode()
+
+
+def trending(scope: str) -> bytes:
+    """Trending items of a scope: a sorted set like co:, at most 1,000. TTL 30 d."""
+    return b"tr:" + scope.encode()
+
+
+def category_scope(category: str) -> str:
+    """Name the trending scope of a category."""
+    return "c:" + category
+
+
+def segment_scope(segment: str) -> str:
+    """Name the trending scope of a segment, such as a country or channel."""
+    return "s:" + segment
+
+
+def item_cache(space: str, item_id: str) -> bytes:
+    """Content hash, version and vectors of an encoded item: a hash, a cache only. TTL 30 d."""
+    return b"i:" + space.encode() + b":" + item_id.encode()
+
+
+def position(topic: str, partition: int) -> bytes:
+    """Offset up to which all is applied, its record time, the last stamp: a string, no expiry."""
+    return b"pos:" + topic.encode() + b":" + str(partition).encode()
+
+
+def log_of(topic: str) -> bytes:
+    """Cluster id of the log that these states come from: a string, no expiry."""
+    return b"log:" + topic.encode()
+
+
+ACTIVE_BUNDLE: Final = b"cfg:active"
+"""JSON `{"space": …, "dim": …}` of the bundle that is served; written by embedding, no expiry."""
+
+PREVIOUS_BUNDLE: Final = b"cfg:previous"
+"""The same of its predecessor, to roll back to. Never expires."""

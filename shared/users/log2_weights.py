@@ -1,0 +1,66 @@
+"""Decayed weights kept as log2, so that decay never rewrites what is stored.
+
+A score is log2 Σ w · 2^(t / half_life), t in seconds since 2000-01-01 UTC: as time goes by all
+weights of a set sink alike, so the order of scores is always that of the decayed weights. In log2
+nothing over- or underflows, however old the set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freshet.settings import setting
+
+EPOCH_MS: Final = 946_684_800_000  # 2000-01-01T00:00:00Z
+NEVER: Final = float("-inf")  # the score of no weight at all
+
+
+@dataclass(frozen=True)
+class HalfLives:
+    """Half-lives of the scores in Redis; who writes and who reads them must have the same."""
+
+    covisits_s: float = setting(
+        "FRESHET_COVISIT_HALF_LIFE_S",
+        30 * 86_400.0,
+        at_least=60,
+        help="s until a co-visit counts half: what follows what changes with the assortment",
+    )
+    trending_s: float = setting(
+        "FRESHET_TRENDING_HALF_LIFE_S",
+        6 * 3_600.0,
+        at_least=60,
+        help="s until an event counts half for trending: news of the day, not of the minute",
+    )
+
+
+def score_of(weight: float, time_ms: int, half_life_s: float) -> float:
+    """Return the score of one weight > 0 that was given at a time."""
+    return log2(weight) + (time_ms - EPOCH_MS) / (1000.0 * half_life_s)
+
+
+def scores_of(
+    weights: NDArray[Any], times_ms: NDArray[np.int64], half_life_s: float
+) -> NDArray[np.float64]:
+    """Return the score of each weight, NEVER where it is not above 0; shapes are broadcast."""
+    wide = weights.astype(np.float64)  # in float32 the logarithm would be that exact only
+    logs = np.full(wide.shape, NEVER)
+    np.log2(wide, out=logs, where=wide > 0)
+    return logs + (times_ms - EPOCH_MS) / (1000.0 * half_life_s)
+
+
+def add(a: float, b: float) -> float:
+    """Return the score of two scores' weights together."""
+    if a < b:
+        a, b = b, a
+    return a if b == NEVER else a + log2(1.0 + 2.0 ** (b - a))
+
+
+def weight_at(score: float, time_ms: int, half_life_s: float) -> float:
+    """Return what a score's weight has decayed to at a time; inf where a float ends."""
+    exponent = score - (time_ms - EPOCH_MS) / (1000.0 * half_life_s)
+    return 2.0**exponent if exponent < 1024 else float("inf")

@@ -1,0 +1,211 @@
+"""Vectors of a user, computed from the history alone: session, long-term, interests.
+
+Pure, and the same for each user whatever other users stand in the call, so that other batches give
+the same bytes: no sum runs over users, and each user's matrix product is one of its own whose shape
+depends on nothing but the length of its history (products of other shapes may round otherwise).
+
+Legend: u users; n entries, the history padded in front with entries that weigh nothing;
+d dimensions; 5 vectors: session, long-term, three interests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freshet.settings import setting
+from shared.catalogue.catalogue import Items
+from shared.users.event_types import EventWeights
+from shared.users.states import (
+    ENTRY,
+    HISTORY_AT_MOST,
+    INTERESTS_AT_MOST,
+    NO_VECTORS,
+    STARTS_SESSION,
+    Floats,
+    Vectors,
+)
+
+_USERS_AT_ONCE: Final = 256  # their vectors (256 x 50 x 64 float32, 3 MiB) stay in the cache
+_SHORT: Final = 10  # entries: newcomers' histories are padded to these, others to full ones
+_CANCELLED: Final = 1e-12  # squared: a sum this small beside its weights is rounding, no direction
+_VANISHED: Final = 1e-30  # squared: decayed to where float32 ends
+_FLAGS: Final = np.array([1, 2, 4, 4, 4])  # of Vectors.present
+
+
+@dataclass(frozen=True)
+class VectorSettings:
+    """Numbers that make vectors of histories; sessions and ranking must run with the same."""
+
+    weights: EventWeights = field(default_factory=EventWeights)
+    session_gap_s: int = setting(
+        "FRESHET_SESSION_GAP_S",
+        1_800,
+        at_least=1,
+        at_most=86_400,
+        help="s without an event that end a session; half an hour is the custom of web analytics",
+    )
+    session_half_life_s: float = setting(
+        "FRESHET_SESSION_HALF_LIFE_S",
+        1_200.0,
+        at_least=1,
+        help="s until an event counts half for the session: interest drifts within a visit",
+    )
+    long_term_half_life_s: float = setting(
+        "FRESHET_LONG_TERM_HALF_LIFE_S",
+        14 * 86_400.0,
+        at_least=1,
+        help="s until an event counts half for long-term vector and interests: two weeks of habit",
+    )
+    interest_cosine: float = setting(
+        "FRESHET_INTEREST_COSINE",
+        0.5,
+        at_least=0,
+        at_most=1,
+        help="items at least this close to an interest's leader belong to it",
+    )
+
+
+def session_vectors(
+    histories: Sequence[bytes], items: Items, settings: VectorSettings
+) -> list[Vectors]:
+    """Return the vectors of each history, in the space of `items`.
+
+    histories: bytes of states.ENTRY, oldest first, of any length.
+    Session: unit vector of Σ w · 2^(−age / half-life) · v(item) over the entries since the session
+    began, age counted from the last entry. Long-term: the same over all. Interests: of the positive
+    entries, the weightiest (then the newest) leads and takes in all within the cosine; of the rest
+    again, at most 3 times; what no leader takes is left to the long-term vector.
+    Items without a vector count for nothing until they have one.
+    """
+    of_width: dict[int, list[int]] = {}
+    for user, history in enumerate(histories):
+        of_width.setdefault(_width(len(history)), []).append(user)
+    blocks = [
+        (users[at : at + _USERS_AT_ONCE], width)
+        for width, users in of_width.items()
+        for at in range(0, len(users), _USERS_AT_ONCE)
+    ]
+    weighed = [
+        _weigh([histories[user] for user in users], width, items, settings)
+        for users, width in blocks
+    ]
+    rows = _RowVectors(items, [block.rows for block in weighed])
+    found: list[Vectors] = [NO_VECTORS] * len(histories)
+    for (users, _), block in zip(blocks, weighed, strict=True):
+        for user, vectors in zip(users, _vectors(block, rows, items, settings), strict=True):
+            found[user] = vectors
+    return found
+
+
+def _width(history_bytes: int) -> int:
+    """Return the number of entries that a history is padded to: few, so that users share a call."""
+    entries = history_bytes // ENTRY.itemsize
+    return _SHORT if entries <= _SHORT else -(-entries // HISTORY_AT_MOST) * HISTORY_AT_MOST
+
+
+class _Block(NamedTuple):
+    """Some users' entries, each (u, n): row in the catalogue and weights, 0 without one."""
+
+    rows: NDArray[np.int64]
+    session: Floats
+    long_term: Floats
+
+
+def _weigh(
+    histories: Sequence[bytes], width: int, items: Items, settings: VectorSettings
+) -> _Block:
+    size = width * ENTRY.itemsize
+    padded = b"".join([history.rjust(size, b"\0") for history in histories])
+    entries = np.frombuffer(padded, ENTRY).reshape(len(histories), width)  # (u, n)
+    rows = items.rows(entries["item"].ravel()).reshape(entries.shape)
+    seconds = entries["seconds"].astype(np.int64)
+    weights = np.where(rows < 0, np.float32(0), settings.weights.of(entries))
+    age = np.maximum(seconds[:, -1:] - seconds, 0).astype(np.float32)
+    long_term = weights * np.exp2(age * np.float32(-1 / settings.long_term_half_life_s))
+    session = weights * np.exp2(age * np.float32(-1 / settings.session_half_life_s))
+    starts = (entries["flags"] & STARTS_SESSION) != 0
+    starts[:, 1:] |= np.diff(seconds) > settings.session_gap_s
+    # An entry is of the present session if none after it starts one.
+    later = np.cumsum(starts[:, :0:-1], axis=1, dtype=np.int16)[:, ::-1]
+    session[:, :-1][later > 0] = 0
+    return _Block(np.maximum(rows, 0), session, long_term)
+
+
+class _RowVectors:
+    """Vectors of catalogue rows as float32.
+
+    Turning float16 into float32 costs as much as the sums over them, so a call for many users does
+    it once for each distinct row.
+    """
+
+    def __init__(self, items: Items, used: Sequence[NDArray[np.int64]]) -> None:
+        self._vectors: NDArray[np.floating] = items.vectors
+        self._places: NDArray[np.int64] | None = None
+        if not len(self._vectors):
+            return  # an empty catalogue: its readers ask for no vector
+        if 8 * sum(rows.size for rows in used) < len(self._vectors):
+            return  # a large catalogue, few entries: even a byte for each row would cost more
+        seen = np.zeros(len(self._vectors), np.bool_)
+        for rows in used:
+            seen[rows] = True
+        distinct = np.flatnonzero(seen)
+        self._places = np.empty(len(seen), np.int64)
+        self._places[distinct] = np.arange(len(distinct))
+        self._vectors = self._vectors.take(distinct, axis=0).astype(np.float32)
+
+    def of(self, rows: NDArray[np.int64]) -> Floats:
+        """Return the vectors of rows: (u, n) → (u, n, d)."""
+        places = rows if self._places is None else self._places.take(rows)
+        return self._vectors.take(places, axis=0).astype(np.float32, copy=False)
+
+
+def _vectors(
+    block: _Block, rows: _RowVectors, items: Items, settings: VectorSettings
+) -> list[Vectors]:
+    if not len(items.vectors):
+        return [Vectors(items.space, items.dim)] * len(block.rows)
+    vectors = rows.of(block.rows)  # (u, n, d)
+    interests = _interests(np.maximum(block.long_term, 0), vectors, settings.interest_cosine)
+    weights = np.stack([block.session, block.long_term, *interests], axis=1)  # (u, 5, n)
+    sums = np.matmul(weights, vectors)  # (u, 5, d); a product for each user, by its own shape
+    return _quantized(sums, np.einsum("ukn,ukn->uk", weights, weights), items.space)
+
+
+def _interests(weights: Floats, vectors: Floats, cosine: float) -> list[Floats]:
+    """Share positive weights (u, n) of entries (u, n, d) out among interests: 3 times (u, n)."""
+    users, last = np.arange(len(weights)), weights.shape[1] - 1
+    found = []
+    for _ in range(INTERESTS_AT_MOST):
+        leader = last - weights[:, ::-1].argmax(axis=1)  # (u,) the newest of the weightiest
+        close = np.einsum("und,ud->un", vectors, vectors[users, leader]) >= cosine
+        close[users, leader] = True
+        found.append(weights * close)
+        weights = weights - found[-1]
+    return found
+
+
+def _quantized(sums: Floats, given: Floats, space: str) -> list[Vectors]:
+    """Return unit vectors of sums (u, 5, d); given: the sum of their weights' squares (u, 5)."""
+    squares = np.einsum("ukd,ukd->uk", sums, sums)
+    present = squares > np.maximum(given * np.float32(_CANCELLED), np.float32(_VANISHED))
+    norms = np.sqrt(np.where(present, squares, np.float32(1)))
+    # Of numbers above 0 the largest has the largest bits; integers are compared faster.
+    peaks = np.abs(sums).view(np.uint32).max(axis=2).view(np.float32)
+    peaks = np.where(present, peaks, np.float32(1))
+    levels = np.rint(sums * (np.float32(127) / peaks)[:, :, None]).astype(np.int8)
+    scales = (peaks / (norms * np.float32(127))).astype("<f4")
+    packed = np.concatenate([scales[:, :, None].view(np.uint8), levels.view(np.uint8)], axis=2)
+    data = packed[present].tobytes()  # those present, user by user
+    flags = (present @ _FLAGS).tolist()
+    ends = (np.cumsum(present.sum(axis=1)) * packed.shape[2]).tolist()
+    begins = [0, *ends]
+    dim = levels.shape[2]
+    return [
+        Vectors(space, dim, flag, data[begin:end])
+        for flag, begin, end in zip(flags, begins, ends, strict=False)
+    ]

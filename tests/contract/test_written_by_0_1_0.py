@@ -1,0 +1,159 @@
+"""A move changes no byte: what 0.1.0 wrote is read, and written again, the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from freshet.contract import topics
+from freshet.contract.events import decode_event
+from freshet.contract.records import JSON
+from services.sessions.effect import script, store
+from services.sessions.effect.store import UserWrite
+from services.sessions.fold.event_columns import FoldEvent
+from services.sessions.fold.fold import Folded, fold_many
+from services.sessions.fold.settings import FoldSettings
+from shared.catalogue.arrow import from_table, read_table, to_table, write_table
+from shared.catalogue.catalogue import Catalogue, Change
+from shared.catalogue.item_vectors import decode_item_vector, encode_item_vector
+from shared.runtime import metrics
+from shared.users import keys, positions
+from shared.users.positions import Position
+from shared.users.states import NO_VECTORS, UserState, pack, unpack
+
+FOLDER = Path(__file__).parent / "written_by_0_1_0"
+WRITTEN: dict[str, Any] = json.loads((FOLDER / "written.json").read_text())
+ITEM_VECTORS = {
+    item_id: bytes.fromhex(text)
+    for item_id, text in json.loads((FOLDER / "item_vectors.json").read_text()).items()
+}
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    found = Catalogue("golden", 16)
+    items = [decode_item_vector(value) for value in ITEM_VECTORS.values()]
+    found.apply([Change(item.item_id, item.version, item) for item in items])
+    found.apply([Change("item-3", 5000, None)])
+    return found
+
+
+@pytest.fixture(scope="module")
+def folded(catalogue: Catalogue) -> Folded:
+    events = []
+    for line in (FOLDER / "events.tsv").read_text().splitlines():
+        _, value, partition, offset, record_ms = line.split("\t")
+        event = decode_event(value.encode(), JSON)
+        events.append(FoldEvent(event, int(partition), int(offset), int(record_ms)))
+    return fold_many({}, events, catalogue, FoldSettings())
+
+
+def without_vectors(state: UserState) -> UserState:
+    return msgspec.structs.replace(state, vectors=NO_VECTORS)
+
+
+def test_the_same_events_fold_to_the_same_states(folded: Folded) -> None:
+    then = {user: unpack(bytes.fromhex(text)) for user, text in WRITTEN["states"].items()}
+
+    assert folded.effects == WRITTEN["effects"]
+    assert folded.states.keys() == then.keys()
+    for user, state in folded.states.items():
+        assert pack(without_vectors(state)) == pack(without_vectors(then[user]))
+        # Sums of float32 round differently on other processors; on one they are the same bytes.
+        assert state.vectors.present == then[user].vectors.present
+        for now, before in zip(state.vectors.decoded(), then[user].vectors.decoded(), strict=True):
+            assert (now is None) == (before is None)
+            assert now is None or before is None or np.allclose(now, before, atol=0.02)
+
+
+def test_a_state_that_was_written_is_read_and_written_again_the_same() -> None:
+    for text in WRITTEN["states"].values():
+        assert pack(unpack(bytes.fromhex(text))).hex() == text
+
+
+def test_covisits_and_trending_gain_the_same_weights(folded: Folded) -> None:
+    covisits = {f"{a:016x} {b:016x}": weight for (a, b), weight in folded.covisits.items()}
+    trends = {f"{scope} {item:016x}": weight for (scope, item), weight in folded.trends.items()}
+
+    assert covisits == pytest.approx(WRITTEN["covisits"], abs=1e-9)
+    assert trends == pytest.approx(WRITTEN["trends"], abs=1e-9)
+
+
+def test_redis_gets_the_same_command_for_a_chunk() -> None:
+    chunk = store.Chunk(
+        Position(1, 2, b"a" * 16).pack(),
+        Position(3, 4, b"b" * 16).pack(),
+        [UserWrite("ada", b"", b"new"), UserWrite("bob", b"guard", b"state")],
+        {(1, 2): 0.5, (1, 3): -1.25, (7, 2): 9.0},
+        {("all", 5): 2.0, ("c:lamps", 2**64 - 1): 3.5},
+    )
+    digest = hashlib.sha256()
+    for part in store._command(keys.position("clicks", 0), chunk):
+        digest.update(repr(part).encode() + b"\n")
+
+    assert hashlib.sha1(script.WRITE_CHUNK.encode()).hexdigest() == WRITTEN["script_sha1"]
+    assert digest.hexdigest() == WRITTEN["command_sha256"]
+
+
+def test_a_position_is_the_same_bytes() -> None:
+    position = Position(42, 1_750_000_000_000, bytes(range(16)))
+
+    assert position.pack().hex() == WRITTEN["position"]
+    assert positions.unpack(bytes.fromhex(WRITTEN["position"])) == position
+
+
+def test_item_vectors_are_the_same_bytes() -> None:
+    again = {
+        item_id: encode_item_vector(decode_item_vector(v)) for item_id, v in ITEM_VECTORS.items()
+    }
+
+    assert again == ITEM_VECTORS
+
+
+def test_a_snapshots_catalogue_is_read_and_written_again_the_same(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    write_table(to_table(catalogue.copy_rows()), tmp_path / "built.arrow")
+    restored = Catalogue("golden", 16)
+    restored.restore(from_table(read_table(FOLDER / "catalogue.arrow")))
+    write_table(to_table(restored.copy_rows()), tmp_path / "restored.arrow")
+    written = (FOLDER / "catalogue.arrow").read_bytes()
+
+    assert (tmp_path / "built.arrow").read_bytes() == written
+    assert (tmp_path / "restored.arrow").read_bytes() == written
+
+
+def test_keys_and_topics_are_the_same() -> None:
+    item = keys.item_key("item-1")
+    names = {
+        "user": keys.user("ada"),
+        "covisits": keys.covisits(item),
+        "trending": keys.trending(keys.category_scope("kind-1")),
+        "segment": keys.trending(keys.segment_scope("nl")),
+        "item_cache": keys.item_cache("golden", "item-1"),
+        "position": keys.position("clicks", 3),
+        "log": keys.log_of("clicks"),
+        "active": keys.ACTIVE_BUNDLE,
+        "previous": keys.PREVIOUS_BUNDLE,
+    }
+    every = (*topics.FIXED, topics.item_vectors("golden"))
+
+    assert {name: key.decode() for name, key in names.items()} == WRITTEN["redis_keys"]
+    assert {t.name: [t.partitions, t.config] for t in every} == WRITTEN["topics"]
+
+
+def test_every_metric_of_then_is_there_with_its_labels_and_buckets() -> None:
+    shown = set()
+    for metric in vars(metrics).values():
+        if hasattr(metric, "_name"):
+            bounds = getattr(metric, "_upper_bounds", None)
+            buckets = " " + ",".join(map(str, bounds)) if bounds else ""
+            shown.add(f"{metric._type} {metric._name} {','.join(metric._labelnames)}{buckets}")
+
+    assert set(WRITTEN["metrics"]) - shown == set()

@@ -1,0 +1,78 @@
+"""Small real snapshots for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from freshet.contract.items import Item
+from services.embedding.snapshots import build
+from shared.catalogue import snapshots
+from shared.catalogue.arrow import to_table, write_table
+from shared.catalogue.catalogue import Catalogue, Change
+from shared.catalogue.item_vectors import ItemVector
+from shared.catalogue.rows import Rows
+from shared.catalogue.snapshots import Manifest
+
+SPACE, DIM = "test", 8
+DAY_MS = 86_400_000
+NOW = 20_000 * DAY_MS
+
+
+def rows(count: int = 50, seed: int = 0) -> Rows:
+    """Return the rows of a catalogue with random unit vectors."""
+    vectors = np.random.default_rng(seed).standard_normal((count, DIM))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    catalogue = Catalogue(SPACE, DIM)
+    nothing = np.empty(0, np.float16)
+    catalogue.apply(
+        Change(
+            f"i{number}",
+            1,
+            ItemVector(
+                item_id=f"i{number}",
+                space=SPACE,
+                vector=vector.astype(np.float16),
+                image_vector=nothing,
+                text_vector=nothing,
+                content_hash=b"",
+                item=Item(item_id=f"i{number}", title=f"Item {number}"),
+                version=1,
+                arrived_ms=1,
+                encoded_ms=1,
+            ),
+        )
+        for number, vector in enumerate(vectors)
+    )
+    return catalogue.copy_rows()
+
+
+def manifest(count: int = 50, created_ms: int = NOW, **changes: object) -> Manifest:
+    values: dict[str, object] = {
+        "space": SPACE,
+        "dim": DIM,
+        "count": count,
+        "m": 16,
+        "ef_construction": 120,
+        "offsets": {0: 10, 1: 20},
+        "created_ms": created_ms,
+    }
+    return Manifest(**(values | changes))  # type: ignore[arg-type]
+
+
+def fill(folder: Path, count: int = 50) -> None:
+    """Write index and catalogue of `count` items."""
+    made = rows(count)
+    write_table(to_table(made), folder / snapshots.CATALOGUE)
+    build.save_index(made, manifest(count), 1, folder / snapshots.INDEX)
+
+
+def write(url: str, created_ms: int = NOW, count: int = 50) -> str:
+    """Write a good snapshot. Returns its name."""
+    return snapshots.write(
+        url,
+        manifest(count, created_ms),
+        lambda folder: fill(folder, count),
+        build.check,
+    )

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from freshet.v1 import impression_pb2
+from freshet.v1 import recommender_pb2 as pb
+from services.ranking.live import impressions
+from services.ranking.live.impressions import Impressions, Shown
+from services.ranking.log_writer import Entry
+from shared.runtime import metrics
+from tests.servers import eventually
+
+
+class MemoryLog:
+    """A Writer into a list; while `broken` it fails."""
+
+    def __init__(self) -> None:
+        self.written: list[Entry] = []
+        self.broken = False
+
+    async def send_all(self, topic: str, entries: Sequence[Entry]) -> None:
+        """See Writer.send_all."""
+        await asyncio.sleep(0)
+        if self.broken:
+            raise KafkaConnectionError("no broker")
+        assert topic == "impressions"
+        self.written += entries
+
+
+def shown(number: int = 0) -> Shown:
+    items = [
+        pb.RankedItem(item_id="lamp", score=2.5, sources=["session", "new"]),
+        pb.RankedItem(item_id="rug", score=1.5),
+    ]
+    versions = impression_pb2.Versions(space="s", ranker="blend")
+    return Shown(f"r{number}", "ann", items, 77, versions, ["trending_stale"], "home")
+
+
+async def test_a_list_is_written_as_it_was_shown() -> None:
+    log = MemoryLog()
+    waiting = Impressions(log)
+    waiting.add(shown())
+    await waiting.flush()
+    ((key, value, headers),) = log.written
+    assert key == b"ann"
+    assert headers == [("content-type", b"application/protobuf")]
+    written = impression_pb2.Impression.FromString(value)
+    assert written.request_id == "r0"
+    assert [(i.item_id, i.position, i.score, i.propensity) for i in written.items] == [
+        ("lamp", 0, 2.5, 1.0),
+        ("rug", 1, 1.5, 1.0),
+    ]
+    assert list(written.items[0].sources) == ["session", "new"]
+    assert (written.time_ms, written.surface) == (77, "home")
+    assert list(written.degraded) == ["trending_stale"]
+
+
+async def test_a_full_buffer_drops_what_comes_and_counts_it() -> None:
+    waiting = Impressions(MemoryLog(), at_most=2)
+    before = metrics.IMPRESSIONS_DROPPED._value.get()
+    for number in range(5):
+        waiting.add(shown(number))
+    assert len(waiting) == 2
+    assert metrics.IMPRESSIONS_DROPPED._value.get() == before + 3
+
+
+async def test_while_kafka_is_gone_impressions_wait_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(impressions, "FLUSH_EVERY_S", 0.001)
+    monkeypatch.setattr(impressions, "RETRY_S", 0.001)
+    log = MemoryLog()
+    log.broken = True
+    waiting = Impressions(log)
+    running = asyncio.create_task(waiting.run())
+    for number in range(40):
+        waiting.add(shown(number))
+    await asyncio.sleep(0.02)
+    assert len(waiting) == 40
+    log.broken = False
+    await eventually(lambda: len(waiting) == 0, what="an empty buffer")
+    running.cancel()
+    written = [
+        impression_pb2.Impression.FromString(value).request_id for _, value, _ in log.written
+    ]
+    assert written == [f"r{number}" for number in range(40)]
+
+
+async def test_what_waits_at_the_end_is_written_or_counted() -> None:
+    log = MemoryLog()
+    waiting = Impressions(log)
+    waiting.add(shown())
+    await waiting.close()
+    assert len(log.written) == 1
+    lost = Impressions(log)
+    lost.add(shown())
+    log.broken = True
+    before = metrics.IMPRESSIONS_DROPPED._value.get()
+    await lost.close()
+    assert metrics.IMPRESSIONS_DROPPED._value.get() == before + 1

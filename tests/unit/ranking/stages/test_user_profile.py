@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from services.ranking.stages.user_profile import merged, taste_of
+from shared.catalogue.catalogue import Catalogue, Change
+from shared.users import keys, states
+from shared.users.session_vectors import session_vectors
+from tests.unit.ranking.shop import VECTORS, Shop
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop(each=5)
+
+
+def test_the_last_distinct_liked_items_come_newest_first(shop: Shop) -> None:
+    state = shop.user("ann", [("click", "lamp-1"), ("view", "rug-1"), ("like", "lamp-1")])
+    taste = taste_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert [shop.catalogue.ids[like.row] for like in taste.liked] == ["lamp-1", "rug-1"]
+
+
+def test_an_items_last_word_decides_between_liked_and_disliked(shop: Shop) -> None:
+    events = [("like", "lamp-1"), ("dislike", "lamp-1"), ("dislike", "rug-1"), ("like", "rug-1")]
+    taste = taste_of(shop.user("ann", events), shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert [shop.catalogue.ids[like.row] for like in taste.liked] == ["rug-1"]
+    assert [shop.catalogue.ids[row] for row in taste.disliked] == ["lamp-1"]
+
+
+def test_a_removal_takes_back_but_dislikes_nothing(shop: Shop) -> None:
+    state = shop.user("ann", [("cart", "lamp-1"), ("remove", "lamp-1")])
+    taste = taste_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert taste.liked == ()
+    assert len(taste.disliked) == 0
+
+
+def test_what_was_hidden_long_ago_is_disliked_still(shop: Shop) -> None:
+    state = shop.user("ann", [("click", "rug-1")], hidden=("lamp-1", "lamp-2"))
+    taste = taste_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert [shop.catalogue.ids[row] for row in taste.disliked] == ["lamp-2", "lamp-1"]
+
+
+def test_categories_are_shares_of_the_positive_weight(shop: Shop) -> None:
+    events = [("like", "lamp-1"), ("click", "rug-1"), ("hide", "vase-1")]
+    taste = taste_of(shop.user("ann", events), shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert taste.categories == (("lamp", 0.75), ("rug", 0.25))
+
+
+def test_items_that_the_catalogue_does_not_know_are_no_taste(shop: Shop) -> None:
+    state = shop.user("ann", [("click", "gone")], hidden=("gone too",))
+    taste = taste_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert not taste.known
+    assert taste.liked == ()
+    assert taste.history.tolist() == [-1]
+
+
+def test_a_state_of_another_space_is_computed_anew_from_its_history(shop: Shop) -> None:
+    state = shop.user("ann", [("click", "lamp-1")])
+    other = Catalogue("other", 8)
+    vector = np.eye(8, dtype=np.float16)[0]
+    item = shop.items[1]
+    moved = type(item)(
+        **{name: getattr(item, name) for name in item.__struct_fields__}
+        | {"space": "other", "vector": vector}
+    )
+    other.apply([Change("lamp-1", 1, moved)])
+    session = merged([state], other, VECTORS).session
+    assert session is not None
+    assert session @ vector == pytest.approx(1, abs=0.01)
+
+
+def test_items_that_came_after_their_events_count_now(shop: Shop) -> None:
+    history = [(keys.item_key("lamp-1"), 1, 0, 0.0, 2, 0)]
+    nowhere = Catalogue(shop.catalogue.space, shop.catalogue.dim)
+    before = states.of_parts(history=history)
+    vectors = session_vectors([before.history_bytes], nowhere, VECTORS)[0]
+    state = states.of_parts(history=history, vectors=vectors)
+    assert state.session is None
+    assert merged([state], shop.catalogue, VECTORS).session is not None
+
+
+def test_merged_histories_stand_in_the_order_of_time_and_keep_what_is_excluded(
+    shop: Shop,
+) -> None:
+    one = states.of_parts(
+        history=[(keys.item_key("lamp-1"), 10, 0, 0.0, 2, 0)], excluded=(1,), purchased=(3,)
+    )
+    other = states.of_parts(history=[(keys.item_key("rug-1"), 5, 0, 0.0, 2, 0)], excluded=(2, 1))
+    both = merged([one, other], shop.catalogue, VECTORS)
+    assert both.history["seconds"].tolist() == [5, 10]
+    assert both.excluded == (1, 2)
+    assert both.purchased == (3,)
+    assert len(both.interests) == 2
+
+
+def test_of_long_histories_the_newest_events_stay(shop: Shop) -> None:
+    def state(first: int) -> states.UserState:
+        key = keys.item_key("lamp-1")
+        return states.of_parts(history=[(key, first + 2 * n, 0, 0.0, 2, 0) for n in range(50)])
+
+    both = merged([state(0), state(1)], shop.catalogue, VECTORS)
+    assert both.history["seconds"].tolist() == list(range(50, 100))

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from typing import Any
+
+import pytest
+
+from freshet.v1 import recommender_pb2 as pb
+from services.ranking import budget, requests
+from services.ranking.budget import Budget, Costs
+from services.ranking.index.index_searcher import Searcher
+from services.ranking.live.state_reader import Found, Unavailable
+from services.ranking.pipeline import Made
+from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+def a_budget(deadline_s: float = 5.0) -> Budget:
+    return Budget(time.monotonic() + deadline_s, time.monotonic, Costs())
+
+
+async def make(shop: Shop, user_id: str, spent: Budget | None = None, **fields: Any) -> Made:
+    query = requests.recommend(pb.RecommendRequest(user_id=user_id, **fields))
+    await shop.trending.renew()
+    return await shop.pipeline.recommend(query, shop.serving, spent or a_budget())
+
+
+def ids(shop: Shop, made: Made) -> list[str]:
+    return [shop.catalogue.ids[row] for row in made.listed.rows]
+
+
+def kinds(listed: list[str]) -> list[str]:
+    return [item_id.split("-")[0] for item_id in listed]
+
+
+async def test_an_unknown_user_of_an_empty_system_gets_the_newest_of_all_kinds(shop: Shop) -> None:
+    listed = ids(shop, await make(shop, "nobody", k=8))
+    assert set(kinds(listed[:4])) == {"lamp", "chair", "rug", "vase"}
+    assert listed[0] == "vase-29"
+
+
+async def test_an_unknown_user_gets_what_trends(shop: Shop) -> None:
+    shop.trends("all", {"rug-3": 8.0, "lamp-5": 4.0})
+    assert ids(shop, await make(shop, "nobody", k=3))[:2] == ["rug-3", "lamp-5"]
+
+
+async def test_a_click_changes_the_list_towards_its_kind(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    listed = ids(shop, await make(shop, "ann", k=5, diversity=0))
+    assert kinds(listed) == ["lamp"] * 5
+    assert "lamp-3" not in listed
+
+
+async def test_what_followed_the_click_comes_first(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    shop.follows("lamp-3", {"rug-7": 50.0})
+    assert ids(shop, await make(shop, "ann"))[0] == "rug-7"
+
+
+async def test_a_dislike_moves_its_kind_down(shop: Shop) -> None:
+    everything = [f"{kind}-{n}" for kind in ("lamp", "chair") for n in range(30)]
+    before = ids(shop, await make(shop, "ann", k=60, candidates=everything, diversity=0))
+    shop.user("ann", [("dislike", "chair-9")], hidden=("chair-9",))
+    after = ids(shop, await make(shop, "ann", k=60, candidates=everything, diversity=0))
+    assert kinds(before[:10]).count("chair") >= 4
+    assert kinds(after[:20]) == ["lamp"] * 20
+    assert "chair-9" not in after
+
+
+async def test_a_new_item_comes_to_those_who_like_its_kind(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3"), ("click", "lamp-4")])
+    shop.user("bob", [("click", "rug-3"), ("click", "rug-4")])
+    shop.put([item_vector("lamp-new", near(0, 77), categories=("lamp",), arrived_ms=NOW_MS)])
+    assert "lamp-new" in ids(shop, await make(shop, "ann"))
+    assert "lamp-new" not in ids(shop, await make(shop, "bob", k=5))
+
+
+async def test_a_deleted_item_is_gone_from_the_next_list(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    first = ids(shop, await make(shop, "ann"))[0]
+    shop.delete(first)
+    assert first not in ids(shop, await make(shop, "ann", k=500))
+
+
+@pytest.mark.parametrize(
+    ("seen", "left_out"),
+    [
+        ("UNSPECIFIED", {"lamp-1", "lamp-2", "lamp-3"}),
+        ("EXCLUDE_HISTORY_AND_PURCHASES", {"lamp-1", "lamp-2", "lamp-3"}),
+        ("EXCLUDE_PURCHASES", {"lamp-2", "lamp-3"}),
+        ("INCLUDE", {"lamp-3"}),
+    ],
+)
+async def test_the_seen_policy_decides_but_hidden_items_stay_away(
+    shop: Shop, seen: str, left_out: set[str]
+) -> None:
+    shop.user("ann", [("click", "lamp-1")], purchased=("lamp-2",), hidden=("lamp-3",))
+    listed = ids(shop, await make(shop, "ann", k=500, seen=f"SEEN_POLICY_{seen}"))
+    assert {f"lamp-{n}" for n in range(1, 4)} - set(listed) == left_out
+
+
+async def test_a_narrow_filter_still_returns_all_that_it_allows(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    filters = pb.Filters(categories_any=["vase"], price=pb.Range(min=40, max=60))
+    listed = ids(shop, await make(shop, "ann", k=10, filters=filters))
+    assert sorted(listed) == ["vase-3", "vase-4", "vase-5"]
+
+
+async def test_filters_that_allow_nothing_give_an_empty_list(shop: Shop) -> None:
+    listed = await make(shop, "ann", filters=pb.Filters(categories_any=["boat"]))
+    assert ids(shop, listed) == []
+
+
+async def test_k_beyond_the_catalogue_gives_all_of_it(shop: Shop) -> None:
+    assert len(ids(shop, await make(shop, "nobody", k=500))) == 120
+
+
+async def test_an_empty_catalogue_gives_an_empty_list() -> None:
+    shop = Shop(each=0)
+    assert ids(shop, await make(shop, "nobody")) == []
+
+
+async def test_a_list_is_full_although_caps_leave_few_candidates(shop: Shop) -> None:
+    shop.user("ann", [("click", f"lamp-{n}") for n in range(5)])
+    caps = pb.Rules(caps=[pb.CategoryCap(category="lamp", at_most=2)])
+    listed = ids(shop, await make(shop, "ann", k=50, rules=caps))
+    assert len(listed) == 50
+    assert kinds(listed).count("lamp") == 2
+
+
+async def test_pins_stand_where_they_are_put_unless_hidden(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")], hidden=("rug-2",))
+    pins = [pb.PinRule(item_id="lamp-3", position=2), pb.PinRule(item_id="rug-2", position=0)]
+    listed = ids(shop, await make(shop, "ann", k=5, rules=pb.Rules(pins=pins)))
+    assert listed[2] == "lamp-3"
+    assert "rug-2" not in listed
+
+
+async def test_a_boost_lifts_what_matches_and_stands_among_the_contributions(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    match = pb.Filters(categories_any=["rug"])
+    rules = pb.Rules(boosts=[pb.BoostRule(match=match, factor=50, name="rugs")])
+    made = await make(shop, "ann", k=5, rules=rules, diversity=0)
+    listed = made.listed
+    assert "rug" in kinds(ids(shop, made))
+    ((name, added),) = listed.rules
+    assert name == "rugs"
+    assert (listed.parts.sum(axis=1) + added == listed.scores).all()
+
+
+async def test_histories_of_also_users_are_merged_for_this_list(shop: Shop) -> None:
+    shop.user("visitor", [("click", "rug-1"), ("click", "rug-2")])
+    listed = ids(shop, await make(shop, "login", also_user_ids=["visitor"], k=5, diversity=0))
+    assert kinds(listed) == ["rug"] * 5
+    assert not {"rug-1", "rug-2"} & set(listed)
+
+
+async def test_candidates_of_the_caller_are_ranked_and_no_others(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    made = await make(shop, "ann", candidates=["rug-1", "lamp-9", "unknown", "lamp-3"])
+    assert ids(shop, made) == ["lamp-9", "rug-1"]
+
+
+async def test_without_redis_the_list_is_made_of_trending_and_new_and_says_so(shop: Shop) -> None:
+    shop.trends("all", {"rug-3": 8.0})
+    shop.user("ann", [("click", "lamp-3")])
+    await shop.trending.renew()
+    shop.reader.gone = True
+    spent = a_budget()
+    query = requests.recommend(pb.RecommendRequest(user_id="ann"))
+    made = await shop.pipeline.recommend(query, shop.serving, spent)
+    assert ids(shop, made)[0] == "rug-3"
+    assert len(ids(shop, made)) == 10
+    assert spent.degraded == [budget.STATE_UNAVAILABLE]
+
+
+async def test_a_position_is_waited_for_until_the_guard_reaches_it(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")], offset=6)
+    spent = a_budget()
+    made = await make(shop, "ann", spent, after="0:6")
+    assert spent.degraded == []
+    assert [str(position) for position in made.positions] == ["0:6"]
+
+
+async def test_a_position_that_does_not_come_costs_half_the_deadline_and_is_named(
+    shop: Shop,
+) -> None:
+    spent = a_budget(0.1)
+    began = time.monotonic()
+    made = await make(shop, "ann", spent, after="0:6")
+    assert spent.degraded == [budget.AFTER_TIMEOUT]
+    assert time.monotonic() - began < 0.095
+    assert len(made.listed.rows) == 10
+
+
+async def test_one_read_that_fails_does_not_end_the_wait_for_a_position(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.user("ann", [("click", "lamp-3")], offset=6)
+    read, failures = shop.reader.states, [Unavailable("late"), Unavailable("late")]
+
+    async def states(*arguments: Any) -> Found:
+        if failures:
+            raise failures.pop()
+        return await read(*arguments)
+
+    monkeypatch.setattr(shop.reader, "states", states)
+    spent = a_budget()
+    await make(shop, "ann", spent, after="0:6")
+    assert spent.degraded == []
+
+
+async def test_a_position_whose_event_changed_nothing_is_reached_by_its_partition(
+    shop: Shop,
+) -> None:
+    shop.reader.applied[3] = 20
+    spent = a_budget()
+    await make(shop, "nobody", spent, after="3:20")
+    assert spent.degraded == []
+
+
+async def test_a_segment_opens_its_trending(shop: Shop) -> None:
+    shop.trends("all", {"lamp-1": 5.0})
+    shop.trends("s:de", {"vase-1": 5.0})
+    made = await make(shop, "nobody", context={"segment": "de"}, k=2)
+    assert set(ids(shop, made)) == {"lamp-1", "vase-1"}
+
+
+@pytest.mark.parametrize("boost", [0.0, 1.0, 30.0])
+async def test_contributions_sum_to_the_score_whatever_the_rules(shop: Shop, boost: float) -> None:
+    shop.user("ann", [("click", "lamp-3"), ("dislike", "rug-4")], hidden=("rug-4",))
+    shop.follows("lamp-3", {"rug-7": 3.0})
+    shop.trends("all", {"rug-3": 8.0})
+    match = pb.Filters(categories_any=["rug", "lamp"])
+    rules = pb.Rules(boosts=[pb.BoostRule(match=match, factor=boost)])
+    listed = (await make(shop, "ann", k=100, rules=rules)).listed
+    total = listed.parts.sum(axis=1)
+    for _, added in listed.rules:
+        total = total + added
+    assert (total == listed.scores).all()
+
+
+async def test_work_that_no_longer_fits_is_left_out_and_named(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    costs = Costs()
+    for stage in ("nearest", "arrange"):
+        costs.note(stage, 10.0)
+    spent = Budget(time.monotonic() + 5, time.monotonic, costs)
+    made = await make(shop, "ann", spent)
+    assert spent.degraded == [budget.NEAREST_SKIPPED, budget.DIVERSITY_SKIPPED]
+    assert len(made.listed.rows) == 10
+
+
+async def test_every_stage_is_timed(shop: Shop) -> None:
+    spent = a_budget()
+    await make(shop, "nobody", spent)
+    stages = [stage for stage, _ in spent.timings]
+    assert stages == ["state", "candidates", "filter", "rank", "arrange"]
+
+
+async def test_items_may_come_and_go_while_a_search_is_waited_for(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    in_threads = dataclasses.replace(shop.serving, search=Searcher(shop.index, on_loop_s=-1))
+    await shop.trending.renew()
+    fields: list[dict[str, Any]] = [
+        {"k": 500},
+        {"filters": pb.Filters(categories_any=["rug"])},
+        {"rules": pb.Rules(caps=[pb.CategoryCap(at_most=2)]), "k": 50},
+    ]
+
+    async def ask(n: int) -> None:
+        query = requests.recommend(pb.RecommendRequest(user_id="ann", **fields[n % len(fields)]))
+        made = await shop.pipeline.recommend(query, in_threads, a_budget())
+        assert len(made.listed.rows) > 0
+
+    async def change(n: int) -> None:
+        for step in range(60):
+            shop.put([item_vector(f"more-{n}-{step}", near(n % 4, step), categories=("rug",))])
+            if step % 3 == 0:
+                shop.delete(f"more-{n}-{step}")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(ask(n) for n in range(60)), *(change(n) for n in range(20)))

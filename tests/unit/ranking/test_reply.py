@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from services.ranking import state_view
+from shared.users import event_types, keys, states
+from tests.unit.ranking.shop import VECTORS, Shop
+
+
+def test_a_state_is_shown_with_ids_types_and_times() -> None:
+    shop = Shop(each=3)
+    state = shop.user("ann", [("view", "lamp-1"), ("like", "gone")], hidden=("rug-1",), offset=9)
+    shown = state_view.message("ann", state, shop.catalogue, VECTORS.weights)
+    unknown = f"key:{keys.item_key('gone'):016x}"
+    assert [(entry.item_id, entry.type) for entry in shown.history] == [
+        ("lamp-1", "view"),
+        (unknown, "like"),
+    ]
+    assert shown.history[1].time_ms - shown.history[0].time_ms == 60_000
+    assert list(shown.excluded) == ["rug-1"]
+    assert [(place.partition, place.offset) for place in shown.offsets] == [(0, 9)]
+    assert len(shown.session_vector) == len(shown.long_term_vector) == 16
+    assert len(shown.interests) == 1
+    assert shown.space == "test"
+
+
+def test_values_and_session_starts_are_shown_where_they_are() -> None:
+    shop = Shop(each=3)
+    flags = states.HAS_VALUE | states.STARTS_SESSION
+    history = [
+        (keys.item_key("lamp-1"), 5, 0, 4.5, event_types.RATE, flags),
+        (keys.item_key("lamp-1"), 6, 0, 0.0, event_types.OTHER, 0),
+    ]
+    state = states.of_parts(history=history, purchased=(1,), forgotten_at_ms=3)
+    shown = state_view.message("ann", state, shop.catalogue, VECTORS.weights)
+    assert [(e.type, e.value, e.starts_session) for e in shown.history] == [
+        ("rate", 4.5, True),
+        ("other", 0.0, False),
+    ]
+    assert list(shown.purchased) == ["key:0000000000000001"]
+    assert shown.forgotten_at_ms == 3
+
+
+def test_an_unknown_users_state_is_empty() -> None:
+    shown = state_view.message("ann", states.empty(), Shop(each=1).catalogue, VECTORS.weights)
+    assert shown.user_id == "ann"
+    assert len(shown.history) == len(shown.session_vector) == 0

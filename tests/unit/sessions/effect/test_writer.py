@@ -1,0 +1,321 @@
+"""Exactly once, whatever comes between: redelivery, lost replies, lost writes, other workers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from freshet.contract.records import UNPROCESSABLE
+from services.sessions.effect.double import MemoryStore
+from services.sessions.effect.store import Refused
+from services.sessions.effect.writer import Applier, Fold, Gap, Work
+from services.sessions.faust.batches import Batch
+from services.sessions.fold.fold import Folded, FoldEvent
+from shared.users import keys, positions
+from shared.users.states import UserState
+from tests.unit.sessions.effect.world import (
+    TOPIC,
+    FailingStore,
+    Letters,
+    Record,
+    applier,
+    assert_same,
+    batch,
+    click,
+    content,
+    poison,
+    real_fold,
+    state_of,
+)
+
+LOG = [click(n, user="ann" if n % 3 else "bob", item=n % 5) for n in range(20)]
+
+
+async def apply(worker: Applier, *batches: Batch) -> None:
+    for one in batches:
+        await Work(worker, one).attempt()
+
+
+async def plain(records: Sequence[Record] = LOG) -> dict[bytes, object]:
+    """What a log comes to, taken in at once and undisturbed."""
+    store = MemoryStore(TOPIC)
+    for partition in sorted({record.partition for record in records}):
+        await apply(
+            applier(store), batch([record for record in records if record.partition == partition])
+        )
+    return content(store)
+
+
+def position_of(store: MemoryStore, partition: int = 0) -> positions.Position:
+    return positions.unpack(store.values[keys.position(TOPIC, partition)])
+
+
+async def test_the_position_is_the_last_record_with_its_time() -> None:
+    store = MemoryStore(TOPIC)
+    await apply(applier(store), batch(LOG))
+    assert position_of(store)[:2] == (19, LOG[-1].timestamp)
+
+
+async def test_a_redelivered_batch_writes_nothing() -> None:
+    store = FailingStore()
+    worker = applier(store)
+    await apply(worker, batch(LOG))
+    before, writes = deepcopy(store.values), store.writes
+    await apply(worker, batch(LOG[7:]), batch(LOG[:3]), batch(LOG))
+    assert store.values == before
+    assert store.writes == writes
+
+
+async def test_a_batch_that_overlaps_counts_only_what_is_new() -> None:
+    store = MemoryStore(TOPIC)
+    await apply(applier(store), batch(LOG[:12]), batch(LOG[5:]))
+    assert_same(content(store), await plain())
+
+
+async def test_a_reply_that_is_lost_counts_once() -> None:
+    store = FailingStore(["lost after"])
+    work = Work(applier(store), batch(LOG))
+    with pytest.raises(ConnectionError):
+        await work.attempt()
+    await work.attempt()
+    assert_same(content(store), await plain())
+
+
+async def test_a_write_that_never_arrived_is_made_again() -> None:
+    store = FailingStore([None, "lost before"])
+    work = Work(applier(store, slice_events=4), batch(LOG))
+    with pytest.raises(ConnectionError):
+        await work.attempt()
+    assert position_of(store).offset == -1  # a first part is there, and says nothing of the rest
+    await work.attempt()
+    assert_same(content(store), await plain())
+
+
+async def test_a_worker_that_writes_late_changes_nothing_twice() -> None:
+    """It was stopped, lost its partition, and goes on with what it has in memory."""
+    store = MemoryStore(TOPIC)
+    late, other = applier(store), applier(store)
+    await apply(late, batch(LOG[:5]))
+    other = applier(store)
+    await apply(other, batch(LOG[5:15]))
+    work = Work(late, batch(LOG[5:10]))
+    with pytest.raises(Refused):
+        await work.attempt()
+    await work.attempt()
+    await apply(other, batch(LOG[15:]))
+    assert_same(content(store), await plain())
+
+
+async def test_two_workers_that_both_think_they_own_a_partition_count_once() -> None:
+    store = MemoryStore(TOPIC)
+    one, two = applier(store), applier(store)
+    for start in range(0, 20, 2):
+        for worker in (one, two):
+            work = Work(worker, batch(LOG[start : start + 2]))
+            with contextlib.suppress(Refused):
+                await work.attempt()
+            await work.attempt()
+    assert_same(content(store), await plain())
+
+
+async def test_a_user_on_two_partitions_is_counted_once_on_each() -> None:
+    mine = [click(n, "ann", n % 5) for n in range(8)]
+    others = [click(n, "ann", n % 4, partition=1) for n in range(8)]
+    store = MemoryStore(TOPIC)
+    left, right = applier(store), applier(store)  # neither knows what the other writes
+    for n in range(0, 8, 2):
+        for worker, records in ((left, mine), (right, others)):
+            work = Work(worker, batch(records[n : n + 2]))
+            with contextlib.suppress(Refused):
+                await work.attempt()
+            await work.attempt()
+    assert state_of(store, "ann").guard == {0: 7, 1: 7}
+    assert len(state_of(store, "ann").history) == 16
+
+
+async def test_a_batch_beyond_what_redis_has_is_not_folded() -> None:
+    """Redis came back without its newest writes."""
+    store = MemoryStore(TOPIC)
+    worker = applier(store)
+    await apply(worker, batch(LOG[:5]))
+    older = deepcopy(store.values)
+    await apply(worker, batch(LOG[5:10]))
+    store.values = older
+    work = Work(worker, batch(LOG[10:15]))
+    with pytest.raises(Refused):
+        await work.attempt()
+    with pytest.raises(Gap, match="5 to 9 are missing"):
+        await work.attempt()
+    assert store.values == older
+
+
+async def test_a_position_that_is_gone_is_a_gap() -> None:
+    """Redis came back empty: nothing may be counted as the beginning of the log."""
+    store = MemoryStore(TOPIC)
+    await apply(applier(store), batch(LOG[:5]))
+    worker = applier(store)
+    store.values.clear()
+    work = Work(worker, batch(LOG[5:10]))
+    with pytest.raises(Gap, match="gone"):
+        await work.attempt()
+    assert not store.values
+
+
+async def test_without_a_position_the_log_counts_from_where_it_begins() -> None:
+    store = MemoryStore(TOPIC)
+    late = [click(500 + n) for n in range(3)]
+    await apply(applier(store, begin=500), batch(late))
+    assert position_of(store).offset == 502
+
+
+async def test_offsets_that_the_log_leaves_out_are_no_gap() -> None:
+    """Transactions leave markers in the log that no consumer sees."""
+    store = MemoryStore(TOPIC)
+    worker = applier(store)
+    await apply(worker, batch(LOG[:5]), batch(LOG[6:], start=5))
+    assert position_of(store).offset == 19
+
+
+async def test_poison_goes_to_dead_letters_before_the_position_passes_it() -> None:
+    records = [click(0), poison(1), click(2), poison(3)]
+    store, letters = MemoryStore(TOPIC), Letters(failures=1)
+    work = Work(applier(store, letters), batch(records))
+    with pytest.raises(ConnectionError):
+        await work.attempt()
+    assert keys.position(TOPIC, 0) not in store.values
+    await work.attempt()
+    assert letters.offsets == [1, 3]
+    assert position_of(store).offset == 3
+    assert len(state_of(store, "ann").history) == 2
+
+
+async def test_a_batch_of_nothing_but_poison_moves_the_position() -> None:
+    store, letters = MemoryStore(TOPIC), Letters()
+    await apply(applier(store, letters), batch([poison(0), poison(1)]))
+    assert letters.offsets == [0, 1]
+    assert content(store).keys() == {keys.position(TOPIC, 0)}
+
+
+async def test_a_refused_batch_of_nothing_but_poison_looks_where_redis_is() -> None:
+    store = MemoryStore(TOPIC)
+    late, other = applier(store), applier(store)
+    await apply(other, batch([poison(0)]))
+    work = Work(late, batch([poison(0), poison(1)]))
+    with pytest.raises(Refused):
+        await work.attempt()
+    await work.attempt()
+    assert position_of(store).offset == 1
+
+
+async def test_letters_that_are_there_are_not_written_again() -> None:
+    store, letters = FailingStore(["lost before"]), Letters()
+    work = Work(applier(store, letters), batch([click(0), poison(1)]))
+    with pytest.raises(ConnectionError):
+        await work.attempt()
+    await work.attempt()
+    assert letters.offsets == [1]
+
+
+async def test_a_redelivered_batch_writes_no_letters_again() -> None:
+    store, letters = MemoryStore(TOPIC), Letters()
+    worker = applier(store, letters)
+    await apply(worker, batch([poison(0), click(1)]), batch([poison(0), click(1)]))
+    await apply(worker, batch([poison(0), click(1), click(2)]))
+    assert letters.offsets == [0]
+
+
+def fold_that_breaks_at(*items: str) -> Fold:
+    def fold(states: Mapping[str, UserState], events: Sequence[FoldEvent]) -> Folded:
+        for event in events:
+            if event.event.item_id in items:
+                raise ZeroDivisionError("a bug")
+        return real_fold(states, events)
+
+    return fold
+
+
+async def test_an_event_at_which_the_fold_breaks_is_a_dead_letter_and_the_rest_counts() -> None:
+    store, letters = MemoryStore(TOPIC), Letters()
+    worker = applier(store, letters, fold=fold_that_breaks_at("item-3"), slice_events=64)
+    await apply(worker, batch(LOG))
+    broken = [record.offset for record in LOG if record.offset % 5 == 3]
+    assert letters.offsets == broken
+    assert {letter.error.error_class for letter in letters.sent} == {UNPROCESSABLE}
+    assert "ZeroDivisionError: a bug" in str(letters.sent[0].error)
+    good = [record for record in LOG if record.offset not in broken]
+    expected = await plain(good)
+    expected[keys.position(TOPIC, 0)] = (19, LOG[-1].timestamp)
+    assert_same(content(store), expected)
+
+
+async def test_a_state_that_cannot_be_read_stays_and_its_events_are_dead_letters() -> None:
+    store, letters = MemoryStore(TOPIC), Letters()
+    store.values[keys.user("bob")] = b"\xffnonsense"
+    await apply(applier(store, letters), batch(LOG))
+    assert letters.offsets == [record.offset for record in LOG if record.key == b"bob"]
+    assert {letter.error.error_class for letter in letters.sent} == {UNPROCESSABLE}
+    assert store.values[keys.user("bob")] == b"\xffnonsense"
+    assert len(state_of(store, "ann").history) == 13
+
+
+async def test_a_hot_user_costs_no_read() -> None:
+    store = MemoryStore(TOPIC)
+    worker = applier(store)
+    await apply(worker, batch(LOG[:10]))
+
+    async def read(*_: object) -> None:
+        raise AssertionError("Redis was asked for what is in memory")
+
+    store.read = read  # type: ignore[assignment,method-assign]
+    await apply(worker, batch(LOG[10:]))
+    assert position_of(store).offset == 19
+
+
+async def test_leaving_a_partition_forgets_its_users() -> None:
+    worker = applier(MemoryStore(TOPIC))
+    await apply(worker, batch(LOG), batch([click(0, "cy", partition=1)]))
+    worker.leave({0})
+    assert worker.cache.find(["ann", "cy"])[1] == ["ann"]
+    assert worker.stands.keys() == {1}
+
+
+async def test_no_stamp_is_ever_used_twice() -> None:
+    store = MemoryStore(TOPIC)
+    workers = [applier(store) for _ in range(3)]
+    stamps = [worker.stamp() for worker in workers for _ in range(100)]
+    assert len(set(stamps)) == len(stamps)
+    assert {len(stamp) for stamp in stamps} == {16}
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+async def test_whatever_is_lost_on_the_way_the_end_is_that_of_a_plain_fold(
+    data: st.DataObject,
+) -> None:
+    """Two workers take turns as they please, in batches of any size, from any place before.
+
+    Replies and writes are lost, and Redis falls back to an older copy of itself.
+    """
+    log = [click(n, f"u{n % 4}", n * 7 % 11) if n % 7 else poison(n) for n in range(30)]
+    faults = data.draw(st.lists(st.sampled_from([None, None, "lost before", "lost after"])))
+    store = FailingStore(faults)
+    workers = [applier(store), applier(store)]
+    copies = [deepcopy((store.values, store.sets))]
+    for _ in range(data.draw(st.integers(0, 25))):
+        at = data.draw(st.integers(0, 29))
+        end = data.draw(st.integers(at + 1, 30))
+        worker = data.draw(st.sampled_from(workers))
+        with contextlib.suppress(Refused, ConnectionError, Gap):
+            await Work(worker, batch(log[at:end])).attempt()
+        if data.draw(st.booleans()):
+            copies.append(deepcopy((store.values, store.sets)))
+        elif data.draw(st.integers(0, 5)) == 0:
+            store.values, store.sets = deepcopy(data.draw(st.sampled_from(copies)))
+    store.faults = iter(())
+    await apply(applier(store), batch(log))
+    assert_same(content(store), await plain(log))

@@ -1,0 +1,157 @@
+"""The fold once more, written for the reader and not for speed: one event at a time, plain values.
+
+Tests compare the fold with it. It follows the table in services/sessions/README.md line by line and
+shares nothing with the fold but the settings' numbers and the hash of an item id.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from math import log2
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.sessions.fold.fold import FoldEvent
+from services.sessions.fold.settings import FoldSettings
+from shared.catalogue.catalogue import Items
+from shared.users import keys
+
+EPOCH_S = 946_684_800  # 2000-01-01
+FOR = {"view": 0.5, "click": 1.0, "like": 3.0, "share": 3.0, "cart": 3.0, "purchase": 5.0}
+AGAINST = {"dislike": -3.0, "hide": -5.0, "remove": -1.0}
+WEIGHTS = FOR | AGAINST
+
+
+@dataclass(frozen=True)
+class Entry:
+    item: int
+    second: int
+    event_id: str | None
+    weight: float
+    starts_session: bool
+
+
+@dataclass
+class User:
+    guard: dict[int, int] = field(default_factory=dict)
+    forgotten_at_ms: int = 0
+    session_id: str | None = None
+    history: list[Entry] = field(default_factory=list)
+    excluded: list[int] = field(default_factory=list)
+    purchased: list[int] = field(default_factory=list)
+
+
+class Oracle:
+    """Users, and co-visits and trending as weights at the year 2000's scale, in log2 at the end."""
+
+    def __init__(self, items: Items, settings: FoldSettings) -> None:
+        self.items, self.settings = items, settings
+        self.users: defaultdict[str, User] = defaultdict(User)
+        self._covisits: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
+        self._trends: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+
+    @property
+    def covisits(self) -> dict[tuple[int, int], float]:
+        return {pair: _together(scores) for pair, scores in self._covisits.items()}
+
+    @property
+    def trends(self) -> dict[tuple[str, int], float]:
+        return {member: _together(scores) for member, scores in self._trends.items()}
+
+    def apply(self, record: FoldEvent) -> None:
+        event, user = record.event, self.users[record.event.user_id]
+        if record.offset <= user.guard.get(record.partition, -1):
+            return
+        user.guard[record.partition] = record.offset
+        if event.type == "forget":
+            if record.record_time_ms > user.forgotten_at_ms:
+                self.users[event.user_id] = User(user.guard, record.record_time_ms)
+            return
+        own_ms = record.record_time_ms if event.time_ms is None else event.time_ms
+        time_ms = min(own_ms, record.record_time_ms + self.settings.future_ms)
+        if user.forgotten_at_ms and (
+            time_ms <= user.forgotten_at_ms or record.record_time_ms <= user.forgotten_at_ms
+        ):
+            return
+        if event.event_id and event.event_id in [entry.event_id for entry in user.history]:
+            return
+        weight = _weight(record)
+        item = keys.item_key(event.item_id)
+        before = self._put(user, Entry(item, time_ms // 1000, event.event_id, weight, False), event)
+        if before is not None:
+            excluded = {"hide": user.excluded, "dislike": user.excluded}
+            listed = {**excluded, "purchase": user.purchased}.get(event.type)
+            if listed is not None:
+                listed[:] = [key for key in listed if key != item][-199:] + [item]
+        if weight > 0:
+            self._count(event.context.get("segment"), item, weight, time_ms / 1000, before or [])
+
+    def _put(self, user: User, entry: Entry, event: object) -> list[Entry] | None:
+        """Put an entry into the history; return those before it, None when it is too old."""
+        history = user.history
+        place = sum(other.second <= entry.second for other in history)
+        session_id = getattr(event, "session_id", None)
+        if place == len(history) and session_id and session_id != user.session_id:
+            user.session_id = session_id
+            entry = Entry(entry.item, entry.second, entry.event_id, entry.weight, True)
+        history.insert(place, entry)
+        if len(history) > 50:
+            del history[0]
+            place -= 1
+        return None if place < 0 else history[:place]
+
+    def _count(
+        self, segment: str | None, item: int, weight: float, at_s: float, before: list[Entry]
+    ) -> None:
+        lives = self.settings.half_lives
+        row = int(self.items.rows(np.array([item], np.uint64))[0])
+        scopes = {"all"} | {
+            f"c:{name}" for name in (self.items.categories[row] if row >= 0 else ())
+        }
+        for scope in scopes | ({f"s:{segment}"} if segment else set()):
+            score = log2(weight) + (at_s - EPOCH_S) / lives.trending_s
+            self._trends[scope, item].append(score)
+        others = [entry.item for entry in before[::-1] if entry.weight > 0 and entry.item != item]
+        nearest = list(dict.fromkeys(others))[: self.settings.covisit_reach]
+        for distance, other in enumerate(nearest, start=1):
+            score = log2(1 / distance) + (at_s - EPOCH_S) / lives.covisits_s
+            self._covisits[other, item].append(score)
+
+    def vectors(self, user_id: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return session and long-term vector, zero where there is none."""
+        history, settings = self.users[user_id].history, self.settings.vectors
+        begin = 0
+        for n in range(1, len(history)):
+            gap = history[n].second - history[n - 1].second > settings.session_gap_s
+            if gap or history[n].starts_session:
+                begin = n
+        return (
+            self._unit(history[begin:], settings.session_half_life_s),
+            self._unit(history, settings.long_term_half_life_s),
+        )
+
+    def _unit(self, entries: list[Entry], half_life_s: float) -> NDArray[np.float64]:
+        total = np.zeros(self.items.dim)
+        for entry in entries:
+            row = int(self.items.rows(np.array([entry.item], np.uint64))[0])
+            if row >= 0:
+                decay = 2.0 ** (-(entries[-1].second - entry.second) / half_life_s)
+                total += entry.weight * decay * self.items.vectors[row].astype(np.float64)
+        norm = float(np.linalg.norm(total))
+        return total / norm if norm > 1e-5 else total * 0
+
+
+def _weight(record: FoldEvent) -> float:
+    event = record.event
+    if event.type != "rate":
+        return WEIGHTS.get(event.type, 0.5)
+    if event.value is None:
+        return 0.0
+    return max(-5.0, min(5.0, float(np.float16(min(event.value, 60_000))) - 3))
+
+
+def _together(scores: list[float]) -> float:
+    top = max(scores)
+    return top + log2(sum(2 ** (score - top) for score in scores))

@@ -1,0 +1,194 @@
+"""The bytes of a user's state: whole, and damaged in every way."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.users.event_types import CLICK
+from shared.users.session_vectors import VectorSettings, session_vectors
+from shared.users.states import (
+    ENTRY,
+    ENTRY_BYTES,
+    ENTRY_STRUCT,
+    HAS_VALUE,
+    UserState,
+    Vectors,
+    empty,
+    guard_of,
+    of_parts,
+    pack,
+    pack_guard,
+    unpack,
+)
+from tests.unit.sessions.world import NOW_S, MemoryItems, key_of
+
+ITEMS = MemoryItems(np.eye(8))
+
+
+def a_state(entries: int = 3, guard: dict[int, int] | None = None) -> UserState:
+    history = [(key_of(n), NOW_S + n, 7 + n, 2.5, CLICK, HAS_VALUE) for n in range(entries)]
+    parts = of_parts(history=history)
+    (vectors,) = session_vectors([parts.history_bytes], ITEMS, VectorSettings())
+    return of_parts(
+        guard=guard or {3: 12_345_678_901},
+        forgotten_at_ms=1_700_000_000_123,
+        history=history,
+        excluded=(key_of(1), 2**64 - 1),
+        purchased=(key_of(2),),
+        vectors=vectors,
+    )
+
+
+def test_a_state_is_read_as_it_was_packed() -> None:
+    state = a_state()
+    read = unpack(pack(state))
+    assert read == state
+    assert read.guard == {3: 12_345_678_901}
+    assert read.forgotten_at_ms == 1_700_000_000_123
+    assert read.history["item"].tolist() == [key_of(0), key_of(1), key_of(2)]
+    assert read.history["value"].tolist() == [2.5, 2.5, 2.5]
+    assert read.excluded == (key_of(1), 2**64 - 1)
+    assert read.purchased == (key_of(2),)
+    assert read.space == "test"
+    assert read.session is not None
+    assert read.session.dtype == np.float32
+    assert np.linalg.norm(read.session) == pytest.approx(1, abs=0.01)
+    assert read.long_term is not None
+    assert read.interests.shape == (3, 8)
+
+
+def test_the_state_of_nobody_is_read_as_it_was_packed() -> None:
+    assert unpack(pack(empty())) == empty() == UserState()
+
+
+def test_a_full_state_takes_what_the_design_counts() -> None:
+    items = MemoryItems(np.random.default_rng(2).standard_normal((50, 64)))
+    history = [(key_of(n), NOW_S, 0, 0, CLICK, 0) for n in range(50)]
+    (vectors,) = session_vectors([of_parts(history=history).history_bytes], items, VectorSettings())
+    state = of_parts(guard={0: 1}, history=history, vectors=vectors)
+    head = 15 + 19 + len("test")
+    assert len(pack(state)) == head + 50 * 20 + 5 * (64 + 4) < 1_400
+
+
+def test_an_entry_takes_20_bytes_and_packs_like_its_struct() -> None:
+    entry = (key_of(0), NOW_S, 99, 1.5, CLICK, HAS_VALUE)
+    assert ENTRY.itemsize == ENTRY_BYTES == 20
+    assert np.array([entry], ENTRY).tobytes() == ENTRY_STRUCT.pack(*entry)
+
+
+@pytest.mark.parametrize("guard", [{0: 0}, {7: 2**62}, {0: 5, 4: 1, 47: 9}])
+def test_the_guard_is_a_prefix_of_the_state(guard: dict[int, int]) -> None:
+    state = a_state(guard=guard)
+    value = pack(state)
+    assert guard_of(value) == pack_guard(state)
+    assert value.startswith(guard_of(value))
+    assert len(guard_of(value)) == 3 + 12 * len(guard)
+
+
+def test_no_value_has_no_guard() -> None:
+    assert guard_of(b"") == b""
+
+
+def test_guards_with_the_same_partitions_pack_alike_in_any_order() -> None:
+    assert pack_guard(a_state(guard={1: 2, 0: 3})) == pack_guard(a_state(guard={0: 3, 1: 2}))
+
+
+def test_vectors_of_which_some_are_missing_are_told_apart() -> None:
+    session = struct.pack("<f2b", 0.5, 2, -1)
+    interest = struct.pack("<f2b", 0.25, 4, 0)
+    found = Vectors("s", 2, 0b0101, session + interest)
+    assert found.session is not None
+    assert found.session.tolist() == [1.0, -0.5]
+    assert found.long_term is None
+    assert found.interests.tolist() == [[1.0, 0.0]]
+    long_term = Vectors("s", 2, 0b0010, session)
+    assert long_term.session is None
+    assert long_term.long_term is not None
+    assert long_term.interests.shape == (0, 2)
+
+
+@pytest.mark.parametrize("version", [0, 2, 255])
+def test_an_unknown_format_is_refused_by_name(version: int) -> None:
+    value = bytes([version]) + pack(a_state())[1:]
+    for read in (unpack, guard_of):
+        with pytest.raises(ValueError, match=f"format {version}: this program reads format 1"):
+            read(value)
+
+
+def test_every_truncation_is_refused() -> None:
+    value = pack(a_state())
+    for size in range(1, len(value)):
+        with pytest.raises(ValueError, match=r"^damaged user state: \d+ bytes"):
+            unpack(value[:size])
+
+
+def test_bytes_too_many_are_refused() -> None:
+    with pytest.raises(ValueError, match="bytes where its counts need"):
+        unpack(pack(a_state()) + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("at", "new", "words"),
+    [
+        (3 + 4, struct.pack("<q", -1), "guard says offset -1"),
+        (15, struct.pack("<q", -1), "head is out of bounds"),
+        (15 + 12, b"\x33", "bytes where its counts need"),
+        (15 + 16, b"\x10", "bytes where its counts need"),
+        (15 + 19 + 3 * 20 + 3 * 8, b"\xff", "space is not UTF-8"),
+        (15 + 19 + 3 * 20 + 3 * 8 + 4, struct.pack("<f", np.nan), "scale of a vector"),
+        (15 + 19 + 3 * 20 + 3 * 8 + 4, struct.pack("<f", 3e38), "scale of a vector"),
+    ],
+)
+def test_damage_is_said_in_words(at: int, new: bytes, words: str) -> None:
+    value = pack(a_state())
+    with pytest.raises(ValueError, match=words):
+        unpack(value[:at] + new + value[at + len(new) :])
+
+
+def test_partitions_out_of_order_are_refused() -> None:
+    value = pack(a_state(guard={0: 1, 5: 2}))
+    swapped = value[:3] + value[15:27] + value[3:15] + value[27:]
+    with pytest.raises(ValueError, match="guard says offset 1 of partition 0 after 5"):
+        unpack(swapped)
+
+
+def test_more_than_a_state_holds_is_refused() -> None:
+    long = bytearray(pack(of_parts(guard={0: 1})))
+    long[15 + 12] = 51
+    with pytest.raises(ValueError, match="head is out of bounds"):
+        unpack(bytes(long) + bytes(51 * 20))
+    with pytest.raises(ValueError, match="at most 50 entries, was 51"):
+        of_parts(history=[(1, 1, 0, 0, 1, 0)] * 51)
+    with pytest.raises(ValueError, match="at most 200 item keys, were 201 excluded"):
+        of_parts(excluded=(1,) * 201)
+
+
+def read_or_refuse(value: bytes) -> UserState | None:
+    """Any other error than ValueError fails the test."""
+    with contextlib.suppress(ValueError):
+        return unpack(value)
+    return None
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\1\1\0" + tail))
+def test_any_bytes_are_a_state_or_a_value_error(value: bytes) -> None:
+    state = read_or_refuse(value)
+    assert state is None or pack(state) == value
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_flipped_byte_never_brings_the_reader_down(at: int, flip: int) -> None:
+    value = bytearray(pack(a_state()))
+    value[at % len(value)] ^= flip
+    state = read_or_refuse(bytes(value))
+    if state is not None:
+        assert pack(state) == value
+        assert state.interests.shape[1] == state.vectors.dim
