@@ -44,7 +44,7 @@ from shared.runtime import redis_client
 from shared.runtime.dead_letters import DeadLetters
 from shared.runtime.grpc_server import Server
 from shared.runtime.health import Health
-from shared.runtime.retry import until_there
+from shared.runtime.retry import retry_until_available
 
 log = logging.getLogger(__name__)
 
@@ -136,12 +136,12 @@ class Service:
         client = redis_client.connect(settings.redis, socket_timeout_s=REDIS_S)
         ends.push_async_callback(redis_client.disconnect, client)
         promotion = Promotion(client, bundle.space, bundle.dim)
-        await until_there("Redis", promotion.claim)
+        await retry_until_available("Redis", promotion.claim)
 
         topic = topics.item_vectors(bundle.space).name
-        homes = Homes(*await until_there("Kafka", lambda: self._topics(bundle.space)))
+        homes = Homes(*await retry_until_available("Kafka", lambda: self._topics(bundle.space)))
         producer = SturdyProducer(lambda: kafka_clients.producer(settings.kafka))
-        await until_there("Kafka", producer.start)
+        await retry_until_available("Kafka", producer.start)
         ends.push_async_callback(producer.stop)
         standings = Standings()
         publisher = Publisher(producer, bundle.space)
@@ -172,7 +172,7 @@ class Service:
             self._fail,
             in_flight_bytes=settings.in_flight_mib * 1024 * 1024,
         )
-        await until_there("Kafka", intake.start)
+        await retry_until_available("Kafka", intake.start)
         ends.push_async_callback(intake.stop, STOP_AT_MOST_S)
 
         async def promote() -> None:

@@ -39,7 +39,7 @@ from shared.runtime.dead_letters import DeadLetters
 from shared.runtime.grpc_server import Server
 from shared.runtime.health import Health
 from shared.runtime.redis_client import connect, disconnect
-from shared.runtime.retry import until_there
+from shared.runtime.retry import retry_until_available
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +95,8 @@ class Service:
         self.health_port = await self._health.start(settings.bind, settings.health_port)
         self.grpc_port = await self._server.start(settings.bind, settings.port)
         own = (topics.CLICKS, topics.IMPRESSIONS, topics.DEAD_LETTERS)
-        await until_there("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, own))
-        await until_there("Kafka", self._writer.start)
+        await retry_until_available("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, own))
+        await retry_until_available("Kafka", self._writer.start)
         if settings.space:
             bundle = ActiveBundle(settings.space, settings.dim)
         else:

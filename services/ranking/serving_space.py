@@ -26,7 +26,7 @@ from services.ranking.stages.features import FeatureSettings
 from shared.catalogue.active_bundle import ActiveBundle
 from shared.catalogue.feed import CatalogueFeed
 from shared.runtime.dead_letters import DeadLetters
-from shared.runtime.retry import until_there
+from shared.runtime.retry import retry_until_available
 
 
 class Space:
@@ -47,8 +47,8 @@ class Space:
         """Load the snapshot, read the topics, keep reading. Waits for Kafka as long as it takes."""
         settings, catalogue = self._settings, self._feed.catalogue
         wanted = (topics.item_vectors(self.bundle.space), topics.OFFERS)
-        await until_there("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, wanted))
-        snapshot = await until_there("Kafka", partial(self._feed.load, settings.snapshots))
+        await retry_until_available("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, wanted))
+        snapshot = await retry_until_available("Kafka", partial(self._feed.load, settings.snapshots))
         # Nothing changes the catalogue before the feed runs, so threads may read it.
         self.index = await asyncio.to_thread(watch.begin, catalogue, snapshot)
         self.titles = await asyncio.to_thread(TitleWords, catalogue)

@@ -18,7 +18,7 @@ from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import ActiveBundle
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.feed import CatalogueFeed
-from shared.runtime.retry import until_there
+from shared.runtime.retry import retry_until_available
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,9 @@ class ActiveItems:
     async def _read(self, bundle: ActiveBundle) -> None:
         settings = self._settings
         topic = topics.item_vectors(bundle.space)
-        await until_there("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, [topic]))
+        await retry_until_available("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, [topic]))
         feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
-        await until_there("Kafka", partial(feed.load, settings.snapshots))
+        await retry_until_available("Kafka", partial(feed.load, settings.snapshots))
         reading = asyncio.create_task(feed.run(), name=f"items of {bundle.space}")
         await feed.caught_up()
         await self.stop()

@@ -22,7 +22,7 @@ from services.sessions.settings import Settings
 from shared.runtime import garbage
 from shared.runtime.health import Health
 from shared.runtime.redis_client import connect
-from shared.runtime.retry import until_there
+from shared.runtime.retry import retry_until_available
 from shared.users.states import UserState
 
 log = logging.getLogger(__name__)
@@ -65,9 +65,9 @@ class Service:
         settings = self._settings
         await self._health.start(settings.bind, settings.health_port)
         own = (CLICKS, DEAD_LETTERS)
-        await until_there("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, own))
-        cluster_id = await until_there("Kafka", partial(kafka_clients.cluster_id, settings.kafka))
-        await until_there("Kafka", self._log.start)
+        await retry_until_available("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, own))
+        cluster_id = await retry_until_available("Kafka", partial(kafka_clients.cluster_id, settings.kafka))
+        await retry_until_available("Kafka", self._log.start)
         await self._items.start()
         garbage.settle()
         worker = Worker(settings, CLICKS.name, self._applier, self._log, cluster_id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from shared.catalogue.arrow import from_table, read_table
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import decode_item_vector
 from shared.catalogue.snapshots import Snapshot
+from shared.clock import now_ms
 from shared.runtime.topic_reader import TopicReader, ends_of
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class CatalogueFeed:
         space: str,
         dim: int,
         *,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_ms: Callable[[], int] = now_ms,
     ) -> None:
         self.catalogue = Catalogue(space, dim)
         self.snapshot_name = ""  # of the snapshot begun with; empty: none

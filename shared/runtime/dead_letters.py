@@ -2,20 +2,80 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
+import logging
+from typing import Any, Final, Protocol
 
-from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 
 from freshet.contract import records
+from freshet.contract.records import BadRecord
 from freshet.contract.topics import DEAD_LETTERS
+from shared.clock import now_ms
+from shared.runtime import metrics
+from shared.runtime.producer import RenewedProducer
+from shared.runtime.retry import TRANSIENT_ERRORS
+
+RETRY_S: Final = 1.0
+
+log = logging.getLogger(__name__)
 
 
-class DeadLetters:
-    """Writes what cannot be processed to `dead-letters`: the original, and why and from where."""
+class Refusable(records.Record, Protocol):
+    """What of a consumed record goes into its dead letter."""
 
-    def __init__(self, producer: AIOKafkaProducer, service: str) -> None:
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+class DeadLetterWriter:
+    """Writes one service's dead letters; each is in Kafka when its call returns.
+
+    After an outage a letter may stand twice: its key, the origin, tells.
+    """
+
+    def __init__(self, producer: RenewedProducer, service: str) -> None:
+        self.sent = 0  # since the start
         self._producer = producer
         self._service = service
+
+    async def send(self, record: Refusable, error: BadRecord) -> None:
+        """Write one dead letter. Raises KafkaError or OSError while Kafka is unavailable."""
+        origin = records.origin_of(record)
+        try:
+            await self._write(origin, record, record.value, error)
+        except MessageSizeTooLargeError:  # the topic, made by others, takes less: keep at least why
+            shorter = BadRecord(error.error_class, f"{error} (its value was too large)")
+            await self._write(origin, record, None, shorter)
+        metrics.DEAD_LETTERS.labels(self._service, error.error_class).inc()
+        self.sent += 1
+
+    async def send_until_written(self, record: Refusable, error: BadRecord) -> None:
+        """Write one dead letter, however long Kafka is gone."""
+        while True:
+            try:
+                return await self.send(record, error)
+            except TRANSIENT_ERRORS as failure:
+                origin = records.origin_of(record)
+                log.warning("dead letter of %s not written yet: %r", origin, failure)
+            await asyncio.sleep(RETRY_S)
+
+    async def _write(
+        self, origin: records.Origin, record: Refusable, value: bytes | None, error: BadRecord
+    ) -> None:
+        headers = records.dead_letter_headers(
+            origin, record.key, record.headers, error, self._service, now_ms()
+        )
+        await self._producer.send_and_wait(
+            DEAD_LETTERS.name, key=str(origin).encode(), value=value, headers=headers
+        )
+
+
+class DeadLetters:  # until the services use DeadLetterWriter
+    def __init__(self, producer: Any, service: str) -> None:
+        self._producer, self._service = producer, service
 
     async def send(
         self,
@@ -23,14 +83,11 @@ class DeadLetters:
         key: bytes | None,
         value: bytes | None,
         headers: records.Headers,
-        error: records.BadRecord,
+        error: BadRecord,
     ) -> None:
-        """Write one dead letter and wait until all replicas have it."""
+        described = records.dead_letter_headers(
+            origin, key, headers, error, self._service, now_ms()
+        )
         await self._producer.send_and_wait(
-            DEAD_LETTERS.name,
-            key=str(origin).encode(),
-            value=value,
-            headers=records.dead_letter_headers(
-                origin, key, headers, error, self._service, time.time_ns() // 1_000_000
-            ),
+            DEAD_LETTERS.name, key=str(origin).encode(), value=value, headers=described
         )

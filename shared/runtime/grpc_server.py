@@ -1,4 +1,4 @@
-"""gRPC's edge: a server with bounded messages, connection ages, reflection and health."""
+"""Serve gRPC: bounded messages, connection ages, reflection and health."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection
 
-MESSAGE_MAX_BYTES = (
-    64 * 4 * 1024 * 1024 + 1024 * 1024
-)  # Embed: 64 items with a picture of 4 MiB each
+# Of a reply: Embed's is 64 items with three vectors each.
+REPLY_MAX_BYTES = 64 * 4 * 1024 * 1024 + 1024 * 1024
 
 
 class Server:
@@ -24,15 +23,13 @@ class Server:
         *,
         receive_max_bytes: int,
         max_concurrent: int = 256,
-        reuse_port: bool = False,
     ) -> None:
         self.grpc = grpc.aio.server(
             maximum_concurrent_rpcs=max_concurrent,
             options=[
                 ("grpc.max_receive_message_length", receive_max_bytes),
-                ("grpc.max_send_message_length", MESSAGE_MAX_BYTES),
-                # A second process on the port must fail, unless several share it on purpose.
-                ("grpc.so_reuseport", int(reuse_port)),
+                ("grpc.max_send_message_length", REPLY_MAX_BYTES),
+                ("grpc.so_reuseport", 0),  # a second process on the port must fail
                 # Clients behind a headless Service find new pods when their connection ends.
                 ("grpc.max_connection_age_ms", 300_000),
                 ("grpc.max_connection_age_grace_ms", 30_000),
@@ -49,9 +46,12 @@ class Server:
     async def start(self, host: str, port: int) -> int:
         """Listen, not yet SERVING; port 0 takes a free one. Returns the port.
 
-        Raises RuntimeError when the port is taken.
+        Raises OSError when the port is taken.
         """
-        self.port = self.grpc.add_insecure_port(f"{host}:{port}")
+        try:
+            self.port = self.grpc.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(str(error)) from None
         await self.set_serving(False)
         await self.grpc.start()
         return self.port

@@ -23,7 +23,7 @@ from services.embedding.items.byte_limit import Budget
 from services.embedding.items.progress import Commit, Progress
 from services.embedding.items.reconcile import Reconcile
 from shared.runtime import metrics
-from shared.runtime.retry import NOT_THERE, until_there
+from shared.runtime.retry import TRANSIENT_ERRORS, retry_until_available
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Tenure:
         await self._commit()
 
     async def _run(self) -> None:
-        await until_there("the state of the group", self._adopt)
+        await retry_until_available("the state of the group", self._adopt)
         wired = self._wired
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take(self.live, wired.live_budget, LIVE_AT_ONCE))
@@ -203,7 +203,7 @@ class Tenure:
             await self._wired.group.commit(
                 {tp: (commit.offset, str(commit.complete_ms)) for tp, commit in commits.items()}
             )
-        except NOT_THERE as error:
+        except TRANSIENT_ERRORS as error:
             # During a rebalance this is usual; what is not acknowledged is read and covered again.
             log.info("commit failed: %r", error)
             return
@@ -217,7 +217,7 @@ class Tenure:
             try:
                 async with asyncio.timeout(REQUEST_S):
                     await self._measure()
-            except (*NOT_THERE, TimeoutError):
+            except (*TRANSIENT_ERRORS, TimeoutError):
                 idle = 0  # Kafka is away
             busy = self.in_flight or any(self._untaken.values())
             stands_still = any(self.lags.values()) and self.lags == before and not busy

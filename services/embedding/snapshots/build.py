@@ -23,7 +23,7 @@ from shared.catalogue.arrow import from_table, read_table, to_table, write_table
 from shared.catalogue.feed import CatalogueFeed
 from shared.catalogue.rows import Rows
 from shared.catalogue.snapshots import BadSnapshot, Manifest
-from shared.runtime.retry import until_there
+from shared.runtime.retry import retry_until_available
 
 SAMPLED: Final = 256  # vectors that are looked for in what was saved
 FOUND_AT_LEAST: Final = 0.95  # of them, by a search for the one nearest
@@ -70,7 +70,7 @@ async def build(settings: Settings) -> dict[str, Any]:
 async def _catalogue(settings: Settings, bundle: Bundle) -> tuple[Rows, dict[int, int]]:
     """Return all living items and the offsets up to which they were read."""
     feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
-    await until_there("Kafka", lambda: feed.load(settings.snapshots.url))
+    await retry_until_available("Kafka", lambda: feed.load(settings.snapshots.url))
     reading = asyncio.create_task(feed.run())
     try:
         await feed.caught_up()

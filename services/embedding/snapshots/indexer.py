@@ -18,7 +18,7 @@ from services.embedding.snapshots.due import is_due
 from shared.catalogue import snapshots
 from shared.catalogue.snapshots import Manifest
 from shared.runtime import metrics
-from shared.runtime.retry import NOT_THERE
+from shared.runtime.retry import TRANSIENT_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Indexer:
             await thing()
         except SnapshotFailed as error:
             log.error("no snapshot made: %s", error)
-        except NOT_THERE as error:
+        except TRANSIENT_ERRORS as error:
             log.warning("tried again in %.0f s: %r", CHECK_S, error)
 
     async def _bundle(self) -> None:

@@ -21,7 +21,7 @@ from freshet.contract.offers import decode_offer
 from freshet.kafka_clients import KafkaSettings
 from services.ranking.live.offers import OfferChange, Offers
 from shared.runtime.dead_letters import DeadLetters
-from shared.runtime.retry import NOT_THERE
+from shared.runtime.retry import TRANSIENT_ERRORS
 from shared.runtime.topic_reader import TopicReader
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class OffersFeed:
                     origin, record.key, record.value, record.headers, error
                 )
                 return
-            except NOT_THERE as failure:
+            except TRANSIENT_ERRORS as failure:
                 log.warning("dead letter of %s not written yet: %r", origin, failure)
             await asyncio.sleep(RETRY_S)
 

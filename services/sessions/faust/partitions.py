@@ -22,7 +22,7 @@ from shared.runtime import metrics
 
 log = logging.getLogger(__name__)
 
-NOT_THERE: Final = (RedisError, KafkaError, OSError)  # TimeoutError is an OSError
+TRANSIENT_ERRORS: Final = (RedisError, KafkaError, OSError)  # TimeoutError is an OSError
 CHECK_EVERY_S: Final = 1.0
 
 
@@ -74,7 +74,7 @@ class Placing:
                 if time.monotonic() - checked_at >= CHECK_EVERY_S:
                     await self._check()
                     checked_at = time.monotonic()
-            except NOT_THERE as error:
+            except TRANSIENT_ERRORS as error:
                 log.warning("partitions wait to be placed or checked: %r", error)
                 self._progress.made()
                 await asyncio.sleep(CHECK_EVERY_S)

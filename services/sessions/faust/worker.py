@@ -18,7 +18,7 @@ from services.sessions.faust.batches import Batch
 from services.sessions.faust.consumer import BatchConsumer, BatchTransport
 from services.sessions.faust.log_reader import LogReader
 from services.sessions.faust.partition_queues import Lanes
-from services.sessions.faust.partitions import NOT_THERE, Placing
+from services.sessions.faust.partitions import TRANSIENT_ERRORS, Placing
 from services.sessions.faust.progress import Progress
 from services.sessions.settings import Settings
 from shared.runtime import metrics
@@ -173,7 +173,7 @@ class Worker:
                 break
             except Refused:
                 metrics.WRITES_REFUSED.inc()
-            except NOT_THERE as error:
+            except TRANSIENT_ERRORS as error:
                 self._wait_for(batch.partition, f"{type(error).__name__}: {error}")
             except Exception:
                 log.exception("%s:%d at %d", batch.topic, batch.partition, batch.start)

@@ -1,0 +1,145 @@
+"""Write to Kafka through a producer that is made anew after each failure.
+
+An idempotent producer can hang for ever on an out-of-order sequence number after an outage
+(aiokafka #1017); a new one starts a new sequence. What failed may stand in the log all the same,
+so whoever sends it again may send it twice: every record here is keyed so that it shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.structs import RecordMetadata
+
+from freshet import kafka_clients
+from freshet.contract.records import TOO_LARGE, BadRecord
+
+SEND_AT_MOST_S: Final = 20.0  # longer than the client's own time-out of 15 s
+STOP_AT_MOST_S: Final = 5.0
+FIRST_WAIT_S: Final = 0.1  # before a record is sent again
+WAIT_AT_MOST_S: Final = 5.0
+
+log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Entry(NamedTuple):
+    """A record to be written."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+
+class RenewedProducer:
+    """Writes records and waits until all replicas have them."""
+
+    def __init__(self, make: Callable[[], AIOKafkaProducer]) -> None:
+        """make: returns a new producer, not started."""
+        self._make = make
+        self._producer: Any = None  # AIOKafkaProducer; aiokafka has no types
+        self._starting = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connect, if it is not connected. Raises KafkaError while Kafka is unavailable."""
+        async with self._starting:
+            if self._producer is None:
+                self._producer = await kafka_clients.started(self._make())
+
+    async def stop(self) -> None:
+        """Send what is buffered and disconnect, in bounded time."""
+        self._give_up(self._producer)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=STOP_AT_MOST_S)
+
+    async def send_and_wait(
+        self,
+        topic: str,
+        *,
+        key: bytes,
+        value: bytes | None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> RecordMetadata:
+        """Write one record and return where it stands. Raises KafkaError; nothing is repeated."""
+        (written,) = await self._send(topic, [Entry(key, value, headers)], partition)
+        return written
+
+    async def send_all(self, topic: str, entries: Sequence[Entry]) -> None:
+        """Write records together. Raises KafkaError; some of them may stand in the log then."""
+        await self._send(topic, entries, None)
+
+    async def send_until_written(
+        self,
+        topic: str,
+        *,
+        key: bytes,
+        value: bytes | None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> RecordMetadata:
+        """Write one record, however long Kafka is gone, and return where it stands.
+
+        Raises BadRecord for one that is too large for the topic.
+        """
+        wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                (written,) = await self._send(topic, [Entry(key, value, headers)], partition)
+                return written
+            except MessageSizeTooLargeError as error:
+                raise BadRecord(TOO_LARGE, f"too large for {topic}: {error}") from None
+            except (KafkaError, OSError) as error:
+                log.warning("sending to %s again: %s", topic, error or type(error).__name__)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, WAIT_AT_MOST_S)
+
+    async def _send(
+        self, topic: str, entries: Sequence[Entry], partition: int | None
+    ) -> list[RecordMetadata]:
+        await self.start()
+        producer = self._producer
+        try:
+            async with asyncio.timeout(SEND_AT_MOST_S):
+                sent = [
+                    await producer.send(
+                        topic, e.value, key=e.key, headers=list(e.headers), partition=partition
+                    )
+                    for e in entries
+                ]
+                return list(await asyncio.gather(*sent))
+        except MessageSizeTooLargeError:  # the record's fault, not the producer's
+            raise
+        except KafkaError:
+            self._give_up(producer)
+            raise
+        except TimeoutError:
+            self._give_up(producer)
+            raise KafkaConnectionError(f"no acknowledgement within {SEND_AT_MOST_S:g} s") from None
+
+    def _give_up(self, producer: Any) -> None:
+        """Let a producer end by itself; the next call makes another.
+
+        It ends when its records are written or too old, which nobody should wait for.
+        """
+        if producer is None:
+            return
+        if self._producer is producer:
+            self._producer = None
+        ending = asyncio.create_task(_end(producer), name="producer's end")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+
+async def _end(producer: Any) -> None:
+    try:
+        await producer.stop()
+    except KafkaError as error:
+        log.info("a producer did not end well: %r", error)
