@@ -1,4 +1,4 @@
-"""The bounds that messages share, checked on decoded values, whatever encoding they came in.
+"""Check the bounds that messages share, on decoded values, whatever encoding they came in.
 
 Every function raises BadRecord naming field, bound and the value, shortened. Lengths of text are
 UTF-8 bytes.
@@ -6,7 +6,7 @@ UTF-8 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Final, NoReturn
 from unicodedata import category
@@ -15,6 +15,10 @@ from freshet.contract.records import OUT_OF_BOUNDS, TOO_LARGE, BadRecord, shorte
 
 ID_BYTES: Final = 128
 INT64_MAX: Final = 2**63 - 1
+CONTEXT_ENTRIES: Final = 32
+CONTEXT_BYTES: Final = 256  # of a name, and of a value
+IMAGE_BYTES: Final = 4 * 1024 * 1024
+QUERY_TEXT_BYTES: Final = 1024
 
 
 def refuse(field: str, bound: str, shown: str) -> NoReturn:
@@ -83,3 +87,25 @@ def utf8_bytes(field: str, text: str) -> int:
         return len(text.encode())
     except UnicodeEncodeError:
         refuse(field, "UTF-8", shorten(text))
+
+
+def check_context(context: Mapping[str, str]) -> None:
+    """Check the context of an event or a request."""
+    if len(context) > CONTEXT_ENTRIES:
+        refuse("context", f"at most {CONTEXT_ENTRIES} entries", f"{len(context)}")
+    for name, text in context.items():
+        check_text("a name in context", name, CONTEXT_BYTES)
+        check_text("a value in context", text, CONTEXT_BYTES)
+
+
+def check_query_image(image: bytes) -> None:
+    """Check a picture to search with."""
+    if not 1 <= len(image) <= IMAGE_BYTES:
+        refuse("image", f"1-{IMAGE_BYTES} bytes", f"{len(image)} bytes")
+
+
+def check_query_text(text: str) -> None:
+    """Check a text to search with."""
+    size = utf8_bytes("text", text)
+    if not 1 <= size <= QUERY_TEXT_BYTES or not text.strip():
+        refuse("text", f"1-{QUERY_TEXT_BYTES} bytes, not only spaces", f"{size} bytes")

@@ -14,15 +14,13 @@ from freshet.v1 import event_pb2
 
 FORGET: Final = "forget"
 TYPE_BYTES: Final = 64
-CONTEXT_ENTRIES: Final = 32
-CONTEXT_BYTES: Final = 256
 POSITION_AT_MOST: Final = 2**31 - 1
 EVENT_BYTES: Final = 256 * 1024  # a full context with every byte escaped takes under 100 KiB
 
 # The bounds as JSON Schema shows them; `check` is what enforces them, for both encodings.
 _Id = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": bounds.ID_BYTES})]
 _Time = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": bounds.INT64_MAX})]
-_Entry = Annotated[str, Meta(extra_json_schema={"maxLength": CONTEXT_BYTES})]
+_Entry = Annotated[str, Meta(extra_json_schema={"maxLength": bounds.CONTEXT_BYTES})]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -40,7 +38,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     ) = None
     value: float | None = None
     context: Annotated[
-        dict[str, _Entry], Meta(extra_json_schema={"maxProperties": CONTEXT_ENTRIES})
+        dict[str, _Entry], Meta(extra_json_schema={"maxProperties": bounds.CONTEXT_ENTRIES})
     ] = {}
 
 
@@ -100,15 +98,7 @@ def check(event: Event) -> None:
     if event.value is not None:
         bounds.check_finite("value", event.value)
     if event.context:
-        _check_context(event.context)
-
-
-def _check_context(context: dict[str, str]) -> None:
-    if len(context) > CONTEXT_ENTRIES:
-        bounds.refuse("context", f"at most {CONTEXT_ENTRIES} entries", f"{len(context)}")
-    for name, text in context.items():
-        bounds.check_text("a name in context", name, CONTEXT_BYTES)
-        bounds.check_text("a value in context", text, CONTEXT_BYTES)
+        bounds.check_context(event.context)
 
 
 def _from_message(message: event_pb2.Event) -> Event:

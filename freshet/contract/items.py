@@ -28,7 +28,6 @@ CATEGORIES: Final = 32
 TAGS: Final = 64
 ATTRIBUTES: Final = 64
 ATTRIBUTE_BYTES: Final = 1024
-IMAGE_BYTES: Final = 4 * 1024 * 1024
 IMAGE_URI_BYTES: Final = 2048
 
 Attribute = str | float | bool
@@ -100,8 +99,8 @@ def check_item(item: Item) -> None:
             bounds.check_finite("a number in attributes", attribute)
     if item.image_bytes is not None and item.image_uri is not None:
         bounds.refuse("image", "image_bytes or image_uri", "both")
-    if item.image_bytes is not None and len(item.image_bytes) > IMAGE_BYTES:
-        bounds.refuse("image_bytes", f"at most {IMAGE_BYTES} bytes", f"{len(item.image_bytes)}")
+    if item.image_bytes is not None and len(item.image_bytes) > bounds.IMAGE_BYTES:
+        bounds.refuse("image_bytes", f"at most {bounds.IMAGE_BYTES} bytes", f"{len(item.image_bytes)}")
     if item.image_uri is not None:
         bounds.check_id("image_uri", item.image_uri, IMAGE_URI_BYTES)
 

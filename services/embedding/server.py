@@ -11,7 +11,8 @@ from typing import Any, Final, NoReturn, Protocol, TypeAlias, TypeVar
 import grpc
 
 from freshet.contract import bounds
-from freshet.contract.items import IMAGE_BYTES, Item, item_of_message
+from freshet.contract.bounds import IMAGE_BYTES
+from freshet.contract.items import Item, item_of_message
 from freshet.contract.records import BadRecord
 from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc

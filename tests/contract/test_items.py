@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshet.contract.items import IMAGE_BYTES, Item, check_item, decode_item, encode_item
+from freshet.contract.bounds import IMAGE_BYTES
+from freshet.contract.items import Item, check_item, decode_item, encode_item
 from freshet.contract.offers import OFFER_BYTES, Offer, check_offer, decode_offer, encode_offer
 from freshet.contract.records import (
     JSON,
