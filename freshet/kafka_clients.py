@@ -127,12 +127,11 @@ async def cluster_id(settings: KafkaSettings) -> str:
 
 async def ensure_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> None:
     """Create the topics that are missing; ones that exist stay as they are."""
-    wanted = list(topics)
     client = await admin(settings)
     try:
         new = [
             NewTopic(topic.name, topic.partitions, settings.replication_factor, None, topic.config)
-            for topic in wanted
+            for topic in topics
         ]
         reply = await client.create_topics(new)
         for name, code, *_ in reply.topic_errors:

@@ -1,4 +1,4 @@
-"""Environment variables → frozen values, refused with variable, value and what would be right.
+"""Read environment variables into frozen values, refused with variable, value and what would be right.
 
 A service's settings are a frozen dataclass whose fields are made by `setting(...)`:
 
@@ -101,10 +101,10 @@ def from_environment(cls: type[T], environ: Mapping[str, str]) -> T:
         text = environ.get(meta["variable"])
         if text is None:
             continue
-        parse, wanted = _PARSERS[kinds[field.name]]
-        wanted += _bounds(meta)
+        parse, right = _PARSERS[kinds[field.name]]
+        right += _bounds(meta)
         if meta["one_of"]:
-            wanted = "one of " + ", ".join(meta["one_of"])
+            right = "one of " + ", ".join(meta["one_of"])
         try:
             value = parse(text)
             good = (
@@ -115,6 +115,6 @@ def from_environment(cls: type[T], environ: Mapping[str, str]) -> T:
         except (ValueError, KeyError):
             good = False
         if not good:
-            raise BadSetting(f"{meta['variable']} must be {wanted}, was {text!r}")
+            raise BadSetting(f"{meta['variable']} must be {right}, was {text!r}")
         values[field.name] = value
     return cls(**values)

@@ -1,4 +1,4 @@
-"""Event: something a user did with an item. One frozen value, from JSON or protobuf alike."""
+"""Decode and encode events: something a user did with an item, in JSON or protobuf alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Item: what can be recommended. One frozen value, from JSON or protobuf alike."""
+"""Decode and encode items: what can be recommended, in JSON or protobuf alike."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def check_item(item: Item) -> None:
     if item.image_bytes is not None and item.image_uri is not None:
         bounds.refuse("image", "image_bytes or image_uri", "both")
     if item.image_bytes is not None and len(item.image_bytes) > bounds.IMAGE_BYTES:
-        bounds.refuse("image_bytes", f"at most {bounds.IMAGE_BYTES} bytes", f"{len(item.image_bytes)}")
+        bounds.refuse(
+            "image_bytes", f"at most {bounds.IMAGE_BYTES} bytes", f"{len(item.image_bytes)}"
+        )
     if item.image_uri is not None:
         bounds.check_id("image_uri", item.image_uri, IMAGE_URI_BYTES)
 

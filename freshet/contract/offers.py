@@ -1,4 +1,4 @@
-"""Offer: what changes often about an item. One frozen value, from JSON or protobuf alike.
+"""Decode and encode offers: what changes often about an item, in JSON or protobuf alike.
 
 An item carries the same fields, so their types, bounds and decoding stand here.
 """

@@ -1,4 +1,4 @@
-"""What every record on a topic has in common: headers, encodings, origin and refusal."""
+"""Read and write what every record on a topic has: headers, encoding, origin, refusal."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class BadRecord(ValueError):
         self.error_class = error_class
 
 
-class Record(Protocol):
-    """The part of a consumed record that these functions read (as aiokafka's ConsumerRecord)."""
+class ConsumedRecord(Protocol):
+    """What is read of a consumed record (aiokafka's ConsumerRecord)."""
 
     @property
     def topic(self) -> str: ...
@@ -59,6 +59,10 @@ class Record(Protocol):
     def offset(self) -> int: ...
     @property
     def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
@@ -104,7 +108,7 @@ def content_type(headers: Headers) -> str:
     )
 
 
-def origin_of(record: Record) -> Origin:
+def origin_of(record: ConsumedRecord) -> Origin:
     """Return the origin in a replayed dead letter's headers, else the record itself. Never raises.
 
     Headers that do not read as an origin count for nothing, and an origin is never later than

@@ -1,4 +1,4 @@
-"""JSON Schemas of what apps publish, written from the structs: python -m shared.schemas FOLDER."""
+"""Write JSON Schemas of what apps publish: python -m freshet.contract.schemas FOLDER."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every Kafka topic: key, cleanup, partitions, limits and who writes it."""
+"""Name every Kafka topic: key, cleanup, partitions, limits and who writes it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 DAY_MS: Final = 86_400_000
-MESSAGE_MAX_BYTES: Final = (
-    8 * 1024 * 1024
-)  # a picture of 4 MiB in base64 and its text; also the clients' limit
+# A picture of 4 MiB in base64 and its text; also the clients' limit.
+MESSAGE_MAX_BYTES: Final = 8 * 1024 * 1024
 DEAD_LETTER_MAX_BYTES: Final = 9 * 1024 * 1024  # the original and its headers
 
 

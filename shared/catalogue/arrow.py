@@ -1,4 +1,4 @@
-"""Rows of a catalogue as an Arrow table, and back: `catalogue.arrow` of a snapshot.
+"""Turn a catalogue's rows into an Arrow table, `catalogue.arrow` of a snapshot, or back.
 
 One chunk, one row an item. Vectors are fixed-size binary (float16, little-endian), so that they
 are read without a copy; categories and tags are dictionaries of lists, because items share them.
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shared.catalogue.rows import Rows
+from shared.catalogue.rows import CatalogueRows
 
 FORMAT: Final = b"freshet-catalogue-1"
 _TERMS: Final = ("carried", "price", "currency", "in_stock", "available_from", "available_until")
@@ -27,7 +27,7 @@ class BadTable(ValueError):
     """A table that is not a catalogue of this format; the text says what is wrong."""
 
 
-def to_table(rows: Rows) -> pa.Table:
+def to_table(rows: CatalogueRows) -> pa.Table:
     """Return rows as a table."""
     columns = {
         "id": pa.array(rows.ids, pa.string()),
@@ -83,7 +83,7 @@ def labels_of(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.float16]]
         raise BadTable(f"not a catalogue: {error!r}") from error
 
 
-def from_table(table: pa.Table) -> Rows:
+def from_table(table: pa.Table) -> CatalogueRows:
     """Return a table's rows; vectors are views into it. Raises BadTable."""
     metadata = table.schema.metadata or {}
     if metadata.get(b"format") != FORMAT:
@@ -94,7 +94,7 @@ def from_table(table: pa.Table) -> Rows:
         tag_ids, tag_sets = _to_sets(columns["tags"])
         buried = np.frombuffer(metadata[b"tombstone_keys"], "<u8").tolist()
         versions = np.frombuffer(metadata[b"tombstone_versions"], "<i8").tolist()
-        return Rows(
+        return CatalogueRows(
             space=metadata[b"space"].decode(),
             ids=columns["id"].to_pylist(),
             titles=columns["title"].to_pylist(),

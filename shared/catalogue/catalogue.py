@@ -1,9 +1,9 @@
-"""The catalogue in memory: one row an item, numpy columns, fed by `item-vectors` records.
+"""Hold the catalogue in memory: one row an item, numpy columns, fed by `item-vectors` records.
 
 Rows and vectors. A row's vector never changes, so that an index over rows stays true: an item
 whose vector changes gets a new row, and its old row dies; any other change keeps the row. A dead
 row keeps its values (`alive` is false) for REUSE_AFTER_MS, far longer than a request lives, and
-is then given to another item. Rows never move.
+is then given to another item. CatalogueRows never move.
 
 Versions. A record counts if its version is not below the one held (equal: the later record, as
 the topic orders them). A delete leaves a tombstone with its version, so that an older record does
@@ -28,8 +28,8 @@ from freshet.contract.items import Item
 from shared.catalogue.columns import Codes, Column, KeyRows
 from shared.catalogue.item_vectors import ItemVector
 from shared.catalogue.labels import Attributes, LabelSets
-from shared.catalogue.offer_columns import ALWAYS_FROM, ALWAYS_UNTIL, PRICE, STOCK, Terms
-from shared.catalogue.rows import Rows
+from shared.catalogue.offer_columns import ALWAYS_FROM, ALWAYS_UNTIL, PRICE, STOCK, OfferColumns
+from shared.catalogue.rows import CatalogueRows
 from shared.users import keys
 
 REUSE_AFTER_MS: Final = 120_000  # the longest deadline is a minute at most
@@ -49,7 +49,7 @@ class Items(Protocol):
     @property
     def categories(self) -> Sequence[tuple[str, ...]]: ...  # by row
 
-    def rows(self, wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def rows(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the rows of item keys of any shape, -1 where a key is unknown."""
         ...
 
@@ -63,7 +63,7 @@ class Change(NamedTuple):
 
 
 class KeyCollision(ValueError):
-    """Another id has the same 8-byte key; the item cannot be held (p < 10⁻⁵ at 12 M items)."""
+    """Another id has the same 8-byte key; the item is refused (p < 10⁻⁵ at 12 M items)."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ Listener = Callable[[Applied], None]
 
 
 class Catalogue:
-    """All items of one space. Columns are views by row, (n, …): take them anew after changes."""
+    """Holds all items of one space. Columns are views by row, (n, …): take them anew each time."""
 
     def __init__(
         self, space: str, dim: int, *, key_of: Callable[[str], int] = keys.item_key
@@ -94,10 +94,12 @@ class Catalogue:
         self.tag_sets = LabelSets()
         self.attributes = Attributes()
         self.currencies = Codes()
-        self.terms = Terms(self.currencies)  # the items' own; ranking merges offers into its own
+        self.terms = OfferColumns(
+            self.currencies
+        )  # the items' own; ranking merges offers into its own
         self.living = 0
         self.stale = 0  # records ignored for a lower version, since the start
-        self.refused = 0  # records that cannot be held, since the start
+        self.refused = 0  # records that cannot be taken in, since the start
         self._key_of = key_of
         self._key_rows = KeyRows()
         self._keys = Column(np.uint64)
@@ -159,9 +161,9 @@ class Catalogue:
         """Tags by row."""
         return self.tag_sets.by_row
 
-    def rows(self, wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def rows(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the rows of item keys of any shape, -1 where a key is unknown or deleted."""
-        return self._key_rows.rows(wanted)
+        return self._key_rows.rows(keys)
 
     def row(self, item_id: str) -> int:
         """Return an item's row, -1 where it is unknown or deleted."""
@@ -213,11 +215,11 @@ class Catalogue:
         for change in changes:
             key = self._key_of(change.item_id)
             row = self._key_rows.row(key)
-            held = int(self._versions.data[row]) if row >= 0 else self._tombstones.get(key)
+            known = int(self._versions.data[row]) if row >= 0 else self._tombstones.get(key)
             if row >= 0 and self.ids[row] != change.item_id:
                 why = f"has the same 8-byte key as {self.ids[row]!r}"
                 applied.refused.append((change.item_id, why))
-            elif held is not None and change.version < held:
+            elif known is not None and change.version < known:
                 applied.stale += 1
             elif change.item is None:
                 self._delete(key, row, change.version, now_ms, applied)
@@ -232,17 +234,17 @@ class Catalogue:
                 listener(applied)
         return applied
 
-    def copy_rows(self) -> Rows:
+    def copy_rows(self) -> CatalogueRows:
         """Return all living items, in the order of their rows."""
         rows = np.flatnonzero(self.alive)
         image, text = self.image_vectors, self.text_vectors
         category_ids, category_sets = self.category_sets.copy(rows)
         tag_ids, tag_sets = self.tag_sets.copy(rows)
-        places = rows.tolist()
-        return Rows(
+        listed = rows.tolist()
+        return CatalogueRows(
             space=self.space,
-            ids=[self.ids[row] for row in places],
-            titles=[self.titles[row] for row in places],
+            ids=[self.ids[row] for row in listed],
+            titles=[self.titles[row] for row in listed],
             keys=self.keys[rows],
             versions=self.versions[rows],
             arrived_ms=self.arrived_ms[rows],
@@ -253,13 +255,13 @@ class Catalogue:
             category_sets=category_sets,
             tag_ids=tag_ids,
             tag_sets=tag_sets,
-            attributes=[self.attributes.packed[row] for row in places],
+            attributes=[self.attributes.packed[row] for row in listed],
             terms=self.terms.columns(rows),
             currencies=self.currencies.words(),
             tombstones=dict(self._tombstones),
         )
 
-    def restore(self, saved: Rows) -> None:
+    def restore(self, saved: CatalogueRows) -> None:
         """Take the items of a snapshot as rows 0, 1, …; only while empty, with no listener yet.
 
         Raises ValueError for rows of another space or size.
@@ -306,7 +308,7 @@ class Catalogue:
             del self._tombstones[next(iter(self._tombstones))]
 
     def _fault(self, item: ItemVector) -> str:
-        """Say why a record cannot be held; empty if it can."""
+        """Say why a record cannot be taken in; empty if it can."""
         if item.space != self.space:
             return f"vector must be of space {self.space!r}, was of {item.space!r}"
         if item.vector.shape != (self.dim,):

@@ -1,4 +1,4 @@
-"""Growable numpy columns, and the table that finds an item's row by its key.
+"""Grow numpy columns by row, and find an item's row by its key.
 
 Legend: n rows; q keys asked for.
 """
@@ -32,14 +32,14 @@ class Column:
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows; new ones hold the fill value."""
-        held = len(self.data)
-        if rows <= held:
+        size = len(self.data)
+        if rows <= size:
             return
-        room = max(FIRST_ROWS, held)
+        room = max(FIRST_ROWS, size)
         while room < rows:
             room *= 2
         grown = np.full((room, *self.data.shape[1:]), self._fill, self.data.dtype)
-        grown[:held] = self.data
+        grown[:size] = self.data
         self.data = grown
 
 
@@ -64,11 +64,11 @@ class KeyRows:
         keys, rows = self._table
         return max(int(rows[_slot(keys, rows, key)]), _NOWHERE)
 
-    def rows(self, wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def rows(self, asked: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the rows of keys of any shape, -1 where a key has none."""
         keys, rows = self._table
         mask = np.uint64(len(keys) - 1)
-        flat = wanted.ravel()
+        flat = asked.ravel()
         slots = (flat & mask).astype(np.int64)  # (q,)
         found = rows.take(slots).astype(np.int64)
         # Most keys stand in their first slot; the few others walk on together, some steps at once.
@@ -78,11 +78,11 @@ class KeyRows:
             ahead = (slots[:, None] + _STEPS) & (len(keys) - 1)
             there = rows.take(ahead)
             ends = (keys.take(ahead) == flat[walking, None]) | (there == _EMPTY)
-            places = np.arange(len(walking)), ends.argmax(axis=1)
-            found[walking] = there[places]
-            going = ~ends[places]
+            first = np.arange(len(walking)), ends.argmax(axis=1)
+            found[walking] = there[first]
+            going = ~ends[first]
             walking, slots = walking[going], ahead[going, -1]
-        return np.maximum(found, _NOWHERE, out=found).reshape(wanted.shape)
+        return np.maximum(found, _NOWHERE, out=found).reshape(asked.shape)
 
     def put(self, key: int, row: int) -> None:
         """Let a key stand for a row; -1 drops it."""
@@ -106,15 +106,15 @@ class KeyRows:
         self._taken += len(new)
 
     def _grow(self, more: int) -> None:
-        """Swap in a new table without dropped keys, a quarter full at most with so many more."""
+        """Swap in a new table without dropped keys, a quarter full at most with that many more."""
         keys, rows = self._table
-        held = rows >= 0
-        self._taken = int(np.count_nonzero(held))
+        used = rows >= 0
+        self._taken = int(np.count_nonzero(used))
         slots = 2 * FIRST_ROWS
         while slots < 4 * (self._taken + more):
             slots *= 2
         table = _empty_table(slots)
-        _fill(table, keys[held], rows[held])
+        _fill(table, keys[used], rows[used])
         self._table = table  # at once, for readers in other threads
 
 

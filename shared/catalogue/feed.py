@@ -1,4 +1,4 @@
-"""Fills a catalogue: a snapshot's rows first, then `item-vectors.SPACE` from its offsets.
+"""Fill a catalogue: a snapshot's rows first, then `item-vectors.SPACE` from its offsets.
 
 The same in sessions and in ranking. A snapshot is only a shorter way: whatever is wrong with it,
 the topic from its beginning gives the same catalogue.
@@ -51,7 +51,7 @@ class CatalogueFeed:
         """Begin with the newest snapshot that may be used; once, before `run`.
 
         Returns it; None, with the reason in the log, if the topic is read from its beginning.
-        Raises KafkaError, TimeoutError or OSError while Kafka cannot be had.
+        Raises KafkaError, TimeoutError or OSError while Kafka is unavailable.
         """
         ends = await ends_of(self._make_consumer, self._topic)
         where = self.catalogue.space, self.catalogue.dim
@@ -127,7 +127,7 @@ class CatalogueFeed:
                 log.warning("%s is not an item vector: %s", where, error)
         now_ms = self._clock_ms()
         for item_id, why in self.catalogue.apply(changes, now_ms=now_ms).refused:
-            log.warning("item %r cannot be held: %s", item_id, why)
+            log.warning("item %r is not taken in: %s", item_id, why)
         self.delay_ms = max(0, now_ms - taken[-1].timestamp)
 
 

@@ -1,4 +1,4 @@
-"""ItemVector: an encoded item, as embedding publishes it on `item-vectors`, in protobuf.
+"""Decode and encode item vectors: encoded items, as embedding publishes them, in protobuf.
 
 Legend: d numbers of the serving space; p, t of the picture's and the text's own parts.
 """

@@ -1,4 +1,4 @@
-"""Which items carry a label or an attribute, built as items come, so that a filter is a mask.
+"""Tell which items carry a label or an attribute, as items come, so that a filter is a mask.
 
 Everything here is exact after any order of changes. Legend: n rows; s sets; e entries.
 """
@@ -138,12 +138,12 @@ class LabelSets:
                 self._drop(before)
 
     def copy(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[tuple[str, ...]]]:
-        """Return some rows' labels: places in a list of sets, and that list."""
+        """Return some rows' labels: indexes into a list of sets, and that list."""
         numbers, ids = np.unique(self.ids[rows], return_inverse=True)
         return ids.astype(np.int32), [self._sets[number] for number in numbers.tolist()]
 
     def restore(self, ids: NDArray[np.int32], sets: Sequence[tuple[str, ...]]) -> None:
-        """Take the labels of rows 0, 1, …: ids[row] is a place in `sets`; only while empty."""
+        """Take the labels of rows 0, 1, …: ids[row] is an index into `sets`; only while empty."""
         numbers = np.array([self._number_of(labels) for labels in sets], np.int32)
         taken = numbers[ids]
         self.reserve(len(ids))

@@ -1,6 +1,6 @@
-"""Terms: what offers change about an item (price with currency, stock, window), by row.
+"""Hold by row what offers change about an item: price with currency, stock, window.
 
-The catalogue holds an item's own terms; ranking holds them merged with offers.
+The catalogue holds an item's own; ranking holds them merged with offers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ALWAYS_FROM: Final = np.iinfo(np.int64).min
 ALWAYS_UNTIL: Final = np.iinfo(np.int64).max
 
 
-class Terms:
+class OfferColumns:
     """Columns by row. Where a group is not carried its columns hold the defaults.
 
     price: float64, NaN where unknown (float64, because 19.99 must lie in a range from 19.99).
@@ -92,7 +92,11 @@ class Terms:
             self.available_until[row] = ALWAYS_UNTIL if end is None else end
 
     def copy_group(
-        self, group: int, rows: NDArray[np.int64], source: Terms, source_rows: NDArray[np.int64]
+        self,
+        group: int,
+        rows: NDArray[np.int64],
+        source: OfferColumns,
+        source_rows: NDArray[np.int64],
     ) -> None:
         """Copy one group of some rows from other terms with the same currencies."""
         if group == PRICE:

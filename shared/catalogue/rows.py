@@ -1,4 +1,4 @@
-"""A catalogue's living items in columns, as a snapshot keeps them.
+"""Carry a catalogue's living items in columns, as a snapshot keeps them.
 
 Legend: n items; d, p, t numbers of the space's, the picture's and the text's own vectors.
 """
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class CatalogueRows:
     """What `Catalogue.copy_rows` gives and `restore` takes; in Arrow by shared/catalogue/arrow.py.
 
-    An item's place here is its label in the snapshot's index.
+    An item's row here is its label in the snapshot's index.
     """
 
     space: str
@@ -28,11 +28,11 @@ class Rows:
     vectors: NDArray[np.float16]  # (n, d)
     image_vectors: NDArray[np.float16] | None  # (n, p)
     text_vectors: NDArray[np.float16] | None  # (n, t)
-    category_ids: NDArray[np.int32]  # (n,) places in category_sets
+    category_ids: NDArray[np.int32]  # (n,) indexes into category_sets
     category_sets: list[tuple[str, ...]]
     tag_ids: NDArray[np.int32]
     tag_sets: list[tuple[str, ...]]
     attributes: list[bytes]  # (n,) packed
-    terms: dict[str, NDArray[Any]]  # columns of Terms, (n,) each
+    terms: dict[str, NDArray[Any]]  # columns of OfferColumns, (n,) each
     currencies: list[str]  # by the codes in terms["currency"]
     tombstones: dict[int, int]  # key → version of a delete, the oldest first

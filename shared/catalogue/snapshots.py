@@ -1,4 +1,4 @@
-"""Snapshots: an immutable index with its catalogue, so that nobody reads a topic from its start.
+"""Read and write snapshots: an immutable index with its catalogue; nobody reads a whole topic.
 
     URL/SPACE/CURRENT                names of the newest snapshot and the one before, a line each
     URL/SPACE/NAME/index.hnsw        hnswlib, inner product; an item's label is its row below
@@ -39,7 +39,7 @@ MANIFEST: Final = "manifest.json"
 CURRENT: Final = "CURRENT"
 KEPT: Final = 2
 KEEPS_DELETES_MS: Final = 6 * DAY_MS  # a day less than `item-vectors` keeps the nulls of deletes
-LEFT_OVER_MS: Final = 3_600_000  # what no CURRENT names after so long, nobody is writing any more
+LEFT_OVER_MS: Final = 3_600_000  # what no CURRENT names after that long, nobody is writing any more
 AHEAD_MS: Final = 3_600_000  # how far another machine's clock may be ahead
 
 _NAME = re.compile(r"(\d{13})-[0-9a-f]{8}", re.ASCII)
@@ -93,7 +93,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class NewestSnapshot:
     """The newest snapshot that may be used, and why newer ones may not: (name, reason)."""
 
     snapshot: Snapshot | None
@@ -112,7 +112,7 @@ def newest(
 
 def find(
     url: str, space: str, dim: int, now_ms: int, keeps_deletes_ms: int = KEEPS_DELETES_MS
-) -> Found:
+) -> NewestSnapshot:
     """Do as `newest`, and return the reasons too."""
     refused: list[tuple[str, str]] = []
     try:
@@ -123,10 +123,10 @@ def find(
     for name in names:
         try:
             snapshot = _load(store, name, space, dim, now_ms, keeps_deletes_ms)
-            return Found(snapshot, tuple(refused))
+            return NewestSnapshot(snapshot, tuple(refused))
         except (OSError, BadSnapshot) as error:
             _refuse(refused, name, error)
-    return Found(None, tuple(refused))
+    return NewestSnapshot(None, tuple(refused))
 
 
 def peek(url: str, space: str) -> Manifest | None:
@@ -287,9 +287,9 @@ def _check_header(path: Path, manifest: Manifest) -> None:
         head
     )
     links = 2 * manifest.m * 4 + 4  # of a node in the lowest layer, with their number, in bytes
-    wanted = links + manifest.dim * 4 + 8
+    size = links + manifest.dim * 4 + 8
     good = (
-        (start, label, data, element) == (0, wanted - 8, links, wanted)
+        (start, label, data, element) == (0, size - 8, links, size)
         and count == manifest.count <= room <= 2 * manifest.count + 1024
         and (upper, lower, m, ef)
         == (manifest.m, 2 * manifest.m, manifest.m, manifest.ef_construction)
@@ -309,7 +309,7 @@ def _mark(path: Path) -> FileMark:
     return FileMark(bytes=path.stat().st_size, sha256=digest)
 
 
-def _refuse(refused: list[tuple[str, str]], name: str, error: Exception) -> Found:
+def _refuse(refused: list[tuple[str, str]], name: str, error: Exception) -> NewestSnapshot:
     refused.append((name, str(error)))
     log.warning("snapshot %s refused: %s", name, error)
-    return Found(None, tuple(refused))
+    return NewestSnapshot(None, tuple(refused))

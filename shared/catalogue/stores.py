@@ -1,4 +1,4 @@
-"""Where snapshots lie: a local folder, or any fsspec URL. Blocking.
+"""Keep the files of snapshots in a local folder, or at any fsspec URL. Blocking.
 
 Paths are relative to the store, with `/`. Both kinds of store raise OSError, whatever happens.
 """

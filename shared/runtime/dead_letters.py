@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aiokafka.errors import MessageSizeTooLargeError
 
@@ -21,15 +21,6 @@ RETRY_S: Final = 1.0
 log = logging.getLogger(__name__)
 
 
-class Refusable(records.Record, Protocol):
-    """What of a consumed record goes into its dead letter."""
-
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-
-
 class DeadLetterWriter:
     """Writes one service's dead letters; each is in Kafka when its call returns.
 
@@ -41,7 +32,7 @@ class DeadLetterWriter:
         self._producer = producer
         self._service = service
 
-    async def send(self, record: Refusable, error: BadRecord) -> None:
+    async def send(self, record: records.ConsumedRecord, error: BadRecord) -> None:
         """Write one dead letter. Raises KafkaError or OSError while Kafka is unavailable."""
         origin = records.origin_of(record)
         try:
@@ -52,7 +43,7 @@ class DeadLetterWriter:
         metrics.DEAD_LETTERS.labels(self._service, error.error_class).inc()
         self.sent += 1
 
-    async def send_until_written(self, record: Refusable, error: BadRecord) -> None:
+    async def send_until_written(self, record: records.ConsumedRecord, error: BadRecord) -> None:
         """Write one dead letter, however long Kafka is gone."""
         while True:
             try:
@@ -63,7 +54,11 @@ class DeadLetterWriter:
             await asyncio.sleep(RETRY_S)
 
     async def _write(
-        self, origin: records.Origin, record: Refusable, value: bytes | None, error: BadRecord
+        self,
+        origin: records.Origin,
+        record: records.ConsumedRecord,
+        value: bytes | None,
+        error: BadRecord,
     ) -> None:
         headers = records.dead_letter_headers(
             origin, record.key, record.headers, error, self._service, now_ms()

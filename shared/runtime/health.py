@@ -1,4 +1,4 @@
-"""Each service's health port: GET /live, /ready, /status (JSON) and /metrics (Prometheus).
+"""Serve a service's health port: GET /live, /ready, /status (JSON) and /metrics (Prometheus).
 
 Plain HTTP on a port of its own: probes need no TLS and count against no limit of the service.
 """

@@ -1,4 +1,4 @@
-"""Logs: one line a record on standard error, `time level service logger message`.
+"""Log one line a record on standard error, `time level service logger message`.
 
 No personal data: callers name topics, partitions and offsets, never users.
 """

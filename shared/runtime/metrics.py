@@ -1,4 +1,4 @@
-"""Every Prometheus metric, with its unit. Labels are few and bounded: never ids."""
+"""Name every Prometheus metric, with its unit. Labels are few and bounded: never ids."""
 
 from __future__ import annotations
 

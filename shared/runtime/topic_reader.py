@@ -1,4 +1,4 @@
-"""Reads a whole topic for ever, without a group: how a service keeps a copy of a topic in memory.
+"""Read a whole topic for ever, without a group: how a service keeps a copy of a topic in memory.
 
 Progress is what counts: a consumer may be stuck after a broker's restart without any sign
 (aiokafka #1154), so one that does not move while there is something to read is replaced.

@@ -1,4 +1,4 @@
-"""Types of events as one byte, and what each weighs.
+"""Give each type of event its code, one byte, and its weight.
 
 A history entry keeps its event's type as a code: fixed for the types of the contract, a hash of the
 name for types that the settings weigh (so that the order of settings means nothing), OTHER else.

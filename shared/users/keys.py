@@ -1,4 +1,4 @@
-"""Every Redis key, with its type, bound and unit, and the 8-byte item key.
+"""Name every Redis key, with its type, bound and unit; give items their 8-byte keys.
 
 All functions return bytes: Redis values here are binary, so clients run without `decode_responses`.
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
-USER_TTL_S: Final = (
-    90 * 86_400
-)  # longer than clicks keeps events (7 d), so that no guard goes before its events
+# Longer than clicks keeps events (7 d), so that no guard goes before its events.
+USER_TTL_S: Final = 90 * 86_400
 COVISITS_TTL_S: Final = 90 * 86_400
 TRENDING_TTL_S: Final = 30 * 86_400
 ITEM_CACHE_TTL_S: Final = 30 * 86_400

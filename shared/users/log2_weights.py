@@ -1,4 +1,4 @@
-"""Decayed weights kept as log2, so that decay never rewrites what is stored.
+"""Keep decayed weights as log2, so that decay never rewrites what is stored.
 
 A score is log2 Σ w · 2^(t / half_life), t in seconds since 2000-01-01 UTC: as time goes by all
 weights of a set sink alike, so the order of scores is always that of the decayed weights. In log2
@@ -47,7 +47,7 @@ def scores_of(
     weights: NDArray[Any], times_ms: NDArray[np.int64], half_life_s: float
 ) -> NDArray[np.float64]:
     """Return the score of each weight, NEVER where it is not above 0; shapes are broadcast."""
-    wide = weights.astype(np.float64)  # in float32 the logarithm would be that exact only
+    wide = weights.astype(np.float64)  # float32 would lose the exact logarithm
     logs = np.full(wide.shape, NEVER)
     np.log2(wide, out=logs, where=wide > 0)
     return logs + (times_ms - EPOCH_MS) / (1000.0 * half_life_s)

@@ -1,4 +1,4 @@
-"""The value of `pos:TOPIC:PARTITION`: how far a partition's events are in Redis.
+"""Pack the value of `pos:TOPIC:PARTITION`: how far a partition's events are in Redis.
 
 Sessions writes it with every script; ranking reads it to know whether a position token is reached.
 32 bytes, big endian: offset (int64), record time of that offset in ms (int64), stamp (16 bytes).

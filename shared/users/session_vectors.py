@@ -1,4 +1,4 @@
-"""Vectors of a user, computed from the history alone: session, long-term, interests.
+"""Compute a user's vectors from the history alone: session, long-term, interests.
 
 Pure, and the same for each user whatever other users stand in the call, so that other batches give
 the same bytes: no sum runs over users, and each user's matrix product is one of its own whose shape
@@ -27,14 +27,14 @@ from shared.users.states import (
     NO_VECTORS,
     STARTS_SESSION,
     Floats,
-    Vectors,
+    UserVectors,
 )
 
 _USERS_AT_ONCE: Final = 256  # their vectors (256 x 50 x 64 float32, 3 MiB) stay in the cache
 _SHORT: Final = 10  # entries: newcomers' histories are padded to these, others to full ones
 _CANCELLED: Final = 1e-12  # squared: a sum this small beside its weights is rounding, no direction
 _VANISHED: Final = 1e-30  # squared: decayed to where float32 ends
-_FLAGS: Final = np.array([1, 2, 4, 4, 4])  # of Vectors.present
+_FLAGS: Final = np.array([1, 2, 4, 4, 4])  # of UserVectors.present
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class VectorSettings:
 
 def session_vectors(
     histories: Sequence[bytes], items: Items, settings: VectorSettings
-) -> list[Vectors]:
+) -> list[UserVectors]:
     """Return the vectors of each history, in the space of `items`.
 
     histories: bytes of states.ENTRY, oldest first, of any length.
@@ -95,7 +95,7 @@ def session_vectors(
         for users, width in blocks
     ]
     rows = _RowVectors(items, [block.rows for block in weighed])
-    found: list[Vectors] = [NO_VECTORS] * len(histories)
+    found: list[UserVectors] = [NO_VECTORS] * len(histories)
     for (users, _), block in zip(blocks, weighed, strict=True):
         for user, vectors in zip(users, _vectors(block, rows, items, settings), strict=True):
             found[user] = vectors
@@ -137,7 +137,7 @@ def _weigh(
 
 
 class _RowVectors:
-    """Vectors of catalogue rows as float32.
+    """UserVectors of catalogue rows as float32.
 
     Turning float16 into float32 costs as much as the sums over them, so a call for many users does
     it once for each distinct row.
@@ -145,7 +145,7 @@ class _RowVectors:
 
     def __init__(self, items: Items, used: Sequence[NDArray[np.int64]]) -> None:
         self._vectors: NDArray[np.floating] = items.vectors
-        self._places: NDArray[np.int64] | None = None
+        self._slot_of: NDArray[np.int64] | None = None
         if not len(self._vectors):
             return  # an empty catalogue: its readers ask for no vector
         if 8 * sum(rows.size for rows in used) < len(self._vectors):
@@ -154,21 +154,21 @@ class _RowVectors:
         for rows in used:
             seen[rows] = True
         distinct = np.flatnonzero(seen)
-        self._places = np.empty(len(seen), np.int64)
-        self._places[distinct] = np.arange(len(distinct))
+        self._slot_of = np.empty(len(seen), np.int64)
+        self._slot_of[distinct] = np.arange(len(distinct))
         self._vectors = self._vectors.take(distinct, axis=0).astype(np.float32)
 
     def of(self, rows: NDArray[np.int64]) -> Floats:
         """Return the vectors of rows: (u, n) → (u, n, d)."""
-        places = rows if self._places is None else self._places.take(rows)
-        return self._vectors.take(places, axis=0).astype(np.float32, copy=False)
+        slots = rows if self._slot_of is None else self._slot_of.take(rows)
+        return self._vectors.take(slots, axis=0).astype(np.float32, copy=False)
 
 
 def _vectors(
     block: _Block, rows: _RowVectors, items: Items, settings: VectorSettings
-) -> list[Vectors]:
+) -> list[UserVectors]:
     if not len(items.vectors):
-        return [Vectors(items.space, items.dim)] * len(block.rows)
+        return [UserVectors(items.space, items.dim)] * len(block.rows)
     vectors = rows.of(block.rows)  # (u, n, d)
     interests = _interests(np.maximum(block.long_term, 0), vectors, settings.interest_cosine)
     weights = np.stack([block.session, block.long_term, *interests], axis=1)  # (u, 5, n)
@@ -189,7 +189,7 @@ def _interests(weights: Floats, vectors: Floats, cosine: float) -> list[Floats]:
     return found
 
 
-def _quantized(sums: Floats, given: Floats, space: str) -> list[Vectors]:
+def _quantized(sums: Floats, given: Floats, space: str) -> list[UserVectors]:
     """Return unit vectors of sums (u, 5, d); given: the sum of their weights' squares (u, 5)."""
     squares = np.einsum("ukd,ukd->uk", sums, sums)
     present = squares > np.maximum(given * np.float32(_CANCELLED), np.float32(_VANISHED))
@@ -206,6 +206,6 @@ def _quantized(sums: Floats, given: Floats, space: str) -> list[Vectors]:
     begins = [0, *ends]
     dim = levels.shape[2]
     return [
-        Vectors(space, dim, flag, data[begin:end])
+        UserVectors(space, dim, flag, data[begin:end])
         for flag, begin, end in zip(flags, begins, ends, strict=False)
     ]

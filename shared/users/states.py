@@ -1,4 +1,4 @@
-"""A user's state, and its bytes: one Redis value that holds all that is kept of a user.
+"""Pack a user's state into its bytes, one Redis value with all that is kept of a user; unpack it.
 
 A `UserState` keeps its parts as the bytes that Redis holds and decodes them when asked, because the
 worker carries thousands of states a second through without looking into most of them. Two states
@@ -64,7 +64,7 @@ _SCALE: Final = struct.Struct("<f")
 Floats = NDArray[np.float32]
 
 
-class Vectors(msgspec.Struct, frozen=True, gc=False):
+class UserVectors(msgspec.Struct, frozen=True, gc=False):
     """A user's vectors in one space, as int8 with a scale each.
 
     `data` holds the vectors that `present` names (see the module), each 4 + dim bytes. Decoded they
@@ -104,7 +104,7 @@ class Vectors(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-NO_VECTORS: Final = Vectors()
+NO_VECTORS: Final = UserVectors()
 
 
 class UserState(msgspec.Struct, frozen=True, gc=False):
@@ -116,7 +116,7 @@ class UserState(msgspec.Struct, frozen=True, gc=False):
     history_bytes: bytes = b""
     excluded_bytes: bytes = b""
     purchased_bytes: bytes = b""
-    vectors: Vectors = NO_VECTORS
+    vectors: UserVectors = NO_VECTORS
 
     @property
     def history(self) -> NDArray[np.void]:
@@ -140,17 +140,17 @@ class UserState(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def session(self) -> Floats | None:
-        """See Vectors.session."""
+        """See UserVectors.session."""
         return self.vectors.session
 
     @property
     def long_term(self) -> Floats | None:
-        """See Vectors.long_term."""
+        """See UserVectors.long_term."""
         return self.vectors.long_term
 
     @property
     def interests(self) -> Floats:
-        """See Vectors.interests."""
+        """See UserVectors.interests."""
         return self.vectors.interests
 
 
@@ -169,7 +169,7 @@ def of_parts(
     history: Sequence[tuple[float, ...]] | NDArray[np.void] = (),
     excluded: tuple[int, ...] = (),
     purchased: tuple[int, ...] = (),
-    vectors: Vectors = NO_VECTORS,
+    vectors: UserVectors = NO_VECTORS,
 ) -> UserState:
     """Build a state from readable parts.
 
@@ -278,7 +278,7 @@ def unpack(value: bytes) -> UserState:
         value[at_history:at_excluded],
         value[at_excluded:at_purchased],
         value[at_purchased:at_space],
-        Vectors(space, dim, present, value[at_vectors:]),
+        UserVectors(space, dim, present, value[at_vectors:]),
     )
 
 

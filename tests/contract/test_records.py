@@ -21,6 +21,8 @@ class Consumed:
     partition: int = 2
     offset: int = 41
     timestamp: int = 1_000
+    key: bytes | None = None
+    value: bytes | None = None
     headers: Sequence[tuple[str, bytes]] = field(default_factory=tuple)
 
 
