@@ -110,8 +110,19 @@ def check_item(item: Item) -> None:
 def item_message(item: Item) -> item_pb2.Item:
     """Return an item as a protobuf message, for gRPC and item vectors. Checks nothing."""
     fields = present(item)
-    fields["attributes"] = {name: _attribute(value) for name, value in item.attributes.items()}
+    fields["attributes"] = {
+        name: attribute_message(value) for name, value in item.attributes.items()
+    }
     return item_pb2.Item(**fields)
+
+
+def attribute_message(value: Attribute) -> item_pb2.Attribute:
+    """Return one attribute's value as a protobuf message. Checks nothing."""
+    if isinstance(value, bool):  # before numbers: a bool is an int in Python
+        return item_pb2.Attribute(flag=value)
+    if isinstance(value, str):
+        return item_pb2.Attribute(text=value)
+    return item_pb2.Attribute(number=value)
 
 
 def item_of_message(message: item_pb2.Item) -> Item:
@@ -141,14 +152,6 @@ def _item_of(message: item_pb2.Item) -> Item:
         image_bytes=message.image_bytes if message.HasField("image_bytes") else None,
         image_uri=message.image_uri if message.HasField("image_uri") else None,
     )
-
-
-def _attribute(value: Attribute) -> item_pb2.Attribute:
-    if isinstance(value, bool):  # before numbers: a bool is an int in Python
-        return item_pb2.Attribute(flag=value)
-    if isinstance(value, str):
-        return item_pb2.Attribute(text=value)
-    return item_pb2.Attribute(number=value)
 
 
 def _attribute_of(message: item_pb2.Attribute) -> Attribute | None:

@@ -1,0 +1,136 @@
+"""Bound what ranking is asked, the same on both sides: the client before it sends, then the server.
+
+Every function raises BadRecord naming field, bound and value: `k must be between 1 and 500, was
+10000`. Lengths of text are UTF-8 bytes.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from freshet.contract import position_tokens
+from freshet.contract.bounds import (
+    check_context,
+    check_id,
+    check_ids,
+    check_query_image,
+    check_query_text,
+    check_text,
+    refuse,
+)
+from freshet.contract.filters import check_filters
+from freshet.contract.rules import K_AT_MOST, check_rules
+from freshet.v1 import recommender_pb2 as pb
+
+K_DEFAULT: Final = 10  # for a k of 0, which is an absent one
+ALSO_AT_MOST: Final = 3
+CANDIDATES_AT_MOST: Final = 1_000
+EXCLUDE_AT_MOST: Final = 1_000
+SURFACE_BYTES: Final = 64
+SEGMENT: Final = "segment"  # the context entry that opens a trending scope
+
+
+class Seen(IntEnum):
+    """What of a user's past a list leaves out, beside what was hidden or disliked."""
+
+    EXCLUDE_HISTORY_AND_PURCHASES = 1
+    EXCLUDE_PURCHASES = 2
+    INCLUDE = 3
+
+
+class By(IntEnum):
+    """In what way items are alike."""
+
+    VISUAL = 1
+    TEXT = 2
+    BEHAVIOUR = 3
+    BLEND = 4
+
+
+def check_recommend(request: pb.RecommendRequest) -> None:
+    """Check a request for a user's list."""
+    check_id("user_id", request.user_id)
+    check_ids("also_user_ids", request.also_user_ids, ALSO_AT_MOST)
+    _check_k(request.k)
+    check_ids("candidates", request.candidates, CANDIDATES_AT_MOST)
+    check_ids("exclude", request.exclude, EXCLUDE_AT_MOST)
+    check_text("surface", request.surface, SURFACE_BYTES)
+    if request.HasField("filters"):
+        check_filters("filters", request.filters)
+    if request.HasField("diversity") and not 0 <= request.diversity <= 1:
+        refuse("diversity", "between 0 and 1", f"{request.diversity:g}")
+    check_context(request.context)
+    _check_one_of("seen", Seen, request.seen)
+    if request.HasField("rules"):
+        check_rules(request.rules, request.k or K_DEFAULT)
+    _check_after(request.after)
+
+
+def check_similar(request: pb.SimilarRequest) -> None:
+    """Check a request for what is like an item or a picture."""
+    kind = request.WhichOneof("query")
+    if kind is None:
+        refuse("query", "item_id or image", "absent")
+    if kind == "item_id":
+        check_id("item_id", request.item_id)
+    else:
+        check_query_image(request.image)
+    _check_one_of("by", By, request.by)
+    if kind == "image" and request.by not in (0, By.VISUAL, By.BLEND):
+        name = By(request.by).name.lower()
+        refuse("by", "visual or blend where the query is an image", name)
+    _check_item_list(request)
+
+
+def check_search(request: pb.SearchRequest) -> None:
+    """Check a request for what fits a text or a picture."""
+    kind = request.WhichOneof("query")
+    if kind is None:
+        refuse("query", "text or image", "absent")
+    if kind == "text":
+        check_query_text(request.text)
+    else:
+        check_query_image(request.image)
+    _check_item_list(request)
+
+
+def check_state(request: pb.StateRequest) -> None:
+    """Check a request for a user's state."""
+    check_id("user_id", request.user_id)
+    _check_after(request.after)
+
+
+def check_explain(request: pb.ExplainRequest) -> None:
+    """Check a request for a score's parts; pins and caps have the bounds of the largest list."""
+    check_id("user_id", request.user_id)
+    check_id("item_id", request.item_id)
+    check_context(request.context)
+    check_rules(request.rules, K_AT_MOST)
+
+
+def check_forget(request: pb.ForgetRequest) -> None:
+    """Check a request to forget a user."""
+    check_id("user_id", request.user_id)
+
+
+def _check_item_list(request: pb.SimilarRequest | pb.SearchRequest) -> None:
+    _check_k(request.k)
+    check_filters("filters", request.filters)
+    check_ids("exclude", request.exclude, EXCLUDE_AT_MOST)
+
+
+def _check_after(token: str) -> None:
+    if token:
+        position_tokens.parse("after", token)
+
+
+def _check_k(k: int) -> None:
+    if k and not 1 <= k <= K_AT_MOST:
+        refuse("k", f"between 1 and {K_AT_MOST}", str(k))
+
+
+def _check_one_of(field: str, kinds: type[IntEnum], value: int) -> None:
+    if value and value not in kinds._value2member_map_:
+        names = ", ".join(f"{kind.name} ({kind.value})" for kind in kinds)
+        refuse(field, f"one of {names}", str(value))
