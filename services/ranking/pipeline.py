@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from freshet.contract.position_tokens import PositionToken
 from services.ranking import budget, listing
 from services.ranking.budget import Budget
 from services.ranking.listing import Ranked, Serving, Wish
 from services.ranking.live.local_trending import LocalTrending
 from services.ranking.live.state_reader import Found, Reader, Unavailable
-from services.ranking.requests import Position, RecommendQuery
+from services.ranking.requests import RecommendQuery
 from services.ranking.stages.features import covisited, trends_for
 from services.ranking.stages.ranker import Ranker
 from services.ranking.stages.signals import Signals, Weighted
@@ -34,7 +35,7 @@ class Made(NamedTuple):
     listed: Ranked
     wish: Wish
     signals: Signals
-    positions: list[Position]  # how far the users' partitions are in their states
+    positions: list[PositionToken]  # how far the users' partitions are in their states
 
 
 class Pipeline:
@@ -68,7 +69,9 @@ class Pipeline:
         listed = await listing.make(wish, serving, self.ranker, self.fallback, spent)
         return Made(listed, wish, signals, _positions(found))
 
-    async def states(self, users: Sequence[str], after: Position | None, spent: Budget) -> Found:
+    async def states(
+        self, users: Sequence[str], after: PositionToken | None, spent: Budget
+    ) -> Found:
         """Read states, waiting for a position where one is asked for."""
         found: Found | None
         partition = None if after is None else after.partition
@@ -126,15 +129,15 @@ class Pipeline:
         return Signals(covisits, self._trending.scopes)
 
 
-def _reached(after: Position, found: Sequence[UserState], applied: int) -> bool:
+def _reached(after: PositionToken, found: Sequence[UserState], applied: int) -> bool:
     """Say whether an event's effect is in the states: by their guards or the whole partition's."""
     guards = [state.guard.get(after.partition, -1) for state in found]
     return max(applied, *guards) >= after.offset
 
 
-def _positions(found: Sequence[UserState]) -> list[Position]:
+def _positions(found: Sequence[UserState]) -> list[PositionToken]:
     furthest: dict[int, int] = {}
     for state in found:
         for partition, offset in state.guard.items():
             furthest[partition] = max(offset, furthest.get(partition, -1))
-    return [Position(*entry) for entry in sorted(furthest.items())]
+    return [PositionToken(*entry) for entry in sorted(furthest.items())]

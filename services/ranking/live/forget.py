@@ -9,10 +9,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from freshet.contract.events import FORGET, Event, encode_event
+from freshet.contract.position_tokens import PositionToken
 from freshet.contract.records import CONTENT_TYPE, PROTOBUF
 from freshet.contract.topics import CLICKS
 from services.ranking.errors import Unanswerable
-from services.ranking.requests import Position
 
 _HEADERS: Final = [(CONTENT_TYPE, PROTOBUF.encode())]
 
@@ -25,7 +25,7 @@ class Producer(Protocol):
     ) -> RecordMetadata: ...
 
 
-async def forget(user_id: str, producer: Producer, within_s: float) -> Position:
+async def forget(user_id: str, producer: Producer, within_s: float) -> PositionToken:
     """Append the event and return its position, once all replicas have it.
 
     The event carries no time: the record's is the moment that counts, whatever clocks say.
@@ -45,4 +45,4 @@ async def forget(user_id: str, producer: Producer, within_s: float) -> Position:
         raise Unanswerable(
             f"Kafka has not confirmed the forget event ({type(error).__name__}): call again"
         ) from None
-    return Position(written.partition, written.offset)
+    return PositionToken(written.partition, written.offset)

@@ -8,11 +8,12 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from freshet.contract.position_tokens import PositionToken
 from freshet.contract.records import BadRecord
+from freshet.contract.requests import Seen
 from freshet.v1 import item_pb2
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import requests
-from services.ranking.requests import Position, Seen
 from tests.unit.ranking.messages import any_message
 
 
@@ -173,7 +174,7 @@ def test_a_diversity_of_zero_is_not_the_default() -> None:
 
 def test_a_position_token_is_read_and_written() -> None:
     position = recommend(after="3:1234").after
-    assert position == Position(3, 1234)
+    assert position == PositionToken(3, 1234)
     assert str(position) == "3:1234"
 
 

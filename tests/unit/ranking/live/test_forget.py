@@ -7,9 +7,9 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from freshet.contract.events import decode_event
+from freshet.contract.position_tokens import PositionToken
 from services.ranking.errors import Unanswerable
 from services.ranking.live.forget import forget
-from services.ranking.requests import Position
 
 
 class MemoryClicks:
@@ -34,7 +34,7 @@ class MemoryClicks:
 
 async def test_the_event_carries_no_time_of_its_own() -> None:
     clicks = MemoryClicks()
-    assert await forget("ann", clicks, 1.0) == Position(2, 0)
+    assert await forget("ann", clicks, 1.0) == PositionToken(2, 0)
     ((key, value, headers),) = clicks.written
     event = decode_event(value, dict(headers)["content-type"].decode())
     assert (key, event.user_id, event.type, event.time_ms) == (b"ann", "ann", "forget", None)
