@@ -1,4 +1,4 @@
-"""Read environment variables into frozen values, refused with variable, value and what would be right.
+"""Read environment variables into frozen values; refuse by variable, value and what would be right.
 
 A service's settings are a frozen dataclass whose fields are made by `setting(...)`:
 

@@ -3,7 +3,7 @@
 Rows and vectors. A row's vector never changes, so that an index over rows stays true: an item
 whose vector changes gets a new row, and its old row dies; any other change keeps the row. A dead
 row keeps its values (`alive` is false) for REUSE_AFTER_MS, far longer than a request lives, and
-is then given to another item. CatalogueRows never move.
+is then given to another item. Rows never move.
 
 Versions. A record counts if its version is not below the one held (equal: the later record, as
 the topic orders them). A delete leaves a tombstone with its version, so that an older record does

@@ -239,4 +239,4 @@ def test_a_container_listens_where_its_image_and_its_service_say(rendered: str, 
     assert exposed is not None
     ports = {port["containerPort"] for port in container["ports"]}
     assert ports == PORTS[name] == {int(port) for port in exposed.split()}
-    assert container["image"] == f"freshet/{name}:0.1.0"
+    assert container["image"] == f"freshet/{name}:0.2.0"
