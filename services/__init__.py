@@ -1,4 +1,4 @@
-"""The services. What holds for all of their processes is set here, before any library is loaded.
+"""Set what holds for the processes of all services, before any library is loaded.
 
 A matrix of one request is small: threads of the linear algebra library would cost more than they
 save, and take the cores that other requests need. The model runtime reports to nobody.

@@ -1,4 +1,4 @@
-"""The `freshet` command: assembled here; every command lives in services/cli/commands."""
+"""Assemble the `freshet` command; every command lives in services/cli/commands."""
 
 from __future__ import annotations
 

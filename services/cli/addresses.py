@@ -1,4 +1,4 @@
-"""Where everything is: the environment, else what `freshet up` wrote down, else the usual ports."""
+"""Find where everything is: by the environment, by what `freshet up` wrote, or the usual ports."""
 
 from __future__ import annotations
 

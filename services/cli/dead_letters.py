@@ -60,21 +60,21 @@ async def replay(settings: KafkaSettings) -> tuple[int, int]:
 async def _read(settings: KafkaSettings, group: str | None) -> AsyncIterator[Any]:
     """Yield all records up to the present end; a group goes on after what it committed."""
     ends = await ends_of(settings, DEAD_LETTERS.name)
-    ends = {place: end for place, end in ends.items() if end > 0}
+    ends = {tp: end for tp, end in ends.items() if end > 0}
     if not ends:
         return
     consumer: AIOKafkaConsumer = kafka_clients.consumer(settings, group_id=group)
     consumer.assign(list(ends))
     try:
         await consumer.start()
-        while unread := [place for place in ends if await consumer.position(place) < ends[place]]:
+        while unread := [tp for tp in ends if await consumer.position(tp) < ends[tp]]:
             batches = await consumer.getmany(*unread, timeout_ms=1000, max_records=500)
-            for place, records in batches.items():
+            for tp, records in batches.items():
                 for record in records:
-                    if record.offset < ends[place]:
+                    if record.offset < ends[tp]:
                         yield record
                 if group is not None and records:
-                    await consumer.commit({place: records[-1].offset + 1})
+                    await consumer.commit({tp: records[-1].offset + 1})
     finally:
         await consumer.stop()
 

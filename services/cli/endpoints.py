@@ -1,4 +1,4 @@
-"""The doors that commands knock at: settings from addresses, one call to ranking, health pages."""
+"""Reach what commands ask: settings from addresses, one call to ranking, health pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CALL_TIMEOUT_S = 10.0
 T = TypeVar("T")
 
 
-class NotThere(RuntimeError):
+class EndpointUnavailable(RuntimeError):
     """A service or server does not answer; the text says which, where, and how to start it."""
 
 
@@ -59,7 +59,7 @@ def ask_ranking(where: Addresses, ask: Callable[[RecommenderAsyncStub], Awaitabl
 
 
 def health_page(address: str, page: str, *, post: bool = False, timeout_s: float = 5.0) -> Any:
-    """Return a health port's JSON page. Raises NotThere."""
+    """Return a health port's JSON page. Raises EndpointUnavailable."""
     request = urllib.request.Request(f"http://{address}/{page}", method="POST" if post else "GET")
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as reply:
@@ -67,8 +67,10 @@ def health_page(address: str, page: str, *, post: bool = False, timeout_s: float
     except urllib.error.HTTPError as error:
         with error:
             text = error.read().decode(errors="replace").strip()
-        raise NotThere(f"http://{address}/{page} answered {error.code}: {text}") from None
+        raise EndpointUnavailable(
+            f"http://{address}/{page} answered {error.code}: {text}"
+        ) from None
     except OSError as error:
-        raise NotThere(
+        raise EndpointUnavailable(
             f"nothing answers at http://{address} ({error}); start it with `freshet up`"
         ) from None

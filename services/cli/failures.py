@@ -1,4 +1,4 @@
-"""Failures that a person at the terminal can do something about, each in one plain sentence."""
+"""Say in one plain sentence what a person at the terminal can do something about."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from freshet.contract.records import BadRecord
 from freshet.settings import BadSetting
 from services.cli.addresses import NothingRuns
-from services.cli.endpoints import NotThere
+from services.cli.endpoints import EndpointUnavailable
 from services.cli.inputs.rows import BadInput
 from services.cli.up.jars import JarsMissing
 from services.cli.up.lock import AlreadyRunning
@@ -28,7 +28,7 @@ SPEAK_FOR_THEMSELVES = (
     BadSetting,
     Failed,
     JarsMissing,
-    NotThere,
+    EndpointUnavailable,
     NothingRuns,
     StartFailed,
 )

@@ -8,9 +8,9 @@ from typing import Any
 
 from services.cli import endpoints, lag
 from services.cli.addresses import SERVICES, Addresses, read_running
-from services.cli.endpoints import NotThere
+from services.cli.endpoints import EndpointUnavailable
 
-NOT_THERE_S = 3.0  # how long Kafka and Redis may take to answer
+ANSWER_WITHIN_S = 3.0  # how long Kafka and Redis may take to answer
 
 
 async def gather(data: Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def all_well(found: dict[str, Any]) -> bool:
 def _page(address: str) -> dict[str, Any]:
     try:
         page: dict[str, Any] = endpoints.health_page(address, "status")
-    except NotThere as error:
+    except EndpointUnavailable as error:
         return {"ready": False, "error": str(error)}
     return page
 
@@ -61,7 +61,7 @@ async def _lags(where: Addresses) -> dict[str, dict[str, Any]]:
 
     found: dict[str, dict[str, Any]] = {"kafka": {}, "redis": {}, "services": {}}
     settings = endpoints.kafka_settings(where)
-    client = redis_client.connect(endpoints.redis_settings(where), socket_timeout_s=NOT_THERE_S)
+    client = redis_client.connect(endpoints.redis_settings(where), socket_timeout_s=ANSWER_WITHIN_S)
     space = None
     try:
         memory = await client.info("memory")
@@ -71,7 +71,7 @@ async def _lags(where: Addresses) -> dict[str, dict[str, Any]]:
     except RedisError as error:
         found["redis"]["error"] = str(error)
     try:
-        async with asyncio.timeout(NOT_THERE_S):
+        async with asyncio.timeout(ANSWER_WITHIN_S):
             found["kafka"]["cluster_id"] = await cluster_id(settings)
         if "error" not in found["redis"]:
             found["services"]["sessions"] = await lag.sessions_lag(settings, client)

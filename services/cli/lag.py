@@ -1,4 +1,4 @@
-"""How far each service is behind, read from Kafka and Redis themselves."""
+"""Measure how far each service is behind, by Kafka and Redis themselves."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ async def ends_of(settings: KafkaSettings, *topics: str) -> dict[TopicPartition,
         described = await client.describe_topics(list(topics))
     finally:
         await client.close()
-    places = [
+    partitions = [
         TopicPartition(topic["topic"], partition["partition"])
         for topic in described
         for partition in topic["partitions"]
     ]
-    if not places:
+    if not partitions:
         return {}
     consumer = kafka_clients.consumer(settings)
-    consumer.assign(places)
+    consumer.assign(partitions)
     try:
         await consumer.start()
-        return dict(await consumer.end_offsets(places))
+        return dict(await consumer.end_offsets(partitions))
     finally:
         await consumer.stop()
 
@@ -49,8 +49,8 @@ async def sessions_lag(settings: KafkaSettings, redis: Redis) -> Lags:
     """Return how many events are not in Redis yet."""
     ends = await ends_of(settings, CLICKS.name)
     behind = 0
-    for place, end in ends.items():
-        value = await redis.get(keys.position(place.topic, place.partition))
+    for tp, end in ends.items():
+        value = await redis.get(keys.position(tp.topic, tp.partition))
         applied = positions.unpack(value).offset if isinstance(value, bytes) else -1
         behind += max(0, end - 1 - applied)
     return {CLICKS.name: behind}
@@ -67,9 +67,9 @@ async def embedding_lag(settings: KafkaSettings, space: str) -> Lags:
     finally:
         await client.close()
     behind = dict.fromkeys((ITEMS.name, ITEMS_BACKFILL.name), 0)
-    for place, end in ends.items():
-        done = committed[place].offset if place in committed else 0
-        behind[place.topic] += max(0, end - max(done, 0))
+    for tp, end in ends.items():
+        done = committed[tp].offset if tp in committed else 0
+        behind[tp.topic] += max(0, end - max(done, 0))
     return behind
 
 

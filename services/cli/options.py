@@ -1,4 +1,4 @@
-"""Options that several commands share, and how results are shown."""
+"""Share options and the way results are shown among commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that import: MovieLens folders and tables of one's own."""
+"""Import MovieLens folders, and tables of one's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from rich.progress import Progress
 
 from services.cli import endpoints, options
-from services.cli.inputs.rows import BadInput, Fields, placed, read_rows
+from services.cli.inputs.rows import BadInput, Fields, located, read_rows
 from services.cli.options import Data, Json, SkipBad
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def import_files(
 def _rows(name: str | None, make: Callable[[Fields], T], *, skip_bad: bool) -> Iterator[T]:
     for row in read_rows(name) if name else ():
         try:
-            with placed(row.place):
+            with located(row.origin):
                 yield make(row.fields())
         except BadInput as error:
             if not skip_bad:

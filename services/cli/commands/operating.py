@@ -1,4 +1,4 @@
-"""Commands that look after a running system: status, dead-letters, snapshot, models build."""
+"""Look after a running system: status, dead-letters, snapshot, models build."""
 
 from __future__ import annotations
 

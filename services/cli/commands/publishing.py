@@ -1,4 +1,4 @@
-"""Commands that publish: items, offers and events, from JSONL files or standard input."""
+"""Publish items, offers or events from JSONL files or standard input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from freshet.contract.records import JSON
 from freshet.contract.topics import CLICKS, ITEMS, OFFERS, Topic
 from services.cli import endpoints, options
-from services.cli.inputs.rows import BadInput, placed, read_lines
+from services.cli.inputs.rows import BadInput, located, read_lines
 from services.cli.options import Data, Json, SkipBad
 
 items = typer.Typer(help="Publish or delete items.", no_args_is_help=True)
@@ -22,7 +22,7 @@ File = Annotated[str, typer.Argument(help="JSONL, one object a line; - reads sta
 Ids = Annotated[list[str], typer.Argument(metavar="ITEM...", help="The items' ids.")]
 
 
-class Record(NamedTuple):
+class KeyedValue(NamedTuple):
     """What goes to a topic; no value deletes."""
 
     key: str
@@ -41,7 +41,7 @@ def publish_items(file: File, data: Data, skip_bad: SkipBad = False, as_json: Js
 @items.command("delete")
 def delete_items(ids: Ids, data: Data, as_json: Json = False) -> None:
     """Delete items: they are in no list any more."""
-    count = _publish(data, ITEMS, (Record(item_id, None) for item_id in ids))
+    count = _publish(data, ITEMS, (KeyedValue(item_id, None) for item_id in ids))
     _report(count, "deletes", as_json=as_json)
 
 
@@ -70,15 +70,15 @@ def publish_events(
         options.print_json({"tokens": tokens})
 
 
-def _checked(file: str, key_of: Callable[[bytes], str], *, skip_bad: bool) -> Iterator[Record]:
+def _checked(file: str, key_of: Callable[[bytes], str], *, skip_bad: bool) -> Iterator[KeyedValue]:
     """Read the lines that the contract allows, as they are.
 
     Raises BadInput at the first other one, or says so and goes on where that is asked for.
     """
-    for place, line in read_lines(file):
+    for origin, line in read_lines(file):
         try:
-            with placed(place):
-                yield Record(key_of(line), line)
+            with located(origin):
+                yield KeyedValue(key_of(line), line)
         except BadInput as error:
             if not skip_bad:
                 raise
@@ -88,7 +88,7 @@ def _checked(file: str, key_of: Callable[[bytes], str], *, skip_bad: bool) -> It
 def _publish(
     data: Data,
     topic: Topic,
-    records: Iterable[Record],
+    records: Iterable[KeyedValue],
     on_token: Callable[[str], None] = lambda token: None,
 ) -> int:
     """Publish the records, return how many; what was sent before an error stays sent."""

@@ -1,4 +1,4 @@
-"""Commands that run things: up and demo."""
+"""Run things: up, demo."""
 
 from __future__ import annotations
 

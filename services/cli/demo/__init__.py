@@ -1,1 +1,1 @@
-"""The demo: a shop that the project draws itself, shoppers with tastes, and a walk-through."""
+"""Open a shop that the project draws itself, with simulated shoppers, and walk through it."""

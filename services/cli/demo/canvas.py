@@ -1,4 +1,4 @@
-"""A small drawing board on Pillow: shapes in units of 0-100, patterned fills, soft shadows.
+"""Draw on a small board on Pillow: shapes in units of 0-100, patterned fills, soft shadows.
 
 Everything is drawn at twice the final size and scaled down once, which smooths all edges.
 """

@@ -1,4 +1,4 @@
-"""The demo shop's catalogue: items drawn, named and priced from one seed, the same in every run."""
+"""Make the demo shop's catalogue: drawn, named and priced from one seed, the same in every run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens the demo shop: publishes its catalogue and its past, and waits until both are served."""
+"""Open the demo shop: publish its catalogue and its past, wait until both are served."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ SERVED_WITHIN_S = 180.0  # all pictures encoded, on the slowest machine we mean 
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class OpenedShop:
     """What was published."""
 
     items: Sequence[Item]
     events: Sequence[Event]
 
 
-async def open_shop(console: Console, publisher: Publisher, ranking: RecommenderAsyncStub) -> Shop:
+async def open_shop(
+    console: Console, publisher: Publisher, ranking: RecommenderAsyncStub
+) -> OpenedShop:
     """Publish items and events and return once lists are made of them.
 
     Raises TimeoutError when the services do not get there.
@@ -50,7 +52,7 @@ async def open_shop(console: Console, publisher: Publisher, ranking: Recommender
         for where in (await _publish_events(publisher, past, progress)).values():
             # A state asked for with `after` waits for the event; any user will do.
             await _until_folded(ranking, token(where))
-    return Shop(items, past)
+    return OpenedShop(items, past)
 
 
 async def _publish_items(publisher: Publisher, progress: Progress) -> list[Item]:

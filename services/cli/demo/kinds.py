@@ -1,4 +1,4 @@
-"""The kinds of things that the shop sells: how each is drawn, named, described and priced."""
+"""List the kinds of things that the shop sells: how each is drawn, named, described, priced."""
 
 from __future__ import annotations
 

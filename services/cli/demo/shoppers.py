@@ -1,4 +1,4 @@
-"""Simulated shoppers: each has favourite kinds and a favourite style, and clicks accordingly."""
+"""Simulate shoppers: each has favourite kinds and a favourite style, and clicks accordingly."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _FAITHFUL = 0.85  # share of clicks that follow the taste, the rest wander
 
 
 @dataclass(frozen=True, slots=True)
-class Taste:
+class ShopperTaste:
     """What a shopper likes: kinds (with one in mind each session) and a style."""
 
     kinds: tuple[str, ...]
     style: str
 
 
-def taste(rng: Random) -> Taste:
+def taste(rng: Random) -> ShopperTaste:
     """Draw a taste: two kinds and a style."""
     kinds = rng.sample([kind.name for kind in KINDS], 2)
-    return Taste(tuple(kinds), rng.choice(STYLES).name)
+    return ShopperTaste(tuple(kinds), rng.choice(STYLES).name)
 
 
-class Shop:
+class Shelves:
     """The items by kind and style, as shoppers come upon them."""
 
     def __init__(self, items: Sequence[Item], rng: Random) -> None:
@@ -59,14 +59,16 @@ class Shop:
 def events(items: Sequence[Item], now_ms: int, *, seed: int = 1) -> Iterator[Event]:
     """Simulate the shop's last two days: every shopper's sessions, in the order of time."""
     rng = Random(seed)
-    shop = Shop(items, rng)
+    shop = Shelves(items, rng)
     found: list[Event] = []
     for number in range(COUNT):
         found += _shopper(f"shopper-{number}", taste(rng), shop, now_ms, rng)
     return iter(sorted(found, key=lambda event: event.time_ms or 0))
 
 
-def _shopper(user_id: str, own: Taste, shop: Shop, now_ms: int, rng: Random) -> Iterator[Event]:
+def _shopper(
+    user_id: str, own: ShopperTaste, shop: Shelves, now_ms: int, rng: Random
+) -> Iterator[Event]:
     segment = rng.choice(_SEGMENTS)
     for session in range(rng.randint(1, 4)):
         at_ms = now_ms - rng.randint(60_000, _SPAN_MS)

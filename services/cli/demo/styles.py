@@ -1,4 +1,4 @@
-"""The shop's styles: a background, a range of colours and a pattern each."""
+"""Name the shop's styles: a background, a range of colours and a pattern each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The things that the shop sells, drawn: one function a kind, proportions from the random source.
+"""Draw the things that the shop sells: one function a kind, proportions from the random source.
 
 Every function has the same signature, so that kinds.py can be a table.
 """

@@ -1,4 +1,4 @@
-"""The walk-through: a newcomer, three clicks, a new item, a delete, each with its time.
+"""Walk through the demo shop: a newcomer, three clicks, a new item, a delete, each with its time.
 
 Times run from the moment before the record is published to the moment its effect is in a reply.
 """
@@ -23,7 +23,7 @@ from freshet.publisher import Publisher
 from freshet.recommender import ranking
 from freshet.v1.recommender_pb2 import RankedItem, RecommendRequest, RecommendResponse
 from services.cli.demo import catalogue, shoppers
-from services.cli.demo.fill import Shop, open_shop
+from services.cli.demo.fill import OpenedShop, open_shop
 from services.cli.demo.kinds import KINDS
 from services.cli.demo.styles import STYLES
 
@@ -60,7 +60,7 @@ class _Walk:
     """One visit: a newcomer who turns out to like Retro lamps."""
 
     def __init__(
-        self, console: Console, publisher: Publisher, stub: RecommenderAsyncStub, shop: Shop
+        self, console: Console, publisher: Publisher, stub: RecommenderAsyncStub, shop: OpenedShop
     ) -> None:
         self._console = console
         self._publisher = publisher
@@ -139,12 +139,12 @@ class _Walk:
         await self._publisher.item(item)
         reply = await self._until(lambda reply: item.item_id in _ids(reply))
         took_ms = (time.perf_counter() - started) * 1e3
-        place = _ids(reply).index(item.item_id)
+        rank = _ids(reply).index(item.item_id)
         other = await self._recommend(user=self._with_another_taste())
         elsewhere = "not in" if item.item_id not in _ids(other) else "also in"
         self._console.print(
-            f"  place {place + 1} of the newcomer's list, [green]{took_ms:.0f} ms[/] after its "
-            f"arrival: [italic]{reply.items[place].reason}[/]\n"
+            f"  place {rank + 1} of the newcomer's list, [green]{took_ms:.0f} ms[/] after its "
+            f"arrival: [italic]{reply.items[rank].reason}[/]\n"
             f"  {elsewhere} the list of a shopper who never looks at {self._kind.name}s"
         )
         return took_ms, item
@@ -193,8 +193,8 @@ class _Walk:
         table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
         for name in ("", "item", "why", "score"):
             table.add_column(name, justify="right" if name in ("", "score") else "left")
-        for place, item in enumerate(reply.items[:SHOWN], start=1):
-            table.add_row(str(place), item.title, f"[italic]{item.reason}[/]", f"{item.score:.2f}")
+        for rank, item in enumerate(reply.items[:SHOWN], start=1):
+            table.add_row(str(rank), item.title, f"[italic]{item.reason}[/]", f"{item.score:.2f}")
         self._console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""Read rows from JSONL, CSV and Parquet files: a place (file:line) and its fields.
+"""Read rows from JSONL, CSV and Parquet files: each where it stands (file:line), and its fields.
 
 One malformed line raises BadInput for that line only; the reader goes on with the next.
 """
@@ -28,17 +28,17 @@ class BadInput(ValueError):
 class Row(NamedTuple):
     """One row. `fields` raises BadInput when the line is no row at all."""
 
-    place: str  # file:line, for messages
+    origin: str  # file:line, for messages
     fields: Callable[[], Fields]
 
 
 @contextmanager
-def placed(place: str) -> Iterator[None]:
+def located(origin: str) -> Iterator[None]:
     """Say where, when the body refuses a value."""
     try:
         yield
     except (BadRecord, BadInput) as error:
-        raise BadInput(f"{place}: {error}") from None
+        raise BadInput(f"{origin}: {error}") from None
 
 
 def read_rows(name: str) -> Iterator[Row]:
@@ -56,7 +56,7 @@ def read_rows(name: str) -> Iterator[Row]:
 
 
 def read_lines(name: str) -> Iterator[tuple[str, bytes]]:
-    """Read the places and bytes of a JSONL file's lines, empty ones left out; `-` is stdin."""
+    """Read origins and bytes of a JSONL file's lines, empty ones left out; `-` is stdin."""
     if name == STDIN:
         yield from _lines("stdin", sys.stdin.buffer)
         return
@@ -71,8 +71,8 @@ def _lines(name: str, file: IO[bytes]) -> Iterator[tuple[str, bytes]]:
 
 
 def _jsonl(name: str, file: IO[bytes]) -> Iterator[Row]:
-    for place, line in _lines(name, file):
-        yield Row(place, partial(_object, line))
+    for origin, line in _lines(name, file):
+        yield Row(origin, partial(_object, line))
 
 
 def _object(line: bytes) -> Fields:
@@ -94,8 +94,8 @@ def _csv_file(name: str) -> Iterator[Row]:
     with Path(name).open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         for fields in reader:
-            place = f"{name}:{reader.line_num}"
-            yield Row(place, partial(_csv_fields, fields))
+            origin = f"{name}:{reader.line_num}"
+            yield Row(origin, partial(_csv_fields, fields))
 
 
 def _csv_fields(fields: dict[Any, Any]) -> Fields:

@@ -1,4 +1,4 @@
-"""What the servers and services of `freshet up` share: a process behind its guard."""
+"""Hold a server or service of `freshet up`: a process behind its guard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`freshet up`: run everything, show where it is, until Ctrl-C."""
+"""Run everything for `freshet up`, showing where it is, until Ctrl-C."""
 
 from __future__ import annotations
 

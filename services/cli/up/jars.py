@@ -31,7 +31,7 @@ class JarsMissing(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class JarPin:
     """One jar: Maven coordinates and the sha256 of its file, in hex."""
 
     group: str
@@ -47,13 +47,13 @@ class Pin:
         return f"{self.artifact}-{self.version}{tail}.jar"
 
 
-def _pins(text: str) -> tuple[Pin, ...]:
+def _pins(text: str) -> tuple[JarPin, ...]:
     words = text.split()
     pairs = zip(words[::2], words[1::2], strict=True)
     pins = []
     for coordinates, sha256 in pairs:
         group, artifact, version, classifier = f"{coordinates}:".split(":")[:4]
-        pins.append(Pin(group, artifact, version, classifier, sha256))
+        pins.append(JarPin(group, artifact, version, classifier, sha256))
     return tuple(pins)
 
 
@@ -69,7 +69,7 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 def find_jars(
     environ: Mapping[str, str] = os.environ,
     *,
-    pins: tuple[Pin, ...] = PINS,
+    pins: tuple[JarPin, ...] = PINS,
     repository: str | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
@@ -96,7 +96,7 @@ def _own_jars(home: Path) -> list[Path]:
     return jars
 
 
-def _is_pinned(file: Path, pin: Pin) -> bool:
+def _is_pinned(file: Path, pin: JarPin) -> bool:
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest() == pin.sha256
@@ -111,7 +111,7 @@ def _root_cause(error: BaseException) -> str:
     return str(error)
 
 
-def _fetch(pins: list[Pin], folder: Path, repository: str | None) -> None:
+def _fetch(pins: list[JarPin], folder: Path, repository: str | None) -> None:
     """Download into a folder of this call's own, check, and only then move into the cache."""
     from jgo.maven import MavenContext  # slow to import and needed once in the life of a cache
 
@@ -123,7 +123,7 @@ def _fetch(pins: list[Pin], folder: Path, repository: str | None) -> None:
         remote_repos={"own": repository} if repository else None,
     )
 
-    def one(pin: Pin) -> None:
+    def one(pin: JarPin) -> None:
         component = context.project(pin.group, pin.artifact).at_version(pin.version)
         try:
             file = component.artifact(pin.classifier, "jar").resolve()

@@ -1,4 +1,4 @@
-"""The embedded Apache Kafka: one broker with its own controller (KRaft) on loopback.
+"""Run the embedded Apache Kafka: one broker with its own controller (KRaft) on loopback.
 
 Its data survive a stop, a SIGKILL and a change of ports. No replication and no passwords: it is
 for one machine. Memory about 220 MB at start, 290 MB after a million events.

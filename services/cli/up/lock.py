@@ -1,4 +1,4 @@
-"""One `freshet up` a data folder: a lock that the system drops with its holder, however it ends."""
+"""Lock a data folder for one `freshet up`; the system drops the lock with its holder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The jars of the embedded Kafka: Maven coordinates (group:artifact:version[:classifier]), sha256.
+"""Pin the jars of the embedded Kafka: coordinates (group:artifact:version[:classifier]), sha256.
 
 Apache Kafka without Connect and Streams. zstd-jni brings native code for Linux x86-64 only;
 elsewhere the embedded broker knows every compression but zstd (Freshet's own producers use lz4).

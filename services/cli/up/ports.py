@@ -1,4 +1,4 @@
-"""Ports of several `freshet up` on one machine: each keeps its own from the choice to the end."""
+"""Share ports out among several `freshet up` on one machine: each keeps its own to the end."""
 
 from __future__ import annotations
 

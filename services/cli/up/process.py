@@ -1,4 +1,4 @@
-"""A child process that cannot outlive this one (guard.py), and free ports for it."""
+"""Start child processes that cannot outlive this one (guard.py), on free ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One of Freshet's services as a child: started, asked whether it is ready, stopped."""
+"""Run one of Freshet's services as a child: start it, ask whether it is ready, stop it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `freshet up` runs and where: ports, folders and environment of every child."""
+"""Lay out what `freshet up` runs: ports, folders and environment of every child."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded Valkey on loopback: append-only file, no eviction, at most a second lost to SIGKILL.
+"""Run the embedded Valkey on loopback: append-only file, no eviction, at most a second lost.
 
 `program` may name another Redis server, such as Debian's redis-server.
 """

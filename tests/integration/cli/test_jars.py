@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from services.cli.up.jars import PINS, JarsMissing, Pin, find_jars
+from services.cli.up.jars import PINS, JarPin, JarsMissing, find_jars
 from services.cli.up.pins import KAFKA_VERSION
 from services.cli.up.process import free_port
 
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.integration
 CONTENTS = {"one": b"first jar", "two": b"second jar"}
 
 
-def _pin(name: str, classifier: str = "") -> Pin:
+def _pin(name: str, classifier: str = "") -> JarPin:
     sha256 = hashlib.sha256(CONTENTS[name]).hexdigest()
-    return Pin("org.example", name, "1.0", classifier, sha256)
+    return JarPin("org.example", name, "1.0", classifier, sha256)
 
 
 class Repository(ThreadingHTTPServer):

@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 from grpc.aio import AioRpcError, Metadata
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from services.cli.endpoints import NotThere
+from services.cli.endpoints import EndpointUnavailable
 from services.cli.failures import explain
 
 
@@ -19,7 +19,7 @@ def _call(code: grpc.StatusCode, details: str) -> AioRpcError:
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (NotThere("nothing answers"), "nothing answers"),
+        (EndpointUnavailable("nothing answers"), "nothing answers"),
         (
             _call(grpc.StatusCode.INVALID_ARGUMENT, "k must be between 1 and 500"),
             "INVALID_ARGUMENT: k must be between 1 and 500",

@@ -12,7 +12,7 @@ import pytest
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from services.cli.inputs import convert
-from services.cli.inputs.rows import BadInput, placed, read_lines, read_rows
+from services.cli.inputs.rows import BadInput, located, read_lines, read_rows
 
 
 def _items(file: Path) -> list[Item]:
@@ -121,7 +121,7 @@ def test_bad_events_are_refused_with_place_and_remedy(
     file.write_text(content)
     (row,) = read_rows(str(file))
 
-    with pytest.raises(BadInput, match=message), placed(row.place):
+    with pytest.raises(BadInput, match=message), located(row.origin):
         convert.event_of(row.fields())
 
 
@@ -140,7 +140,7 @@ def test_bad_items_are_refused_with_place_and_remedy(
     file.write_text(f"item_id,in_stock,image_file\n{cells}\n")
     (row,) = read_rows(str(file))
 
-    with pytest.raises(BadInput, match=rf"items\.csv:2: {message}"), placed(row.place):
+    with pytest.raises(BadInput, match=rf"items\.csv:2: {message}"), located(row.origin):
         convert.item_of(row.fields(), tmp_path)
 
 
