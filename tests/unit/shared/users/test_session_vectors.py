@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shared.users.event_types import CODES
 from shared.users.session_vectors import VectorSettings, session_vectors
-from shared.users.states import ENTRY, STARTS_SESSION, Vectors
+from shared.users.states import ENTRY, STARTS_SESSION, UserVectors
 from tests.unit.sessions.world import NOW_S, MemoryItems, key_of
 
 SETTINGS = VectorSettings()
@@ -29,7 +29,7 @@ def history(*events: tuple[int, str, int], starts: Sequence[int] = ()) -> bytes:
     ).tobytes()
 
 
-def vectors_of(entries: bytes, items: MemoryItems = ITEMS) -> Vectors:
+def vectors_of(entries: bytes, items: MemoryItems = ITEMS) -> UserVectors:
     (found,) = session_vectors([entries], items, SETTINGS)
     return found
 
@@ -139,7 +139,7 @@ def test_a_leader_belongs_to_its_interest_at_a_cosine_of_one() -> None:
 
 @pytest.mark.parametrize("entries", [b"", history((9, "click", 0)), history((0, "rate", 0))])
 def test_nothing_to_go_by_gives_no_vectors(entries: bytes) -> None:
-    assert vectors_of(entries) == Vectors("test", 6, 0, b"")
+    assert vectors_of(entries) == UserVectors("test", 6, 0, b"")
 
 
 def test_an_unknown_item_is_left_out() -> None:

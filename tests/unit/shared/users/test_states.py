@@ -18,7 +18,7 @@ from shared.users.states import (
     ENTRY_STRUCT,
     HAS_VALUE,
     UserState,
-    Vectors,
+    UserVectors,
     empty,
     guard_of,
     of_parts,
@@ -102,12 +102,12 @@ def test_guards_with_the_same_partitions_pack_alike_in_any_order() -> None:
 def test_vectors_of_which_some_are_missing_are_told_apart() -> None:
     session = struct.pack("<f2b", 0.5, 2, -1)
     interest = struct.pack("<f2b", 0.25, 4, 0)
-    found = Vectors("s", 2, 0b0101, session + interest)
+    found = UserVectors("s", 2, 0b0101, session + interest)
     assert found.session is not None
     assert found.session.tolist() == [1.0, -0.5]
     assert found.long_term is None
     assert found.interests.tolist() == [[1.0, 0.0]]
-    long_term = Vectors("s", 2, 0b0010, session)
+    long_term = UserVectors("s", 2, 0b0010, session)
     assert long_term.session is None
     assert long_term.long_term is not None
     assert long_term.interests.shape == (0, 2)
