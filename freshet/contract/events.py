@@ -13,6 +13,7 @@ from freshet.contract.records import JSON, UNDECODABLE, BadRecord
 from freshet.v1 import event_pb2
 
 FORGET: Final = "forget"
+SEGMENT: Final = "segment"  # the entry of a context that opens a trending scope
 TYPE_BYTES: Final = 64
 POSITION_AT_MOST: Final = 2**31 - 1
 EVENT_BYTES: Final = 256 * 1024  # a full context with every byte escaped takes under 100 KiB
