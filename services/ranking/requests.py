@@ -11,10 +11,10 @@ from typing import Final
 import msgspec
 
 from freshet.contract import position_tokens
+from freshet.contract.events import SEGMENT
 from freshet.contract.position_tokens import PositionToken
 from freshet.contract.requests import (
     K_DEFAULT,
-    SEGMENT,
     By,
     Seen,
     check_explain,
