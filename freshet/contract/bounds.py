@@ -107,5 +107,7 @@ def check_query_image(image: bytes) -> None:
 def check_query_text(text: str) -> None:
     """Check a text to search with."""
     size = utf8_bytes("text", text)
-    if not 1 <= size <= QUERY_TEXT_BYTES or not text.strip():
+    if not 1 <= size <= QUERY_TEXT_BYTES:
+        refuse("text", f"1-{QUERY_TEXT_BYTES} bytes", str(size))
+    if not text.strip():
         refuse("text", f"1-{QUERY_TEXT_BYTES} bytes, not only spaces", f"{size} bytes")

@@ -57,4 +57,9 @@ def item_vectors(space: str) -> Topic:
     return _compacted(f"item-vectors.{space}")
 
 
+def embedding_group(space: str) -> str:
+    """Return the consumer group that encodes the items of a space."""
+    return f"freshet-embedding.{space}"
+
+
 FIXED: Final = (CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS, IMPRESSIONS, DEAD_LETTERS)

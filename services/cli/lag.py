@@ -12,11 +12,10 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from redis.asyncio import Redis
 
 from freshet import kafka_clients
-from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL
+from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, embedding_group
 from freshet.kafka_clients import KafkaSettings
 from shared.users import keys, positions
 
-EMBEDDING_GROUP: Final = "freshet-embedding.{space}"
 ASK_AGAIN_S: Final = 0.25
 
 Lags = dict[str, int]  # records not applied yet, by topic
@@ -61,7 +60,7 @@ async def embedding_lag(settings: KafkaSettings, space: str) -> Lags:
     ends = await ends_of(settings, ITEMS.name, ITEMS_BACKFILL.name)
     client = await kafka_clients.admin(settings)
     try:
-        committed = await client.list_consumer_group_offsets(EMBEDDING_GROUP.format(space=space))
+        committed = await client.list_consumer_group_offsets(embedding_group(space))
     except GroupCoordinatorNotAvailableError:  # a new broker has none before its first group
         committed = {}
     finally:

@@ -41,6 +41,8 @@ KEPT: Final = 2
 KEEPS_DELETES_MS: Final = 6 * DAY_MS  # a day less than `item-vectors` keeps the nulls of deletes
 LEFT_OVER_MS: Final = 3_600_000  # what no CURRENT names after that long, nobody is writing any more
 AHEAD_MS: Final = 3_600_000  # how far another machine's clock may be ahead
+HNSW_M: Final = 16  # links of a node, where settings say nothing else
+HNSW_EF_CONSTRUCTION: Final = 120  # candidates while building
 
 _NAME = re.compile(r"(\d{13})-[0-9a-f]{8}", re.ASCII)
 _SMALL_BYTES = 1024 * 1024
