@@ -1,13 +1,17 @@
-"""What the embedding service reads from the environment."""
+"""Read the embedding service's settings from the environment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from freshet.kafka_clients import KafkaSettings
 from freshet.settings import setting
+from shared.catalogue.snapshots import HNSW_EF_CONSTRUCTION, HNSW_M
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
+
+NAME: Final = "embedding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class SnapshotSettings:
         "FRESHET_SNAPSHOT_EVERY_S",
         3600.0,
         at_least=1,
-        help="at most so long between two, if anything changed",
+        help="at most that long between two, if anything changed",
     )
     fresh_ratio: float = setting(
         "FRESHET_SNAPSHOT_FRESH_RATIO",
@@ -36,10 +40,10 @@ class SnapshotSettings:
         at_least=1,
         help="changes that are worth one before the time",
     )
-    m: int = setting("FRESHET_HNSW_M", 16, at_least=4, at_most=64, help="links of a node")
+    m: int = setting("FRESHET_HNSW_M", HNSW_M, at_least=4, at_most=64, help="links of a node")
     ef_construction: int = setting(
         "FRESHET_HNSW_EF_CONSTRUCTION",
-        120,
+        HNSW_EF_CONSTRUCTION,
         at_least=16,
         at_most=1000,
         help="candidates while building",
@@ -53,8 +57,8 @@ class SnapshotSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """All of it."""
+class EmbeddingSettings:
+    """All of them."""
 
     bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address of all ports")
     port: int = setting(

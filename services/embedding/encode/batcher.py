@@ -1,4 +1,4 @@
-"""One queue before the encoders: callers come one by one, the models run on batches.
+"""Collect single pictures and texts into batches, because the models run on batches.
 
 Two sessions that run at once doubled p99 on two cores at equal throughput, so one thread runs both
 models.
@@ -13,26 +13,20 @@ import itertools
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.embedding.encode.encoders import Encoders
+from services.embedding.encode.fusion import Floats
 from services.embedding.pictures.picture import SIDE
+from shared.runtime import metrics
 
-Vector = NDArray[np.float32]
-_Job = tuple[int, int, Any, "asyncio.Future[Vector]"]  # (priority, order of arrival, input, result)
+_Job = tuple[int, int, Any, "asyncio.Future[Floats]"]  # (priority, order of arrival, input, result)
 
 MAX_WAIT_S = 0.010
 _TEXT_COST = 64  # characters: what even an empty text costs, so that a batch has at most 16
-
-
-class Encodes(Protocol):
-    """What the batcher needs of Encoders."""
-
-    def encode_images(self, pictures: NDArray[np.uint8]) -> Vector: ...  # (n, 224, 224, 3) → (n, F)
-
-    def encode_texts(self, texts: list[str]) -> Vector: ...  # n → (n, E)
 
 
 class Priority(IntEnum):
@@ -53,7 +47,7 @@ class Batcher:
 
     def __init__(
         self,
-        encoders: Encodes,
+        encoders: Encoders,
         *,
         max_wait_s: float = 0.002,
         max_pictures: int = 4,
@@ -86,7 +80,7 @@ class Batcher:
 
     async def encode_image(
         self, picture: NDArray[np.uint8], priority: Priority = Priority.LIVE
-    ) -> Vector:
+    ) -> Floats:
         """Encode one (224, 224, 3) uint8 picture → (F,). Raises ValueError."""
         # Checked here, because there it would fail the whole batch.
         if picture.shape != (SIDE, SIDE, 3) or picture.dtype != np.uint8:
@@ -95,7 +89,7 @@ class Batcher:
             )
         return await self._submit(self._pictures, picture, priority)
 
-    async def encode_text(self, text: str, priority: Priority = Priority.LIVE) -> Vector:
+    async def encode_text(self, text: str, priority: Priority = Priority.LIVE) -> Floats:
         """Encode one text → (E,). Raises what the encoders raise."""
         return await self._submit(self._texts, text, priority)
 
@@ -104,8 +98,8 @@ class Batcher:
         """How many wait for their batch."""
         return len(self._pictures.jobs) + len(self._texts.jobs)
 
-    def _submit(self, queue: _Queue, value: Any, priority: Priority) -> Awaitable[Vector]:
-        result: asyncio.Future[Vector] = asyncio.get_running_loop().create_future()
+    def _submit(self, queue: _Queue, value: Any, priority: Priority) -> Awaitable[Floats]:
+        result: asyncio.Future[Floats] = asyncio.get_running_loop().create_future()
         queue.put((int(priority), next(self._order), value, result))
         self._arrived.set()
         if queue.is_full:
@@ -121,18 +115,21 @@ class Batcher:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._full.wait(), self._max_wait_s)
             # Texts first: one takes a millisecond, and a search is a text.
-            await self._encode(self._texts.take(), self._encoders.encode_texts)
-            await self._encode(self._pictures.take(), self._stack_and_encode)
+            await self._encode("text", self._texts.take(), self._encoders.encode_texts)
+            await self._encode("image", self._pictures.take(), self._stack_and_encode)
 
-    def _stack_and_encode(self, pictures: list[NDArray[np.uint8]]) -> Vector:
+    def _stack_and_encode(self, pictures: list[NDArray[np.uint8]]) -> Floats:
         return self._encoders.encode_images(np.stack(pictures))
 
-    async def _encode(self, jobs: list[_Job], encode: Callable[[list[Any]], Vector]) -> None:
+    async def _encode(
+        self, model: str, jobs: list[_Job], encode: Callable[[list[Any]], Floats]
+    ) -> None:
         if not jobs:
             return
+        metrics.ENCODE_BATCH.labels(model).observe(len(jobs))
         inputs = [value for _, _, value, _ in jobs]
         running = asyncio.get_running_loop().run_in_executor(self._thread, encode, inputs)
-        outcome: Vector | BaseException
+        outcome: Floats | BaseException
         try:
             outcome = await running
         except asyncio.CancelledError:
@@ -153,32 +150,32 @@ class Batcher:
 class _Queue:
     """Jobs of one kind, the first priority and then the earliest first."""
 
-    def __init__(self, budget: int, cost: Callable[[Any], int]) -> None:
+    def __init__(self, batch_cost: int, cost: Callable[[Any], int]) -> None:
         self.jobs: list[_Job] = []
-        self._budget = budget  # of a batch, in units of cost
+        self._batch_cost = batch_cost  # at most, of the jobs that run together
         self._cost = cost
         self._waiting_cost = 0
 
     @property
     def is_full(self) -> bool:
-        return self._waiting_cost >= self._budget
+        return self._waiting_cost >= self._batch_cost
 
     def put(self, job: _Job) -> None:
         heapq.heappush(self.jobs, job)
         self._waiting_cost += self._cost(job[2])
 
     def take(self) -> list[_Job]:
-        """Remove a batch of jobs whose callers still wait: within the budget, but at least one."""
-        taken: list[_Job] = []
-        left = self._budget
-        while self.jobs and (not taken or self._cost(self.jobs[0][2]) <= left):
+        """Remove a batch of jobs whose callers still wait: within its cost, but at least one."""
+        batch: list[_Job] = []
+        left = self._batch_cost
+        while self.jobs and (not batch or self._cost(self.jobs[0][2]) <= left):
             job = heapq.heappop(self.jobs)
             cost = self._cost(job[2])
             self._waiting_cost -= cost
             if not job[3].done():
-                taken.append(job)
+                batch.append(job)
                 left -= cost
-        return taken
+        return batch
 
     def cancel(self) -> None:
         for *_, result in self.jobs:

@@ -1,4 +1,4 @@
-"""A model bundle: a folder whose manifest names every file with size and sha256.
+"""Read a model bundle: a folder whose manifest names every file with size and sha256.
 
 Nothing of it reaches ONNX Runtime, numpy or the tokenizer before its bytes are verified, and they
 get the verified bytes, never the path: a file swapped in between would otherwise be loaded unseen.
@@ -84,14 +84,14 @@ def _space(folder: Path, name: object) -> str:
 
 
 def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:
-    wanted = int(entry["bytes"])
-    if wanted > _MAX_FILE_BYTES:
-        raise BadBundle(f"{path}: {wanted} bytes are over {_MAX_FILE_BYTES}")
+    size = int(entry["bytes"])
+    if size > _MAX_FILE_BYTES:
+        raise BadBundle(f"{path}: {size} bytes are over {_MAX_FILE_BYTES}")
     try:
         with path.open("rb") as file:
-            data = file.read(wanted + 1)
+            data = file.read(size + 1)
     except OSError as error:
         raise BadBundle(f"{path}: {error.strerror}") from None
-    if describe(data) != {"bytes": wanted, "sha256": entry["sha256"]}:
+    if describe(data) != {"bytes": size, "sha256": entry["sha256"]}:
         raise BadBundle(f"{path} is not the file that the manifest names (size or sha256 differs)")
     return data

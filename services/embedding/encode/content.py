@@ -1,4 +1,4 @@
-"""What of an item is encoded, and the hash by which unchanged content is known again. Pure."""
+"""Say what of an item is encoded, so that unchanged content is known again by its hash. Pure."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def content_hash(item: Item) -> bytes:
             NOTHING_TO_ENCODE,
             "an item must have a text (title, description, categories or tags) or a picture",
         )
-    found = blake2b(digest_size=HASH_BYTES)
+    digest = blake2b(digest_size=HASH_BYTES)
     for part in (text.encode(), item.image_bytes or b"", (item.image_uri or "").encode()):
-        found.update(len(part).to_bytes(8, "big"))  # so that no part can pass for another
-        found.update(part)
-    return found.digest()
+        digest.update(len(part).to_bytes(8, "big"))  # so that no part can pass for another
+        digest.update(part)
+    return digest.digest()

@@ -1,4 +1,7 @@
-"""How many CPUs this process may use. ONNX Runtime's default is the host's, not the container's."""
+"""Count the CPUs that this process may use.
+
+ONNX Runtime's default is the host's, not the container's.
+"""
 
 from __future__ import annotations
 

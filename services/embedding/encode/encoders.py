@@ -1,4 +1,4 @@
-"""The only ONNX Runtime sessions of this service: pictures → features, texts → vectors.
+"""Run the only ONNX Runtime sessions of this service: pictures → features, texts → vectors.
 
 Shapes: n pictures or texts, F = bundle.image_width, E = bundle.text_width, l tokens.
 Batches are padded to a few sizes, because the memory arena keeps what its largest shape once
@@ -68,13 +68,13 @@ class Encoders:
         return features
 
     def _encode_tokens(self, texts: list[str], rows: int) -> NDArray[np.float32]:
-        found = self._tokenizer.encode_batch(texts)
-        longest = max(len(tokens.ids) for tokens in found)
+        tokenized = self._tokenizer.encode_batch(texts)
+        longest = max(len(tokens.ids) for tokens in tokenized)
         columns = min(-(-longest // _TOKENS_STEP) * _TOKENS_STEP, self.bundle.max_tokens)
         ids = np.zeros((rows, columns), np.int64)  # (rows, l)
         mask = np.zeros((rows, columns), np.int64)
         mask[:, 0] = 1  # a padding row must not divide by zero
-        for row, tokens in enumerate(found):
+        for row, tokens in enumerate(tokenized):
             ids[row, : len(tokens.ids)] = tokens.ids
             mask[row, : len(tokens.ids)] = 1
         vectors: NDArray[np.float32] = self._text.run(

@@ -1,4 +1,4 @@
-"""CNN features and text vectors → unit vectors of the one serving space. Pure.
+"""Map CNN features and text vectors to unit vectors of the one serving space. Pure.
 
 Shapes: n items, F image features (the CNN's and M colour moments), E text dimensions, k common and
 o own columns, d = k + o + M. Weights: a, b, c of a picture's parts, t of a text's.
@@ -8,9 +8,9 @@ o own columns, d = k + o + M. Weights: a, b, c of a picture's parts, t of a text
     both    → the sum
 
 The common columns are the text model's space, cut to k dimensions; pictures get there over a bridge
-that was learnt from the classifier (export/fuse.py). The own columns hold looks that no words say.
-Each is then brought to unit length, so what one modality lacks costs length, not meaning: a
-text-only item is found by a complete one and by a picture alike.
+that was learnt from the classifier (deploy/models/export/fuse.py). The own columns hold looks that
+no words say. Each is then brought to unit length, so what one modality lacks costs length, not
+meaning: a text-only item is found by a complete one and by a picture alike.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-Vectors = NDArray[np.float32]  # (n, d), or (d,) for one
+Floats = NDArray[np.float32]
 
 _ARRAYS = (
     "image_common",
@@ -45,22 +45,22 @@ class BadVector(ValueError):
 class FusedVectors:
     """Unit vectors of an item, float32 (d,), or (n, d) for a batch."""
 
-    vector: Vectors
-    image_vector: Vectors | None
-    text_vector: Vectors | None
+    vector: Floats
+    image_vector: Floats | None
+    text_vector: Floats | None
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
     """The day-zero fusion: one matrix a modality, and four weights."""
 
-    image_common: Vectors  # (F - M, k)
-    image_own: Vectors  # (F - M, o)
-    colour_centre: Vectors  # (M,)
-    colour_scale: Vectors  # (M,)
-    text_mean: Vectors  # (E,)
-    text_common: Vectors  # (E, k)
-    weights: Vectors  # (4,): a, b, c, t
+    image_common: Floats  # (F - M, k)
+    image_own: Floats  # (F - M, o)
+    colour_centre: Floats  # (M,)
+    colour_scale: Floats  # (M,)
+    text_mean: Floats  # (E,)
+    text_common: Floats  # (E, k)
+    weights: Floats  # (4,): a, b, c, t
 
     @classmethod
     def load(cls, npz: bytes) -> Self:
@@ -75,10 +75,10 @@ class Fusion:
 
     @property
     def dim(self) -> int:
-        """d, the width of the serving vectors."""
+        """Return d, the width of the serving vectors."""
         return self._common + self._own
 
-    def fuse(self, image_features: Vectors | None, text_embedding: Vectors | None) -> FusedVectors:
+    def fuse(self, image_features: Floats | None, text_embedding: Floats | None) -> FusedVectors:
         """Map what an item has, (F,) and/or (E,), or batches (n, F) and/or (n, E), to the serving
         space.
 
@@ -96,11 +96,11 @@ class Fusion:
             text_vector=None if text is None else _unit(text),
         )
 
-    def query_image(self, image_features: Vectors) -> Vectors:
+    def query_image(self, image_features: Floats) -> Floats:
         """Map a picture to search with: (F,) → (d,). Raises BadVector."""
         return _unit(self._image(image_features))
 
-    def query_text(self, text_embedding: Vectors) -> Vectors:
+    def query_text(self, text_embedding: Floats) -> Floats:
         """Map a text to search with: (E,) → (d,). Raises BadVector."""
         return _unit(self._text(text_embedding))
 
@@ -112,8 +112,8 @@ class Fusion:
     def _own(self) -> int:
         return int(self.image_own.shape[1]) + len(self.colour_centre)
 
-    def _image(self, features: Vectors) -> Vectors:
-        """(…, F) → (…, d), as long as the weights say."""
+    def _image(self, features: Floats) -> Floats:
+        """Map (…, F) → (…, d), as long as the weights say."""
         features = _checked(
             features, len(self.image_common) + len(self.colour_centre), "image features"
         )
@@ -129,8 +129,8 @@ class Fusion:
         )
         return np.concatenate(parts, axis=-1)
 
-    def _text(self, embedding: Vectors) -> Vectors:
-        """(…, E) → (…, d), as long as its weight says."""
+    def _text(self, embedding: Floats) -> Floats:
+        """Map (…, E) → (…, d), as long as its weight says."""
         embedding = _checked(embedding, len(self.text_mean), "text embedding")
         common = self.weights[3] * _unit((embedding - self.text_mean) @ self.text_common)
         nothing = np.zeros((*common.shape[:-1], self._own), np.float32)
@@ -147,7 +147,7 @@ class Fusion:
             raise ValueError("fusion.npz: the arrays do not fit together or are not finite")
 
 
-def _checked(features: Vectors, columns: int, name: str) -> Vectors:
+def _checked(features: Floats, columns: int, name: str) -> Floats:
     features = np.asarray(features, np.float32)
     if features.shape[-1:] != (columns,):
         raise BadVector(f"{name} must have {columns} columns, was {features.shape}")
@@ -158,10 +158,10 @@ def _checked(features: Vectors, columns: int, name: str) -> Vectors:
     return features
 
 
-def _unit(vectors: NDArray[Any]) -> Vectors:
+def _unit(vectors: NDArray[Any]) -> Floats:
     """Scale rows to unit length. Raises BadVector for one without direction."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     if not (lengths > _SHORTEST).all():
         raise BadVector("a vector is too short to have a direction")
-    unit: Vectors = (vectors / lengths).astype(np.float32)
+    unit: Floats = (vectors / lengths).astype(np.float32)
     return unit

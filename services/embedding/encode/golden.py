@@ -1,4 +1,4 @@
-"""Golden inputs and outputs: does this bundle give on this machine what it gave where it was built?
+"""Check that a bundle gives the vectors on this machine that it gave where it was built.
 
 The int8 kernels of ONNX Runtime differ by CPU: without VNNI, products saturate. A bundle that comes
 out quite different would fill the index with vectors that no query finds.
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from services.embedding.encode.bundle import BadBundle, Bundle
 from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Fusion, Vectors
+from services.embedding.encode.fusion import Floats, Fusion
 from services.embedding.pictures.picture import SIDE
 
 TEXTS = (
@@ -39,9 +39,9 @@ def check_golden(bundle: Bundle, encoders: Encoders, fusion: Fusion) -> float:
     """Encode the golden inputs → the lowest cosine to the golden outputs. Raises BadBundle."""
     if fusion.dim != bundle.dim:
         raise BadBundle(f"bundle {bundle.space}: fusion.npz has dim {fusion.dim}, not {bundle.dim}")
-    found = golden_vectors(encoders, fusion)
+    here = golden_vectors(encoders, fusion)
     cosines = [
-        (np.array(found[name]) * np.array(bundle.golden[name])).sum(axis=1) for name in _VECTORS
+        (np.array(here[name]) * np.array(bundle.golden[name])).sum(axis=1) for name in _VECTORS
     ]
     lowest = float(np.concatenate(cosines).min())
     if not lowest >= LEAST_COSINE:
@@ -66,5 +66,5 @@ def golden_pictures() -> NDArray[np.uint8]:
     return np.stack(pictures).astype(np.uint8)
 
 
-def _rounded(vectors: Vectors) -> list[list[float]]:
+def _rounded(vectors: Floats) -> list[list[float]]:
     return [[round(float(value), 5) for value in vector] for vector in vectors]

@@ -1,24 +1,25 @@
-"""An item → its vectors: fetch and decode the picture, run both encoders in batches, fuse."""
+"""Turn an item into its vectors: fetch and decode the picture, encode it and the text, fuse."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from freshet.contract.items import Item
 from freshet.contract.records import BadRecord
-from services.embedding.encode.batcher import Priority
+from services.embedding.encode.batcher import Batcher, Priority
 from services.embedding.encode.content import has_picture, text_of
-from services.embedding.encode.fusion import BadVector, FusedVectors
-from services.embedding.encode.fusion import Vectors as Floats
+from services.embedding.encode.fusion import BadVector, Floats, Fusion
 from services.embedding.encode.precedence import Precedence
-from services.embedding.items.item_cache import Vectors
-from services.embedding.pictures.fetch import FetchFailed, Unreachable
+from services.embedding.pictures.decoding import Decoders
+from services.embedding.pictures.fetch import Fetcher, FetchFailed, Unreachable
 from services.embedding.pictures.picture import BadPicture
+from shared.catalogue.item_vectors import Vector
 
 BAD_PICTURE: Final = "bad-picture"
 PICTURE_NOT_FETCHED: Final = "picture-not-fetched"
@@ -28,32 +29,13 @@ FETCH_WAITS_S: Final = (0.5, 2.0, 8.0)  # between tries of a host that does not 
 BACKFILL_DECODES: Final = 2  # at once; a live picture waits for no more
 
 
-class Decodes(Protocol):
-    """Decodes one picture; raises BadPicture."""
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedVectors:
+    """What encoding gives: three float16 vectors, the modalities' empty where there is none."""
 
-    async def decode(self, data: bytes) -> NDArray[np.uint8]: ...
-
-
-class Fetches(Protocol):
-    """Downloads a picture; raises FetchFailed."""
-
-    async def fetch(self, uri: str) -> bytes: ...
-
-
-class Batches(Protocol):
-    """Runs one picture or text through its encoder, with others."""
-
-    async def encode_image(self, picture: NDArray[np.uint8], priority: Priority) -> Floats: ...
-
-    async def encode_text(self, text: str, priority: Priority) -> Floats: ...
-
-
-class Fuses(Protocol):
-    """Maps what the encoders gave to the serving space; raises BadVector."""
-
-    def fuse(
-        self, image_features: Floats | None, text_embedding: Floats | None
-    ) -> FusedVectors: ...
+    vector: Vector  # (d,), unit length
+    image_vector: Vector  # (d,) or (0,)
+    text_vector: Vector  # (d,) or (0,)
 
 
 class ItemEncoder:
@@ -61,10 +43,10 @@ class ItemEncoder:
 
     def __init__(
         self,
-        fetcher: Fetches,
-        decoders: Decodes,
-        batcher: Batches,
-        fusion: Fuses,
+        fetcher: Fetcher,
+        decoders: Decoders,
+        batcher: Batcher,
+        fusion: Fusion,
         *,
         fetch_waits_s: tuple[float, ...] = FETCH_WAITS_S,
     ) -> None:
@@ -76,7 +58,7 @@ class ItemEncoder:
         self._precedence = Precedence()
         self._backfill_decodes = asyncio.Semaphore(BACKFILL_DECODES)
 
-    async def encode(self, item: Item, priority: Priority) -> Vectors:
+    async def encode(self, item: Item, priority: Priority) -> EncodedVectors:
         """Return an item's vectors. Raises BadRecord: no retry would mend it."""
         data = item.image_bytes
         if not data and item.image_uri is not None:
@@ -92,12 +74,12 @@ class ItemEncoder:
             )
         return self._fuse(features, embedding)
 
-    async def encode_text(self, text: str) -> Vectors:
+    async def encode_text(self, text: str) -> EncodedVectors:
         """Return a search's vectors, before everything else. Raises BadRecord."""
         with self._precedence.live():
             return self._fuse(None, await self._batcher.encode_text(text, Priority.QUERY))
 
-    async def encode_picture(self, data: bytes) -> Vectors:
+    async def encode_picture(self, data: bytes) -> EncodedVectors:
         """Return the vectors of a picture to search with. Raises BadRecord."""
         with self._precedence.live():
             picture = await self._decode(data, Priority.QUERY)
@@ -107,16 +89,11 @@ class ItemEncoder:
         for wait_s in (*self._fetch_waits_s, None):
             try:
                 return await self._fetcher.fetch(uri)
-            except Unreachable as error:
-                if wait_s is None:
-                    raise BadRecord(
-                        PICTURE_NOT_FETCHED, f"picture cannot be fetched: {error}"
-                    ) from None
-                await asyncio.sleep(wait_s)
             except FetchFailed as error:
-                raise BadRecord(
-                    PICTURE_NOT_FETCHED, f"picture cannot be fetched: {error}"
-                ) from None
+                if wait_s is None or not isinstance(error, Unreachable):
+                    text = f"picture cannot be fetched: {error}"
+                    raise BadRecord(PICTURE_NOT_FETCHED, text) from None
+            await asyncio.sleep(wait_s)
         raise AssertionError("the last try returns or raises")
 
     async def _decode(self, data: bytes, priority: Priority) -> NDArray[np.uint8]:
@@ -147,13 +124,15 @@ class ItemEncoder:
         if priority == Priority.BACKFILL:
             await self._precedence.backfill_turn()
 
-    def _fuse(self, features: Floats | None, embedding: Floats | None) -> Vectors:
+    def _fuse(self, features: Floats | None, embedding: Floats | None) -> EncodedVectors:
         try:
             fused = self._fusion.fuse(features, embedding)
         except BadVector as error:
             raise BadRecord(NO_DIRECTION, str(error)) from None
-        return Vectors(_half(fused.vector), _half(fused.image_vector), _half(fused.text_vector))
+        return EncodedVectors(
+            _half(fused.vector), _half(fused.image_vector), _half(fused.text_vector)
+        )
 
 
-def _half(vector: Floats | None) -> NDArray[np.float16]:
+def _half(vector: Floats | None) -> Vector:
     return np.empty(0, np.float16) if vector is None else vector.astype(np.float16)

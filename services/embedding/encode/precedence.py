@@ -1,4 +1,4 @@
-"""Live work first: backfill starts a step only while nothing live is under way."""
+"""Let live work go first: backfill starts a step only while nothing live is under way."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One assignment of partitions, from its beginning to its end.
+"""Work through one assignment of partitions, until the group takes it back.
 
 `items` is read by the group's consumer, `items-backfill` by one of its own, so that what is
-fetched of the backfill and not yet wanted never holds up a fetch of live items. Offsets of both
+fetched of the backfill and still waits never holds up a fetch of live items. Offsets of both
 are committed by the group's consumer.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -19,11 +18,13 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from freshet.contract.topics import ITEMS
-from services.embedding.items.byte_limit import Budget
-from services.embedding.items.progress import Commit, Progress
+from services.embedding.items.byte_limit import ByteLimit
+from services.embedding.items.progress import Commit, PartitionProgress
 from services.embedding.items.reconcile import Reconcile
+from shared.clock import now_ms
 from shared.runtime import metrics
 from shared.runtime.retry import TRANSIENT_ERRORS, retry_until_available
+from shared.runtime.topic_reader import Stuck
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +39,9 @@ REQUEST_S: Final = 5.0
 STUCK_CHECKS: Final = 6
 
 
-class Stuck(Exception):
-    """There are records to read, and the consumer returns none (aiokafka #1154)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What every tenure works with."""
+    """What every assignment works with."""
 
     group: AIOKafkaConsumer
     backfill: AIOKafkaConsumer
@@ -54,12 +51,12 @@ class Wiring:
     caught_up: Callable[[set[int]], Awaitable[None]]
     reconcile: Reconcile
     handle: Callable[[ConsumerRecord], Awaitable[None]]  # returns when it may be acknowledged
-    live_budget: Budget
-    backfill_budget: Budget
+    live_limit: ByteLimit
+    backfill_limit: ByteLimit
     failed: Callable[[BaseException], None]  # hears of a defect, after which nothing goes on
 
 
-class Tenure:
+class Assignment:
     """What this instance does with the partitions that it got, until it loses them."""
 
     def __init__(self, partitions: Iterable[TopicPartition], wiring: Wiring) -> None:
@@ -67,27 +64,27 @@ class Tenure:
         self.live = [tp for tp in every if tp.topic == ITEMS.name]
         self.backfill = [tp for tp in every if tp.topic != ITEMS.name]
         self.lags: dict[TopicPartition, int] = {}  # records not done, at the last check
-        self._wired = wiring
+        self._wiring = wiring
         self._consumers = dict.fromkeys(self.live, wiring.group)
         self._consumers |= dict.fromkeys(self.backfill, wiring.backfill)
-        self._progress: dict[TopicPartition, Progress] = {}  # empty until adopted
-        self._untaken = dict.fromkeys(every, 0)  # records fetched that wait for the budget
+        self._progress: dict[TopicPartition, PartitionProgress] = {}  # empty until adopted
+        self._waiting = dict.fromkeys(every, 0)  # records fetched that the limit keeps out
         self._handling: set[asyncio.Task[None]] = set()
         self._run_task: asyncio.Task[None] | None = None
 
     @property
     def in_flight(self) -> int:
-        """How many records are being handled."""
+        """Count the records that are being handled."""
         return len(self._handling)
 
     def begin(self) -> None:
         """Start to work; called where the assignment is made, before the group fetches."""
-        self._wired.group.pause(*self.backfill)
-        self._run_task = asyncio.create_task(self._run(), name="tenure")
+        self._wiring.group.pause(*self.backfill)
+        self._run_task = asyncio.create_task(self._run(), name="assignment")
         self._run_task.add_done_callback(self._note_failure)
 
     async def end(self, within_s: float) -> None:
-        """Take nothing more, give what is under way so long to finish, acknowledge what is done."""
+        """Take nothing more, let what is under way finish in time, acknowledge what is done."""
         if self._run_task is None:
             return
         self._run_task.cancel()
@@ -102,66 +99,68 @@ class Tenure:
 
     async def _run(self) -> None:
         await retry_until_available("the state of the group", self._adopt)
-        wired = self._wired
+        wiring = self._wiring
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._take(self.live, wired.live_budget, LIVE_AT_ONCE))
-            group.create_task(self._take(self.backfill, wired.backfill_budget, BACKFILL_AT_ONCE))
+            group.create_task(self._take(self.live, wiring.live_limit, LIVE_AT_ONCE))
+            group.create_task(self._take(self.backfill, wiring.backfill_limit, BACKFILL_AT_ONCE))
             group.create_task(self._keep_committed())
             group.create_task(self._watch())
 
     async def _adopt(self) -> None:
         """Learn what counts and where to go on."""
-        await self._wired.caught_up({tp.partition for tp in self.live})
+        await self._wiring.caught_up({tp.partition for tp in self.live})
         every = list(self._consumers)
-        committed = await self._wired.committed(every) if every else {}
-        starts = await self._wired.group.beginning_offsets(every) if every else {}
-        ends = await self._wired.group.end_offsets(every) if every else {}
-        self._wired.backfill.assign(self.backfill)
+        committed = await self._wiring.committed(every) if every else {}
+        starts = await self._wiring.group.beginning_offsets(every) if every else {}
+        ends = await self._wiring.group.end_offsets(every) if every else {}
+        self._wiring.backfill.assign(self.backfill)
         for tp in every:
-            found, commit = committed.get(tp), None
-            if found is not None and starts[tp] <= found.offset <= ends[tp]:
-                commit = Commit(found.offset, _time(found.metadata))
+            stored, commit = committed.get(tp), None
+            if stored is not None and starts[tp] <= stored.offset <= ends[tp]:
+                commit = Commit(stored.offset, _time_ms(stored.metadata))
             # else: never read, or another log than the one that was
-            self._progress[tp] = Progress(commit, starts[tp])
+            self._progress[tp] = PartitionProgress(commit, starts[tp])
             if tp in self.backfill:
-                self._wired.backfill.seek(tp, self._progress[tp].done)
+                self._wiring.backfill.seek(tp, self._progress[tp].done)
 
-    async def _take(self, tps: list[TopicPartition], budget: Budget, at_once: int) -> None:
-        """Fetch and start to handle records, as many as the budget lets in."""
+    async def _take(self, tps: list[TopicPartition], limit: ByteLimit, at_once: int) -> None:
+        """Fetch and start to handle records, as many as the limit lets in."""
         while tps:
             consumer = self._consumers[tps[0]]
             try:
-                found = await consumer.getmany(*tps, timeout_ms=POLL_MS, max_records=at_once)
+                batches = await consumer.getmany(*tps, timeout_ms=POLL_MS, max_records=at_once)
             except (KafkaError, OSError) as error:
                 log.warning("reading %s again: %r", tps[0].topic, error)
                 await asyncio.sleep(RETRY_S)
                 continue
-            for tp, batch in found.items():
-                self._untaken[tp] = len(batch)
-            for tp, batch in found.items():
+            for tp, batch in batches.items():
+                self._waiting[tp] = len(batch)
+            for tp, batch in batches.items():
                 for record in batch:
                     size = _size_bytes(record)
-                    await budget.take(size)
-                    self._untaken[tp] -= 1
-                    self._start(tp, record, budget, size)
+                    await limit.acquire(size)
+                    self._waiting[tp] -= 1
+                    self._start(tp, record, limit, size)
 
-    def _start(self, tp: TopicPartition, record: ConsumerRecord, budget: Budget, size: int) -> None:
+    def _start(
+        self, tp: TopicPartition, record: ConsumerRecord, limit: ByteLimit, size: int
+    ) -> None:
         self._progress[tp].take(record.offset, record.timestamp)
         task = asyncio.create_task(self._finish(tp, record))
         self._handling.add(task)
         # Callbacks, because a task that is cancelled early never reaches a line of its own.
         task.add_done_callback(self._handling.discard)
         task.add_done_callback(self._note_failure)
-        task.add_done_callback(lambda _: budget.give(size))
+        task.add_done_callback(lambda _: limit.release(size))
 
     async def _finish(self, tp: TopicPartition, record: ConsumerRecord) -> None:
-        await self._wired.handle(record)
+        await self._wiring.handle(record)
         self._progress[tp].finish(record.offset)
 
     def _note_failure(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._wired.failed(error)
+            self._wiring.failed(error)
 
     async def _keep_committed(self) -> None:
         while True:
@@ -172,7 +171,7 @@ class Tenure:
 
     async def _note_seen(self) -> None:
         """Note up to where, and up to which time, partitions with nothing under way are done."""
-        now_ms = _now_ms()
+        at_ms = now_ms()
         for tp, progress in self._progress.items():
             consumer = self._consumers[tp]
             try:
@@ -180,27 +179,30 @@ class Tenure:
                     position = await consumer.position(tp)
             except TimeoutError:  # not known yet
                 continue
-            if progress.in_flight or self._untaken[tp]:
+            if progress.in_flight or self._waiting[tp]:
                 continue
             progress.pass_to(position)
             if progress.done == consumer.highwater(tp):
-                progress.seen_all(consumer.last_poll_timestamp(tp) or 0, now_ms)
+                progress.seen_all(consumer.last_poll_timestamp(tp) or 0, at_ms)
 
     async def _reconcile_if_behind(self) -> None:
-        now_ms = _now_ms()
-        if not any(progress.is_behind(now_ms) for progress in self._progress.values()):
+        at_ms = now_ms()
+        if not any(progress.is_behind(at_ms) for progress in self._progress.values()):
             return
-        await self._wired.reconcile()
+        await self._wiring.reconcile()
         for progress in self._progress.values():
-            progress.reconciled(now_ms)
+            progress.reconciled(at_ms)
 
     async def _commit(self) -> None:
-        wanted = {tp: progress.to_commit() for tp, progress in self._progress.items()}
-        commits = {tp: commit for tp, commit in wanted.items() if commit is not None}
+        commits = {
+            tp: commit
+            for tp, progress in self._progress.items()
+            if (commit := progress.to_commit()) is not None
+        }
         if not commits:
             return
         try:
-            await self._wired.group.commit(
+            await self._wiring.group.commit(
                 {tp: (commit.offset, str(commit.complete_ms)) for tp, commit in commits.items()}
             )
         except TRANSIENT_ERRORS as error:
@@ -211,7 +213,7 @@ class Tenure:
             self._progress[tp].committed(commit)
 
     async def _watch(self) -> None:
-        """Measure how far behind this is. Raises Stuck: only a new start helps a stuck consumer."""
+        """Measure how far behind this is. Raises Stuck: only a new start helps (aiokafka #1154)."""
         idle, before = 0, self.lags
         while self._consumers:
             try:
@@ -219,7 +221,7 @@ class Tenure:
                     await self._measure()
             except (*TRANSIENT_ERRORS, TimeoutError):
                 idle = 0  # Kafka is away
-            busy = self.in_flight or any(self._untaken.values())
+            busy = self.in_flight or any(self._waiting.values())
             stands_still = any(self.lags.values()) and self.lags == before and not busy
             idle, before = idle + 1 if stands_still else 0, self.lags
             if idle == STUCK_CHECKS:
@@ -227,7 +229,7 @@ class Tenure:
             await asyncio.sleep(CHECK_S)
 
     async def _measure(self) -> None:
-        ends = await self._wired.group.end_offsets(list(self._consumers))
+        ends = await self._wiring.group.end_offsets(list(self._consumers))
         self.lags = {tp: max(end - self._progress[tp].done, 0) for tp, end in ends.items()}
         for topic in {tp.topic for tp in ends}:
             lag = sum(lag for tp, lag in self.lags.items() if tp.topic == topic)
@@ -239,9 +241,5 @@ def _size_bytes(record: ConsumerRecord) -> int:
     return 3 * len(record.value or b"") + PICTURE_BYTES
 
 
-def _time(metadata: str) -> int:
+def _time_ms(metadata: str) -> int:
     return int(metadata) if metadata.isdecimal() and len(metadata) <= 15 else 0
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

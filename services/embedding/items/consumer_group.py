@@ -1,4 +1,4 @@
-"""The consumer group: which partitions this instance has, one tenure after the other."""
+"""Join the consumer group that shares out the items, one assignment after the other."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from aiokafka.structs import OffsetAndMetadata
 
 from freshet import kafka_clients
 from freshet.contract.topics import ITEMS, ITEMS_BACKFILL
-from services.embedding.items.assignment import Tenure, Wiring
-from services.embedding.items.byte_limit import Budget
+from services.embedding.items.assignment import Assignment, Wiring
+from services.embedding.items.byte_limit import ByteLimit
 from services.embedding.items.reconcile import Reconcile
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ FETCH_BYTES: Final = 2 * 1024 * 1024  # of a partition; a larger record comes al
 REVOKED_WAIT_S: Final = 3.0  # how long a rebalance waits for what is under way
 
 
-class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class ItemConsumerGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """Reads `items` and `items-backfill` in one group; partition p of both goes to one instance."""
 
     def __init__(
@@ -44,12 +44,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._handle = handle
         self._failed = failed
         # Each its own share: a backfill of large pictures cannot use up that of live items.
-        self._budgets = (Budget(in_flight_bytes // 2), Budget(in_flight_bytes // 2))
+        self._limits = (ByteLimit(in_flight_bytes // 2), ByteLimit(in_flight_bytes // 2))
         self._wiring: Wiring | None = None
-        self.tenure: Tenure | None = None
+        self.assignment: Assignment | None = None
 
     async def start(self) -> None:
-        """Join the group. Raises KafkaError while Kafka cannot be had; may be called again."""
+        """Join the group. Raises KafkaError while Kafka is unavailable; may be called again."""
         wiring = self._wire()
         self._wiring = wiring  # the first assignment comes before `start` returns
         try:
@@ -62,7 +62,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def stop(self, within_s: float) -> None:
         """Take nothing more, finish what is under way within the time, leave the group."""
-        await self._end_tenure(within_s)
+        await self._end_assignment(within_s)
         wiring, self._wiring = self._wiring, None
         if wiring is not None:
             await wiring.group.stop()
@@ -70,22 +70,23 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finish what is under way, before another instance gets the partitions."""
-        await self._end_tenure(REVOKED_WAIT_S)
+        await self._end_assignment(REVOKED_WAIT_S)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Begin with the partitions that this instance got."""
-        await self._end_tenure(0)
+        await self._end_assignment(0)
         names = ", ".join(f"{tp.topic}:{tp.partition}" for tp in sorted(assigned))
         log.info("partitions: %s", names or "none")
         assert self._wiring is not None
-        self.tenure = Tenure(assigned, self._wiring)
-        self.tenure.begin()
+        self.assignment = Assignment(assigned, self._wiring)
+        self.assignment.begin()
 
     def has(self, topic: str, partition: int) -> bool:
         """Say whether this instance has a partition now."""
-        return self.tenure is not None and TopicPartition(topic, partition) in self.tenure.live
+        assignment = self.assignment
+        return assignment is not None and TopicPartition(topic, partition) in assignment.live
 
-    async def group_is_done(self) -> bool:
+    async def is_done(self) -> bool:
         """Say whether the group has acknowledged everything that stands on both topics now."""
         if self._wiring is None:
             return False
@@ -109,7 +110,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._settings,
             group_id=self._group_id,
             partition_assignment_strategy=(RangePartitionAssignor,),
-            max_poll_interval_ms=600_000,  # a full budget may keep us from fetching for a while
+            max_poll_interval_ms=600_000,  # the limit may keep us from fetching for a while
             rebalance_timeout_ms=15_000,
             **bounded,
         )
@@ -120,14 +121,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._caught_up,
             self._reconcile,
             self._handle,
-            *self._budgets,
+            *self._limits,
             self._failed,
         )
 
-    async def _end_tenure(self, within_s: float) -> None:
-        tenure, self.tenure = self.tenure, None
-        if tenure is not None:
-            await tenure.end(within_s)
+    async def _end_assignment(self, within_s: float) -> None:
+        assignment, self.assignment = self.assignment, None
+        if assignment is not None:
+            await assignment.end(within_s)
 
     async def _committed(
         self, tps: list[TopicPartition]

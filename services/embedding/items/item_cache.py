@@ -1,4 +1,4 @@
-"""`i:SPACE:ITEM` in Redis: what was encoded of an item, so that equal content is not encoded again.
+"""Keep in Redis what was encoded of an item, so that equal content is not encoded again.
 
 Only a cache: without Redis, or with an entry lost, items are encoded again.
 """
@@ -9,77 +9,46 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.catalogue.item_vectors import LENGTH_TOLERANCE, Vector
+from services.embedding.encode.item_encoder import EncodedVectors
+from shared.catalogue.item_vectors import LENGTH_TOLERANCE
 from shared.users import keys
 
 log = logging.getLogger(__name__)
 
-PAUSE_S: Final = 1.0  # after a failure Redis is left alone so long, lest each item wait for it
+PAUSE_S: Final = 1.0  # after a failure Redis is left alone that long, lest each item wait for it
 _VECTORS: Final = (b"vector", b"image_vector", b"text_vector")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Vectors:
-    """What encoding gives: three float16 vectors, the modalities' empty where there is none."""
-
-    vector: Vector  # (d,), unit length
-    image_vector: Vector  # (d,) or (0,)
-    text_vector: Vector  # (d,) or (0,)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cached:
+class CachedItem:
     """An entry of the cache."""
 
     content_hash: bytes
-    version: int
-    vectors: Vectors
+    version: int  # ms since 1970
+    vectors: EncodedVectors
 
 
-class ItemCache(Protocol):
-    """Entries by item; no method raises when the store is gone."""
+class ItemCache:
+    """Entries `i:SPACE:ITEM`, Redis hashes that end after 30 days without a new one.
 
-    async def get(self, item_id: str) -> Cached | None: ...
-
-    async def put(self, item_id: str, entry: Cached) -> None: ...
-
-    async def drop(self, item_id: str) -> None: ...
-
-
-class MemoryItemCache:
-    """The same in memory, for tests."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, Cached] = {}
-
-    async def get(self, item_id: str) -> Cached | None:
-        return self.entries.get(item_id)
-
-    async def put(self, item_id: str, entry: Cached) -> None:
-        self.entries[item_id] = entry
-
-    async def drop(self, item_id: str) -> None:
-        self.entries.pop(item_id, None)
-
-
-class RedisItemCache:
-    """Entries as Redis hashes that end after 30 days without a new one."""
+    No method raises when Redis is gone.
+    """
 
     def __init__(self, redis: Redis, space: str, dim: int) -> None:
         self._redis = redis
         self._space = space
         self._dim = dim
-        self._not_before = 0.0
+        self._not_before_s = 0.0
 
-    async def get(self, item_id: str) -> Cached | None:
+    async def get(self, item_id: str) -> CachedItem | None:
         """Return the entry; None where there is none, or one that does not fit the space."""
-        if not self._is_there():
+        if not self._is_available():
             return None
         try:
             fields = await self._redis.hgetall(self._key(item_id))
@@ -88,9 +57,9 @@ class RedisItemCache:
             return None
         return self._entry(fields) if fields else None
 
-    async def put(self, item_id: str, entry: Cached) -> None:
+    async def put(self, item_id: str, entry: CachedItem) -> None:
         """Replace the entry."""
-        if not self._is_there():
+        if not self._is_available():
             return
         key = self._key(item_id)
         try:
@@ -104,7 +73,7 @@ class RedisItemCache:
 
     async def drop(self, item_id: str) -> None:
         """Remove the entry."""
-        if not self._is_there():
+        if not self._is_available():
             return
         try:
             await self._redis.delete(self._key(item_id))
@@ -114,14 +83,14 @@ class RedisItemCache:
     def _key(self, item_id: str) -> bytes:
         return keys.item_cache(self._space, item_id)
 
-    def _is_there(self) -> bool:
-        return time.monotonic() >= self._not_before
+    def _is_available(self) -> bool:
+        return time.monotonic() >= self._not_before_s
 
     def _pause(self, error: BaseException) -> None:
-        self._not_before = time.monotonic() + PAUSE_S
+        self._not_before_s = time.monotonic() + PAUSE_S
         log.warning("the item cache is left out for %.0f s: %r", PAUSE_S, error)
 
-    def _entry(self, fields: Mapping[Any, Any]) -> Cached | None:
+    def _entry(self, fields: Mapping[Any, Any]) -> CachedItem | None:
         try:
             parts = [np.frombuffer(fields[name], "<f2") for name in _VECTORS]
             version = int(fields[b"version"])
@@ -134,10 +103,10 @@ class RedisItemCache:
         length = float(np.linalg.norm(parts[0].astype(np.float32)))
         if abs(length - 1) > LENGTH_TOLERANCE:
             return None
-        return Cached(content_hash, version, Vectors(*parts))
+        return CachedItem(content_hash, version, EncodedVectors(*parts))
 
 
-def _fields(entry: Cached) -> dict[Any, Any]:
-    found = (entry.vectors.vector, entry.vectors.image_vector, entry.vectors.text_vector)
-    fields = {name: part.tobytes() for name, part in zip(_VECTORS, found, strict=True)}
+def _fields(entry: CachedItem) -> dict[Any, Any]:
+    parts = (entry.vectors.vector, entry.vectors.image_vector, entry.vectors.text_vector)
+    fields = {name: part.tobytes() for name, part in zip(_VECTORS, parts, strict=True)}
     return fields | {b"content_hash": entry.content_hash, b"version": b"%d" % entry.version}

@@ -1,4 +1,4 @@
-"""What of a partition is done, up to where it may be acknowledged, and how long it was away. Pure.
+"""Track up to where a partition may be acknowledged, as of when. Pure.
 
 Records are finished in any order; only the contiguous prefix of finished ones is acknowledged, so
 that after a crash nothing unfinished is skipped.
@@ -22,12 +22,12 @@ class Commit(NamedTuple):
     complete_ms: int  # no delete before this time can have been missed; the commit's metadata
 
 
-class Progress:
+class PartitionProgress:
     """One partition, from the assignment on."""
 
-    def __init__(self, committed: Commit | None, start: int) -> None:
-        """start: where reading begins if nothing was ever acknowledged."""
-        self.done = start if committed is None else committed.offset
+    def __init__(self, committed: Commit | None, start_offset: int) -> None:
+        """start_offset: where reading begins if nothing was ever acknowledged."""
+        self.done = start_offset if committed is None else committed.offset
         self.complete_ms = 0 if committed is None else committed.complete_ms
         self._committed = committed
         self._taken: deque[tuple[int, int]] = deque()  # (offset, record time in ms), ascending

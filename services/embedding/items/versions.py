@@ -1,4 +1,4 @@
-"""Which record of an item counts: its version, and the order among records of one item. Pure.
+"""Order the records of one item by their versions. Pure.
 
 An older record never changes what a newer one has done, in whatever order both are processed.
 """
@@ -12,46 +12,46 @@ from freshet.contract import records
 from freshet.contract.topics import ITEMS
 
 
-class Rank(NamedTuple):
-    """A record's place among all records of its item; the greatest one counts.
+class RecordVersion(NamedTuple):
+    """What orders the records of an item; the greatest one counts.
 
-    Equal versions: `items` before `items-backfill`, then the later offset. Offsets of two
-    partitions do not compare; an item stands on two only if its producers hash differently.
+    Equal times: `items` before `items-backfill`, then the later offset. Offsets of two partitions
+    do not compare; an item stands on two only if its producers hash differently.
     """
 
-    version: int  # ms since 1970
+    time_ms: int  # since 1970; what the header `version` states
     live: bool  # from `items`
     offset: int  # in its source topic
 
 
-def rank(updated_ms: int | None, origin: records.Origin) -> Rank:
-    """Return the rank of an item (its `updated_ms`, if any), or of a delete (None).
+def record_version(updated_ms: int | None, origin: records.Origin) -> RecordVersion:
+    """Return the version of an item (its `updated_ms`, if any), or of a delete (None).
 
     An `updated_ms` later than the record's time is taken as the record's time, so that a wrong
     clock cannot lock an item for ever.
     """
-    version = origin.time_ms if updated_ms is None else min(updated_ms, origin.time_ms)
-    return Rank(version, origin.topic == ITEMS.name, origin.offset)
+    time_ms = origin.time_ms if updated_ms is None else min(updated_ms, origin.time_ms)
+    return RecordVersion(time_ms, origin.topic == ITEMS.name, origin.offset)
 
 
-def headers(version: int, origin: records.Origin | None) -> list[tuple[str, bytes]]:
-    """Return the headers of a record on `item-vectors`, from which `published_rank` reads again."""
-    stated = [(records.VERSION, str(version).encode())]
+def headers(time_ms: int, origin: records.Origin | None) -> list[tuple[str, bytes]]:
+    """Return a record's headers on `item-vectors`, from which `published_version` reads again."""
+    stated = [(records.VERSION, str(time_ms).encode())]
     return stated if origin is None else [*stated, *records.origin_headers(origin)]
 
 
-def published_rank(found: Iterable[tuple[str, bytes]]) -> Rank | None:
-    """Return the rank that a record on `item-vectors` states, None if it states no version.
+def published_version(stated: Iterable[tuple[str, bytes]]) -> RecordVersion | None:
+    """Return the version that a record on `item-vectors` states, None if it states none.
 
-    Without an origin (written by something else) it ranks behind all records of its version.
+    Without an origin (written by something else) it goes behind all records of its time.
     """
-    pairs = list(found)
-    version = _natural(records.header(pairs, records.VERSION))
-    if version is None:
+    pairs = list(stated)
+    time_ms = _natural(records.header(pairs, records.VERSION))
+    if time_ms is None:
         return None
     topic, _, rest = (records.header(pairs, records.ORIGIN) or b"").partition(b":")
     offset = _natural(rest.rpartition(b":")[2])
-    return Rank(version, offset is not None and topic == ITEMS.name.encode(), offset or 0)
+    return RecordVersion(time_ms, offset is not None and topic == ITEMS.name.encode(), offset or 0)
 
 
 def _natural(digits: bytes | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Which network addresses a picture may be fetched from. Pure."""
+"""Tell which network addresses a picture may be fetched from. Pure."""
 
 from __future__ import annotations
 

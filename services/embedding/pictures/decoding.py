@@ -1,5 +1,6 @@
-"""Pictures are decoded in worker processes: a decoder that crashes, hangs or swells takes only its
-process along.
+"""Decode pictures in worker processes.
+
+A decoder that crashes, hangs or swells takes only its process along.
 """
 
 from __future__ import annotations
@@ -20,24 +21,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.embedding.pictures import picture
-from services.embedding.pictures.picture import BadPicture, Caps
+from services.embedding.pictures.picture import BadPicture, PictureLimits
 
 log = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]  # (224, 224, 3) RGB
-Decode = Callable[[bytes, Caps], Picture]
+Decode = Callable[[bytes, PictureLimits], Picture]
 
 DECODE_AT_MOST_S = 10  # then its process is killed
-DECODE_AT_MOST_BYTES = 1024**3  # beyond what an idle worker takes; the caps allow a fifth of it
+DECODE_AT_MOST_BYTES = 1024**3  # beyond what an idle worker takes; the limits allow a fifth of it
 
 
 class Decoders:
     """A pool of worker processes. A picture that killed its process is tried once more, alone."""
 
-    def __init__(self, workers: int, caps: Caps, *, decode: Decode = picture.decode) -> None:
+    def __init__(
+        self, workers: int, limits: PictureLimits, *, decode: Decode = picture.decode
+    ) -> None:
         """decode: a function that worker processes can import; another one for tests."""
         self._workers = workers
-        self._caps = caps
+        self._limits = limits
         self._decode = decode
         self._pool = self._new_pool(workers)
         self._alone = asyncio.Lock()
@@ -54,7 +57,7 @@ class Decoders:
         """Decode a picture. Raises BadPicture, also when it killed its decoder twice."""
         pool = self._pool
         try:
-            return await self._run(pool, _decode, self._decode, data, self._caps)
+            return await self._run(pool, _decode, self._decode, data, self._limits)
         except BrokenProcessPool:
             if self._pool is pool:
                 log.warning("a picture decoder died; starting others")
@@ -63,7 +66,7 @@ class Decoders:
         async with self._alone:
             pool = self._new_pool(1)
             try:
-                return await self._run(pool, _decode, self._decode, data, self._caps)
+                return await self._run(pool, _decode, self._decode, data, self._limits)
             except BrokenProcessPool:
                 raise BadPicture(
                     f"its decoder died, or took more than {DECODE_AT_MOST_S} s or "
@@ -109,10 +112,10 @@ def _nothing() -> Picture:
     return np.empty((0, 0, 3), np.uint8)
 
 
-def _decode(decode: Decode, data: bytes, caps: Caps) -> Picture:
+def _decode(decode: Decode, data: bytes, limits: PictureLimits) -> Picture:
     """Decode within the time limit: the alarm, left at its default, ends the process."""
     signal.alarm(DECODE_AT_MOST_S)
     try:
-        return decode(data, caps)
+        return decode(data, limits)
     finally:
         signal.alarm(0)

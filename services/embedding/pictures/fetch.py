@@ -1,5 +1,4 @@
-"""Download the pictures that items refer to, without becoming a way into the network that we run
-in.
+"""Download the pictures that items refer to, without opening a way into our own network.
 
 - Only hosts and storage roots that settings name.
 - A name is resolved once; if any of its addresses is not public, nothing is asked; the connection
@@ -22,6 +21,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from freshet.contract.bounds import IMAGE_BYTES
+from freshet.contract.items import IMAGE_URI_BYTES
 from services.embedding.pictures.addresses import Network, is_public
 from services.embedding.pictures.fetch_errors import (
     FetchFailed,
@@ -35,7 +36,6 @@ from services.embedding.pictures.storage import Storage
 __all__ = ["FetchFailed", "Fetcher", "Forbidden", "Missing", "TooLarge", "Unreachable"]
 
 MAX_REDIRECTS = 3
-_MAX_URI_CHARACTERS = 2048
 _CHUNK_BYTES = 64 * 1024
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})  # besides 5xx
 
@@ -48,7 +48,7 @@ class Fetcher:
         allowed_hosts: Sequence[str] = (),
         storage_roots: Sequence[str] = (),
         *,
-        max_bytes: int = 4 * 1024 * 1024,
+        max_bytes: int = IMAGE_BYTES,
         timeout_s: float = 5.0,
         permitted_networks: Sequence[Network] = (),
         ssl_context: ssl.SSLContext | None = None,
@@ -187,14 +187,14 @@ class _CheckedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().getaddrinfo(
+        addresses = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_STREAM, family=family
         )
-        for *_, address in found:
+        for *_, address in addresses:
             numeric = str(address[0]).partition("%")[0]  # less the scope of a link-local one
             if not is_public(ipaddress.ip_address(numeric), self._permitted):
                 raise Forbidden(f"host {host} has the address {numeric}, which is not public")
-        return [_result(host, port, family, address) for family, _, _, _, address in found]
+        return [_result(host, port, family, address) for family, _, _, _, address in addresses]
 
     async def close(self) -> None:
         """Nothing to close: the system's resolver is used."""
@@ -209,8 +209,8 @@ def _result(host: str, port: int, family: int, address: Any) -> ResolveResult:
 
 def _matches(entry: str, host: str, port: int | None, is_default_port: bool) -> bool:
     """Tell whether an entry of the allow-list covers host and port."""
-    name, _, wanted_port = entry.partition(":")
-    if not (str(port) == wanted_port if wanted_port else is_default_port):
+    name, _, own_port = entry.partition(":")
+    if not (str(port) == own_port if own_port else is_default_port):
         return False
     return (
         host.endswith(name[1:]) and len(host) >= len(name)
@@ -221,7 +221,7 @@ def _matches(entry: str, host: str, port: int | None, is_default_port: bool) -> 
 
 def _check_spelling(uri: str) -> None:
     """Refuse what parsers read differently, and what no URL needs."""
-    if len(uri) > _MAX_URI_CHARACTERS:
-        raise Forbidden(f"URL of more than {_MAX_URI_CHARACTERS} characters")
+    if len(uri) > IMAGE_URI_BYTES:
+        raise Forbidden(f"URL of more than {IMAGE_URI_BYTES} characters")
     if not uri.isascii() or not uri.isprintable() or " " in uri or "\\" in uri:
         raise Forbidden("URL with spaces, control characters, backslashes or non-ASCII characters")

@@ -1,4 +1,4 @@
-"""What can become of fetching a picture.
+"""Name what can go wrong with fetching a picture.
 
 FetchFailed
 ├── Forbidden    the address may not be asked; final
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 
 class FetchFailed(Exception):
-    """A picture could not be had; the text says why, without credentials or query."""
+    """A picture is unavailable; the text says why, without credentials or query."""
 
 
 class Forbidden(FetchFailed):

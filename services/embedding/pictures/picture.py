@@ -1,9 +1,9 @@
-"""Picture bytes → what the CNN reads: uint8 RGB (224, 224, 3). Pure.
+"""Turn a picture's bytes into what the CNN reads: uint8 RGB (224, 224, 3). Pure.
 
 It runs in worker processes, so imports stay light. The bytes come from strangers. Only three
-decoders of Pillow are open to them, both caps are checked on the header before a pixel is decoded,
+decoders of Pillow are open to them, limits are checked on the header before a pixel is decoded,
 and whatever a decoder raises on broken data comes out as BadPicture. Peak memory is about eight
-bytes a pixel of the source (alpha needs a second copy), 200 MB at the default cap.
+bytes a pixel of the source (alpha needs a second copy), 200 MB at the default limit.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from freshet.contract.bounds import IMAGE_BYTES
+
 SIDE = 224  # pixels; the CNN's input
 MOMENTS = 6  # columns of colour_moments
 FORMATS = ("JPEG", "PNG", "WEBP")
-# JPEG decodes at 1/2, 1/4 or 1/8 almost for free; twice the side keeps what the final filter needs.
 _MOMENTS_STRIDE = 4  # pixels; colour moments need no finer look
+# JPEG decodes at 1/2, 1/4 or 1/8 almost for free; twice the side keeps what the final filter needs.
 _DRAFT = (2 * SIDE, 2 * SIDE)
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -39,38 +41,37 @@ class BadPicture(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Caps:
+class PictureLimits:
     """Limits on a source picture, checked before decoding."""
 
-    max_bytes: int = 4 * 1024 * 1024  # as Item.image allows
+    max_bytes: int = IMAGE_BYTES
     max_pixels: int = 25_000_000  # a 24-megapixel camera; 8000 × 8000 is refused
 
 
-def decode(data: bytes, caps: Caps = Caps()) -> NDArray[np.uint8]:
+def decode(data: bytes, limits: PictureLimits = PictureLimits()) -> NDArray[np.uint8]:
     """Decode the first frame, upright, on white, squeezed to (224, 224, 3) uint8 RGB.
 
     The aspect ratio is not kept: a crop could cut off what is for sale, and the CNN hardly minds.
     Raises BadPicture.
     """
-    if len(data) > caps.max_bytes:
-        raise BadPicture(f"picture of {len(data)} bytes is over {caps.max_bytes}")
+    if len(data) > limits.max_bytes:
+        raise BadPicture(f"picture of {len(data)} bytes is over {limits.max_bytes}")
     if not data:
         raise BadPicture("picture is empty")
     try:
         with warnings.catch_warnings():
-            # Pillow only warns of a bomb that is under twice its own cap, and of damaged metadata.
+            # Pillow only warns of a bomb under twice its own limit, and of damaged metadata.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return _decode(image, caps)
+                return _decode(image, limits)
     except BadPicture:
         raise
     except Image.DecompressionBombError:
-        raise BadPicture(f"picture has more than {caps.max_pixels} pixels") from None
+        raise BadPicture(f"picture has more than {limits.max_pixels} pixels") from None
     except UnidentifiedImageError:
         raise BadPicture("not a JPEG, PNG or WebP picture") from None
-    except (
-        Exception
-    ) as error:  # decoders raise OSError, SyntaxError, struct.error, MemoryError, … on broken data
+    except Exception as error:
+        # On broken data decoders raise OSError, SyntaxError, struct.error, MemoryError and more.
         raise BadPicture(f"broken picture: {str(error)[:200]}") from None
 
 
@@ -81,10 +82,10 @@ def colour_moments(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     return moments.astype(np.float32)
 
 
-def _decode(image: Image.Image, caps: Caps) -> NDArray[np.uint8]:
+def _decode(image: Image.Image, limits: PictureLimits) -> NDArray[np.uint8]:
     width, height = image.size
-    if width * height > caps.max_pixels:
-        raise BadPicture(f"picture of {width} × {height} has more than {caps.max_pixels} pixels")
+    if width * height > limits.max_pixels:
+        raise BadPicture(f"picture of {width} × {height} has more than {limits.max_pixels} pixels")
     turn = _TURNS.get(_orientation(image))
     image.draft(None, _DRAFT)  # before load(); nothing for PNG and WebP
     rgb = _small_rgb(image)

@@ -1,7 +1,7 @@
-"""Builds one snapshot, in a process of its own, and checks it in another one.
+"""Build one snapshot; the service does it in a process of its own.
 
 hnswlib can crash on what is damaged, and takes a multiple of the service's memory for minutes:
-neither is the service's.
+neither may happen to the service. What was saved is checked in yet another process.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import hnswlib
 import numpy as np
 
 from services.embedding.encode.bundle import Bundle
-from services.embedding.settings import Settings
+from services.embedding.settings import EmbeddingSettings
 from shared.catalogue import snapshots
 from shared.catalogue.arrow import from_table, read_table, to_table, write_table
 from shared.catalogue.feed import CatalogueFeed
-from shared.catalogue.rows import Rows
+from shared.catalogue.rows import CatalogueRows
 from shared.catalogue.snapshots import BadSnapshot, Manifest
+from shared.clock import now_ms
 from shared.runtime.retry import retry_until_available
 
 SAMPLED: Final = 256  # vectors that are looked for in what was saved
-FOUND_AT_LEAST: Final = 0.95  # of them, by a search for the one nearest
+RECALL_AT_LEAST: Final = 0.95  # of them, by a search for the one nearest
 SEED: Final = 100  # of the layers, so that equal input gives an equal index
 
 
@@ -34,32 +35,32 @@ class NoItems(Exception):
     """There is nothing to index."""
 
 
-async def build(settings: Settings) -> dict[str, Any]:
+async def build(settings: EmbeddingSettings) -> dict[str, Any]:
     """Read the catalogue, index it and write the snapshot. Returns its name, items and seconds.
 
-    Raises NoItems, BadSnapshot or OSError; the snapshot before stays the current one.
+    Raises BadBundle, NoItems, BadSnapshot or OSError; the snapshot before stays the current one.
     """
-    began_s, created_ms = time.monotonic(), time.time_ns() // 1_000_000
+    began_s, created_ms = time.monotonic(), now_ms()
     bundle = await asyncio.to_thread(Bundle.load, settings.bundle)
     rows, offsets = await _catalogue(settings, bundle)
     if not rows.ids:
         raise NoItems(f"no items in space {bundle.space}")
-    made = settings.snapshots
+    snapshot = settings.snapshots
     manifest = Manifest(
         space=bundle.space,
         dim=bundle.dim,
         count=len(rows.ids),
-        m=made.m,
-        ef_construction=made.ef_construction,
+        m=snapshot.m,
+        ef_construction=snapshot.ef_construction,
         offsets=offsets,
         created_ms=created_ms,
     )
 
     def fill(folder: Path) -> None:
         write_table(to_table(rows), folder / snapshots.CATALOGUE)
-        save_index(rows, manifest, made.threads, folder / snapshots.INDEX)
+        save_index(rows, manifest, snapshot.threads, folder / snapshots.INDEX)
 
-    name = await asyncio.to_thread(snapshots.write, made.url, manifest, fill, check_apart)
+    name = await asyncio.to_thread(snapshots.write, snapshot.url, manifest, fill, check_apart)
     return {
         "snapshot": name,
         "items": manifest.count,
@@ -67,7 +68,9 @@ async def build(settings: Settings) -> dict[str, Any]:
     }
 
 
-async def _catalogue(settings: Settings, bundle: Bundle) -> tuple[Rows, dict[int, int]]:
+async def _catalogue(
+    settings: EmbeddingSettings, bundle: Bundle
+) -> tuple[CatalogueRows, dict[int, int]]:
     """Return all living items and the offsets up to which they were read."""
     feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
     await retry_until_available("Kafka", lambda: feed.load(settings.snapshots.url))
@@ -80,7 +83,7 @@ async def _catalogue(settings: Settings, bundle: Bundle) -> tuple[Rows, dict[int
     return feed.catalogue.copy_rows(), feed.offsets
 
 
-def save_index(rows: Rows, manifest: Manifest, threads: int, path: Path) -> None:
+def save_index(rows: CatalogueRows, manifest: Manifest, threads: int, path: Path) -> None:
     """Build an index over the rows, label by row, and save it.
 
     hnswlib says nothing when it could not write: what was saved is checked by who calls this.
@@ -99,8 +102,8 @@ def check_apart(folder: Path) -> None:
     command = [sys.executable, "-m", "services.embedding", "check-snapshot", str(folder)]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if ended.returncode:
-        said = ended.stderr.decode("utf-8", "replace").strip()[-500:]
-        raise BadSnapshot(f"what was saved cannot be used (exit code {ended.returncode}): {said}")
+        reason = ended.stderr.decode("utf-8", "replace").strip()[-500:]
+        raise BadSnapshot(f"what was saved cannot be used (exit code {ended.returncode}): {reason}")
 
 
 def check(folder: Path) -> None:
@@ -112,13 +115,13 @@ def check(folder: Path) -> None:
     index = hnswlib.Index("ip", manifest.dim)
     index.load_index(str(folder / snapshots.INDEX), max_elements=manifest.count)
     labels = np.linspace(0, manifest.count - 1, min(SAMPLED, manifest.count)).astype(np.int64)
-    wanted = rows.vectors[labels].astype(np.float32)  # (s, d)
-    if not np.array_equal(np.asarray(index.get_items(labels), np.float32), wanted):
+    sample = rows.vectors[labels].astype(np.float32)  # (s, d)
+    if not np.array_equal(np.asarray(index.get_items(labels), np.float32), sample):
         raise BadSnapshot("the index holds other vectors than the catalogue")
     index.set_ef(max(96, manifest.ef_construction))
-    _, distances = index.knn_query(wanted, k=1, num_threads=1)
+    _, distances = index.knn_query(sample, k=1, num_threads=1)
     # Equal vectors may answer for each other, so what counts is how near the answer is.
-    own = 1.0 - np.einsum("sd,sd->s", wanted, wanted)
-    found = float(np.mean(distances[:, 0] <= own + 1e-3))
-    if found < FOUND_AT_LEAST:
-        raise BadSnapshot(f"the index finds {found:.0%} of its own vectors")
+    own = 1.0 - np.einsum("sd,sd->s", sample, sample)
+    recall = float(np.mean(distances[:, 0] <= own + 1e-3))
+    if recall < RECALL_AT_LEAST:
+        raise BadSnapshot(f"the index finds {recall:.0%} of its own vectors")

@@ -1,4 +1,4 @@
-"""When a snapshot is worth making. Pure."""
+"""Decide when a snapshot is worth making. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Looks after what one instance does for all: snapshots, and which bundle is active.
-
-It is the instance that has partition 0 of `items`.
-"""
+"""Make snapshots when they are due; one instance, the keeper, does it for all."""
 
 from __future__ import annotations
 
@@ -10,13 +7,14 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from services.embedding.settings import SnapshotSettings
 from services.embedding.snapshots.due import is_due
 from shared.catalogue import snapshots
 from shared.catalogue.snapshots import Manifest
+from shared.clock import now_ms
 from shared.runtime import metrics
 from shared.runtime.retry import TRANSIENT_ERRORS
 
@@ -39,70 +37,58 @@ class Indexer:
         space: str,
         positions: Callable[[], Mapping[int, int]],
         is_keeper: Callable[[], bool],
-        promote: Callable[[], Awaitable[None]],
     ) -> None:
-        """positions: where `item-vectors` ends, by partition. promote: makes the bundle active if
-        it may be.
-        """
+        """positions: where `item-vectors` ends, by partition."""
         self._settings = settings
         self._space = space
         self._positions = positions
         self._is_keeper = is_keeper
-        self._promote = promote
         self._building = asyncio.Lock()
-        self._started_ms = _now_ms()
+        self._started_ms = now_ms()
         self._not_before_s = 0.0
         self.last: Manifest | None = None
         self.failure = ""  # of the last build; empty: it succeeded
 
     async def run(self) -> None:
-        """Look after things until cancelled."""
+        """Look after snapshots until cancelled."""
         while True:
-            await self._look_after(self._bundle)
-            await self._look_after(self._snapshots)
+            try:
+                await self._build_if_due()
+            except SnapshotFailed as error:
+                log.error("no snapshot made: %s", error)
+            except TRANSIENT_ERRORS as error:
+                log.warning("tried again in %.0f s: %r", CHECK_S, error)
             await asyncio.sleep(CHECK_S)
 
     async def build(self) -> dict[str, Any]:
         """Make a snapshot now. Returns its name, items and seconds. Raises SnapshotFailed."""
         async with self._building:
             try:
-                made = await asyncio.wait_for(_build_apart(), self._settings.build_at_most_s)
+                built = await asyncio.wait_for(_build_apart(), self._settings.build_at_most_s)
             except (SnapshotFailed, TimeoutError) as error:
                 self._not_before_s = time.monotonic() + AFTER_FAILURE_S
                 self.failure = str(error) or f"not done in {self._settings.build_at_most_s:.0f} s"
                 raise SnapshotFailed(self.failure) from None
             self.failure = ""
-            log.info("snapshot %(snapshot)s of %(items)d items in %(seconds).1f s", made)
+            log.info("snapshot %(snapshot)s of %(items)d items in %(seconds).1f s", built)
             await self._peek()
-            return made
+            return built
 
     def status(self) -> dict[str, Any]:
         """Return what `GET /status` shows of snapshots."""
         shown: dict[str, Any] = {"failure": self.failure} if self.failure else {}
         if self.last is not None:
-            age_s = (_now_ms() - self.last.created_ms) / 1000
+            age_s = (now_ms() - self.last.created_ms) / 1000
             shown |= {"created_ms": self.last.created_ms, "age_s": age_s, "items": self.last.count}
         return shown
 
-    async def _look_after(self, thing: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await thing()
-        except SnapshotFailed as error:
-            log.error("no snapshot made: %s", error)
-        except TRANSIENT_ERRORS as error:
-            log.warning("tried again in %.0f s: %r", CHECK_S, error)
-
-    async def _bundle(self) -> None:
-        if self._is_keeper():
-            await self._promote()
-
-    async def _snapshots(self) -> None:
+    async def _build_if_due(self) -> None:
         try:
             await self._peek()
         except OSError as error:
             self.failure = f"cannot be looked at: {error}"
             raise
-        due = is_due(self.last, self._positions(), _now_ms(), self._started_ms, self._settings)
+        due = is_due(self.last, self._positions(), now_ms(), self._started_ms, self._settings)
         waits = time.monotonic() < self._not_before_s or self._building.locked()
         if due and not waits and self._is_keeper():
             await self.build()
@@ -125,7 +111,7 @@ async def _build_apart() -> dict[str, Any]:
     assert process.stderr is not None
     try:
         # Not `communicate`, which would close stdin at once.
-        said, complained, code = await asyncio.gather(
+        output, errors, code = await asyncio.gather(
             process.stdout.read(), process.stderr.read(), process.wait()
         )
     except BaseException:
@@ -134,10 +120,6 @@ async def _build_apart() -> dict[str, Any]:
             await process.wait()
         raise
     if code:
-        reason = complained.decode("utf-8", "replace").strip().splitlines()[-1:]
+        reason = errors.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise SnapshotFailed(" ".join(reason) or f"the build ended with code {code}")
-    return dict(json.loads(said))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return dict(json.loads(output))

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from freshet import kafka_clients
 from freshet.contract.records import BadRecord, Origin, header, origin_of
-from freshet.contract.topics import CLICKS, FIXED, ITEMS, OFFERS
+from freshet.contract.topics import CLICKS, FIXED, ITEMS, OFFERS, embedding_group
 from freshet.kafka_clients import KafkaSettings, ensure_topics
 from services.cli import lag
 from services.cli.__main__ import app
@@ -171,7 +171,7 @@ async def test_embedding_lag_is_what_its_group_has_not_committed(settings: Kafka
     async with kafka_clients.producer(settings) as producer:
         for _ in range(3):
             await producer.send_and_wait(ITEMS.name, b"x", key=b"k", partition=0)
-    group = kafka_clients.consumer(settings, group_id=lag.EMBEDDING_GROUP.format(space="s"))
+    group = kafka_clients.consumer(settings, group_id=embedding_group("s"))
     place = TopicPartition(ITEMS.name, 0)
     group.assign([place])
     async with group:

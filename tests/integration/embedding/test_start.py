@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from services.embedding.items.item_cache import Cached, RedisItemCache, Vectors
-from services.embedding.promotion import Promotion
+from services.embedding.encode.item_encoder import EncodedVectors
+from services.embedding.encode.promotion import Promotion
+from services.embedding.items.item_cache import CachedItem, ItemCache
 from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import ActiveBundle
 from shared.runtime import redis_client
@@ -120,14 +121,14 @@ async def test_redis_that_lost_everything_is_told_again(client: Redis) -> None:
     await client.aclose()
 
 
-VECTORS = Vectors(
+VECTORS = EncodedVectors(
     np.array([1, 0], np.float16), np.empty(0, np.float16), np.array([0, 1], np.float16)
 )
 
 
 async def test_cache_gives_back_what_was_put(client: Redis) -> None:
-    cache = RedisItemCache(client, "test", 2)
-    await cache.put("a", Cached(b"hash", 7, VECTORS))
+    cache = ItemCache(client, "test", 2)
+    await cache.put("a", CachedItem(b"hash", 7, VECTORS))
     found = await cache.get("a")
     assert found is not None
     assert (found.content_hash, found.version) == (b"hash", 7)
@@ -153,8 +154,8 @@ async def test_cache_gives_back_what_was_put(client: Redis) -> None:
     ],
 )
 async def test_damaged_entry_is_no_entry(client: Redis, field: str, value: bytes | None) -> None:
-    cache = RedisItemCache(client, "test", 2)
-    await cache.put("a", Cached(b"hash", 7, VECTORS))
+    cache = ItemCache(client, "test", 2)
+    await cache.put("a", CachedItem(b"hash", 7, VECTORS))
     key = keys.item_cache("test", "a")
     await (client.hdel(key, field) if value is None else client.hset(key, field, value))
     assert await cache.get("a") is None
@@ -163,10 +164,10 @@ async def test_damaged_entry_is_no_entry(client: Redis, field: str, value: bytes
 
 async def test_cache_that_is_away_is_left_out_and_not_asked_each_time() -> None:
     client = redis_client.connect(RedisSettings(url="redis://127.0.0.1:1/0"), socket_timeout_s=0.2)
-    cache = RedisItemCache(client, "test", 2)
+    cache = ItemCache(client, "test", 2)
     for _ in range(100):
         assert await cache.get("a") is None
-        await cache.put("a", Cached(b"hash", 7, VECTORS))
+        await cache.put("a", CachedItem(b"hash", 7, VECTORS))
         await cache.drop("a")
     await client.aclose()
 

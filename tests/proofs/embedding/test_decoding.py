@@ -20,7 +20,7 @@ from PIL import Image
 
 from services.embedding.pictures import decoding
 from services.embedding.pictures.decoding import Decoders
-from services.embedding.pictures.picture import BadPicture, Caps
+from services.embedding.pictures.picture import BadPicture, PictureLimits
 from tests.integration.embedding.shop import picture
 from tests.servers import ROOT, eventually
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.proof
 GOOD = np.zeros((224, 224, 3), np.uint8)
 
 
-def misbehave(data: bytes, caps: Caps) -> NDArray[np.uint8]:
+def misbehave(data: bytes, limits: PictureLimits) -> NDArray[np.uint8]:
     """Stand in for a decoder with a defect; runs in a worker process."""
     if data == b"crash":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -48,7 +48,7 @@ def misbehave(data: bytes, caps: Caps) -> NDArray[np.uint8]:
 
 @asynccontextmanager
 async def decoders(**options: object) -> AsyncIterator[Decoders]:
-    pool = Decoders(1, Caps(), **options)  # type: ignore[arg-type]
+    pool = Decoders(1, PictureLimits(), **options)  # type: ignore[arg-type]
     await pool.start()
     try:
         yield pool
@@ -92,11 +92,11 @@ async def test_real_pictures_are_decoded_and_bombs_refused_within_bounds() -> No
 
 ORPHAN = """
 import asyncio, os, signal
-from services.embedding.decoding import Decoders
-from services.embedding.pictures import Caps
+from services.embedding.pictures.decoding import Decoders
+from services.embedding.pictures.picture import PictureLimits
 
 async def main():
-    pool = Decoders(1, Caps())
+    pool = Decoders(1, PictureLimits())
     await pool.start()
     print([p for p in pool._pool._processes], flush=True)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -20,7 +20,7 @@ from freshet.contract.items import Item
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
-from services.embedding.items.versions import published_rank
+from services.embedding.items.versions import published_version
 from tests.integration.embedding.shop import Shop, open_shop, picture
 from tests.servers import Service, eventually
 
@@ -204,8 +204,8 @@ async def test_instance_paused_past_its_session_brings_nothing_old_back(
     await eventually(settled, within_s=20, what="the newer versions, still")
     found = await shop.vectors()
     for number in range(60):
-        ranks = [published_rank(record.headers) for record in found.of(str(number))]
-        assert ranks[-1] == max(rank for rank in ranks if rank is not None)
+        versions = [published_version(record.headers) for record in found.of(str(number))]
+        assert versions[-1] == max(version for version in versions if version is not None)
     assert other.status()["live"] is True
 
 
@@ -249,7 +249,7 @@ async def test_delete_missed_during_days_of_absence_is_found(
     # As if the delete had come and gone from the log: nothing of the item is left on `items`.
     await cut_log(kafka, "items")
     await shop.publish(Item(item_id="kept", title="kept"))
-    await age_group(kafka, f"freshet-embedding.{space}", days=7)
+    await age_group(kafka, topics.embedding_group(space), days=7)
     await start_service("embedding", addresses).ready()
     await shop.is_gone("forgotten")
     found = await shop.vectors()
@@ -265,7 +265,7 @@ async def test_absence_of_five_days_deletes_nothing(
     await shop.has_vector("kept")
     assert service.stop() == 0
     await cut_log(kafka, "items")
-    await age_group(kafka, f"freshet-embedding.{space}", days=5)
+    await age_group(kafka, topics.embedding_group(space), days=5)
     await start_service("embedding", addresses).ready()
     await shop.publish(Item(item_id="next", title="next"))
     await shop.has_vector("next")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.proof
 
 LIMITED = """
 import resource, sys
-from tests.unit.embedding.snapshot_kit import NOW, write
+from tests.unit.embedding.snapshots.snapshot_kit import NOW, write
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 write(sys.argv[1], NOW + 1, count=3000)
@@ -28,7 +28,7 @@ write(sys.argv[1], NOW + 1, count=3000)
 
 WRITER = """
 import sys
-from tests.unit.embedding.snapshot_kit import NOW, write
+from tests.unit.embedding.snapshots.snapshot_kit import NOW, write
 
 for number in range(1, 1_000_000):
     write(sys.argv[1], NOW + int(sys.argv[2]) + number, count=400)

@@ -1,4 +1,4 @@
-"""The gRPC door: bounds, admission, deadlines, reflection, health."""
+"""The gRPC server: bounds, admission, deadlines, reflection, health."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 
 from freshet.contract.items import Item
 from freshet.contract.records import BadRecord
+from freshet.errors import Overloaded
 from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc, item_pb2
 from services.embedding import server as server_module
-from services.embedding.admission import Admission, Overloaded
 from services.embedding.encode.batcher import Priority
-from services.embedding.items.item_cache import Vectors
-from services.embedding.server import SERVICE, Embedding
+from services.embedding.encode.item_encoder import EncodedVectors, ItemEncoder
+from services.embedding.server import SERVICE, EmbeddingServer, admission
+from shared.runtime.call_guard import Admission, CallGuard
+from shared.runtime.deadline import Costs, Deadline
 from shared.runtime.grpc_server import Server
 from tests.servers import eventually
 
@@ -28,33 +30,33 @@ ONE = np.array([1, 0], np.float16)
 NONE = np.empty(0, np.float16)
 
 
-class Encoder:
+class Encoder(ItemEncoder):
     """Encodes at once, unless held; refuses pictures that say so."""
 
     def __init__(self) -> None:
         self.held: asyncio.Event | None = None
         self.priorities: list[Priority] = []
 
-    async def encode(self, item: Item, priority: Priority) -> Vectors:
+    async def encode(self, item: Item, priority: Priority) -> EncodedVectors:
         self.priorities.append(priority)
         if self.held is not None:
             await self.held.wait()
         if item.image_bytes == b"bad":
             raise BadRecord("bad-picture", "not a JPEG, PNG or WebP picture")
-        return Vectors(ONE, NONE, ONE)
+        return EncodedVectors(ONE, NONE, ONE)
 
-    async def encode_text(self, text: str) -> Vectors:
+    async def encode_text(self, text: str) -> EncodedVectors:
         if self.held is not None:
             await self.held.wait()
-        return Vectors(ONE, NONE, ONE)
+        return EncodedVectors(ONE, NONE, ONE)
 
-    async def encode_picture(self, data: bytes) -> Vectors:
+    async def encode_picture(self, data: bytes) -> EncodedVectors:
         if data == b"bad":
             raise BadRecord("bad-picture", "not a JPEG, PNG or WebP picture")
-        return Vectors(ONE, ONE, NONE)
+        return EncodedVectors(ONE, ONE, NONE)
 
 
-class Door:
+class Running:
     """A running server and a stub."""
 
     def __init__(self, encoder: Encoder, channel: grpc.aio.Channel) -> None:
@@ -64,15 +66,15 @@ class Door:
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[Door]:
+async def running() -> AsyncIterator[Running]:
     server, encoder = Server([SERVICE], receive_max_bytes=8 * 1024 * 1024), Encoder()
     embedding_pb2_grpc.add_EmbeddingServicer_to_server(
-        Embedding("test", encoder, Admission(8)), server.grpc
+        EmbeddingServer("test", encoder, CallGuard(admission(8))), server.grpc
     )
     port = await server.start("127.0.0.1", 0)
     await server.set_serving(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Door(encoder, channel)
+        yield Running(encoder, channel)
     await server.stop(0)
 
 
@@ -82,13 +84,13 @@ async def refusal(call: object) -> tuple[grpc.StatusCode, str]:
     return refused.value.code(), refused.value.details() or ""
 
 
-async def test_items_come_back_in_order_with_what_each_lacks(door: Door) -> None:
+async def test_items_come_back_in_order_with_what_each_lacks(running: Running) -> None:
     items = [
         item_pb2.Item(item_id="a", title="t"),
         item_pb2.Item(item_id="b", image_bytes=b"bad"),
         item_pb2.Item(item_id="c"),
     ]
-    reply = await door.stub.Embed(pb.EmbedRequest(items=items))
+    reply = await running.stub.Embed(pb.EmbedRequest(items=items))
     assert reply.space == "test"
     assert [item.item_id for item in reply.items] == ["a", "b", "c"]
     assert reply.items[0].vector == ONE.tobytes()
@@ -96,7 +98,7 @@ async def test_items_come_back_in_order_with_what_each_lacks(door: Door) -> None
     assert "not a JPEG" in reply.items[1].error
     assert "a text" in reply.items[2].error
     assert not reply.items[1].vector
-    assert set(door.encoder.priorities) == {Priority.BACKFILL}  # arrivals go first
+    assert set(running.encoder.priorities) == {Priority.BACKFILL}  # arrivals go first
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,9 @@ async def test_items_come_back_in_order_with_what_each_lacks(door: Door) -> None
     ],
 )
 async def test_embed_out_of_bounds_names_field_and_bound(
-    door: Door, request_: pb.EmbedRequest, words: str
+    running: Running, request_: pb.EmbedRequest, words: str
 ) -> None:
-    code, text = await refusal(door.stub.Embed(request_))
+    code, text = await refusal(running.stub.Embed(request_))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert words in text
 
@@ -140,68 +142,70 @@ async def test_embed_out_of_bounds_names_field_and_bound(
     ],
 )
 async def test_query_out_of_bounds_names_field_and_bound(
-    door: Door, request_: pb.EmbedQueryRequest, words: str
+    running: Running, request_: pb.EmbedQueryRequest, words: str
 ) -> None:
-    code, text = await refusal(door.stub.EmbedQuery(request_))
+    code, text = await refusal(running.stub.EmbedQuery(request_))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert words in text
 
 
-async def test_query_gives_the_modalitys_own_vector(door: Door) -> None:
+async def test_query_gives_the_modalitys_own_vector(running: Running) -> None:
     for request in (pb.EmbedQueryRequest(text="chair"), pb.EmbedQueryRequest(image=b"ok")):
-        reply = await door.stub.EmbedQuery(request)
+        reply = await running.stub.EmbedQuery(request)
         assert reply.vector == reply.own_vector == ONE.tobytes()
 
 
-async def test_deadline_ends_the_call_and_frees_its_place(door: Door) -> None:
-    door.encoder.held = asyncio.Event()
+async def test_deadline_ends_the_call_and_frees_its_place(running: Running) -> None:
+    running.encoder.held = asyncio.Event()
     query = pb.EmbedQueryRequest(text="chair")
-    code, _ = await refusal(door.stub.EmbedQuery(query, timeout=0.1))
+    code, _ = await refusal(running.stub.EmbedQuery(query, timeout=0.1))
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
-    door.encoder.held = None
-    assert (await door.stub.EmbedQuery(query)).space == "test"
+    running.encoder.held = None
+    assert (await running.stub.EmbedQuery(query)).space == "test"
 
 
-async def test_call_without_deadline_gets_one(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_call_without_deadline_gets_one(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server_module, "QUERY_S", 0.05)
-    door.encoder.held = asyncio.Event()
-    code, text = await refusal(door.stub.EmbedQuery(pb.EmbedQueryRequest(text="chair")))
+    running.encoder.held = asyncio.Event()
+    code, text = await refusal(running.stub.EmbedQuery(pb.EmbedQueryRequest(text="chair")))
     assert (code, text) == (
         grpc.StatusCode.DEADLINE_EXCEEDED,
         "not encoded within the deadline",
     )
 
 
-async def test_too_many_items_at_once_are_pushed_back(door: Door) -> None:
-    door.encoder.held = asyncio.Event()
+async def test_too_many_items_at_once_are_pushed_back(running: Running) -> None:
+    running.encoder.held = asyncio.Event()
     eight = pb.EmbedRequest(items=[item_pb2.Item(item_id="a", title="t")] * 8)
-    waiting = asyncio.ensure_future(door.stub.Embed(eight))
-    await eventually(lambda: len(door.encoder.priorities) == 8)
-    call = door.stub.Embed(eight)
+    waiting = asyncio.ensure_future(running.stub.Embed(eight))
+    await eventually(lambda: len(running.encoder.priorities) == 8)
+    call = running.stub.Embed(eight)
     code, text = await refusal(call)
     assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert text == "8 items are in flight, at most 8 may be"
     assert dict(await call.trailing_metadata())["grpc-retry-pushback-ms"] == "250"
-    door.encoder.held.set()
+    running.encoder.held.set()
     assert len((await waiting).items) == 8
 
 
-async def test_request_larger_than_allowed_never_reaches_the_encoder(door: Door) -> None:
+async def test_request_larger_than_allowed_never_reaches_the_encoder(running: Running) -> None:
     large = pb.EmbedRequest(
         items=[item_pb2.Item(item_id=str(n), image_bytes=b"x" * 2**22) for n in range(3)]
     )
-    code, _ = await refusal(door.stub.Embed(large))
+    code, _ = await refusal(running.stub.Embed(large))
     assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert door.encoder.priorities == []
+    assert running.encoder.priorities == []
 
 
-async def test_health_and_reflection_answer(door: Door) -> None:
-    health = health_pb2_grpc.HealthStub(door.channel)
+async def test_health_and_reflection_answer(running: Running) -> None:
+    health = health_pb2_grpc.HealthStub(running.channel)
     reply = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
     from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-    stub = reflection_pb2_grpc.ServerReflectionStub(door.channel)
+    stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
     asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
     async for found in stub.ServerReflectionInfo(asked):
         assert SERVICE in [s.name for s in found.list_services_response.service]
@@ -234,32 +238,37 @@ ITEM = st.builds(
     )
 )
 async def test_no_request_gives_internal(
-    door: Door, request_: pb.EmbedRequest | pb.EmbedQueryRequest
+    running: Running, request_: pb.EmbedRequest | pb.EmbedQueryRequest
 ) -> None:
     code = grpc.StatusCode.OK
     try:
         if isinstance(request_, pb.EmbedRequest):
-            await door.stub.Embed(request_)
+            await running.stub.Embed(request_)
         else:
-            await door.stub.EmbedQuery(request_)
+            await running.stub.EmbedQuery(request_)
     except grpc.aio.AioRpcError as error:
         code = error.code()
     assert code in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
 
 
 def test_admission_refuses_what_cannot_be_done_in_time() -> None:
-    admission = Admission(100)
-    with admission.enter(50, 1.0):
-        with pytest.raises(Overloaded, match="with 100 ms left"), admission.enter(1, 0.1):
+    admitted, deadline = admission(100), Deadline(9.0, lambda: 0.0, Costs())
+    with admitted.entered(1.0, deadline, 50):
+        with (
+            pytest.raises(Overloaded, match="with 100 ms left"),
+            admitted.entered(0.1, deadline),
+        ):
             pass
-        with admission.enter(1, 5.0):
-            assert admission.in_flight == 51
-    assert admission.in_flight == 0
+        with admitted.entered(5.0, deadline):
+            assert admitted.in_flight == 51
+    assert admitted.in_flight == 0
 
 
 def test_admission_learns_how_long_an_item_takes() -> None:
-    admission = Admission(100)
+    now_s, deadline = [0.0], Deadline(9.0, lambda: 0.0, Costs())
+    admitted = Admission(100, first_guess_s=0.01, clock=lambda: now_s[0])
     for _ in range(100):
-        admission.took(1, 0, 0.001)
-    with admission.enter(50, 1.0), admission.enter(1, 0.1):
-        assert admission.in_flight == 51
+        with admitted.entered(1.0, deadline):
+            now_s[0] += 0.001
+    with admitted.entered(1.0, deadline, 50), admitted.entered(0.1, deadline):
+        assert admitted.in_flight == 51

@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
 from services.embedding.encode.batcher import Batcher, Priority
+from services.embedding.encode.encoders import Encoders
 
 PICTURE = np.zeros((224, 224, 3), np.uint8)
 
 
-class FakeEncoders:
+class FakeEncoders(Encoders):
     """Records batches, each waiting for `gate`; gives first pixels and lengths of texts."""
 
     def __init__(self) -> None:
@@ -25,7 +26,7 @@ class FakeEncoders:
     def encode_images(self, pictures: np.ndarray) -> np.ndarray:
         return self._answer([int(picture[0, 0, 0]) for picture in pictures])
 
-    def encode_texts(self, texts: list[str]) -> np.ndarray:
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         return self._answer([len(text) for text in texts])
 
     def _answer(self, values: list[int]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,8 @@ class Parts:
         return FusedVectors(ONE, image, text)
 
     def encoder(self) -> ItemEncoder:
-        return ItemEncoder(self, self, self, self, fetch_waits_s=(0.0, 0.0))
+        parts: Any = self
+        return ItemEncoder(parts, parts, parts, parts, fetch_waits_s=(0.0, 0.0))
 
 
 async def test_picture_and_text_are_both_encoded() -> None:

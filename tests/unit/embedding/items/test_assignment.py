@@ -10,14 +10,16 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
 
-from services.embedding.items import assignment as tenures
-from services.embedding.items.assignment import Stuck, Tenure, Wiring
-from services.embedding.items.byte_limit import Budget
+from services.embedding.items import assignment as assignments
+from services.embedding.items.assignment import Assignment, Wiring
+from services.embedding.items.byte_limit import ByteLimit
+from shared.clock import now_ms
+from shared.runtime.topic_reader import Stuck
 from tests.servers import eventually
 from tests.unit.embedding.items.world import Consumed
 
 LIVE, BACKFILL = TopicPartition("items", 0), TopicPartition("items-backfill", 0)
-TODAY_MS = tenures._now_ms()
+TODAY_MS = now_ms()
 
 
 class Consumer:
@@ -85,7 +87,7 @@ class Consumer:
 
 
 class Kit:
-    """A tenure among doubles."""
+    """An assignment among doubles."""
 
     def __init__(self, *, old: dict[TopicPartition, OffsetAndMetadata] | None = None) -> None:
         self.consumer = Consumer()
@@ -94,7 +96,7 @@ class Kit:
         self.handled: list[tuple[str, int]] = []
         self.reconciled = 0
         self.failures: list[BaseException] = []
-        self.budget = Budget(10**9)
+        self.limit = ByteLimit(10**9)
         wiring = Wiring(
             self.consumer,
             self.consumer,
@@ -102,11 +104,11 @@ class Kit:
             self._caught_up,
             self._reconcile,
             self._handle,
-            self.budget,
-            Budget(10**9),
+            self.limit,
+            ByteLimit(10**9),
             self.failures.append,
         )
-        self.tenure = Tenure([LIVE, BACKFILL], wiring)
+        self.assignment = Assignment([LIVE, BACKFILL], wiring)
 
     async def _committed(
         self, tps: list[TopicPartition]
@@ -128,19 +130,19 @@ class Kit:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenures, "COMMIT_EVERY_S", 0.005)
-    monkeypatch.setattr(tenures, "CHECK_S", 0.005)
+    monkeypatch.setattr(assignments, "COMMIT_EVERY_S", 0.005)
+    monkeypatch.setattr(assignments, "CHECK_S", 0.005)
 
 
 async def test_both_topics_are_handled_and_acknowledged() -> None:
     kit = Kit()
     kit.consumer.put(LIVE, 0, 1, 2)
     kit.consumer.put(BACKFILL, 0)
-    kit.tenure.begin()
+    kit.assignment.begin()
     assert kit.consumer.paused == {BACKFILL}  # the group never fetches it
     await eventually(lambda: kit.consumer.committed(LIVE) == 3)
     await eventually(lambda: kit.consumer.committed(BACKFILL) == 1)
-    await kit.tenure.end(1)
+    await kit.assignment.end(1)
     assert kit.failures == []
 
 
@@ -148,21 +150,21 @@ async def test_unfinished_record_is_not_acknowledged_nor_what_is_behind_it() -> 
     kit = Kit()
     kit.hold[1] = asyncio.Event()
     kit.consumer.put(LIVE, 0, 1, 2, 3)
-    kit.tenure.begin()
+    kit.assignment.begin()
     await eventually(lambda: len(kit.handled) == 3)
     await eventually(lambda: kit.consumer.committed(LIVE) == 1)
-    await kit.tenure.end(0)
+    await kit.assignment.end(0)
     assert kit.consumer.committed(LIVE) == 1
-    assert kit.budget.used_bytes == 0
+    assert kit.limit.used_bytes == 0
 
 
 async def test_what_is_under_way_is_finished_at_the_end_if_there_is_time() -> None:
     kit = Kit()
     kit.hold[0] = asyncio.Event()
     kit.consumer.put(LIVE, 0)
-    kit.tenure.begin()
-    await eventually(lambda: kit.tenure.in_flight)
-    ending = asyncio.create_task(kit.tenure.end(5))
+    kit.assignment.begin()
+    await eventually(lambda: kit.assignment.in_flight)
+    ending = asyncio.create_task(kit.assignment.end(5))
     await asyncio.sleep(0.02)
     kit.hold[0].set()
     await ending
@@ -176,9 +178,9 @@ async def test_reading_goes_on_where_the_group_acknowledged() -> None:
     kit.consumer.put(LIVE, 0, 1)
     kit.consumer.put(BACKFILL, 0, 1, 2)
     kit.consumer.seek(LIVE, 1)  # the group's own consumer seeks by itself
-    kit.tenure.begin()
+    kit.assignment.begin()
     await eventually(lambda: len(kit.handled) == 2)
-    await kit.tenure.end(1)
+    await kit.assignment.end(1)
     assert sorted(kit.handled) == [("items", 1), ("items-backfill", 2)]
     assert kit.reconciled == 0
 
@@ -190,9 +192,9 @@ async def test_after_six_days_away_missed_deletes_are_looked_for(days: float, ti
     seen = str(int(TODAY_MS - days * 86_400_000))
     kit = Kit(old={LIVE: OffsetAndMetadata(0, seen), BACKFILL: OffsetAndMetadata(0, seen)})
     kit.consumer.put(LIVE, 0)
-    kit.tenure.begin()
+    kit.assignment.begin()
     await eventually(lambda: kit.consumer.committed(LIVE) == 1)
-    await kit.tenure.end(1)
+    await kit.assignment.end(1)
     assert kit.reconciled == times
 
 
@@ -200,9 +202,9 @@ async def test_another_log_than_the_one_acknowledged_counts_as_never_read() -> N
     now = str(TODAY_MS)
     kit = Kit(old={LIVE: OffsetAndMetadata(99, now), BACKFILL: OffsetAndMetadata(99, now)})
     kit.consumer.put(LIVE, 0)
-    kit.tenure.begin()
+    kit.assignment.begin()
     await eventually(lambda: kit.consumer.committed(LIVE) == 1)
-    await kit.tenure.end(1)
+    await kit.assignment.end(1)
     assert kit.reconciled == 1
 
 
@@ -210,34 +212,34 @@ async def test_commit_that_failed_is_made_again() -> None:
     kit = Kit()
     kit.consumer.commit_fails = True
     kit.consumer.put(LIVE, 0)
-    kit.tenure.begin()
+    kit.assignment.begin()
     await eventually(lambda: kit.handled)
     await asyncio.sleep(0.03)
     kit.consumer.commit_fails = False
     await eventually(lambda: kit.consumer.committed(LIVE) == 1)
-    await kit.tenure.end(1)
+    await kit.assignment.end(1)
 
 
 async def test_consumer_that_is_stuck_ends_the_service() -> None:
     kit = Kit()
     kit.consumer.stuck = True
     kit.consumer.put(LIVE, 0)
-    kit.tenure.begin()
+    kit.assignment.begin()
     await eventually(lambda: kit.failures)
     (failure,) = kit.failures
     assert isinstance(failure, ExceptionGroup)
     assert isinstance(failure.exceptions[0], Stuck)
-    await kit.tenure.end(0)
+    await kit.assignment.end(0)
 
 
 async def test_slow_record_is_not_taken_for_a_stuck_consumer() -> None:
     kit = Kit()
     kit.hold[0] = asyncio.Event()
     kit.consumer.put(LIVE, 0)
-    kit.tenure.begin()
+    kit.assignment.begin()
     await asyncio.sleep(0.15)
     assert kit.failures == []
-    await kit.tenure.end(0)
+    await kit.assignment.end(0)
 
 
 async def test_defect_in_handling_is_heard_of() -> None:
@@ -246,33 +248,33 @@ async def test_defect_in_handling_is_heard_of() -> None:
     async def defective(record: Consumed) -> None:
         raise ZeroDivisionError
 
-    object.__setattr__(kit.tenure._wired, "handle", defective)
+    object.__setattr__(kit.assignment._wiring, "handle", defective)
     kit.consumer.put(LIVE, 0)
-    kit.tenure.begin()
+    kit.assignment.begin()
     await eventually(lambda: kit.failures)
-    await kit.tenure.end(0)
+    await kit.assignment.end(0)
     assert kit.consumer.committed(LIVE) in (None, 0)
 
 
 async def test_markers_that_nobody_is_given_are_passed() -> None:
     kit = Kit()
     kit.consumer.put(LIVE, 0)
-    kit.tenure.begin()
+    kit.assignment.begin()
     await eventually(lambda: kit.consumer.committed(LIVE) == 1)
     kit.consumer.seek(LIVE, 2)  # a transaction's marker stood at 1
     await eventually(lambda: kit.consumer.committed(LIVE) == 2)
-    await kit.tenure.end(1)
+    await kit.assignment.end(1)
 
 
-async def test_what_waits_for_the_budget_is_not_passed() -> None:
+async def test_what_waits_for_the_limit_is_not_passed() -> None:
     kit = Kit()
-    object.__setattr__(kit.tenure._wired, "live_budget", Budget(1))
-    await kit.tenure._wired.live_budget.take(1)  # somebody else holds all of it
+    object.__setattr__(kit.assignment._wiring, "live_limit", ByteLimit(1))
+    await kit.assignment._wiring.live_limit.acquire(1)  # somebody else holds all of it
     kit.consumer.put(LIVE, 0)
-    kit.tenure.begin()
+    kit.assignment.begin()
     await eventually(lambda: kit.consumer.positions.get(LIVE) == 1)
     await asyncio.sleep(0.05)
     assert kit.consumer.committed(LIVE) == 0
-    kit.tenure._wired.live_budget.give(1)
+    kit.assignment._wiring.live_limit.release(1)
     await eventually(lambda: kit.consumer.committed(LIVE) == 1)
-    await kit.tenure.end(1)
+    await kit.assignment.end(1)

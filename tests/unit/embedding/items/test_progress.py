@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.embedding.items.progress import BEHIND_MS, RENEW_MS, Commit, Progress
+from services.embedding.items.progress import BEHIND_MS, RENEW_MS, Commit, PartitionProgress
 
 NOW = 100 * 86_400_000
 
 
-def taken(*offsets: int, start: int = 0) -> Progress:
-    progress = Progress(Commit(start, NOW), start)
+def taken(*offsets: int, start: int = 0) -> PartitionProgress:
+    progress = PartitionProgress(Commit(start, NOW), start)
     for offset in offsets:
         progress.take(offset, NOW + offset)
     return progress
@@ -56,11 +56,11 @@ def test_acknowledged_once_is_not_acknowledged_again() -> None:
 
 
 def test_partition_that_was_never_acknowledged_commits_where_it_begins() -> None:
-    assert Progress(None, 5).to_commit() == Commit(5, 0)
+    assert PartitionProgress(None, 5).to_commit() == Commit(5, 0)
 
 
 def test_idle_partition_renews_its_commit_now_and_then() -> None:
-    progress = Progress(Commit(5, NOW), 5)
+    progress = PartitionProgress(Commit(5, NOW), 5)
     progress.seen_all(NOW + RENEW_MS, NOW + RENEW_MS)
     assert progress.to_commit() is None
     progress.seen_all(NOW + RENEW_MS + 1, NOW + RENEW_MS + 1)
@@ -68,7 +68,7 @@ def test_idle_partition_renews_its_commit_now_and_then() -> None:
 
 
 def test_partition_away_for_six_days_stays_behind_until_reconciled() -> None:
-    progress = Progress(Commit(5, NOW - BEHIND_MS), 5)
+    progress = PartitionProgress(Commit(5, NOW - BEHIND_MS), 5)
     assert progress.is_behind(NOW)
     progress.seen_all(NOW, NOW)
     assert progress.is_behind(NOW)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from services.embedding.items.item_partitions import Homes
-from services.embedding.items.latest_versions import Standings
+from services.embedding.items.item_partitions import ItemPartitions
+from services.embedding.items.latest_versions import LatestVersions
 from services.embedding.items.reconcile import Reconciler
-from services.embedding.items.versions import Rank
+from services.embedding.items.versions import RecordVersion
 from tests.unit.embedding.items.world import Consumed
 
 
@@ -33,22 +33,22 @@ class Topics:
 class Kit:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.topics = Topics()
-        self.standings = Standings()
-        self.homes = Homes(1, 1)
-        self.homes.own({0})
-        self.deleted: list[tuple[str, Rank]] = []
+        self.latest = LatestVersions()
+        self.partitions = ItemPartitions(1, 1)
+        self.partitions.own({0})
+        self.deleted: list[tuple[str, RecordVersion]] = []
         self.reconciler = Reconciler(
-            lambda *_: None, "item-vectors.test", self.homes, self.standings, self._publish
+            lambda *_: None, "item-vectors.test", self.partitions, self.latest, self._publish
         )
         monkeypatch.setattr(self.reconciler, "_scan", self.topics.scan)
 
     async def _publish(
-        self, item_id: str, value: None, its_rank: Rank, origin: None, arrived_ms: int
+        self, item_id: str, value: None, version: RecordVersion, origin: None, arrived_ms: int
     ) -> None:
-        self.deleted.append((item_id, its_rank))
+        self.deleted.append((item_id, version))
 
-    def has(self, item_id: str, version: int = 100, alive: bool = True) -> None:
-        self.standings.observe(item_id, Rank(version, True, 0), alive, 0, 0)
+    def has(self, item_id: str, time_ms: int = 100, alive: bool = True) -> None:
+        self.latest.observe(item_id, RecordVersion(time_ms, True, 0), alive, 0, 0)
         self.topics.put("item-vectors.test", item_id)
 
 
@@ -64,7 +64,7 @@ async def test_item_that_no_topic_holds_is_deleted_with_the_next_version(kit: Ki
     kit.topics.put("items", "live")
     kit.topics.put("items-backfill", "backfilled")
     assert await kit.reconciler.run() == 1
-    assert kit.deleted == [("gone", Rank(101, False, 0))]
+    assert kit.deleted == [("gone", RecordVersion(101, False, 0))]
 
 
 async def test_null_that_still_stands_there_means_not_held(kit: Kit) -> None:
@@ -83,15 +83,15 @@ async def test_null_on_one_partition_does_not_hide_the_item_on_another(kit: Kit)
 
 async def test_item_that_changed_while_reading_is_not_judged(kit: Kit) -> None:
     kit.has("renewed")
-    kit.topics.while_reading = lambda: kit.standings.observe(
-        "renewed", Rank(200, True, 1), True, 0, 1
+    kit.topics.while_reading = lambda: kit.latest.observe(
+        "renewed", RecordVersion(200, True, 1), True, 0, 1
     )
     assert await kit.reconciler.run() == 0
 
 
 async def test_item_of_another_instance_is_left_to_it(kit: Kit) -> None:
     kit.has("gone")
-    kit.homes.own(set())
+    kit.partitions.own(set())
     assert await kit.reconciler.run() == 0
 
 

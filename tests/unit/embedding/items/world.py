@@ -1,10 +1,10 @@
-"""The pipeline among doubles: a log in memory, an encoder that can be held, dead letters."""
+"""A record handler among doubles: a log in memory, an encoder that can be held, dead letters."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
@@ -12,12 +12,15 @@ import numpy as np
 from freshet.contract import records
 from freshet.contract.items import Item, encode_item
 from services.embedding.encode.batcher import Priority
-from services.embedding.items.item_cache import MemoryItemCache, Vectors
-from services.embedding.items.item_partitions import Homes
-from services.embedding.items.latest_versions import Standings
-from services.embedding.items.pipeline import Pipeline
-from services.embedding.items.versions import Rank, headers, published_rank
+from services.embedding.encode.item_encoder import EncodedVectors, ItemEncoder
+from services.embedding.items.item_cache import CachedItem, ItemCache
+from services.embedding.items.item_partitions import ItemPartitions
+from services.embedding.items.latest_versions import LatestVersions
+from services.embedding.items.record_handler import RecordHandler
+from services.embedding.items.vector_publisher import VectorPublisher
+from services.embedding.items.versions import RecordVersion, headers, published_version
 from shared.catalogue.item_vectors import ItemVector, decode_item_vector
+from shared.runtime.dead_letters import DeadLetterWriter
 
 DIM = 8
 
@@ -45,8 +48,8 @@ class Written:
     headers: list[tuple[str, bytes]]
 
     @property
-    def rank(self) -> Rank:
-        found = published_rank(self.headers)
+    def version(self) -> RecordVersion:
+        found = published_version(self.headers)
         assert found is not None
         return found
 
@@ -63,7 +66,7 @@ def delete(item_id: str, offset: int, time_ms: int) -> Consumed:
     return Consumed("items", offset, time_ms, item_id.encode(), None)
 
 
-class HashEncoder:
+class HashEncoder(ItemEncoder):
     """Gives each item a unit vector that depends on its title; can be held, or fail."""
 
     def __init__(self) -> None:
@@ -71,7 +74,7 @@ class HashEncoder:
         self.hold: dict[str, asyncio.Event] = {}  # by title
         self.fails: list[BaseException] = []
 
-    async def encode(self, item: Item, priority: Priority) -> Vectors:
+    async def encode(self, item: Item, priority: Priority) -> EncodedVectors:
         self.encoded.append(item.title)
         if item.title in self.hold:
             await self.hold[item.title].wait()
@@ -80,10 +83,10 @@ class HashEncoder:
         seed = int.from_bytes(blake2b(item.title.encode(), digest_size=8).digest(), "big")
         vector = np.random.default_rng(seed).standard_normal(DIM)
         half = (vector / np.linalg.norm(vector)).astype(np.float16)
-        return Vectors(half, np.empty(0, np.float16), half)
+        return EncodedVectors(half, np.empty(0, np.float16), half)
 
 
-class MemoryLog:
+class MemoryLog(VectorPublisher):
     """`item-vectors` and the nulls beside it."""
 
     def __init__(self) -> None:
@@ -94,18 +97,20 @@ class MemoryLog:
     async def publish(
         self,
         item_id: str,
-        home: int,
+        partition: int,
         value: bytes | None,
-        rank: Rank,
+        version: RecordVersion,
         origin: records.Origin | None,
     ) -> int:
         if self.held is not None:
             await self.held.wait()
         offset = len(self.written)
-        self.written.append(Written(offset, item_id, value, headers(rank.version, origin)))
+        self.written.append(Written(offset, item_id, value, headers(version.time_ms, origin)))
         return offset
 
-    async def clear_inputs(self, item_id: str, rank: Rank, origin: records.Origin) -> None:
+    async def clear_inputs(
+        self, item_id: str, version: RecordVersion, origin: records.Origin
+    ) -> None:
         self.nulls.append(item_id)
 
     def of(self, item_id: str) -> list[Written]:
@@ -115,72 +120,83 @@ class MemoryLog:
         """Return what a reader holds that ignores versions below the one it has."""
         held = None
         for record in self.of(item_id):
-            if held is None or record.rank.version >= held.rank.version:
+            if held is None or record.version.time_ms >= held.version.time_ms:
                 held = record
         return held
 
 
-@dataclass
-class DeadLetters:
+class DeadLetters(DeadLetterWriter):
     """Dead letters in memory."""
 
-    sent: list[tuple[records.Origin, records.BadRecord]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.letters: list[tuple[records.Origin, records.BadRecord]] = []
 
-    async def send(
-        self,
-        origin: records.Origin,
-        key: bytes | None,
-        value: bytes | None,
-        headers: records.Headers,
-        error: records.BadRecord,
+    async def send_until_written(
+        self, record: records.ConsumedRecord, error: records.BadRecord
     ) -> None:
-        self.sent.append((origin, error))
+        self.letters.append((records.origin_of(record), error))
 
     @property
     def classes(self) -> list[str]:
-        return [error.error_class for _, error in self.sent]
+        return [error.error_class for _, error in self.letters]
+
+
+class MemoryItemCache(ItemCache):
+    """A cache in memory."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, CachedItem] = {}
+
+    async def get(self, item_id: str) -> CachedItem | None:
+        return self.entries.get(item_id)
+
+    async def put(self, item_id: str, entry: CachedItem) -> None:
+        self.entries[item_id] = entry
+
+    async def drop(self, item_id: str) -> None:
+        self.entries.pop(item_id, None)
 
 
 class World:
-    """One instance of the pipeline."""
+    """One instance of the record handler."""
 
-    def __init__(self, standings: Standings | None = None) -> None:
+    def __init__(self, latest: LatestVersions | None = None) -> None:
         self.encoder = HashEncoder()
         self.log = MemoryLog()
-        self.letters = DeadLetters()
+        self.dead = DeadLetters()
         self.cache = MemoryItemCache()
-        self.standings = Standings() if standings is None else standings
-        self.pipeline = Pipeline(
+        self.latest = LatestVersions() if latest is None else latest
+        self.handler = RecordHandler(
             "test",
-            Homes(1, 1),
-            self.standings,
+            ItemPartitions(1, 1),
+            self.latest,
             self.encoder,
             self.cache,
             self.log,
-            self.letters,
+            self.dead,
             retry_waits_s=(0.0, 0.0),
         )
 
     async def handle(self, *consumed: Consumed) -> None:
         """Handle records one after the other."""
         for record in consumed:
-            await self.pipeline.handle(record)
+            await self.handler.handle(record)
 
     def restarted(self) -> World:
         """Return another instance that knows only what stands on the log."""
         other = World()
         other.log, other.cache = self.log, self.cache
-        other.pipeline = Pipeline(
+        other.handler = RecordHandler(
             "test",
-            Homes(1, 1),
-            other.standings,
+            ItemPartitions(1, 1),
+            other.latest,
             other.encoder,
             other.cache,
             other.log,
-            other.letters,
+            other.dead,
         )
         for record in self.log.written:
             arrived_ms = record.vector.arrived_ms if record.vector else 0
             alive = record.value is not None
-            other.standings.observe(record.item_id, record.rank, alive, arrived_ms, record.offset)
+            other.latest.observe(record.item_id, record.version, alive, arrived_ms, record.offset)
         return other

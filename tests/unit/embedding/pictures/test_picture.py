@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from services.embedding.pictures.picture import SIDE, BadPicture, Caps, colour_moments, decode
+from services.embedding.pictures.picture import (
+    SIDE,
+    BadPicture,
+    PictureLimits,
+    colour_moments,
+    decode,
+)
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -71,13 +77,17 @@ def test_no_bytes_are_no_picture() -> None:
 
 def test_bytes_over_the_cap_are_refused_unread() -> None:
     with pytest.raises(BadPicture, match="101 bytes is over 100"):
-        decode(b"x" * 101, Caps(max_bytes=100))
+        decode(b"x" * 101, PictureLimits(max_bytes=100))
 
 
 def test_pixels_over_the_cap_are_refused() -> None:
-    assert decode(encoded(quadrants((40, 20))), Caps(max_pixels=800)).shape == (SIDE, SIDE, 3)
+    assert decode(encoded(quadrants((40, 20))), PictureLimits(max_pixels=800)).shape == (
+        SIDE,
+        SIDE,
+        3,
+    )
     with pytest.raises(BadPicture, match="40 × 20 has more than 799 pixels"):
-        decode(encoded(quadrants((40, 20))), Caps(max_pixels=799))
+        decode(encoded(quadrants((40, 20))), PictureLimits(max_pixels=799))
 
 
 def test_a_small_png_of_8000_by_8000_pixels_is_refused() -> None:
@@ -91,7 +101,7 @@ def test_a_small_png_of_8000_by_8000_pixels_is_refused() -> None:
 def test_other_formats_are_refused_by_their_pixels_too(kind: str) -> None:
     data = encoded(quadrants((1600, 1600)), kind)
     with pytest.raises(BadPicture, match="1600 × 1600 has more than 2000000 pixels"):
-        decode(data, Caps(max_pixels=2_000_000))
+        decode(data, PictureLimits(max_pixels=2_000_000))
 
 
 def test_a_header_that_promises_endless_pixels_is_refused_without_their_memory() -> None:
@@ -197,7 +207,7 @@ def test_bad_picture_travels_between_processes() -> None:
 
 
 def test_decoding_processes_need_no_onnx_runtime() -> None:
-    program = "import sys, services.embedding.pictures; print(*sys.modules)"
+    program = "import sys, services.embedding.pictures.decoding; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

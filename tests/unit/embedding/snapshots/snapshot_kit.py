@@ -12,7 +12,7 @@ from shared.catalogue import snapshots
 from shared.catalogue.arrow import to_table, write_table
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
-from shared.catalogue.rows import Rows
+from shared.catalogue.rows import CatalogueRows
 from shared.catalogue.snapshots import Manifest
 
 SPACE, DIM = "test", 8
@@ -20,7 +20,7 @@ DAY_MS = 86_400_000
 NOW = 20_000 * DAY_MS
 
 
-def rows(count: int = 50, seed: int = 0) -> Rows:
+def rows(count: int = 50, seed: int = 0) -> CatalogueRows:
     """Return the rows of a catalogue with random unit vectors."""
     vectors = np.random.default_rng(seed).standard_normal((count, DIM))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -53,8 +53,8 @@ def manifest(count: int = 50, created_ms: int = NOW, **changes: object) -> Manif
         "space": SPACE,
         "dim": DIM,
         "count": count,
-        "m": 16,
-        "ef_construction": 120,
+        "m": snapshots.HNSW_M,
+        "ef_construction": snapshots.HNSW_EF_CONSTRUCTION,
         "offsets": {0: 10, 1: 20},
         "created_ms": created_ms,
     }

@@ -55,7 +55,7 @@ def test_written_snapshot_is_found_with_all_that_was_in_it(url: str) -> None:
 
 
 def test_nothing_written_is_nothing_found(url: str) -> None:
-    assert find(url, SPACE, DIM, NOW) == snapshots.Found(None, ())
+    assert find(url, SPACE, DIM, NOW) == snapshots.NewestSnapshot(None, ())
 
 
 def test_two_are_kept(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What is done with one record of `items` or `items-backfill`, from its bytes to its effect.
+"""Handle one record of `items` or `items-backfill`, from its bytes to its effect.
 
 `handle` returns when the record may be acknowledged: its effect, or its dead letter, is in Kafka,
 or something newer has overtaken it. Deletes and items whose content is unchanged wait for no
@@ -9,74 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 import msgspec
 
 from freshet.contract import bounds, records
 from freshet.contract.items import Item, decode_item
+from freshet.contract.records import ConsumedRecord
 from freshet.contract.topics import ITEMS
 from services.embedding.encode.batcher import Priority
 from services.embedding.encode.content import content_hash
-from services.embedding.items.item_cache import Cached, ItemCache, Vectors
-from services.embedding.items.item_partitions import Homes
-from services.embedding.items.latest_versions import UNCONFIRMED, Standings
-from services.embedding.items.versions import Rank, rank
+from services.embedding.encode.item_encoder import ItemEncoder
+from services.embedding.items.item_cache import CachedItem, ItemCache
+from services.embedding.items.item_partitions import ItemPartitions
+from services.embedding.items.latest_versions import UNCONFIRMED, LatestVersions
+from services.embedding.items.vector_publisher import VectorPublisher
+from services.embedding.items.versions import RecordVersion, record_version
+from shared import clock
 from shared.catalogue.item_vectors import ItemVector, encode_item_vector
 from shared.runtime import metrics
+from shared.runtime.dead_letters import DeadLetterWriter
 
 log = logging.getLogger(__name__)
 
 RETRY_WAITS_S: Final = (0.2, 1.0)  # Kafka, Redis and hosts that are away are waited for elsewhere
-LARGE_BYTES: Final = (
-    128 * 1024
-)  # decoding takes over a millisecond from here on: leave the event loop
-
-
-class Record(records.Record, Protocol):
-    """What is read of a consumed record."""
-
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-
-
-class Encodes(Protocol):
-    """Turns an item into vectors; raises BadRecord."""
-
-    async def encode(self, item: Item, priority: Priority) -> Vectors: ...
-
-
-class Publishes(Protocol):
-    """Writes to Kafka and waits until it is there (publish.Publisher)."""
-
-    async def publish(
-        self,
-        item_id: str,
-        home: int,
-        value: bytes | None,
-        rank: Rank,
-        origin: records.Origin | None,
-    ) -> int: ...
-
-    async def clear_inputs(self, item_id: str, rank: Rank, origin: records.Origin) -> None: ...
-
-
-class SendsDeadLetters(Protocol):
-    """Writes a dead letter and waits until it is there (kafka.DeadLetters)."""
-
-    async def send(
-        self,
-        origin: records.Origin,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Any,
-        error: records.BadRecord,
-    ) -> None: ...
+# From here on decoding takes over a millisecond: it leaves the event loop.
+LARGE_BYTES: Final = 128 * 1024
 
 
 @dataclass(slots=True)
@@ -90,25 +50,25 @@ class Counts:
     dead_letters: int = 0
 
 
-class Pipeline:
+class RecordHandler:
     """Applies records; any number at once, whatever their order."""
 
     def __init__(
         self,
         space: str,
-        homes: Homes,
-        standings: Standings,
-        encoder: Encodes,
+        partitions: ItemPartitions,
+        latest: LatestVersions,
+        encoder: ItemEncoder,
         cache: ItemCache,
-        publisher: Publishes,
-        dead_letters: SendsDeadLetters,
+        publisher: VectorPublisher,
+        dead_letters: DeadLetterWriter,
         *,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        now_ms: Callable[[], int] = clock.now_ms,
         retry_waits_s: tuple[float, ...] = RETRY_WAITS_S,
     ) -> None:
         self._space = space
-        self._homes = homes
-        self._standings = standings
+        self._partitions = partitions
+        self._latest = latest
         self._encoder = encoder
         self._cache = cache
         self._publisher = publisher
@@ -117,28 +77,17 @@ class Pipeline:
         self._retry_waits_s = retry_waits_s
         self.counts = Counts()
 
-    async def handle(self, record: Record) -> None:
+    async def handle(self, record: ConsumedRecord) -> None:
         """Apply a record. Returns when it may be acknowledged; raises nothing that it can mend."""
         origin = records.origin_of(record)
         try:
             await self._try(record, origin)
         except records.BadRecord as error:
-            await self._refuse(record, origin, error)
+            log.warning("dead letter %s: %s: %s", origin, error.error_class, error)
+            await self._dead_letters.send_until_written(record, error)
+            self.counts.dead_letters += 1
 
-    async def _refuse(
-        self, record: Record, origin: records.Origin, error: records.BadRecord
-    ) -> None:
-        log.warning("dead letter %s: %s: %s", origin, error.error_class, error)
-        send = self._dead_letters.send
-        try:
-            await send(origin, record.key, record.value, record.headers, error)
-        except records.BadRecord:  # the topic, made by others, takes less: keep at least why
-            shorter = records.BadRecord(error.error_class, f"{error} (its value was too large)")
-            await send(origin, record.key, None, record.headers, shorter)
-        self.counts.dead_letters += 1
-        metrics.DEAD_LETTERS.labels("embedding", error.error_class).inc()
-
-    async def _try(self, record: Record, origin: records.Origin) -> None:
+    async def _try(self, record: ConsumedRecord, origin: records.Origin) -> None:
         """Apply a record; what fails for no reason of its own is tried again, then refused."""
         for wait_s in (*self._retry_waits_s, None):
             try:
@@ -154,7 +103,7 @@ class Pipeline:
                     raise records.BadRecord(records.UNPROCESSABLE, text) from error
             await asyncio.sleep(wait_s)
 
-    async def _delete(self, record: Record, origin: records.Origin) -> None:
+    async def _delete(self, record: ConsumedRecord, origin: records.Origin) -> None:
         if record.topic != ITEMS.name:
             if records.header(record.headers, records.VERSION) is not None:
                 return  # the echo of a delete that was applied when it was written
@@ -163,22 +112,22 @@ class Pipeline:
                 f"a null on {record.topic} deletes nothing: deletes go on {ITEMS.name}",
             )
         item_id = _id_of_key(record.key)
-        its_rank = rank(None, origin)
-        standing = self._standings.get(item_id)
-        if standing is not None and standing.rank > its_rank:
+        version = record_version(None, origin)
+        latest = self._latest.get(item_id)
+        if latest is not None and latest.version > version:
             self.counts.overtaken += 1
             return
         # Also where this delete stands already: a crash may have left only a part of it.
-        await self.publish(item_id, None, its_rank, origin, 0)
-        await self._publisher.clear_inputs(item_id, its_rank, origin)
+        await self.publish(item_id, None, version, origin, 0)
+        await self._publisher.clear_inputs(item_id, version, origin)
         await self._cache.drop(item_id)
         self.counts.deleted += 1
 
-    async def _upsert(self, record: Record, value: bytes, origin: records.Origin) -> None:
+    async def _upsert(self, record: ConsumedRecord, value: bytes, origin: records.Origin) -> None:
         item = await _decode(value, records.content_type(record.headers))
         records.check_key(record.key, item.item_id)
-        its_rank = rank(item.updated_ms, origin)
-        if self._overtaken(item.item_id, its_rank):
+        version = record_version(item.updated_ms, origin)
+        if self._overtaken(item.item_id, version):
             return
         digest = content_hash(item)
         cached = await self._cache.get(item.item_id)
@@ -186,11 +135,11 @@ class Pipeline:
             vectors = cached.vectors
         else:
             vectors = await self._encoder.encode(item, _priority(record.topic))
-        if self._overtaken(item.item_id, its_rank):
+        if self._overtaken(item.item_id, version):
             return
-        standing = self._standings.get(item.item_id)
+        latest = self._latest.get(item.item_id)
         # What comes by backfill is older than its record: its first version says since when it is.
-        arrived_ms = standing.arrived_ms if standing and standing.alive else its_rank.version
+        arrived_ms = latest.arrived_ms if latest and latest.alive else version.time_ms
         encoded = encode_item_vector(
             ItemVector(
                 item_id=item.item_id,
@@ -200,43 +149,43 @@ class Pipeline:
                 text_vector=vectors.text_vector,
                 content_hash=digest,
                 item=msgspec.structs.replace(item, image_bytes=None),
-                version=its_rank.version,
+                version=version.time_ms,
                 arrived_ms=arrived_ms,
                 encoded_ms=self._now_ms(),
             )
         )
-        await self.publish(item.item_id, encoded, its_rank, origin, arrived_ms)
-        await self._cache.put(item.item_id, Cached(digest, its_rank.version, vectors))
+        await self.publish(item.item_id, encoded, version, origin, arrived_ms)
+        await self._cache.put(item.item_id, CachedItem(digest, version.time_ms, vectors))
         self._count(record, reused)
 
     async def publish(
         self,
         item_id: str,
         value: bytes | None,
-        its_rank: Rank,
+        version: RecordVersion,
         origin: records.Origin | None,
         arrived_ms: int,
     ) -> None:
         """Let an encoded item, or its delete (None), be what counts, and write it."""
-        self._standings.claim(item_id, its_rank, value is not None, arrived_ms)
-        home = self._homes.of(item_id)
-        log_offset = await self._publisher.publish(item_id, home, value, its_rank, origin)
-        self._standings.confirm(item_id, its_rank, log_offset)
+        self._latest.claim(item_id, version, value is not None, arrived_ms)
+        partition = self._partitions.of(item_id)
+        log_offset = await self._publisher.publish(item_id, partition, value, version, origin)
+        self._latest.confirm(item_id, version, log_offset)
 
-    def _overtaken(self, item_id: str, its_rank: Rank) -> bool:
+    def _overtaken(self, item_id: str, version: RecordVersion) -> bool:
         """Say, and count, whether a record has nothing to add.
 
-        A higher one counts, or it stands there itself. What was claimed and is not confirmed is
-        published again: its first try may be lost.
+        A higher version counts, or it stands there itself. What was claimed and is not confirmed
+        is published again: its first try may be lost.
         """
-        standing = self._standings.get(item_id)
-        if standing is None or standing.rank < its_rank:
+        latest = self._latest.get(item_id)
+        if latest is None or latest.version < version:
             return False
-        overtaken = standing.rank > its_rank or standing.log_offset != UNCONFIRMED
+        overtaken = latest.version > version or latest.log_offset != UNCONFIRMED
         self.counts.overtaken += overtaken
         return overtaken
 
-    def _count(self, record: Record, reused: bool) -> None:
+    def _count(self, record: ConsumedRecord, reused: bool) -> None:
         counter = metrics.ITEMS_REUSED if reused else metrics.ITEMS_ENCODED
         counter.labels(record.topic).inc()
         self.counts.reused += reused

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from freshet.contract import records
 from freshet.contract.items import Item
 from services.embedding.encode.content import NOTHING_TO_ENCODE
-from services.embedding.items.latest_versions import ITEM_KEY_COLLISION, Standings
-from services.embedding.items.versions import Rank, rank
+from services.embedding.items.latest_versions import ITEM_KEY_COLLISION, LatestVersions
+from services.embedding.items.versions import RecordVersion, record_version
 from tests.unit.embedding.items.world import Consumed, World, delete, upsert
 
 CHAIR = Item(item_id="a", title="Red chair", price=10.0)
@@ -26,7 +26,7 @@ async def test_item_is_published_with_version_origin_and_arrival() -> None:
     world = World()
     await world.handle(upsert(CHAIR, offset=3, time_ms=500))
     (written,) = world.log.of("a")
-    assert written.rank == Rank(500, True, 3)
+    assert written.version == RecordVersion(500, True, 3)
     assert records.header(written.headers, records.VERSION) == b"500"
     found = written.vector
     assert found is not None
@@ -52,7 +52,7 @@ async def test_changed_price_is_published_without_encoding() -> None:
     assert second.item.price == 12.0
     assert second.vector.tobytes() == first.vector.tobytes()
     assert second.arrived_ms == first.arrived_ms == 100
-    assert world.pipeline.counts.reused == 1
+    assert world.handler.counts.reused == 1
 
 
 async def test_lost_cache_only_costs_encoding() -> None:
@@ -79,7 +79,7 @@ async def test_older_version_from_the_backfill_changes_nothing() -> None:
     await world.handle(upsert(old, 8, 2_000, topic="items-backfill"))
     assert len(world.log.written) == 1
     assert world.encoder.encoded == ["Red chair"]
-    assert world.pipeline.counts.overtaken == 1
+    assert world.handler.counts.overtaken == 1
 
 
 async def test_equal_version_from_the_backfill_changes_nothing_after_a_restart_too() -> None:
@@ -120,7 +120,7 @@ async def test_delete_writes_nulls_everywhere_before_it_is_acknowledged() -> Non
     await world.handle(upsert(CHAIR, 0, 100), delete("a", 1, 200))
     assert world.log.nulls == ["a"]
     assert world.log.of("a")[-1].value is None
-    assert world.log.of("a")[-1].rank.version == 200
+    assert world.log.of("a")[-1].version.time_ms == 200
     assert "a" not in world.cache.entries
 
 
@@ -153,13 +153,13 @@ async def test_echo_of_a_delete_on_the_backfill_is_ignored() -> None:
     await world.handle(upsert(CHAIR, 2, 300))
     await world.handle(Consumed("items-backfill", 0, 999, b"a", None, [(records.VERSION, b"200")]))
     assert len(world.log.written) == 1
-    assert world.letters.sent == []
+    assert world.dead.letters == []
 
 
 async def test_foreign_null_on_the_backfill_is_a_dead_letter() -> None:
     world = World()
     await world.handle(Consumed("items-backfill", 0, 999, b"a", None))
-    assert "deletes go on items" in str(world.letters.sent[0][1])
+    assert "deletes go on items" in str(world.dead.letters[0][1])
 
 
 async def test_write_that_was_lost_is_repeated_when_its_record_comes_again() -> None:
@@ -195,15 +195,15 @@ async def test_bad_record_is_a_dead_letter_with_its_origin(
 ) -> None:
     world = World()
     await world.handle(consumed, upsert(CHAIR, 1, 2))
-    ((origin, error),) = world.letters.sent
+    ((origin, error),) = world.dead.letters
     assert (str(origin), error.error_class) == ("items:0:0", error_class)
     assert len(world.log.written) == 1
 
 
 async def test_second_item_with_the_same_key_is_a_dead_letter() -> None:
-    world = World(Standings(key_of=lambda _: 1))
+    world = World(LatestVersions(key_of=lambda _: 1))
     await world.handle(upsert(CHAIR, 0, 1), upsert(Item(item_id="b", title="B"), 1, 2))
-    assert world.letters.classes == [ITEM_KEY_COLLISION]
+    assert world.dead.classes == [ITEM_KEY_COLLISION]
 
 
 async def test_passing_failure_is_tried_again() -> None:
@@ -211,14 +211,14 @@ async def test_passing_failure_is_tried_again() -> None:
     world.encoder.fails = [RuntimeError("out of memory")]
     await world.handle(upsert(CHAIR, 0, 1))
     assert len(world.log.written) == 1
-    assert world.letters.sent == []
+    assert world.dead.letters == []
 
 
 async def test_lasting_failure_is_a_dead_letter_and_stops_nothing() -> None:
     world = World()
     world.encoder.fails = [RuntimeError("always")] * 3
     await world.handle(upsert(CHAIR, 0, 1), upsert(BLUE, 1, 2))
-    assert world.letters.classes == [records.UNPROCESSABLE]
+    assert world.dead.classes == [records.UNPROCESSABLE]
     assert len(world.log.written) == 1
 
 
@@ -227,10 +227,10 @@ async def test_vector_that_is_not_finite_is_refused_and_what_counts_stays() -> N
     await world.handle(upsert(CHAIR, 0, 1))
     world.cache.entries["a"].vectors.vector[0] = float("nan")
     await world.handle(upsert(DEARER, 1, 2))
-    assert world.letters.classes == [records.OUT_OF_BOUNDS]
-    standing = world.standings.get("a")
-    assert standing is not None
-    assert standing.rank.offset == 0
+    assert world.dead.classes == [records.OUT_OF_BOUNDS]
+    latest = world.latest.get("a")
+    assert latest is not None
+    assert latest.version.offset == 0
 
 
 async def test_replayed_dead_letter_counts_as_of_its_origin() -> None:
@@ -240,7 +240,7 @@ async def test_replayed_dead_letter_counts_as_of_its_origin() -> None:
         "items", 50, 9_000, b"a", upsert(BLUE, 0, 0).value, records.origin_headers(origin)
     )
     await world.handle(upsert(CHAIR, 3, 200), replay)
-    assert [written.rank.version for written in world.log.written] == [200]
+    assert [written.version.time_ms for written in world.log.written] == [200]
 
 
 EVENTS = st.lists(
@@ -261,18 +261,18 @@ async def test_any_order_of_processing_ends_with_the_highest_version(
 ) -> None:
     world, time_ms = World(), 0
     consumed: list[Consumed] = []
-    best: dict[str, Rank] = {}
+    best: dict[str, RecordVersion] = {}
     for offset, (item_id, topic, gap_ms, updated_ms) in enumerate(events):
         time_ms += gap_ms
         if topic == "delete":
             record = delete(item_id, offset, time_ms)
-            its_rank = rank(None, records.Origin("items", 0, offset, time_ms))
+            version = record_version(None, records.Origin("items", 0, offset, time_ms))
         else:
             item = Item(item_id=item_id, title=f"t{offset % 3}", updated_ms=updated_ms)
             record = upsert(item, offset, time_ms, topic)
-            its_rank = rank(updated_ms, records.Origin(topic, 0, offset, time_ms))
+            version = record_version(updated_ms, records.Origin(topic, 0, offset, time_ms))
         consumed.append(record)
-        best[item_id] = max(its_rank, best.get(item_id, its_rank))
+        best[item_id] = max(version, best.get(item_id, version))
     shuffled = random.Random(seed)
     shuffled.shuffle(consumed)
     for title in ("t0", "t1", "t2"):
@@ -287,9 +287,9 @@ async def test_any_order_of_processing_ends_with_the_highest_version(
     for item_id, highest in best.items():
         seen = world.log.seen_by_reader(item_id)
         assert seen is not None
-        assert seen.rank.version == highest.version
-        assert max(written.rank for written in world.log.of(item_id)) == highest
-        assert world.log.of(item_id)[-1].rank == highest
+        assert seen.version.time_ms == highest.time_ms
+        assert max(written.version for written in world.log.of(item_id)) == highest
+        assert world.log.of(item_id)[-1].version == highest
 
 
 async def test_backfilled_item_is_as_old_as_its_version() -> None:
