@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaError
 
-from freshet import kafka_clients as kafka_edge
+from freshet import kafka_clients
 from freshet.kafka_clients import KafkaSettings
+from freshet.producer import Entry, RenewedProducer
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import free_port
-from services.ranking.log_writer import Entry, LogWriter
 
 pytestmark = pytest.mark.integration
 
@@ -19,19 +19,19 @@ async def test_after_an_outage_the_next_record_is_written(tmp_path: Path) -> Non
     broker = EmbeddedKafka(tmp_path, free_port())
     settings = KafkaSettings(bootstrap_servers=broker.start())
     quick = {"request_timeout_ms": 1_000, "retry_backoff_ms": 50}
-    writer = LogWriter(partial(kafka_edge.producer, settings, **quick))
+    producer = RenewedProducer(partial(kafka_clients.producer, settings, **quick))
     try:
-        first = await writer.send_and_wait("clicks", key=b"a", value=b"1", headers=[])
+        first = await producer.send_and_wait("clicks", key=b"a", value=b"1", headers=[])
         assert first.offset == 0
         broker.kill()
         with pytest.raises(KafkaError):
-            await writer.send_and_wait("clicks", key=b"a", value=b"2", headers=[])
+            await producer.send_and_wait("clicks", key=b"a", value=b"2", headers=[])
         with pytest.raises(KafkaError):  # a new producer, and still no broker
-            await writer.send_all("clicks", [Entry(b"a", b"3", [])])
+            await producer.send_all("clicks", [Entry(b"a", b"3", [])])
         broker.start()
-        await writer.send_all("clicks", [Entry(b"a", b"4", []), Entry(b"a", b"5", [])])
-        last = await writer.send_and_wait("clicks", key=b"a", value=b"6", headers=[])
+        await producer.send_all("clicks", [Entry(b"a", b"4", []), Entry(b"a", b"5", [])])
+        last = await producer.send_and_wait("clicks", key=b"a", value=b"6", headers=[])
         assert last.offset >= 3
     finally:
-        await writer.stop()
+        await producer.stop()
         broker.kill()
