@@ -8,9 +8,18 @@ FreshetError
 └── DeadlineExceeded   no answer in time
 
 Services raise them, the call guard turns them into gRPC statuses, and the client turns those back.
+What is none of these (a fault of a service, a token that is refused) is a plain FreshetError.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+# What freshet.contract.bounds.refuse writes: `k must be between 1 and 500, was 10000`.
+_REFUSAL: Final = re.compile(r"(?P<field>.+?) must be (?P<bound>.+?), was ", re.DOTALL)
 
 
 class FreshetError(Exception):
@@ -18,12 +27,13 @@ class FreshetError(Exception):
 
 
 class InvalidRequest(FreshetError):
-    """A field outside its bound."""
+    """A field outside its bound; the text names both, and what the value was."""
 
-    def __init__(self, text: str, field: str = "", bound: str = "") -> None:
+    def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.field = field  # such as `k`; empty where the text names none
-        self.bound = bound  # such as `between 1 and 500`
+        refusal = _REFUSAL.match(text)
+        self.field = refusal["field"] if refusal else ""  # such as `k`; empty: the text names none
+        self.bound = refusal["bound"] if refusal else ""  # such as `between 1 and 500`
 
 
 class NotFound(FreshetError):
@@ -44,3 +54,12 @@ class Unavailable(FreshetError):
 
 class DeadlineExceeded(FreshetError):
     """No answer within the deadline."""
+
+
+@contextmanager
+def as_invalid_request() -> Iterator[None]:
+    """Turn what the contract refuses (BadRecord), or no message can hold, into InvalidRequest."""
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None

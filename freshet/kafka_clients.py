@@ -13,6 +13,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.codec import has_lz4
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from freshet.contract.topics import DEAD_LETTER_MAX_BYTES, MESSAGE_MAX_BYTES, Topic
@@ -73,12 +74,15 @@ class KafkaSettings:
 
 
 def producer(settings: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
-    """Return a producer (not started): acks=all, idempotent, lz4, up to a dead letter's size."""
+    """Return a producer (not started): acks=all, idempotent, up to a dead letter's size.
+
+    Compressed by lz4; by gzip, which Python has, where a client is installed without it.
+    """
     options = settings.client_options() | {
         "acks": "all",
         "enable_idempotence": True,
         "max_request_size": DEAD_LETTER_MAX_BYTES,
-        "compression_type": "lz4",
+        "compression_type": "lz4" if has_lz4() else "gzip",
         "request_timeout_ms": 15_000,
     }
     return AIOKafkaProducer(**(options | overrides))

@@ -1,82 +1,253 @@
-"""Publishes events, items and offers, keyed and encoded as the topics want them."""
+"""Publish events, items and offers, keyed and encoded as the topics want them."""
 
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.structs import RecordMetadata
+import msgspec
 
-from freshet import kafka_clients
+from freshet.contract.bounds import check_id
 from freshet.contract.events import Event, encode_event
 from freshet.contract.items import Item, encode_item
 from freshet.contract.offers import Offer, encode_offer
+from freshet.contract.position_tokens import PositionToken
 from freshet.contract.records import CONTENT_TYPE, PROTOBUF
 from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS
-from freshet.kafka_clients import KafkaSettings
+from freshet.errors import (
+    DeadlineExceeded,
+    FreshetError,
+    InvalidRequest,
+    Unavailable,
+    as_invalid_request,
+)
+from freshet.loop_bound import LoopBound
+from freshet.send_window import SendWindow
 
-_HEADERS = [(CONTENT_TYPE, PROTOBUF.encode())]
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from aiokafka.structs import RecordMetadata
+
+    from freshet.kafka_clients import KafkaSettings
+    from freshet.producer import RenewedProducer
+
+    Record: TypeAlias = Event | Item | Offer
+
+TIMEOUT_S: Final = 5.0  # a few ms where Kafka is well; a new leader takes seconds
+BATCH_BYTES: Final = 128 * 1024  # a batch that is full waits for nothing
+_HEADERS: Final = [(CONTENT_TYPE, PROTOBUF.encode())]
 
 
-class Publisher:
-    """A producer for apps; use it as `async with Publisher(settings) as publisher`.
+class Published(msgspec.Struct, frozen=True, gc=False):
+    """What `many` has published: all replicas have it."""
 
-    Every method waits until all replicas have the record and raises aiokafka's KafkaError where
-    they do not; the bounds of the contract are the services' to check (dead letters).
+    count: int
+    positions: tuple[str, ...]  # tokens: the last event of each partition
+
+
+class Publisher(LoopBound):
+    """Publishes to Kafka; use it as `async with Publisher("127.0.0.1:9092") as publisher`.
+
+    One publisher serves any number of calls at once, and all of them belong to the event loop of
+    the first; freshet.sync has the same without one. Entering the block connects, for at most a
+    second and whether or not anybody answers; without a block, `close` it when done, which sends
+    what is on its way.
+
+    Every call waits until all replicas have the record, within its `timeout` in seconds, and
+    raises FreshetError (freshet/errors.py). The client of Kafka repeats what is lost on the way
+    and Kafka keeps one; after DeadlineExceeded or Unavailable a record may be published all the
+    same, so whoever publishes an event again gives it an `event_id`.
     """
 
-    def __init__(self, settings: KafkaSettings, *, linger_ms: int = 0) -> None:
-        """`linger_ms`: how long a batch waits for company; 0 for single clicks, 20 for imports."""
-        self._producer: AIOKafkaProducer = kafka_clients.producer(settings, linger_ms=linger_ms)
-
-    async def __aenter__(self) -> Self:
-        await kafka_clients.started(self._producer)
-        return self
-
-    async def __aexit__(
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        kafka: str | KafkaSettings = "127.0.0.1:9092",
+        *,
+        linger_ms: int = 0,
+        timeout: float = TIMEOUT_S,
     ) -> None:
+        """Connect at the first call.
+
+        kafka: bootstrap servers as host:port, comma separated; KafkaSettings for TLS and passwords.
+        linger_ms: how long a batch waits for company; 0 for single clicks, 20 for imports.
+        timeout: seconds, for calls that say none.
+        """
+        super().__init__(kafka if isinstance(kafka, str) else kafka.bootstrap_servers)
+        self._kafka = kafka
+        self._linger_ms = linger_ms
+        self._timeout = timeout
+        self._producer: RenewedProducer
+
+    async def event(self, event: Event, *, timeout: float | None = None) -> str:
+        """Publish what a user did; returns the position token to give to `after`."""
+        return token(await self._publish(*_encoded(event), timeout))
+
+    async def item(
+        self, item: Item, *, backfill: bool = False, timeout: float | None = None
+    ) -> None:
+        """Publish the whole item; `backfill` lets live arrivals overtake it."""
+        await self._publish(*_encoded(item, backfill=backfill), timeout)
+
+    async def offer(self, offer: Offer, *, timeout: float | None = None) -> None:
+        """Publish price, stock or window of an item without its picture."""
+        await self._publish(*_encoded(offer), timeout)
+
+    async def delete(self, item_id: str, *, timeout: float | None = None) -> None:
+        """Delete an item: it is in no list any more."""
+        await self._publish(ITEMS.name, _checked(item_id), None, timeout)
+
+    async def delete_offer(self, item_id: str, *, timeout: float | None = None) -> None:
+        """Take an offer back: the item's own price, stock and window hold again."""
+        await self._publish(OFFERS.name, _checked(item_id), None, timeout)
+
+    async def many(
+        self,
+        records: Iterable[Record] | AsyncIterable[Record],
+        *,
+        backfill: bool = False,
+        on_token: Callable[[str], None] | None = None,
+    ) -> Published:
+        """Publish any number of events, items and offers in order, many of them on their way.
+
+        on_token: hears the position token of each event, in order. backfill: see `item`. It takes
+        as long as it takes, but no record longer than 20 s. What was handed over before an error
+        is published all the same.
+        """
+        sending = await self.sending(backfill, on_token)
+        try:
+            async for record in _each(records):
+                await sending.send(record)
+        finally:
+            published = await sending.finish()
+        return published
+
+    async def sending(self, backfill: bool, on_token: Callable[[str], None] | None) -> Sending:
+        """Begin what `many` does, for records that come bit by bit."""
+        return Sending(self._open(), self._kafka_errors, backfill, on_token)
+
+    async def _publish(
+        self, topic: str, key: str, value: bytes | None, timeout: float | None
+    ) -> RecordMetadata:
+        with self._kafka_errors():
+            async with asyncio.timeout(self._timeout if timeout is None else timeout):
+                return await self._open().send_and_wait(
+                    topic, key=key.encode(), value=value, headers=_HEADERS
+                )
+
+    def _open(self) -> RenewedProducer:
+        self._bind()
+        return self._producer
+
+    def _make(self) -> None:
+        from freshet import kafka_clients
+        from freshet.producer import RenewedProducer
+
+        kafka = self._kafka
+        if isinstance(kafka, str):
+            kafka = kafka_clients.KafkaSettings(bootstrap_servers=kafka)
+        options = {"linger_ms": self._linger_ms, "max_batch_size": BATCH_BYTES}
+        self._producer = RenewedProducer(partial(kafka_clients.producer, kafka, **options))
+
+    async def _connect(self) -> None:
+        with suppress(FreshetError), self._kafka_errors():
+            await self._open().start()
+
+    async def _disconnect(self) -> None:
         await self._producer.stop()
 
-    async def event(self, event: Event) -> str:
-        """Publish one event and return its position token."""
-        return token(await (await self.send_event(event)))
-
-    async def send_event(self, event: Event) -> asyncio.Future[RecordMetadata]:
-        """Hand over one event, for many in flight; the future gives where it stands."""
-        value = encode_event(event, PROTOBUF)
-        key = event.user_id.encode()
-        sent: asyncio.Future[RecordMetadata] = await self._producer.send(
-            CLICKS.name, key=key, value=value, headers=_HEADERS
+    @contextmanager
+    def _kafka_errors(self) -> Iterator[None]:
+        """Turn what Kafka's client raises into FreshetError."""
+        from aiokafka.errors import (
+            ClusterAuthorizationFailedError,
+            KafkaError,
+            MessageSizeTooLargeError,
+            TopicAuthorizationFailedError,
         )
-        return sent
 
-    async def item(self, item: Item, *, backfill: bool = False) -> None:
-        """Publish the whole item; `backfill` lets live arrivals overtake it."""
-        topic = ITEMS_BACKFILL if backfill else ITEMS
-        await self._send(topic.name, item.item_id, encode_item(item, PROTOBUF))
-
-    async def delete_item(self, item_id: str) -> None:
-        """Delete an item: it is in no list any more."""
-        await self._send(ITEMS.name, item_id, None)
-
-    async def offer(self, offer: Offer) -> None:
-        """Publish price, stock or window of an item without its picture."""
-        await self._send(OFFERS.name, offer.item_id, encode_offer(offer, PROTOBUF))
-
-    async def delete_offer(self, item_id: str) -> None:
-        """Take an offer back: the item's own price, stock and window hold again."""
-        await self._send(OFFERS.name, item_id, None)
-
-    async def _send(self, topic: str, key: str, value: bytes | None) -> None:
-        await self._producer.send_and_wait(topic, key=key.encode(), value=value, headers=_HEADERS)
+        where = f"Kafka at {self._address}"
+        try:
+            yield
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"{where} has not acknowledged in time; the record may be published all the same"
+            ) from error
+        except MessageSizeTooLargeError as error:
+            raise InvalidRequest(f"the record is too large: {error}") from error
+        except (ClusterAuthorizationFailedError, TopicAuthorizationFailedError) as error:
+            raise FreshetError(f"{where} refuses: {error}") from error
+        except (KafkaError, OSError) as error:
+            raise Unavailable(f"{where}: {error or type(error).__name__}") from error
 
 
-def token(where: RecordMetadata) -> str:
-    """Write the position token of a published record."""
-    return f"{where.partition}:{where.offset}"
+class Sending:
+    """One `many` under way: records go in, `finish` waits for all of them."""
+
+    def __init__(
+        self,
+        producer: RenewedProducer,
+        kafka_errors: Callable[[], AbstractContextManager[None]],
+        backfill: bool,
+        on_token: Callable[[str], None] | None,
+    ) -> None:
+        self._window = SendWindow(producer, self._acknowledged)
+        self._kafka_errors = kafka_errors
+        self._backfill = backfill
+        self._on_token = on_token
+        self._last: dict[int, str] = {}  # partition of `clicks` → token
+
+    async def send(self, *records: Record) -> None:
+        """Hand records over. Raises FreshetError for the first that cannot be, or was not, sent."""
+        for record in records:
+            entry = _encoded(record, backfill=self._backfill)
+            with self._kafka_errors():
+                await self._window.send(*entry)
+
+    async def finish(self) -> Published:
+        """Wait until all replicas have everything."""
+        with self._kafka_errors():
+            await self._window.flush()
+        return Published(self._window.acknowledged, tuple(self._last.values()))
+
+    def _acknowledged(self, written: RecordMetadata) -> None:
+        if written.topic == CLICKS.name:
+            self._last[written.partition] = token(written)
+            if self._on_token is not None:
+                self._on_token(self._last[written.partition])
+
+
+def token(written: RecordMetadata) -> str:
+    """Return the position token of a published event."""
+    return str(PositionToken(written.partition, written.offset))
+
+
+def _encoded(record: Record, *, backfill: bool = False) -> tuple[str, str, bytes]:
+    """Return a record's topic, key and value. Raises InvalidRequest, TypeError."""
+    with as_invalid_request():
+        if isinstance(record, Event):
+            return CLICKS.name, record.user_id, encode_event(record, PROTOBUF)
+        if isinstance(record, Item):
+            topic = ITEMS_BACKFILL if backfill else ITEMS
+            return topic.name, record.item_id, encode_item(record, PROTOBUF)
+        if isinstance(record, Offer):
+            return OFFERS.name, record.item_id, encode_offer(record, PROTOBUF)
+    raise TypeError(f"an Event, Item or Offer can be published, not {type(record).__name__}")
+
+
+def _checked(item_id: str) -> str:
+    with as_invalid_request():
+        check_id("item_id", item_id)
+    return item_id
+
+
+async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:
+    if isinstance(records, AsyncIterable):
+        async for record in records:
+            yield record
+    else:
+        for record in records:
+            yield record

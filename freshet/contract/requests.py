@@ -18,6 +18,7 @@ from freshet.contract.bounds import (
     check_query_text,
     check_text,
     refuse,
+    shorten_number,
 )
 from freshet.contract.filters import check_filters
 from freshet.contract.rules import K_AT_MOST, check_rules
@@ -28,7 +29,6 @@ ALSO_AT_MOST: Final = 3
 CANDIDATES_AT_MOST: Final = 1_000
 EXCLUDE_AT_MOST: Final = 1_000
 SURFACE_BYTES: Final = 64
-SEGMENT: Final = "segment"  # the context entry that opens a trending scope
 
 
 class Seen(IntEnum):
@@ -52,7 +52,7 @@ def check_recommend(request: pb.RecommendRequest) -> None:
     """Check a request for a user's list."""
     check_id("user_id", request.user_id)
     check_ids("also_user_ids", request.also_user_ids, ALSO_AT_MOST)
-    _check_k(request.k)
+    check_k(request.k or K_DEFAULT)
     check_ids("candidates", request.candidates, CANDIDATES_AT_MOST)
     check_ids("exclude", request.exclude, EXCLUDE_AT_MOST)
     check_text("surface", request.surface, SURFACE_BYTES)
@@ -114,8 +114,14 @@ def check_forget(request: pb.ForgetRequest) -> None:
     check_id("user_id", request.user_id)
 
 
+def check_k(k: int) -> None:
+    """Check the length that a list is asked for with."""
+    if not 1 <= k <= K_AT_MOST:
+        refuse("k", f"between 1 and {K_AT_MOST}", shorten_number(k))
+
+
 def _check_item_list(request: pb.SimilarRequest | pb.SearchRequest) -> None:
-    _check_k(request.k)
+    check_k(request.k or K_DEFAULT)
     check_filters("filters", request.filters)
     check_ids("exclude", request.exclude, EXCLUDE_AT_MOST)
 
@@ -123,11 +129,6 @@ def _check_item_list(request: pb.SimilarRequest | pb.SearchRequest) -> None:
 def _check_after(token: str) -> None:
     if token:
         position_tokens.parse("after", token)
-
-
-def _check_k(k: int) -> None:
-    if k and not 1 <= k <= K_AT_MOST:
-        refuse("k", f"between 1 and {K_AT_MOST}", str(k))
 
 
 def _check_one_of(field: str, kinds: type[IntEnum], value: int) -> None:

@@ -1,0 +1,260 @@
+"""Ask ranking for lists, states and explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from freshet.calls import call
+from freshet.channel import is_local, open_channel
+from freshet.contract import requests
+from freshet.contract.bounds import refuse
+from freshet.contract.filters import Filters, filters_message
+from freshet.contract.requests import K_DEFAULT, By, Seen
+from freshet.contract.rules import Rules, rules_message
+from freshet.errors import as_invalid_request
+from freshet.loop_bound import LoopBound
+from freshet.replies import Explanation, RankedList, State, explanation_of, list_of, state_of
+from freshet.v1 import recommender_pb2 as pb
+
+if TYPE_CHECKING:
+    import grpc
+
+    from freshet.calls import Method
+    from freshet.channel import Tls
+    from freshet.v1.recommender_pb2_grpc import RecommenderAsyncStub
+
+# Deadlines in seconds of calls that set none. A list takes a few ms, so that 0.2 s is patience
+# enough for a page that is being made; a picture has to be encoded first; forgetting waits until
+# all replicas of Kafka have it.
+LIST_TIMEOUT_S: Final = 0.2
+QUERY_TIMEOUT_S: Final = 1.0
+FORGET_TIMEOUT_S: Final = 5.0
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class Client(LoopBound):
+    """Speaks to ranking; use it as `async with Client("127.0.0.1:50051") as client`.
+
+    One client serves any number of calls at once, and all of them belong to the event loop of the
+    first; freshet.sync has the same without one. Entering the block connects, for at most a
+    second and whether or not anybody answers; without a block, `close` it when done, which ends
+    calls under way with Unavailable.
+
+    Every call has a deadline, its `timeout` in seconds; the service leaves out what does not fit
+    and says so in `degraded`. Reads are tried again within it where ranking is not reached or
+    overloaded; `forget` is not. All raise FreshetError (freshet/errors.py).
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50051",
+        *,
+        tls: Tls = False,
+        token: str | Callable[[], str] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Connect at the first call.
+
+        address: host:port; dns:///name:port shares the calls among all addresses of a name.
+        tls: True, a PEM file of authorities, or grpc's ChannelCredentials.
+        token: sent with each call as `authorization: Bearer …`; a function is asked each time.
+        timeout: seconds, for calls that say none; else 0.2 for lists, 5 for forget, 1 for others.
+        Raises ValueError for a token that others could read on its way.
+        """
+        if token is not None and not tls and not is_local(address):
+            raise ValueError(
+                f"a token must travel by TLS: give tls=True, or an address of this machine; "
+                f"was {address}"
+            )
+        super().__init__(address)
+        self._tls: Tls = tls
+        self._token = token
+        self._timeout = timeout
+        self._channel: grpc.aio.Channel
+        self._methods: RecommenderAsyncStub
+
+    async def recommend(
+        self,
+        user_id: str,
+        *,
+        k: int = K_DEFAULT,
+        also_user_ids: Iterable[str] = (),
+        candidates: Iterable[str] | None = None,
+        context: Mapping[str, str] | None = None,
+        filters: Filters | None = None,
+        exclude: Iterable[str] = (),
+        seen: Seen = Seen.EXCLUDE_HISTORY_AND_PURCHASES,
+        diversity: float | None = None,
+        rules: Rules | None = None,
+        after: str = "",
+        explain: bool = False,
+        surface: str = "",
+        timeout: float | None = None,
+    ) -> RankedList:
+        """List up to `k` items (1-500) for a user; an unknown one gets trending and new items.
+
+        also_user_ids: at most 3 whose histories are merged for this list (a visitor logs in).
+        candidates: rank these alone, 1-1,000. context: `segment` chooses a trending scope.
+        diversity: 0-1, absent 0.2. after: a position token whose effect the list shall hold.
+        explain: fill `contributions`. surface: where the list is shown.
+        """
+        with as_invalid_request():
+            requests.check_k(k)
+            candidates = None if candidates is None else _ids("candidates", candidates)
+            if candidates == []:  # on the wire that would be all items
+                refuse("candidates", f"1-{requests.CANDIDATES_AT_MOST} ids", "none")
+            request = pb.RecommendRequest(
+                user_id=user_id,
+                also_user_ids=_ids("also_user_ids", also_user_ids),
+                k=k,
+                candidates=candidates,
+                context=context,
+                filters=filters_message(filters),
+                exclude=_ids("exclude", exclude),
+                seen=pb.SeenPolicy.Value(f"SEEN_POLICY_{Seen(seen).name}"),
+                diversity=diversity,
+                rules=rules_message(rules),
+                after=after,
+                explain=explain,
+                surface=surface,
+            )
+            requests.check_recommend(request)
+        reply = await self._call(self._open().Recommend, request, timeout, LIST_TIMEOUT_S)
+        return list_of(reply)
+
+    async def similar(
+        self,
+        item_id: str | None = None,
+        *,
+        image: bytes | None = None,
+        by: By = By.BLEND,
+        k: int = K_DEFAULT,
+        filters: Filters | None = None,
+        exclude: Iterable[str] = (),
+        timeout: float | None = None,
+    ) -> RankedList:
+        """List items like an item, or like a picture (then by VISUAL or BLEND).
+
+        Raises NotFound for an unknown item.
+        """
+        with as_invalid_request():
+            requests.check_k(k)
+            request = pb.SimilarRequest(
+                **_query(item_id=item_id, image=image),
+                by=pb.SimilarBy.Value(f"SIMILAR_BY_{By(by).name}"),
+                k=k,
+                filters=filters_message(filters),
+                exclude=_ids("exclude", exclude),
+            )
+            requests.check_similar(request)
+        return list_of(await self._call(self._open().Similar, request, timeout, QUERY_TIMEOUT_S))
+
+    async def search(
+        self,
+        text: str | None = None,
+        *,
+        image: bytes | None = None,
+        k: int = K_DEFAULT,
+        filters: Filters | None = None,
+        exclude: Iterable[str] = (),
+        timeout: float | None = None,
+    ) -> RankedList:
+        """List items that fit a text, or a picture."""
+        with as_invalid_request():
+            requests.check_k(k)
+            request = pb.SearchRequest(
+                **_query(text=text, image=image),
+                k=k,
+                filters=filters_message(filters),
+                exclude=_ids("exclude", exclude),
+            )
+            requests.check_search(request)
+        return list_of(await self._call(self._open().Search, request, timeout, QUERY_TIMEOUT_S))
+
+    async def state(self, user_id: str, *, after: str = "", timeout: float | None = None) -> State:
+        """Show what is kept of a user; after: a position token whose effect it shall hold."""
+        with as_invalid_request():
+            request = pb.StateRequest(user_id=user_id, after=after)
+            requests.check_state(request)
+        return state_of(await self._call(self._open().State, request, timeout, QUERY_TIMEOUT_S))
+
+    async def explain(
+        self,
+        user_id: str,
+        item_id: str,
+        *,
+        context: Mapping[str, str] | None = None,
+        rules: Rules | None = None,
+        timeout: float | None = None,
+    ) -> Explanation:
+        """Split one item's score for a user into its parts. Raises NotFound for an unknown item."""
+        with as_invalid_request():
+            request = pb.ExplainRequest(
+                user_id=user_id, item_id=item_id, context=context, rules=rules_message(rules)
+            )
+            requests.check_explain(request)
+        reply = await self._call(self._open().Explain, request, timeout, QUERY_TIMEOUT_S)
+        return explanation_of(reply)
+
+    async def forget(self, user_id: str, *, timeout: float | None = None) -> str:
+        """Empty a user's state, for good; done once the returned position token is reached.
+
+        After Unavailable or DeadlineExceeded it may or may not be on its way: forgetting twice
+        does no harm.
+        """
+        with as_invalid_request():
+            request = pb.ForgetRequest(user_id=user_id)
+            requests.check_forget(request)
+        method = self._open().Forget
+        reply = await self._call(method, request, timeout, FORGET_TIMEOUT_S, repeatable=False)
+        return reply.position
+
+    def _open(self) -> RecommenderAsyncStub:
+        self._bind()
+        return self._methods
+
+    def _make(self) -> None:
+        from freshet.v1.recommender_pb2_grpc import RecommenderStub
+
+        self._channel = open_channel(self._address, self._tls)
+        self._methods = RecommenderStub(self._channel)
+
+    async def _connect(self) -> None:
+        self._open()
+        await self._channel.channel_ready()
+
+    async def _disconnect(self) -> None:
+        await self._channel.close()
+
+    async def _call(
+        self,
+        method: Method[Request, Reply],
+        request: Request,
+        timeout: float | None,
+        default_s: float,
+        *,
+        repeatable: bool = True,
+    ) -> Reply:
+        if timeout is None:
+            timeout = default_s if self._timeout is None else self._timeout
+        token = self._token() if callable(self._token) else self._token
+        metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+        return await call(method, request, timeout, metadata, repeatable=repeatable)
+
+
+def _ids(field: str, ids: Iterable[str]) -> list[str]:
+    """Return ids as a list; a single text, which is a sequence of letters, is refused."""
+    if isinstance(ids, str):
+        refuse(field, "several ids", repr(ids))
+    return list(ids)
+
+
+def _query(**either: str | bytes | None) -> dict[str, Any]:
+    """Return the one query that is given; of two, the last would win on the wire."""
+    given = {name: query for name, query in either.items() if query is not None}
+    if len(given) != 1:
+        refuse("query", " or ".join(either), "both" if given else "absent")
+    return given

@@ -1,0 +1,257 @@
+"""Give what `freshet` gives without an event loop: every call blocks until it is done.
+
+    from freshet.sync import Client
+
+    with Client("127.0.0.1:50051") as client:
+        for item in client.recommend("ada", k=5):
+            print(item.score, item.title, item.reason)
+
+Clients and publishers may be used by any number of threads at once. Their calls run on one event
+loop, in a thread that lives while any of them is in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import CancelledError
+from functools import partial, wraps
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar
+
+import freshet
+from freshet import client, publisher
+from freshet.errors import Unavailable
+from freshet.loop_bound import LoopBound
+
+if TYPE_CHECKING:
+    import os
+    from types import TracebackType
+    from typing import Self
+
+    import grpc
+
+    from freshet import AttributeFilter as AttributeFilter
+    from freshet import Boost as Boost
+    from freshet import By as By
+    from freshet import Cap as Cap
+    from freshet import Contribution as Contribution
+    from freshet import DeadlineExceeded as DeadlineExceeded
+    from freshet import Event as Event
+    from freshet import Explanation as Explanation
+    from freshet import Filters as Filters
+    from freshet import FreshetError as FreshetError
+    from freshet import HistoryEntry as HistoryEntry
+    from freshet import InvalidRequest as InvalidRequest
+    from freshet import Item as Item
+    from freshet import KafkaSettings as KafkaSettings
+    from freshet import NotFound as NotFound
+    from freshet import Offer as Offer
+    from freshet import Overloaded as Overloaded
+    from freshet import Pin as Pin
+    from freshet import Published as Published
+    from freshet import Range as Range
+    from freshet import RankedItem as RankedItem
+    from freshet import RankedList as RankedList
+    from freshet import Rules as Rules
+    from freshet import Seen as Seen
+    from freshet import State as State
+    from freshet import Versions as Versions
+    from freshet.publisher import Record
+
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Give every other name as `freshet` has it."""
+        if name in freshet.__all__:
+            return getattr(freshet, name)
+        raise AttributeError(f"module 'freshet.sync' has no attribute {name!r}")
+
+
+AT_ONCE: Final = 16  # records of `many` that cross to the loop's thread together
+
+Inner = TypeVar("Inner", bound=LoopBound)
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
+
+
+class _LoopThread:
+    """One event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._stopping: asyncio.Event
+        self._running = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="freshet.sync", daemon=True)
+        self._thread.start()
+        self._running.wait()
+
+    def _serve(self) -> None:
+        async def until_stopped() -> None:
+            self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+            self._running.set()
+            await self._stopping.wait()
+
+        asyncio.run(until_stopped())
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Await work on the loop and return its result."""
+        if not self._thread.is_alive():
+            raise RuntimeError("used before this process was forked: make another one after it")
+        future = asyncio.run_coroutine_threadsafe(work(), self._loop)
+        try:
+            return future.result()
+        except CancelledError:
+            raise Unavailable("closed while the call was under way") from None
+        finally:
+            future.cancel()  # where the caller was interrupted, by Ctrl-C for instance
+
+    def stop(self) -> None:
+        """End the loop and the thread."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+
+_lock = threading.Lock()
+_loop_thread: _LoopThread | None = None
+
+
+class _Blocking(Generic[Inner]):
+    """Blocks for what a client or publisher does; the loop's thread starts at the first call."""
+
+    def __init__(self, inner: Inner) -> None:
+        self._inner = inner
+        self._thread: _LoopThread | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    def __enter__(self) -> Self:
+        self._run(self._inner.__aenter__)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect. Closing twice does no harm."""
+        global _loop_thread
+        with _lock:
+            self._closed = True
+            thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        try:
+            thread.run(self._inner.close)
+        finally:
+            with _lock:
+                thread.users -= 1
+                last = thread.users == 0
+                if last and _loop_thread is thread:
+                    _loop_thread = None
+            if last:
+                thread.stop()
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        global _loop_thread
+        with _lock:
+            if self._closed:
+                raise RuntimeError(f"{self} cannot be used any more")
+            if self._thread is None:
+                if _loop_thread is None:
+                    _loop_thread = _LoopThread()
+                self._thread = _loop_thread
+                self._thread.users += 1
+            thread = self._thread
+        return thread.run(work)
+
+
+def _blocking(
+    method: Callable[Concatenate[Inner, Options], Coroutine[Any, Any, Result]],
+) -> Callable[Concatenate[_Blocking[Inner], Options], Result]:
+    """Return a method with the same arguments that blocks for the result."""
+
+    @wraps(method)
+    def call(self: _Blocking[Inner], /, *args: Options.args, **options: Options.kwargs) -> Result:
+        return self._run(partial(method, self._inner, *args, **options))
+
+    return call
+
+
+class Client(_Blocking[client.Client]):
+    """Speaks to ranking, as freshet.Client does; `with Client(...) as client`."""
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50051",
+        *,
+        tls: bool | str | os.PathLike[str] | grpc.ChannelCredentials = False,
+        token: str | Callable[[], str] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Connect at the first call; the arguments are freshet.Client's."""
+        super().__init__(client.Client(address, tls=tls, token=token, timeout=timeout))
+
+    recommend = _blocking(client.Client.recommend)
+    similar = _blocking(client.Client.similar)
+    search = _blocking(client.Client.search)
+    state = _blocking(client.Client.state)
+    explain = _blocking(client.Client.explain)
+    forget = _blocking(client.Client.forget)
+
+
+class Publisher(_Blocking[publisher.Publisher]):
+    """Publishes to Kafka, as freshet.Publisher does; `with Publisher(...) as publisher`."""
+
+    def __init__(
+        self,
+        kafka: str | KafkaSettings = "127.0.0.1:9092",
+        *,
+        linger_ms: int = 0,
+        timeout: float = publisher.TIMEOUT_S,
+    ) -> None:
+        """Connect at the first call; the arguments are freshet.Publisher's."""
+        super().__init__(publisher.Publisher(kafka, linger_ms=linger_ms, timeout=timeout))
+
+    event = _blocking(publisher.Publisher.event)
+    item = _blocking(publisher.Publisher.item)
+    offer = _blocking(publisher.Publisher.offer)
+    delete = _blocking(publisher.Publisher.delete)
+    delete_offer = _blocking(publisher.Publisher.delete_offer)
+
+    def many(
+        self,
+        records: Iterable[Record],
+        *,
+        backfill: bool = False,
+        on_token: Callable[[str], None] | None = None,
+    ) -> Published:
+        """Publish any number of records in order, as freshet.Publisher.many does.
+
+        `records` is iterated and `on_token` called in the caller's thread, so that both may use
+        what belongs to it, such as a database connection.
+        """
+        tokens: list[str] = []
+
+        def hand_over() -> None:
+            while tokens and on_token is not None:
+                on_token(tokens.pop(0))
+
+        sending = self._run(partial(self._inner.sending, backfill, tokens.append))
+        try:
+            source = iter(records)
+            while chunk := list(islice(source, AT_ONCE)):
+                self._run(partial(sending.send, *chunk))
+                hand_over()
+        finally:
+            published = self._run(sending.finish)
+            hand_over()
+        return published
