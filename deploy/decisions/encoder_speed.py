@@ -1,6 +1,6 @@
 """Measure how fast the day-zero encoders are: the table in deploy/models/day-zero/README.md.
 
-    python deploy/decisions/encoder_speed.py
+    python -m deploy.decisions.encoder_speed
 
 Half a minute. Each figure is the best of several runs: other work on the machine only slows.
 """

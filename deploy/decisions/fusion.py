@@ -1,6 +1,6 @@
 """Measure fusions of the day-zero encoders on posters and on the demo shop: the table of fusion.md.
 
-    python deploy/decisions/fusion.py ../shared/data
+    python -m deploy.decisions.fusion ../shared/data
 
 About two minutes on two cores. Needs the extras `cli` and `models`, and fetches the pinned weights.
 """
@@ -49,13 +49,13 @@ class Items:
     features: Floats  # (n, F)
     texts: Floats  # (n, E)
     queries: Floats  # (g, E)
-    wanted: Bools  # (g, n)
+    matches: Bools  # (g, n): what a query should find
     styles: Bools  # (n, n), pairs of one style; of posters none is known
 
     @property
     def alike(self) -> Bools:
-        """(n, n): pairs with a genre or kind in common."""
-        return (self.wanted.astype(np.float32).T @ self.wanted.astype(np.float32)) > 0
+        """Return (n, n): pairs with a genre or kind in common."""
+        return (self.matches.astype(np.float32).T @ self.matches.astype(np.float32)) > 0
 
 
 def main(data: Path) -> None:
@@ -67,8 +67,8 @@ def main(data: Path) -> None:
         "shop both, style P@10", "kind → pictures P@10",
     )  # fmt: skip
     print_row(
-        "chance", *[posters.alike.mean()] * 4, 1 / 3, posters.wanted.mean(),
-        *[shop.alike.mean()] * 2, shop.styles.mean(), shop.wanted.mean(),
+        "chance", *[posters.alike.mean()] * 4, 1 / 3, posters.matches.mean(),
+        *[shop.alike.mean()] * 2, shop.styles.mean(), shop.matches.mean(),
     )  # fmt: skip
     print_row(
         "unfused", nearest(unit(posters.features[:, :-MOMENTS]), posters.alike, 5),
@@ -96,25 +96,25 @@ def measured(fusion: Fusion, posters: Items, shop: Items) -> list[float]:
     for vectors in (fused.image_vector, fused.text_vector, fused.vector):
         figures.append(nearest(vectors, posters.alike, 5))
     figures += mixed(fused.image_vector, fused.text_vector, fused.vector, posters.alike)
-    figures.append(found(fusion, posters, fused.image_vector, 20))
+    figures.append(found_by_words(fusion, posters, fused.image_vector, 20))
     fused = fusion.fuse(shop.features, shop.texts)
     assert fused.image_vector is not None
     figures.append(nearest(fused.image_vector, shop.alike, 10))
     figures.append(nearest(fused.vector, shop.alike, 10))
     figures.append(nearest(fused.vector, shop.styles, 10))
-    figures.append(found(fusion, shop, fused.image_vector, 10))
+    figures.append(found_by_words(fusion, shop, fused.image_vector, 10))
     return figures
 
 
 def nearest(vectors: Floats, alike: Bools, k: int) -> float:
-    """Share of the k nearest that are alike, leaving the item itself out."""
+    """Return the share of the k nearest that are alike, leaving the item itself out."""
     scores = vectors @ vectors.T
     np.fill_diagonal(scores, -np.inf)
     return float(np.take_along_axis(alike, top(scores, k), axis=1).mean())
 
 
 def mixed(pictures: Floats, texts: Floats, both: Floats, alike: Bools) -> list[float]:
-    """Each complete item among items of which a third has no text and a third no picture.
+    """Compare complete items with items of which a third has no text and a third no picture.
 
     Returns the share of its 10 nearest that are alike, and the share that are text-only.
     """
@@ -127,10 +127,10 @@ def mixed(pictures: Floats, texts: Floats, both: Floats, alike: Bools) -> list[f
     return [float(alike_share), float((has[near] == 1).mean())]
 
 
-def found(fusion: Fusion, items: Items, pictures: Floats, k: int) -> float:
-    """Share of the k pictures nearest to a word that show what it means."""
+def found_by_words(fusion: Fusion, items: Items, pictures: Floats, k: int) -> float:
+    """Return the share of the k pictures nearest to a word that show what it means."""
     near = top(fusion.query_text(items.queries) @ pictures.T, k)
-    return float(np.take_along_axis(items.wanted, near, axis=1).mean())
+    return float(np.take_along_axis(items.matches, near, axis=1).mean())
 
 
 def top(scores: Floats, k: int) -> NDArray[np.intp]:
@@ -153,13 +153,13 @@ def read_posters(data: Path, encoders: Encoders) -> Items:
         features=encoders.encode_images(np.stack([decode(file.read_bytes()) for file in files])),
         texts=encoders.encode_texts([plain_title(title) for _, title, _ in movies]),
         queries=encoders.encode_texts([f"{genre} movie" for genre in genres]),
-        wanted=np.array([[genre in own.split("|") for *_, own in movies] for genre in genres]),
+        matches=np.array([[genre in own.split("|") for *_, own in movies] for genre in genres]),
         styles=np.zeros((0, 0), np.bool_),
     )
 
 
 def plain_title(title: str) -> str:
-    """`Matrix, The (1999)` → `The Matrix`."""
+    """Turn `Matrix, The (1999)` into `The Matrix`."""
     title = re.sub(r"\s*\(.*\)$", "", title)
     return re.sub(r"^(.*), (The|A|An|Les|La|Le|Das|Die|Der|El|Il)$", r"\2 \1", title)
 
@@ -174,7 +174,7 @@ def read_shop(encoders: Encoders) -> Items:
         features=encoders.encode_images(pictures),
         texts=encoders.encode_texts([f"{item.title}. {item.description}" for item in items]),
         queries=encoders.encode_texts([kind.lower() for kind in kinds]),
-        wanted=np.array([[item.categories[1] == kind for item in items] for kind in kinds]),
+        matches=np.array([[item.categories[1] == kind for item in items] for kind in kinds]),
         styles=styles[:, None] == styles,
     )
 

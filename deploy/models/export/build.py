@@ -120,5 +120,5 @@ def _readable(manifest: dict[str, object]) -> str:
     """Return JSON with one vector a line: the file is read by people too."""
     numbers = re.compile(r"\[\s+(-?\d[^\[\]]*?)\s+\]")
     return numbers.sub(
-        lambda found: f"[{' '.join(found[1].split())}]", json.dumps(manifest, indent=1)
+        lambda match: f"[{' '.join(match[1].split())}]", json.dumps(manifest, indent=1)
     )

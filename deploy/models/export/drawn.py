@@ -1,4 +1,4 @@
-"""Pictures drawn from a seed: blurred patches of colour, ellipses and boxes, noise.
+"""Draw pictures from a seed: blurred patches of colour, ellipses and boxes, noise.
 
 They stand in for photographs where none may be shipped: the ranges of the CNN's activations are
 calibrated on them.

@@ -65,8 +65,8 @@ def learn_fusion(
 def _ridge(inputs: _Matrix, targets: _Matrix) -> _Matrix:
     """Solve inputs @ matrix ≈ targets, in the rows' space: there are fewer rows than columns."""
     gram = inputs @ inputs.T + RIDGE * np.eye(len(inputs))
-    found: _Matrix = inputs.T @ np.linalg.solve(gram, targets)
-    return found
+    matrix: _Matrix = inputs.T @ np.linalg.solve(gram, targets)
+    return matrix
 
 
 def _main_directions(rows: _Matrix, count: int) -> _Matrix:
@@ -77,8 +77,8 @@ def _main_directions(rows: _Matrix, count: int) -> _Matrix:
     """
     directions = np.linalg.svd(rows, full_matrices=False)[2][:count]
     largest = np.abs(directions).argmax(axis=1)[:, None]
-    found: _Matrix = (directions * np.sign(np.take_along_axis(directions, largest, axis=1))).T
-    return found
+    columns: _Matrix = (directions * np.sign(np.take_along_axis(directions, largest, axis=1))).T
+    return columns
 
 
 def _unit(rows: _Matrix) -> _Matrix:

@@ -1,4 +1,4 @@
-"""A small builder of ONNX graphs: nodes in order, constants by name."""
+"""Build ONNX graphs: nodes in order, constants by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (ImageNet-1k) as ONNX, from its weights, with batch normalisation folded in.
+"""Build EfficientNet-Lite0 (ImageNet-1k) as ONNX from its weights, batch normalisation folded in.
 
 `image` uint8 RGB (n, 224, 224, 3) → `features` float32 (n, 1280), pooled, before the classifier.
 Architecture: github.com/tensorflow/tpu, efficientnet/lite (no squeeze-and-excite, ReLU6
@@ -31,9 +31,8 @@ def image_model(weights: Arrays) -> onnx.ModelProto:
     ):
         name = f"_blocks.{block}."
         out = len(weights[f"{name}_project_conv.weight"])
-        first = (
-            out != channels
-        )  # a block with other channels begins a stage; only it may have a stride
+        # A block with other channels begins a stage; only it may have a stride.
+        first = out != channels
         stage, channels = stage + first, out
         x = network.block(x, name, _STAGE_STRIDES[stage] if first else 1)
     assert stage == len(_STAGE_STRIDES) - 1
@@ -59,7 +58,7 @@ class _Network(Graph):
         self.constant("six", np.float32(6))
 
     def normalised(self, image: str) -> str:
-        """(n, h, w, 3) uint8 → (n, 3, h, w) float32 in about -1 … 1."""
+        """Map (n, h, w, 3) uint8 → (n, 3, h, w) float32 in about -1 … 1."""
         x = self.node("Cast", [image], "float", to=TensorProto.FLOAT)
         x = self.node("Sub", [x, self.constant("middle", np.float32(127))], "centred")
         x = self.node("Mul", [x, self.constant("scale", np.float32(1 / 128))], "scaled")

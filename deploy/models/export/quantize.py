@@ -1,4 +1,4 @@
-"""Static int8 for the CNN: ranges of all activations are measured once, on drawn pictures.
+"""Quantise the CNN to static int8: all activations' ranges are measured once, on drawn pictures.
 
 Dynamic quantisation, which measures them at every call, makes a CNN nine times slower instead of
 twice as fast.
@@ -49,13 +49,13 @@ def quantized(model: onnx.ModelProto, pictures: NDArray[np.uint8]) -> bytes:
             )
         finally:
             logging.getLogger().removeFilter(_no_advice)
-        found = onnx.load(int8_path)
-    used = {node.domain for node in found.graph.node}
-    opsets = [opset for opset in found.opset_import if opset.domain in used]
-    del found.opset_import[:]
-    found.opset_import.extend(opsets)
-    del found.metadata_props[:]
-    return found.SerializeToString(deterministic=True)
+        small = onnx.load(int8_path)
+    used = {node.domain for node in small.graph.node}
+    opsets = [opset for opset in small.opset_import if opset.domain in used]
+    del small.opset_import[:]
+    small.opset_import.extend(opsets)
+    del small.metadata_props[:]
+    return small.SerializeToString(deterministic=True)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

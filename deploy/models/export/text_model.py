@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 as an int8 ONNX model, from its weights.
+"""Build all-MiniLM-L6-v2 as an int8 ONNX model from its weights.
 
 `input_ids`, `attention_mask` int64 (n, l) → `embedding` float32 (n, 384): mean over the tokens,
 unit length.

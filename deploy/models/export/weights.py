@@ -31,9 +31,9 @@ class BadWeights(ValueError):
 
 def verified(data: bytes, sha256: str, name: str) -> bytes:
     """Return the data if it has this sha256. Raises BadWeights."""
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise BadWeights(f"{name} has sha256 {found}, not the pinned {sha256}")
+    own = hashlib.sha256(data).hexdigest()
+    if own != sha256:
+        raise BadWeights(f"{name} has sha256 {own}, not the pinned {sha256}")
     return data
 
 

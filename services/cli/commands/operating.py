@@ -85,7 +85,7 @@ def build_models(
         from deploy.models.export.weights import BadWeights
     except ModuleNotFoundError as missing:
         raise Failed(
-            f"models build needs {missing.name}; install it with: pip install 'freshet[models]'"
+            f"models build needs {missing.name}; in the checkout: pip install -e '.[models]'"
         ) from None
 
     with options.progress_bars() as progress:
