@@ -1,4 +1,4 @@
-"""The catalogue of the active space: what the fold looks items up in."""
+"""Follow the catalogue of the active space: what the fold looks items up in."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ import asyncio
 import contextlib
 import logging
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from freshet import kafka_clients
 from freshet.contract import topics
-from services.sessions.settings import Settings
-from shared.catalogue import active_bundle
-from shared.catalogue.active_bundle import ActiveBundle
+from services.sessions.settings import SessionsSettings
+from shared.catalogue.active_bundle import LOOK_S, ActiveBundle, BundleFollower
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.feed import CatalogueFeed
 from shared.runtime.retry import retry_until_available
 
 log = logging.getLogger(__name__)
-
-LOOK_S: Final = 2.0  # between looks at what is active
 
 
 class ActiveItems:
@@ -32,10 +28,10 @@ class ActiveItems:
     the few items that happened to be there.
     """
 
-    def __init__(self, settings: Settings, redis: Redis) -> None:
+    def __init__(self, settings: SessionsSettings, redis: Redis) -> None:
         self._settings = settings
-        self._redis = redis
-        self._bundle: ActiveBundle | None = None
+        self._follower = BundleFollower(redis, settings.space)
+        self._bundle: ActiveBundle
         self._feed: CatalogueFeed | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -47,11 +43,7 @@ class ActiveItems:
 
     async def start(self) -> None:
         """Wait for the active bundle and for its items."""
-        if self._settings.space:
-            bundle = ActiveBundle(self._settings.space, self._settings.dim)
-        else:
-            bundle = await active_bundle.wait_for(self._redis)
-        await self._read(bundle)
+        await self._read(await self._follower.first())
 
     async def run(self) -> None:
         """Follow the active bundle; ends with an error if reading does."""
@@ -60,15 +52,7 @@ class ActiveItems:
             await asyncio.wait({self._reading}, timeout=LOOK_S)
             if self._reading.done():
                 self._reading.result()
-            if self._settings.space:
-                continue
-            try:
-                bundle = await active_bundle.read(self._redis)
-            except (RedisError, OSError, ValueError) as error:
-                log.info("the active bundle cannot be read: %s", error)
-                continue
-            if bundle is not None and bundle != self._bundle:
-                log.info("space %s is active now: reading it", bundle.space)
+            if bundle := await self._follower.other_than(self._bundle):
                 await self._read(bundle)
 
     async def stop(self) -> None:
@@ -83,11 +67,11 @@ class ActiveItems:
         return {} if self._feed is None else self._feed.status()
 
     async def _read(self, bundle: ActiveBundle) -> None:
-        settings = self._settings
+        kafka = self._settings.kafka
         topic = topics.item_vectors(bundle.space)
-        await retry_until_available("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, [topic]))
-        feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
-        await retry_until_available("Kafka", partial(feed.load, settings.snapshots))
+        await retry_until_available("Kafka", partial(kafka_clients.ensure_topics, kafka, [topic]))
+        feed = CatalogueFeed(kafka, bundle.space, bundle.dim)
+        await retry_until_available("Kafka", partial(feed.load, self._settings.snapshots))
         reading = asyncio.create_task(feed.run(), name=f"items of {bundle.space}")
         await feed.caught_up()
         await self.stop()

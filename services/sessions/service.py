@@ -1,106 +1,82 @@
-"""The whole service: what it waits for at its start, how its parts hang together, how it ends."""
+"""Wire sessions: what it waits for at its start, how its parts hang together, how it ends."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from freshet import kafka_clients
 from freshet.contract.topics import CLICKS, DEAD_LETTERS
+from freshet.producer import RenewedProducer
 from services.sessions.active_items import ActiveItems
-from services.sessions.effect.letters import SERVICE, Letters
 from services.sessions.effect.store import StatesStore
-from services.sessions.effect.writer import Applier
+from services.sessions.effect.writer import EffectWriter
 from services.sessions.faust.log_reader import LogReader
 from services.sessions.faust.worker import Worker
-from services.sessions.fold.fold import Folded, FoldEvent, fold_many
-from services.sessions.settings import Settings
-from shared.runtime import garbage
-from shared.runtime.health import Health
+from services.sessions.settings import NAME, SessionsSettings
+from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.redis_client import connect
 from shared.runtime.retry import retry_until_available
-from shared.users.states import UserState
-
-log = logging.getLogger(__name__)
+from shared.runtime.service import Service, tune_collector
 
 
-class Service:
-    """Wires all parts: `work` until it returns, then `close`."""
+class SessionsService(Service):
+    """Folds clicks into Redis: ready when its partitions are read, alive while they get on."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SessionsSettings) -> None:
+        super().__init__(NAME, ends_with_background=True)
+        kafka, timeout_s = settings.kafka, settings.redis_timeout_s
         self._settings = settings
-        self._health = Health(SERVICE)
-        self._redis = connect(settings.redis, socket_timeout_s=settings.redis_timeout_s)
-        self._log = LogReader(settings.kafka, CLICKS.name)
+        self._redis = connect(settings.redis, socket_timeout_s=timeout_s)
+        self._store = StatesStore(self._redis, CLICKS.name, timeout_s=timeout_s)
         self._items = ActiveItems(settings, self._redis)
-        self._letters = Letters(partial(kafka_clients.producer, settings.kafka))
-        self._applier = Applier(
-            StatesStore(self._redis, CLICKS.name, timeout_s=settings.redis_timeout_s),
-            self._fold,
-            self._letters.send,
-            cache_users=settings.cache_users,
-            slice_events=settings.slice_events,
-        )
+        self._log_reader = LogReader(kafka, CLICKS.name)
+        self._producer = RenewedProducer(partial(kafka_clients.producer, kafka))
+        self._dead_letters = DeadLetterWriter(self._producer, NAME)
+        self._writer = EffectWriter(self._store, self._dead_letters, settings)
         self._worker: Worker | None = None
 
-    async def work(self, stop: asyncio.Event) -> None:
-        """Work until `stop`. Raises what else ended the work."""
-        working = asyncio.create_task(self._work())
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                working.result()
-        finally:
-            working.cancel()
-            stopping.cancel()
-            self._health.ready = False
-
-    async def _work(self) -> None:
+    async def start(self) -> None:
         """Wait for Kafka, Redis and the active bundle as long as it takes; then work."""
-        settings = self._settings
-        await self._health.start(settings.bind, settings.health_port)
-        own = (CLICKS, DEAD_LETTERS)
-        await retry_until_available("Kafka", partial(kafka_clients.ensure_topics, settings.kafka, own))
-        cluster_id = await retry_until_available("Kafka", partial(kafka_clients.cluster_id, settings.kafka))
-        await retry_until_available("Kafka", self._log.start)
-        await self._items.start()
-        garbage.settle()
-        worker = Worker(settings, CLICKS.name, self._applier, self._log, cluster_id)
-        worker.placing.on_placed = partial(setattr, self._health, "ready", True)
-        self._worker, self._health.live = worker, worker.progress.stalled
-        self._health.status = self._status
-        parts = [asyncio.create_task(part) for part in (worker.run(), self._items.run())]
-        try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            done.pop().result()
-        finally:
-            for part in parts:
-                part.cancel()
-
-    async def close(self) -> None:
-        """Close everything; what was under way is done again by whoever comes next."""
-        if self._worker is not None:
-            await self._worker.stop()
-        for closing in (
-            self._items.stop,
-            self._letters.close,
-            self._log.stop,
-            self._applier.store.close,
+        settings, kafka = self._settings, self._settings.kafka
+        for end in (
+            self.health.stop,
             self._redis.aclose,
-            self._health.stop,
+            self._store.close,
+            self._log_reader.stop,
+            self._producer.stop,
+            self._items.stop,
         ):
-            with contextlib.suppress(Exception):
-                await closing()
+            self.ends.push_async_callback(end)
+        await self.health.start(settings.bind, settings.health_port)
+        own = (CLICKS, DEAD_LETTERS)
+        await retry_until_available("Kafka", partial(kafka_clients.ensure_topics, kafka, own))
+        cluster_id = await retry_until_available("Kafka", partial(kafka_clients.cluster_id, kafka))
+        await retry_until_available("Kafka", self._log_reader.start)
+        await self._items.start()
+        tune_collector()
+        self._worker = Worker(
+            settings,
+            CLICKS.name,
+            cluster_id,
+            self._store,
+            self._writer,
+            self._items,
+            self._log_reader,
+        )
+        self._worker.partitions.on_reading = partial(setattr, self.health, "ready", True)
+        self.ends.push_async_callback(self._worker.stop)
+        self.ends.push_async_callback(self.background.stop)
+        self.background.start(self._worker.run(), "the worker")
+        self.background.start(self._items.run(), "the reading of items")
 
-    def _fold(self, states: Mapping[str, UserState], events: Sequence[FoldEvent]) -> Folded:
-        return fold_many(states, events, self._items.catalogue, self._settings.fold)
+    def fault(self) -> str | None:
+        """Return why the process should be started anew: work that ended, or a standstill."""
+        return super().fault() or (self._worker.progress.stalled() if self._worker else None)
 
-    def _status(self) -> dict[str, Any]:
-        assert self._worker is not None
-        items, letters = self._items.status(), self._letters.sent
+    def status(self) -> dict[str, Any]:
+        """Return what GET /status shows; nothing of the worker before it is there."""
+        if self._worker is None:
+            return {}
+        letters, items = self._dead_letters.sent, self._items.status()
         return {**self._worker.status(), "dead_letters": letters, "catalogue": items}

@@ -1,24 +1,29 @@
-"""Settings of sessions: environment → one frozen value."""
+"""Read the settings of sessions from the environment into one frozen value."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from freshet.kafka_clients import KafkaSettings
-from freshet.settings import BadSetting, setting
+from freshet.settings import setting
 from services.sessions.fold.settings import FoldSettings
+from shared.catalogue.active_bundle import SpaceSettings
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
 
+NAME: Final = "sessions"
+
 
 @dataclass(frozen=True)
-class Settings:
+class SessionsSettings:
     """How the worker runs; what events mean is in `fold`."""
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
-    log: LogSettings = field(default_factory=LogSettings)
+    logs: LogSettings = field(default_factory=LogSettings)
     fold: FoldSettings = field(default_factory=FoldSettings)
+    space: SpaceSettings = field(default_factory=SpaceSettings)
     group: str = setting("FRESHET_SESSIONS_GROUP", "sessions", help="consumer group on Kafka")
     instance_id: str = setting(
         "FRESHET_INSTANCE_ID",
@@ -28,12 +33,6 @@ class Settings:
     bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address of the health port")
     health_port: int = setting(
         "FRESHET_SESSIONS_HEALTH_PORT", 9101, at_least=0, at_most=65_535, help="0: a free one"
-    )
-    space: str = setting(
-        "FRESHET_SPACE", "", help="fold in this space; empty: the active one, by Redis"
-    )
-    dim: int = setting(
-        "FRESHET_DIM", 0, at_least=0, at_most=4_096, help="dimensions of FRESHET_SPACE"
     )
     snapshots: str = setting(
         "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder or any fsspec URL"
@@ -97,8 +96,3 @@ class Settings:
         at_most=3_600,
         help="s with a lag and no progress, Kafka and Redis being there, after which it ends",
     )
-
-    def __post_init__(self) -> None:
-        """Refuse, with BadSetting, a space without its dimensions."""
-        if self.space and not self.dim:
-            raise BadSetting(f"FRESHET_DIM must be set with FRESHET_SPACE={self.space!r}, was 0")

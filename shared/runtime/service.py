@@ -99,7 +99,10 @@ class Service(ABC):
     async def stop(self) -> None:
         """End everything, in bounded time; what was under way is done again by whoever is next."""
         self.health.ready = False
-        await self.ends.aclose()
+        try:
+            await self.ends.aclose()
+        except Exception:  # the other ends came to their turn all the same
+            log.exception("an end failed")
 
     def fault(self) -> str | None:
         """Return why the process should be started anew, None while all is well."""

@@ -1,4 +1,4 @@
-"""Measure the fold on one core: `python -m tests.unit.sessions.fold_speed [items] [dim]`.
+"""Measure the fold on one core: `python -m tests.bench.fold_speed [items] [dim]`.
 
 Batches of 4,096 events of about 2,300 among 3,000 users whose states, with full histories, are
 cached, as on a worker. Other work on the machine makes it slower: the best batch says most.
@@ -15,7 +15,7 @@ import numpy as np
 from services.sessions.fold.fold import FoldEvent, fold_many
 from services.sessions.fold.settings import FoldSettings
 from shared.users.states import UserState, pack, unpack
-from tests.unit.sessions.world import NOW_S, Log, MemoryItems
+from tests.unit.sessions.kit import NOW_S, Log, MemoryItems
 
 BATCH = 4_096
 USERS = 3_000
@@ -41,8 +41,8 @@ def main(items: int = 20_000, dim: int = 64, batches: int = 30) -> str:
         folded = fold_many(states, events, catalogue, settings)
         middle = process_time()
         for chunk in folded.chunks:
-            for write in chunk.writes:
-                pack(write.after)
+            for change in chunk.changes:
+                pack(change.after)
         packing.append((process_time() - middle) / BATCH * 1e6)
         folding.append((middle - begin) / BATCH * 1e6)
         states.update(folded.states)

@@ -1,4 +1,4 @@
-"""How fast sessions takes events in, on the project's own Kafka and Valkey, all on this machine.
+"""Measure how fast sessions takes events in, on the project's own Kafka and Valkey, all here.
 
     python -m tests.bench.intake [--events N] [--users N] [--items N] [--clicks N] [--redis PROGRAM]
 
@@ -36,6 +36,7 @@ from freshet.contract.topics import CLICKS
 from freshet.kafka_clients import KafkaSettings
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.valkey import EmbeddedValkey
+from shared.clock import now_ms
 from shared.users import keys, positions
 from tests.proofs.sessions import harness
 from tests.servers import Service
@@ -130,7 +131,7 @@ async def _latency(bootstrap: str, redis: Redis, options: argparse.Namespace) ->
         await asyncio.sleep(2.0)
         for number in range(options.clicks):
             user = f"bench-{number}"
-            event = harness.Shopped(user, number % options.items, time.time_ns() // 1_000_000)
+            event = harness.Shopped(user, number % options.items, now_ms())
             started = time.perf_counter()
             await producer.send_and_wait(CLICKS.name, key=event.key, value=event.value)
             acknowledged.append(1e3 * (time.perf_counter() - started))

@@ -14,7 +14,7 @@ import pytest
 from freshet.contract import topics
 from freshet.contract.events import decode_event
 from freshet.contract.records import JSON
-from services.sessions.effect import script, store
+from services.sessions.effect import store
 from services.sessions.effect.store import UserWrite
 from services.sessions.fold.event_columns import FoldEvent
 from services.sessions.fold.fold import Folded, fold_many
@@ -86,7 +86,7 @@ def test_covisits_and_trending_gain_the_same_weights(folded: Folded) -> None:
 
 
 def test_redis_gets_the_same_command_for_a_chunk() -> None:
-    chunk = store.Chunk(
+    chunk = store.WriteChunk(
         Position(1, 2, b"a" * 16).pack(),
         Position(3, 4, b"b" * 16).pack(),
         [UserWrite("ada", b"", b"new"), UserWrite("bob", b"guard", b"state")],
@@ -97,7 +97,7 @@ def test_redis_gets_the_same_command_for_a_chunk() -> None:
     for part in store._command(keys.position("clicks", 0), chunk):
         digest.update(repr(part).encode() + b"\n")
 
-    assert hashlib.sha1(script.WRITE_CHUNK.encode()).hexdigest() == WRITTEN["script_sha1"]
+    assert hashlib.sha1(store.SCRIPT).hexdigest() == WRITTEN["script_sha1"]
     assert digest.hexdigest() == WRITTEN["command_sha256"]
 
 

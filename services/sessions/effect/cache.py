@@ -1,4 +1,4 @@
-"""States of the users seen last, so that a hot user costs no read. Bounded.
+"""Keep states of the users seen last, so that a hot user costs no read. Bounded.
 
 Nothing depends on it being true: a write names the guard that it expects, and is refused where the
 cache was wrong.
@@ -28,7 +28,7 @@ class StateCache:
 
     def find(self, users: Iterable[str]) -> tuple[dict[str, UserState], list[str]]:
         """Return the states held of these users, and the users without one."""
-        found: dict[str, UserState] = {}
+        states: dict[str, UserState] = {}
         missing: list[str] = []
         for user in users:
             state = self._young.get(user)
@@ -37,8 +37,8 @@ class StateCache:
             if state is None:
                 missing.append(user)
             else:
-                found[user] = state
-        return found, missing
+                states[user] = state
+        return states, missing
 
     def keep(self, states: Mapping[str, UserState]) -> None:
         """Hold these states, and let the oldest go when there are too many."""
@@ -57,8 +57,8 @@ class StateCache:
         self.drop(
             [
                 user
-                for held in (self._young, self._old)
-                for user, state in held.items()
+                for states in (self._young, self._old)
+                for user, state in states.items()
                 if not partitions.isdisjoint(state.guard)
             ]
         )

@@ -1,17 +1,14 @@
-"""StatesStore's double in memory: the same answers without Redis. One suite runs over both."""
+"""Answer as StatesStore does, without Redis. One suite runs over both."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
-from services.sessions.effect.store import Chunk, Refused
+from services.sessions.effect.store import Name, StatesStore, WriteChunk, WriteRefused
 from shared.users import keys, log2_weights
 
-Name = TypeVar("Name")
 
-
-class MemoryStore:
+class MemoryStore(StatesStore):
     """States, co-visits, trending and positions in dicts; keys never expire."""
 
     def __init__(self, topic: str) -> None:
@@ -20,32 +17,28 @@ class MemoryStore:
         self._topic = topic
 
     async def claim_log(self, cluster_id: str) -> str:
-        """See StatesStore.claim_log."""
         return self.values.setdefault(keys.log_of(self._topic), cluster_id.encode()).decode()
 
     async def positions(self, partitions: Sequence[int]) -> dict[int, bytes | None]:
-        """See StatesStore.positions."""
         return {p: self.values.get(keys.position(self._topic, p)) for p in partitions}
 
     async def read(
         self, partition: int, users: Sequence[str]
     ) -> tuple[bytes | None, dict[str, bytes | None]]:
-        """See StatesStore.read."""
         position = self.values.get(keys.position(self._topic, partition))
         return position, {user: self.values.get(keys.user(user)) for user in users}
 
-    async def write(self, partition: int, chunks: Sequence[Chunk]) -> None:
-        """See StatesStore.write."""
+    async def write(self, partition: int, chunks: Sequence[WriteChunk]) -> None:
         for chunk in chunks:
             self._write(keys.position(self._topic, partition), chunk)
 
-    def _write(self, position: bytes, chunk: Chunk) -> None:
+    def _write(self, position: bytes, chunk: WriteChunk) -> None:
         if self.values.get(position, b"") != chunk.expected:
-            raise Refused
+            raise WriteRefused
         for user in chunk.users:
-            held = self.values.get(keys.user(user.user_id), b"")
-            if held[: len(user.guard)] != user.guard or bool(held) != bool(user.guard):
-                raise Refused
+            state = self.values.get(keys.user(user.user_id), b"")
+            if state[: len(user.guard)] != user.guard or bool(state) != bool(user.guard):
+                raise WriteRefused
         for name, weights in _by_set(chunk.covisits).items():
             self._add(keys.covisits(name), weights, keys.COVISITS_AT_MOST)
         for scope, weights in _by_set(chunk.trends).items():
@@ -55,19 +48,19 @@ class MemoryStore:
         self.values[position] = chunk.position
 
     def _add(self, key: bytes, weights: Mapping[bytes, float], at_most: int) -> None:
-        held = self.sets.setdefault(key, {})
-        newcomers = [member for member in weights if member not in held]
-        for member in weights.keys() & held.keys():
-            held[member] = log2_weights.add(held[member], weights[member])
-        room = max(0, at_most - len(held))
-        held.update({member: weights[member] for member in newcomers[:room]})
+        scores = self.sets.setdefault(key, {})
+        newcomers = [member for member in weights if member not in scores]
+        for member in weights.keys() & scores.keys():
+            scores[member] = log2_weights.add(scores[member], weights[member])
+        room = max(0, at_most - len(scores))
+        scores.update({member: weights[member] for member in newcomers[:room]})
         entering = newcomers[room:]
         while entering:
-            lowest = sorted(held.items(), key=lambda entry: (entry[1], entry[0]))[: len(entering)]
+            lowest = sorted(scores.items(), key=lambda entry: (entry[1], entry[0]))[: len(entering)]
             for member, _ in lowest:
-                del held[member]
+                del scores[member]
             for (_, score), newcomer in zip(lowest, entering, strict=False):
-                held[newcomer] = log2_weights.add(score, weights[newcomer])
+                scores[newcomer] = log2_weights.add(score, weights[newcomer])
             entering = entering[len(lowest) :]
 
 

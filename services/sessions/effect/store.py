@@ -1,28 +1,53 @@
-"""Redis' side of sessions: positions and states are read together, chunks compared and set."""
+"""Read states with their position from Redis, and write chunks by compare-and-set.
+
+write_chunk.lua is the script by which a chunk of events takes effect: all of it, or nothing.
+
+KEYS: the partition's `pos:`, then n users' `u:`, then `co:` and `tr:` sets, c of them `co:`.
+ARGV: pos expected, pos new, n, c, user TTL s, members at most and TTL s of a `co:` set, the same of
+a `tr:` set, increments, then for each user the guard expected (empty: no state yet) and the new
+state. Increments are one flat MessagePack array, for each set m, m members, their m log2 weights:
+nested arrays, or a call for each member, would cost Redis half as much again.
+Returns 0 for a chunk that is written, 1 where the position differs, 2 where a guard does.
+
+Everything is read and compared before anything is written, so that an error in between, such as a
+key of another type, leaves no half of an effect.
+
+A full set takes a newcomer in place of its lowest member, at that one's score with the newcomer's
+weight added (space-saving, Metwally 2005): else a rising item could never enter.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from hashlib import sha1
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from services.sessions.effect import script
 from shared.runtime.redis_client import Command, RedisExchange
 from shared.users import keys
 
-_pack = msgspec.msgpack.Encoder().encode
-_SHA = sha1(script.WRITE_CHUNK.encode(), usedforsecurity=False).hexdigest().encode()
+SCRIPT: Final = Path(__file__).with_name("write_chunk.lua").read_bytes()
+_SCRIPT_SHA: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
+_WRITTEN: Final = 0
+_LIMITS: Final = (
+    keys.USER_TTL_S,
+    keys.COVISITS_AT_MOST,
+    keys.COVISITS_TTL_S,
+    keys.TRENDING_AT_MOST,
+    keys.TRENDING_TTL_S,
+)
+_pack: Final = msgspec.msgpack.Encoder().encode
 
 Name = TypeVar("Name")
 
 
-class Refused(Exception):
-    """A script found another position or guard than expected, and wrote nothing."""
+class WriteRefused(Exception):
+    """The script saw another position or guard than expected, and wrote nothing."""
 
 
 class UserWrite(NamedTuple):
@@ -33,7 +58,7 @@ class UserWrite(NamedTuple):
     state: bytes
 
 
-class Chunk(NamedTuple):
+class WriteChunk(NamedTuple):
     """What one script writes: all of it or nothing."""
 
     expected: bytes  # the partition's whole `pos:` value; empty: none yet
@@ -44,7 +69,7 @@ class Chunk(NamedTuple):
 
 
 class StatesStore:
-    """States, co-visits, trending and positions of one topic's events."""
+    """Reads and writes states, co-visits, trending and positions of one topic's events."""
 
     def __init__(self, redis: Redis, topic: str, *, timeout_s: float = 5.0) -> None:
         """timeout_s: until a silent Redis counts as gone, then TimeoutError."""
@@ -62,9 +87,9 @@ class StatesStore:
         """Return the `pos:` values of partitions, None where there is none."""
         if not partitions:
             return {}
-        wanted = [keys.position(self._topic, partition) for partition in partitions]
-        (found,) = await self._ask((b"MGET", *wanted))
-        return dict(zip(partitions, found, strict=True))
+        names = [keys.position(self._topic, partition) for partition in partitions]
+        (values,) = await self._ask((b"MGET", *names))
+        return dict(zip(partitions, values, strict=True))
 
     async def read(
         self, partition: int, users: Sequence[str]
@@ -74,10 +99,10 @@ class StatesStore:
         ((position, *states),) = await self._ask((b"MGET", position_key, *map(keys.user, users)))
         return position, dict(zip(users, states, strict=True))
 
-    async def write(self, partition: int, chunks: Sequence[Chunk]) -> None:
+    async def write(self, partition: int, chunks: Sequence[WriteChunk]) -> None:
         """Write chunks one after the other; each expects the position that the one before leaves.
 
-        Raises Refused when one of them was refused, and with it all after it. After any other
+        Raises WriteRefused when one of them was refused, and with it all after it. After any other
         error nobody knows how many were written.
         """
         key = keys.position(self._topic, partition)
@@ -85,10 +110,10 @@ class StatesStore:
         try:
             replies = await self._ask(*commands)
         except NoScriptError:  # Redis was restarted, or another one took over
-            await self._ask((b"SCRIPT", b"LOAD", script.WRITE_CHUNK))
+            await self._ask((b"SCRIPT", b"LOAD", SCRIPT))
             replies = await self._ask(*commands)
-        if any(reply != script.WRITTEN for reply in replies):
-            raise Refused
+        if any(reply != _WRITTEN for reply in replies):
+            raise WriteRefused
 
     async def close(self) -> None:
         """Close the connections."""
@@ -99,17 +124,8 @@ class StatesStore:
             return await self._exchange(commands)
 
 
-_LIMITS = (
-    keys.USER_TTL_S,
-    keys.COVISITS_AT_MOST,
-    keys.COVISITS_TTL_S,
-    keys.TRENDING_AT_MOST,
-    keys.TRENDING_TTL_S,
-)
-
-
-def _command(position_key: bytes, chunk: Chunk) -> Command:
-    """Return the EVALSHA of a chunk, see lua.py for its arguments."""
+def _command(position_key: bytes, chunk: WriteChunk) -> Command:
+    """Return the EVALSHA of a chunk: the script's arguments stand above."""
     covisits, trends = _by_set(chunk.covisits), _by_set(chunk.trends)
     increments: list[Any] = []
     for members, weights in (*covisits.values(), *trends.values()):
@@ -118,7 +134,7 @@ def _command(position_key: bytes, chunk: Chunk) -> Command:
         increments += weights
     command: list[str | bytes | int] = [
         b"EVALSHA",
-        _SHA,
+        _SCRIPT_SHA,
         1 + len(chunk.users) + len(covisits) + len(trends),
         position_key,
         *[keys.user(user.user_id) for user in chunk.users],
@@ -142,10 +158,10 @@ def _by_set(
     """Sort increments by set: its name → members, as MessagePack has them, and weights."""
     sets: dict[Name, tuple[list[msgspec.Raw], list[float]]] = {}
     for (name, item), weight in increments.items():
-        held = sets.get(name)
-        if held is None:
-            held = sets[name] = ([], [])
+        members_weights = sets.get(name)
+        if members_weights is None:
+            members_weights = sets[name] = ([], [])
         # A string of 8 bytes; MessagePack's binary type is unknown to Redis' cmsgpack.
-        held[0].append(msgspec.Raw(b"\xa8" + keys.item_key_bytes(item)))
-        held[1].append(weight)
+        members_weights[0].append(msgspec.Raw(b"\xa8" + keys.item_key_bytes(item)))
+        members_weights[1].append(weight)
     return sets

@@ -1,4 +1,4 @@
-"""Batches of records: what they are, and the events in them. Pure."""
+"""Decode batches of records into events, and name what cannot be decoded. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Batch(NamedTuple):
 
     topic: str
     partition: int
-    epoch: int  # names the reading that it belongs to, see transport.py
-    start: int  # where reading stood: the log holds nothing from here to the first record
+    epoch: int  # names the reading that it belongs to, see consumer.py
+    start: int  # where reading stood: the log shows nothing from here to the first record
     records: Sequence[Any]  # aiokafka's ConsumerRecord
 
     @property
@@ -34,7 +34,7 @@ class Rejected(NamedTuple):
     error: records.BadRecord
 
 
-def read(batch: Iterable[Any]) -> tuple[list[FoldEvent], list[Rejected]]:
+def decode(batch: Iterable[Any]) -> tuple[list[FoldEvent], list[Rejected]]:
     """Decode records into events, and name those that cannot be."""
     events: list[FoldEvent] = []
     rejected: list[Rejected] = []

@@ -1,4 +1,4 @@
-"""Questions to the log itself, beside the group: where it begins and ends, and a record's time."""
+"""Ask the log itself, beside the group: where it begins, where it ends, a record's time."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class LogReader:
 
     async def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]:
         """Return where partitions begin and end."""
-        wanted = [TopicPartition(self._topic, partition) for partition in partitions]
-        if not wanted:
+        tps = [TopicPartition(self._topic, partition) for partition in partitions]
+        if not tps:
             return {}
         async with asyncio.timeout(TIMEOUT_S):
-            begins = await self._consumer.beginning_offsets(wanted)
-            ends = await self._consumer.end_offsets(wanted)
-        return {tp.partition: Bounds(begins[tp], ends[tp]) for tp in wanted}
+            begins = await self._consumer.beginning_offsets(tps)
+            ends = await self._consumer.end_offsets(tps)
+        return {tp.partition: Bounds(begins[tp], ends[tp]) for tp in tps}
 
     async def time_of(self, partition: int, offset: int) -> int | None:
         """Return the record time in ms at an offset before the end; None if no record is there."""
-        where = TopicPartition(self._topic, partition)
+        tp = TopicPartition(self._topic, partition)
         async with self._one_at_a_time, asyncio.timeout(TIMEOUT_S):
-            self._consumer.assign([where])
-            self._consumer.seek(where, offset)
-            record = await self._consumer.getone(where)
+            self._consumer.assign([tp])
+            self._consumer.seek(tp, offset)
+            record = await self._consumer.getone(tp)
         return int(record.timestamp) if record.offset == offset else None

@@ -1,4 +1,4 @@
-"""Sees batches through: those of one partition one after the other, partitions beside each other.
+"""Apply one partition's batches one after the other, partitions beside each other.
 
 A batch mostly waits for Redis, and partitions share no position, so that one need not wait for
 another. Users who come on two partitions are told apart by their guards.
@@ -13,17 +13,17 @@ from collections.abc import Awaitable, Callable
 from services.sessions.faust.batches import Batch
 
 
-class Lanes:
+class PartitionQueues:
     """A queue and a task for each partition."""
 
-    def __init__(self, see_through: Callable[[Batch], Awaitable[None]]) -> None:
-        """see_through: never raises."""
-        self._see_through = see_through
+    def __init__(self, apply: Callable[[Batch], Awaitable[None]]) -> None:
+        """apply: never raises."""
+        self._apply = apply
         self._queues: dict[int, asyncio.Queue[Batch]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def put(self, batch: Batch) -> None:
-        """Hand a batch to its partition's lane, whose length is bounded by who fetches."""
+        """Add a batch to its partition's queue, whose length is bounded by who fetches."""
         queue = self._queues.get(batch.partition)
         if queue is None:
             queue = self._queues[batch.partition] = asyncio.Queue()
@@ -32,7 +32,7 @@ class Lanes:
 
     async def _run(self, queue: asyncio.Queue[Batch]) -> None:
         while True:
-            await self._see_through(await queue.get())
+            await self._apply(await queue.get())
 
     async def stop(self) -> None:
         """Cut off what is in hand, and forget what waits."""

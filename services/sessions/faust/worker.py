@@ -1,4 +1,4 @@
-"""The worker: Faust's application with one agent, which sees batches through."""
+"""Run Faust's application with one agent, which hands batches to the writer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from aiokafka import AIOKafkaConsumer
 from faust.app.base import BootStrategy
 
 from freshet import kafka_clients
-from services.sessions.effect.store import Refused
-from services.sessions.effect.writer import Applier, Gap, Work
+from services.sessions.active_items import ActiveItems
+from services.sessions.effect.store import StatesStore, WriteRefused
+from services.sessions.effect.writer import EffectWriter, Gap
 from services.sessions.faust.batches import Batch
 from services.sessions.faust.consumer import BatchConsumer, BatchTransport
 from services.sessions.faust.log_reader import LogReader
-from services.sessions.faust.partition_queues import Lanes
-from services.sessions.faust.partitions import TRANSIENT_ERRORS, Placing
-from services.sessions.faust.progress import Progress
-from services.sessions.settings import Settings
+from services.sessions.faust.partition_queues import PartitionQueues
+from services.sessions.faust.partitions import Partitions, WorkerProgress
+from services.sessions.settings import SessionsSettings
 from shared.runtime import metrics
+from shared.runtime.retry import TRANSIENT_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -52,21 +53,24 @@ class Worker:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: SessionsSettings,
         topic: str,
-        applier: Applier,
-        log_reader: LogReader,
         cluster_id: str,
+        store: StatesStore,
+        writer: EffectWriter,
+        items: ActiveItems,
+        log_reader: LogReader,
     ) -> None:
         self._settings = settings
         self._topic = topic
-        self._applier = applier
         self._cluster_id = cluster_id
-        self.progress = Progress(settings.stall_s, time.monotonic)
-        self.placing = Placing(
-            topic, cluster_id, applier, log_reader, self.progress, lambda: self._consumer
+        self._writer = writer
+        self._items = items
+        self.progress = WorkerProgress(settings.stall_s, time.monotonic)
+        self.partitions = Partitions(
+            topic, cluster_id, store, writer, log_reader, self.progress, lambda: self._consumer
         )
-        self._lanes = Lanes(self._handle)
+        self._queues = PartitionQueues(self._apply)
         self.app = self._build_app()
 
     def _build_app(self) -> faust.App:
@@ -89,10 +93,10 @@ class Worker:
             app,
             self._make_consumer,
             batch_at_most=settings.batch_records,
-            on_unplaced=self.placing.wake,
+            on_waiting=self.partitions.wake,
         )
         topic = app.topic(self._topic, key_type=bytes, value_type=bytes)
-        app.agent(topic, concurrency=1)(self._take)
+        app.agent(topic, concurrency=1)(self._enqueue)
         return app
 
     def _make_consumer(self, **options: Any) -> AIOKafkaConsumer:
@@ -114,37 +118,37 @@ class Worker:
     async def run(self) -> None:
         """Work until cancelled. Raises OtherLog, Stalled, or what ended Faust."""
         await self.app.start()
-        placing = asyncio.create_task(self.placing.run())
+        minding = asyncio.create_task(self.partitions.run())
         crashing = asyncio.create_task(self.app._crashed.wait())
         try:
-            await asyncio.wait((placing, crashing), return_when=asyncio.FIRST_COMPLETED)
-            if placing.done():
-                placing.result()
+            await asyncio.wait((minding, crashing), return_when=asyncio.FIRST_COMPLETED)
+            if minding.done():
+                minding.result()
             raise RuntimeError("Faust's application ended") from self.app.crash_reason
         finally:
-            placing.cancel()
+            minding.cancel()
             crashing.cancel()
 
     async def stop(self) -> None:
         """Cut off what is in hand, leave the group and end Faust's application."""
-        await self._lanes.stop()
+        await self._queues.stop()
         await self.app.stop()
 
     def status(self) -> dict[str, Any]:
         """Describe the worker for /status."""
-        stands = self._applier.stands
         return {
             "cluster": self._cluster_id,
             "waiting_for": next(iter(self.progress.waiting.values()), None),
-            "rewinds": self.placing.rewinds,
-            "records_gone": self.placing.gone,
-            "users_in_memory": len(self._applier.cache),
+            "rewinds": self.partitions.rewinds,
+            "records_gone": self.partitions.gone,
+            "users_in_memory": self._writer.users_in_memory(),
             "partitions": {
                 str(partition): {
-                    "position": stands[partition].position.offset if partition in stands else None,
+                    "position": applied.position.offset if applied else None,
                     "lag": lag,
                 }
                 for partition, lag in sorted(self.progress.lags.items())
+                for applied in (self._writer.position_of(partition),)
             },
         }
 
@@ -154,24 +158,23 @@ class Worker:
         assert isinstance(consumer, BatchConsumer)
         return consumer
 
-    async def _take(self, stream: Any) -> None:
+    async def _enqueue(self, stream: Any) -> None:
         # What Faust then takes for acknowledged is not committed before the batch is `done`.
         async for batch in stream:
-            self._lanes.put(batch)
+            self._queues.put(batch)
 
-    async def _handle(self, batch: Batch) -> None:
-        """See a batch through; never raises."""
+    async def _apply(self, batch: Batch) -> None:
+        """Apply a batch, however many attempts it takes; never raises."""
         consumer, wait_s = self._consumer, 0.0
-        work = Work(self._applier, batch)
         while consumer.is_current(batch):
             try:
                 async with asyncio.timeout(self._settings.attempt_timeout_s):
-                    await work.attempt()
+                    await self._writer.apply(batch, self._items.catalogue)
                 break
             except Gap as gap:
-                self.placing.rewind(batch.partition, str(gap))
+                self.partitions.rewind(batch.partition, str(gap))
                 break
-            except Refused:
+            except WriteRefused:
                 metrics.WRITES_REFUSED.inc()
             except TRANSIENT_ERRORS as error:
                 self._wait_for(batch.partition, f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""A batch's events taken apart by field, so that numpy prepares all of them at once. Pure."""
+"""Take a batch's events apart by field, so that numpy prepares all of them at once. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from freshet.contract.events import Event
+from freshet.contract.events import SEGMENT, Event
 from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.catalogue import Items
 from shared.users import keys
 from shared.users.event_types import OTHER
 from shared.users.states import ENTRY, ENTRY_BYTES, HAS_VALUE, STARTS_SESSION
 
-SEGMENT: Final = "segment"  # the entry of an event's context that opens a trending scope
 _LATEST_MS: Final = (2**32 - 1) * 1000  # in 2106: an entry has 4 bytes for the second
 _FLOAT16_MOST: Final = 65_504.0
 
@@ -26,7 +25,7 @@ _item_key: Final = lru_cache(maxsize=100_000)(keys.item_key)
 
 
 class FoldEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event with its place in the log.
+    """An event, with where it stands in the log.
 
     partition, offset: of the record that is read, which the guard goes by.
     record_time_ms: the record's time; of a replayed dead letter its origin's, and then
@@ -40,37 +39,37 @@ class FoldEvent(msgspec.Struct, frozen=True, gc=False):
     record_time_ms: int
 
 
-class Columns:
+class EventColumns:
     """What the fold needs of each event, in lists and arrays by the event's number in the batch."""
 
-    def __init__(self, events: Sequence[FoldEvent], items: Items, settings: FoldSettings) -> None:
-        bare = [record.event for record in events]
-        self.partitions = [record.partition for record in events]
-        self.offsets = [record.offset for record in events]
-        self.record_ms = [record.record_time_ms for record in events]
+    def __init__(self, records: Sequence[FoldEvent], items: Items, settings: FoldSettings) -> None:
+        events = [record.event for record in records]
+        self.partitions = [record.partition for record in records]
+        self.offsets = [record.offset for record in records]
+        self.record_ms = [record.record_time_ms for record in records]
 
         # An event's time is its own, but hardly later than its record's; without one the record's.
         latest = np.array(self.record_ms, np.int64) + settings.future_ms
         own = [
             record_ms if event.time_ms is None else event.time_ms
-            for event, record_ms in zip(bare, self.record_ms, strict=True)
+            for event, record_ms in zip(events, self.record_ms, strict=True)
         ]
         self.times_ms = np.clip(np.minimum(own, latest), 0, _LATEST_MS)  # (m,) int64
-        # Forgotten is what is not later than the forget by both its own and its record's time.
+        # After a forget an event counts if its own and its record's time are both later.
         self.counts_from_ms = np.minimum(self.times_ms, self.record_ms).tolist()
 
-        known = settings.vectors.weights.codes
-        self.codes = [known.get(event.type, OTHER) for event in bare]
-        self.item_keys = [_item_key(event.item_id) for event in bare]
-        self.event_hashes = [hash_of(event.event_id) for event in bare]
-        self.session_hashes = [hash_of(event.session_id) for event in bare]
+        codes = settings.vectors.weights.codes
+        self.codes = [codes.get(event.type, OTHER) for event in events]
+        self.item_keys = [_item_key(event.item_id) for event in events]
+        self.event_hashes = [hash_of(event.event_id) for event in events]
+        self.session_hashes = [hash_of(event.session_id) for event in events]
 
         entries = np.zeros(len(events), ENTRY)
         entries["item"] = self.item_keys
         entries["seconds"] = self.times_ms // 1000
         entries["event_id"] = self.event_hashes
         entries["type"] = self.codes
-        values = [event.value for event in bare]
+        values = [event.value for event in events]
         valued = [value is not None for value in values]
         if any(valued):
             numbers = np.array([value or 0.0 for value in values])
@@ -82,7 +81,7 @@ class Columns:
         self._entries = entries.tobytes()
         entries["flags"] |= STARTS_SESSION
         self._starting = entries.tobytes()
-        self.scopes = _scopes(bare, self.item_keys, items)
+        self.scopes = _scopes(events, self.item_keys, items)
         # Members of sorted sets that an event of positive weight raises, at most.
         self.increments = [settings.covisit_reach + len(scopes) for scopes in self.scopes]
 

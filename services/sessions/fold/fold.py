@@ -1,14 +1,17 @@
-"""Events → states, co-visits and trending. Pure and total: the same function runs live and offline.
+"""Fold events into states, co-visits and trending. Pure and total: the same live and offline.
 
     state, covisits, trends = fold(state, events, items, settings)
 
 folds one user's events in the order given: `fold(fold(s, a), b) == fold(s, a + b)` bit for bit with
 the same items. `fold_many` does that for each of many users at once, and cuts what has to be
-written into chunks. What each kind of event does stands in services/sessions/README.md.
+written into chunks. What each kind of event does stands in services/sessions/README.md, and as
+plain code, one event at a time, in tests/unit/sessions/fold/plain_fold.py: read that first. Tests
+compare the two; this one is some forty times as fast.
 
-A batch goes through three steps: numpy prepares all events (columns.py), they are applied one after
-the other to the bytes of their users' states (open_state.py), and numpy computes from the histories
-what follows: co-visits and trending (increments.py), vectors (shared/users/session_vectors.py).
+A batch goes through three steps: numpy prepares all events (event_columns.py), they are applied one
+after the other to the bytes of their users' states (mutable_state.py), and numpy computes from the
+histories what follows: co-visits and trending (increments.py), vectors
+(shared/users/session_vectors.py).
 """
 
 from __future__ import annotations
@@ -18,27 +21,27 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from services.sessions.fold.event_columns import Columns, FoldEvent
+from services.sessions.fold.event_columns import EventColumns, FoldEvent
 from services.sessions.fold.increments import (
     Covisits,
     Member,
+    PositiveEvents,
     Trends,
-    Visits,
     covisits_of,
     merge,
     trend_scores,
     trends_of,
 )
-from services.sessions.fold.mutable_state import COVERED, EFFECTS, TOO_OLD, OpenState
+from services.sessions.fold.mutable_state import COVERED, EFFECTS, TOO_OLD, MutableUserState
 from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.catalogue import Items
 from shared.users.session_vectors import session_vectors
 from shared.users.states import UserState, empty
 
-__all__ = ["Chunk", "FoldEvent", "Folded", "Write", "fold", "fold_many"]
+__all__ = ["FoldEvent", "Folded", "FoldedChunk", "StateChange", "fold", "fold_many"]
 
 
-class Write(msgspec.Struct, frozen=True, gc=False):
+class StateChange(msgspec.Struct, frozen=True, gc=False):
     """One user's change within a chunk: from the state whose guard is expected to the new one."""
 
     user_id: str
@@ -47,10 +50,10 @@ class Write(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(slots=True)
-class Chunk:
+class FoldedChunk:
     """States with the increments that they cause: written in one script, or not at all."""
 
-    writes: list[Write] = field(default_factory=list)
+    changes: list[StateChange] = field(default_factory=list)
     covisits: Covisits = field(default_factory=dict)
     trends: Trends = field(default_factory=dict)
     events: int = 0  # that moved a guard
@@ -60,17 +63,17 @@ class Chunk:
 class Folded:
     """What a batch changes, in chunks to be written in order.
 
-    A user whose events a chunk's end parts has a write in each chunk, the second one's `before`
+    A user whose events a chunk's end parts has a change in each chunk, the second one's `before`
     being the first one's `after`.
     """
 
-    chunks: list[Chunk]
-    effects: dict[str, int]  # events by what became of them, see open_state.EFFECTS
+    chunks: list[FoldedChunk]
+    effects: dict[str, int]  # events by what became of them, see mutable_state.EFFECTS
 
     @property
     def states(self) -> dict[str, UserState]:
         """The last state of each user that changed."""
-        return {write.user_id: write.after for chunk in self.chunks for write in chunk.writes}
+        return {change.user_id: change.after for chunk in self.chunks for change in chunk.changes}
 
     @property
     def covisits(self) -> Covisits:
@@ -112,74 +115,74 @@ def fold_many(
     of_user: dict[str, list[int]] = {}
     for number, record in enumerate(events):
         of_user.setdefault(record.event.user_id, []).append(number)
-    batch = _Batch(Columns(events, items, settings), settings)
+    batch = BatchFold(EventColumns(events, items, settings), settings)
     for user_id, numbers in of_user.items():
         batch.apply(user_id, states.get(user_id) or empty(), numbers)
     return batch.close(items)
 
 
 @dataclass(slots=True)
-class _Filling:
+class ChunkBuilder:
     """A chunk before anything is computed from its histories."""
 
     room: int  # for increments
-    # User, state before (None: what the write before this one leaves), state after.
-    users: list[tuple[str, UserState | None, OpenState]] = field(default_factory=list)
-    visits: Visits = field(default_factory=Visits)
+    # User, state before (None: what the change before this one leaves), state after.
+    users: list[tuple[str, UserState | None, MutableUserState]] = field(default_factory=list)
+    positive: PositiveEvents = field(default_factory=PositiveEvents)
     events: int = 0
 
 
-class _Batch:
+class BatchFold:
     """A batch while its events are applied; `close` computes what follows from them."""
 
-    def __init__(self, columns: Columns, settings: FoldSettings) -> None:
-        self._columns, self._settings = columns, settings
+    def __init__(self, events: EventColumns, settings: FoldSettings) -> None:
+        self._events, self._settings = events, settings
         self._effects = [0] * len(EFFECTS)
-        self._chunks = [_Filling(settings.chunk_increments)]
+        self._chunks = [ChunkBuilder(settings.chunk_increments)]
 
     def apply(self, user_id: str, before: UserState, numbers: Sequence[int]) -> None:
         """Apply one user's events, going on in a new chunk where one is full."""
-        columns, settings, chunk = self._columns, self._settings, self._chunks[-1]
-        state = OpenState.of(before)
+        events, settings, chunk = self._events, self._settings, self._chunks[-1]
+        state = MutableUserState.of(before)
         start: UserState | None = before
-        visits, events = chunk.visits, chunk.events
+        positive, events_before = chunk.positive, chunk.events
         for number in numbers:
-            effect = state.apply(columns, number)
+            effect = state.apply(events, number)
             self._effects[effect] += 1
             if effect == COVERED:
                 continue
             chunk.events += 1
-            if effect <= TOO_OLD and columns.positive[number]:
-                visits.numbers.append(number)
-                visits.histories.append(state.history)
-                visits.places.append(state.place)
-                chunk.room -= columns.increments[number]
+            if effect <= TOO_OLD and events.positive[number]:
+                positive.numbers.append(number)
+                positive.histories.append(state.history)
+                positive.byte_offsets.append(state.byte_offset)
+                chunk.room -= events.increments[number]
             if chunk.room <= 0 or chunk.events >= settings.chunk_events:
                 chunk.users.append((user_id, start, state.copy()))
-                chunk = _Filling(settings.chunk_increments)
+                chunk = ChunkBuilder(settings.chunk_increments)
                 self._chunks.append(chunk)
-                visits, events, start = chunk.visits, 0, None
-        if chunk.events > events:
+                positive, events_before, start = chunk.positive, 0, None
+        if chunk.events > events_before:
             chunk.users.append((user_id, start, state))
 
     def close(self, items: Items) -> Folded:
         """Compute vectors, co-visits and trends, for all users at once."""
         if not self._chunks[-1].events:
             self._chunks.pop()
-        settings, columns = self._settings, self._columns
+        events, settings = self._events, self._settings
         histories = [state.history for chunk in self._chunks for _, _, state in chunk.users]
         vectors = iter(session_vectors(histories, items, settings.vectors))
-        covisits = covisits_of(columns, [chunk.visits for chunk in self._chunks], settings)
-        scores = trend_scores(columns, settings.half_lives)
+        covisits = covisits_of(events, [chunk.positive for chunk in self._chunks], settings)
+        scores = trend_scores(events, settings.half_lives)
         chunks, after = [], empty()
         for chunk, followed in zip(self._chunks, covisits, strict=True):
-            writes = []
+            changes = []
             for user_id, start, state in chunk.users:
                 before = start or after
                 after = state.close(next(vectors))
-                writes.append(Write(user_id, before, after))
-            trends = trends_of(columns, chunk.visits.numbers, scores)
-            chunks.append(Chunk(writes, followed, trends, chunk.events))
+                changes.append(StateChange(user_id, before, after))
+            trends = trends_of(events, chunk.positive.numbers, scores)
+            chunks.append(FoldedChunk(changes, followed, trends, chunk.events))
         return Folded(chunks, dict(zip(EFFECTS, self._effects, strict=True)))
 
 

@@ -1,4 +1,6 @@
-"""What events add to co-visits and trending, as log2 weights (shared/users/log2_weights.py). Pure.
+"""Compute what events add to co-visits and trending, as log2 weights. Pure.
+
+How weights are kept as log2 stands in shared/users/log2_weights.py.
 
 Legend: m events of a batch that count; r items before an event at most (covisit_reach).
 """
@@ -8,14 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from services.sessions.fold.event_columns import Columns
-from services.sessions.fold.history import items_before
+from services.sessions.fold.event_columns import EventColumns
 from services.sessions.fold.settings import FoldSettings
+from shared.users.event_types import EventWeights
 from shared.users.log2_weights import HalfLives, add, scores_of
+from shared.users.states import ENTRY, ENTRY_BYTES
+
+_NEAR_BYTES: Final = 16 * ENTRY_BYTES  # nearly always 5 other items stand in so many entries
 
 Covisits = dict[tuple[int, int], float]
 """(item key, key of an item that followed it) → log2 weight."""
@@ -25,74 +31,87 @@ Member = TypeVar("Member")
 
 
 @dataclass(slots=True)
-class Visits:
+class PositiveEvents:
     """Events of positive weight, each with the history as it stood right after it."""
 
     numbers: list[int] = field(default_factory=list)  # in the batch
     histories: list[bytes] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)  # of its entry, in bytes; negative: none
+    byte_offsets: list[int] = field(default_factory=list)  # of its entry there; negative: none
 
 
-def covisits_of(batch: Columns, parts: Sequence[Visits], settings: FoldSettings) -> list[Covisits]:
-    """Return what each part's visits count for co-visits.
+def covisits_of(
+    events: EventColumns, parts: Sequence[PositiveEvents], settings: FoldSettings
+) -> list[Covisits]:
+    """Return what each part's events count for co-visits.
 
-    The item b of a visit follows each item before it: a → b weighs 1 / distance at the time of b,
+    The item b of an event follows each item before it: a → b weighs 1 / distance at the time of b,
     where a is the distance-th nearest other item of a positive entry before b's.
     """
     numbers = [number for part in parts for number in part.numbers]  # (m,)
     reach = settings.covisit_reach
     if not numbers or not reach:
         return [{} for _ in parts]
-    items = np.array(batch.item_keys, np.uint64)[numbers]
-    before = items_before(
+    items = np.array(events.item_keys, np.uint64)[numbers]
+    before = _items_before(
         items,
         [history for part in parts for history in part.histories],
-        [place for part in parts for place in part.places],
+        [byte_offset for part in parts for byte_offset in part.byte_offsets],
         reach,
         settings.vectors.weights,
     )
     some = before != 0  # (m, r)
-    found = some.sum(axis=1)
-    times_ms = batch.times_ms[numbers, None]
+    counts = some.sum(axis=1)
+    times_ms = events.times_ms[numbers, None]
     scores = scores_of(1 / np.arange(1, reach + 1), times_ms, settings.half_lives.covisits_s)
     followed = before[some].tolist()
-    following = _repeated([batch.item_keys[number] for number in numbers], found.tolist())
+    following = _repeated([events.item_keys[number] for number in numbers], counts.tolist())
     values = scores[some].tolist()
-    visits = np.cumsum([0, *(len(part.numbers) for part in parts)])
-    ends = np.concatenate([[0], np.cumsum(found)])[visits].tolist()  # of the parts
+    part_ends = np.cumsum([0, *(len(part.numbers) for part in parts)])
+    ends = np.concatenate([[0], np.cumsum(counts)])[part_ends].tolist()
     return [
         _summed(zip(followed[begin:end], following[begin:end], strict=True), values[begin:end])
         for begin, end in pairwise(ends)
     ]
 
 
-def trend_scores(batch: Columns, half_lives: HalfLives) -> list[float]:
+def trend_scores(events: EventColumns, half_lives: HalfLives) -> list[float]:
     """Return each event's log2 weight for trending, -inf for one that does not count."""
-    scores: list[float] = scores_of(batch.weights, batch.times_ms, half_lives.trending_s).tolist()
+    scores: list[float] = scores_of(events.weights, events.times_ms, half_lives.trending_s).tolist()
     return scores
 
 
-def trends_of(batch: Columns, numbers: Iterable[int], scores: Sequence[float]) -> Trends:
+def trends_of(events: EventColumns, numbers: Iterable[int], scores: Sequence[float]) -> Trends:
     """Return what events count for their items in all of their scopes.
 
     scores: of every event of the batch, as `trend_scores` gives them.
     """
     trends: Trends = {}
     for number in numbers:
-        item, score = batch.item_keys[number], scores[number]
-        for scope in batch.scopes[number]:
+        item, score = events.item_keys[number], scores[number]
+        for scope in events.scopes[number]:
             member = (scope, item)
-            held = trends.setdefault(member, score)
-            if held is not score:
-                trends[member] = add(held, score)
+            if member in trends:
+                trends[member] = add(trends[member], score)
+            else:
+                trends[member] = score
     return trends
 
 
 def merge(into: dict[Member, float], more: Mapping[Member, float]) -> None:
     """Add the log2 weights of one map to another's."""
     for member, score in more.items():
-        held = into.get(member)
-        into[member] = score if held is None else add(held, score)
+        into[member] = add(into[member], score) if member in into else score
+
+
+def _summed(members: Iterable[Member], scores: Sequence[float]) -> dict[Member, float]:
+    """Return each member's weights together."""
+    sums: dict[Member, float] = {}
+    for member, score in zip(members, scores, strict=True):
+        if member in sums:
+            sums[member] = add(sums[member], score)
+        else:
+            sums[member] = score
+    return sums
 
 
 def _repeated(values: Iterable[int], times: Iterable[int]) -> list[int]:
@@ -100,11 +119,52 @@ def _repeated(values: Iterable[int], times: Iterable[int]) -> list[int]:
     return [value for value, n in zip(values, times, strict=True) for _ in range(n)]
 
 
-def _summed(members: Iterable[Member], scores: Sequence[float]) -> dict[Member, float]:
-    """Return each member's weights together."""
-    sums: dict[Member, float] = {}
-    for member, score in zip(members, scores, strict=True):
-        held = sums.setdefault(member, score)
-        if held is not score:
-            sums[member] = add(held, score)
-    return sums
+def _items_before(
+    items: NDArray[np.uint64],
+    histories: Sequence[bytes],
+    byte_offsets: Sequence[int],
+    reach: int,
+    weights: EventWeights,
+) -> NDArray[np.uint64]:
+    """Return the nearest other items of positive entries before each of m entries, nearest first.
+
+    items: item keys of the entries (m,); byte_offsets: where they stand in their histories;
+    negative for one that does not, which has nothing before it.
+    An item that stands there several times counts once, at its nearest. Returns keys (m, reach), 0
+    where there are no more.
+    """
+    ends = np.maximum(byte_offsets, 0)
+    begins = np.maximum(ends - _NEAR_BYTES, 0)
+    near = [
+        history[begin:end]
+        for history, begin, end in zip(histories, begins.tolist(), ends.tolist(), strict=True)
+    ]
+    nearest = _nearest(items, near, reach, weights)
+    short = np.flatnonzero((nearest[:, -1] == 0) & (begins > 0))
+    if len(short):
+        whole = [histories[n][: byte_offsets[n]] for n in short.tolist()]
+        nearest[short] = _nearest(items[short], whole, reach, weights)
+    return nearest
+
+
+def _nearest(
+    items: NDArray[np.uint64], pasts: Sequence[bytes], reach: int, weights: EventWeights
+) -> NDArray[np.uint64]:
+    width = max(map(len, pasts))
+    padded = b"".join([past.rjust(width, b"\0") for past in pasts])
+    entries = np.frombuffer(padded, ENTRY).reshape(len(pasts), -1)  # (m, w)
+    keys = np.where(weights.of(entries) > 0, entries["item"], np.uint64(0))
+    nearest = np.zeros((len(pasts), reach), np.uint64)
+    counts = np.zeros(len(pasts), np.intp)
+    searching = np.arange(len(pasts))
+    for slot in range(keys.shape[1] - 1, -1, -1):
+        key = keys[searching, slot]
+        new = (key != 0) & (key != items[searching])
+        new &= (nearest[searching] != key[:, None]).all(axis=1)
+        hits = searching[new]
+        nearest[hits, counts[hits]] = key[new]
+        counts[hits] += 1
+        searching = searching[counts[searching] < reach]
+        if not len(searching):
+            break
+    return nearest

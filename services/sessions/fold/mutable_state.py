@@ -1,23 +1,37 @@
-"""One user's state while events are applied to it, one after the other. Pure.
+"""Apply events to one user's state, one after the other. Pure.
 
 The order of the checks is the meaning of the fold: guard, forget, event id, history, exclusions
 (services/sessions/README.md says it as a table).
+
+A history stays the bytes of its entries, oldest first (shared/users/states.py: ENTRY): at most
+1,000 of them, so shifting it by an entry costs less than touching one entry's object would.
 """
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 import msgspec
+import numpy as np
 
-from services.sessions.fold import history
-from services.sessions.fold.event_columns import Columns
+from services.sessions.fold.event_columns import EventColumns
 from shared.users.event_types import DISLIKE, FORGET, HIDE, PURCHASE
-from shared.users.states import EXCLUSIONS_AT_MOST, UserState, Vectors
+from shared.users.states import (
+    ENTRY,
+    ENTRY_BYTES,
+    EXCLUSIONS_AT_MOST,
+    HISTORY_AT_MOST,
+    UserState,
+    UserVectors,
+)
 
 _EXCLUDING: Final = frozenset({HIDE, DISLIKE, PURCHASE})
 _EXCLUSIONS_BYTES: Final = 8 * EXCLUSIONS_AT_MOST
-
+_HISTORY_BYTES: Final = HISTORY_AT_MOST * ENTRY_BYTES
+_EVENT_ID_AT: Final = 12  # of an entry's bytes
+_NEWEST_SECOND_AT: Final = -ENTRY_BYTES + 8  # from a history's end
+_UINT: Final = Struct("<I")
 
 # What became of an event. Plain numbers: an enum's members cost as much as the rest of the loop.
 APPLIED: Final = 0  # newest of the history
@@ -30,7 +44,7 @@ COVERED: Final = 6  # redelivered, the guard has it: changed nothing
 EFFECTS: Final = ("applied", "late", "too_old", "repeated", "forgotten", "forgot", "covered")
 
 
-class OpenState(msgspec.Struct, gc=False):
+class MutableUserState(msgspec.Struct, gc=False):
     """A user's state, open for events. All effects but COVERED move the guard."""
 
     guard: dict[int, int]
@@ -40,10 +54,10 @@ class OpenState(msgspec.Struct, gc=False):
     excluded: bytes
     purchased: bytes
     newest_s: int  # second of the newest entry
-    place: int = 0  # of the entry that was put into the history last, in bytes
+    byte_offset: int = 0  # in the history, of the entry put into it last; negative: it fell out
 
     @classmethod
-    def of(cls, state: UserState) -> OpenState:
+    def of(cls, state: UserState) -> MutableUserState:
         """Open a state."""
         return cls(
             dict(state.guard),
@@ -52,14 +66,14 @@ class OpenState(msgspec.Struct, gc=False):
             state.history_bytes,
             state.excluded_bytes,
             state.purchased_bytes,
-            history.newest_second(state.history_bytes),
+            _newest_second(state.history_bytes),
         )
 
-    def copy(self) -> OpenState:
+    def copy(self) -> MutableUserState:
         """Return the state as it stands, to be closed while this one goes on."""
         return msgspec.structs.replace(self, guard=dict(self.guard))
 
-    def close(self, vectors: Vectors) -> UserState:
+    def close(self, vectors: UserVectors) -> UserState:
         """Return the state with the vectors of its history; this one must not be used again."""
         return UserState(
             self.guard,
@@ -71,41 +85,41 @@ class OpenState(msgspec.Struct, gc=False):
             vectors,
         )
 
-    def apply(self, batch: Columns, number: int) -> int:
+    def apply(self, events: EventColumns, number: int) -> int:
         """Apply one event of a batch and return what became of it."""
-        partition, offset = batch.partitions[number], batch.offsets[number]
+        partition, offset = events.partitions[number], events.offsets[number]
         if offset <= self.guard.get(partition, -1):
             return COVERED
         self.guard[partition] = offset
-        code = batch.codes[number]
+        code = events.codes[number]
         if code == FORGET:
-            self._forget(batch.record_ms[number])
+            self._forget(events.record_ms[number])
             return FORGOT
-        if self.forgotten_at_ms and batch.counts_from_ms[number] <= self.forgotten_at_ms:
+        if self.forgotten_at_ms and events.counts_from_ms[number] <= self.forgotten_at_ms:
             return FORGOTTEN
-        event_hash = batch.event_hashes[number]
-        if event_hash and history.holds_event(self.history, event_hash):
+        event_hash = events.event_hashes[number]
+        if event_hash and _holds_event(self.history, event_hash):
             return REPEATED
-        return self._enter(batch, number, code)
+        return self._enter(events, number, code)
 
-    def _enter(self, batch: Columns, number: int, code: int) -> int:
+    def _enter(self, events: EventColumns, number: int, code: int) -> int:
         """Put an event into the history and, if it stays there, into the exclusions."""
-        second, session = batch.seconds[number], batch.session_hashes[number]
+        second, session = events.seconds[number], events.session_hashes[number]
         if second >= self.newest_s:
             effect = APPLIED
             self.newest_s = second
             starts = session != self.session_hash and session != 0
             if starts:
                 self.session_hash = session
-            self.history, self.place = history.append(self.history, batch.entry(number, starts))
+            self.history, self.byte_offset = _append(self.history, events.entry(number, starts))
         else:
-            entry = batch.entry(number, False)
-            self.history, self.place = history.insert(self.history, entry, second)
-            if self.place < 0:
+            entry = events.entry(number, False)
+            self.history, self.byte_offset = _insert(self.history, entry, second)
+            if self.byte_offset < 0:
                 return TOO_OLD
             effect = LATE
         if code in _EXCLUDING:
-            item = batch.item_keys[number]
+            item = events.item_keys[number]
             if code == PURCHASE:
                 self.purchased = _with_key(self.purchased, item)
             else:
@@ -120,12 +134,53 @@ class OpenState(msgspec.Struct, gc=False):
             self.history = self.excluded = self.purchased = b""
 
 
-def _with_key(held: bytes, item: int) -> bytes:
+def _newest_second(history: bytes) -> int:
+    """Return the newest entry's second; 0 for an empty history."""
+    if not history:
+        return 0
+    second: int = _UINT.unpack_from(history, len(history) + _NEWEST_SECOND_AT)[0]
+    return second
+
+
+def _holds_event(history: bytes, event_hash: int) -> bool:
+    """Say whether an entry carries this hash of an event id."""
+    if event_hash & 0xFF not in history[_EVENT_ID_AT::ENTRY_BYTES]:  # no entry shares even a byte
+        return False
+    packed = _UINT.pack(event_hash)
+    at = history.find(packed)
+    while at >= 0 and at % ENTRY_BYTES != _EVENT_ID_AT:
+        at = history.find(packed, at + 1)
+    return at >= 0
+
+
+def _append(history: bytes, entry: bytes) -> tuple[bytes, int]:
+    """Put an entry last, dropping the oldest of 51; return the history and its byte offset."""
+    at = len(history)
+    if at < _HISTORY_BYTES:
+        return history + entry, at
+    return history[ENTRY_BYTES:] + entry, at - ENTRY_BYTES
+
+
+def _insert(history: bytes, entry: bytes, second: int) -> tuple[bytes, int]:
+    """Put an entry behind all that are not later, dropping the oldest of 51.
+
+    Returns the history and the entry's byte offset, negative when it is itself what was dropped:
+    older than a full history reaches.
+    """
+    seconds = np.frombuffer(history, ENTRY)["seconds"]
+    at = ENTRY_BYTES * int(seconds.searchsorted(second, side="right"))
+    longer = history[:at] + entry + history[at:]
+    if len(longer) <= _HISTORY_BYTES:
+        return longer, at
+    return longer[ENTRY_BYTES:], at - ENTRY_BYTES
+
+
+def _with_key(keys: bytes, item: int) -> bytes:
     """Put an item key last in a list, once, dropping the oldest beyond the list's bound."""
     key = item.to_bytes(8, "little")
-    at = held.find(key)
+    at = keys.find(key)
     while at > 0 and at % 8:  # found across two keys
-        at = held.find(key, at + 1)
+        at = keys.find(key, at + 1)
     if at >= 0:
-        held = held[:at] + held[at + 8 :]
-    return (held + key)[-_EXCLUSIONS_BYTES:]
+        keys = keys[:at] + keys[at + 8 :]
+    return (keys + key)[-_EXCLUSIONS_BYTES:]

@@ -1,4 +1,4 @@
-"""What decides how events become state, co-visits and trending: numbers with unit and reason."""
+"""Read the numbers that decide how events become state, co-visits and trending, with reasons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.users.session_vectors import VectorSettings
 
 @dataclass(frozen=True)
 class FoldSettings:
-    """Numbers of the fold; ranking shares `vectors` and `half_lives`."""
+    """Numbers of the fold; ranking must run with the same `vectors` and `half_lives`."""
 
     vectors: VectorSettings = field(default_factory=VectorSettings)
     half_lives: HalfLives = field(default_factory=HalfLives)

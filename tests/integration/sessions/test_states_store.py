@@ -12,14 +12,13 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from services.sessions.effect.double import MemoryStore
-from services.sessions.effect.store import Chunk, Refused, StatesStore, UserWrite
+from services.sessions.effect.store import StatesStore, UserWrite, WriteChunk, WriteRefused
 from shared.users import keys
 
 pytestmark = pytest.mark.integration
 
 TOPIC = "clicks"
 ALL = "all"
-Store = StatesStore | MemoryStore
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ async def real(redis: Redis) -> AsyncIterator[StatesStore]:
 
 
 @pytest.fixture(params=["memory", "redis"])
-def store(request: pytest.FixtureRequest, real: StatesStore) -> Store:
+def store(request: pytest.FixtureRequest, real: StatesStore) -> StatesStore:
     return MemoryStore(TOPIC) if request.param == "memory" else real
 
 
@@ -40,11 +39,11 @@ def chunk(
     *users: UserWrite,
     covisits: Mapping[tuple[int, int], float] | None = None,
     trends: Mapping[tuple[str, int], float] | None = None,
-) -> Chunk:
-    return Chunk(expected, position, users, covisits or {}, trends or {})
+) -> WriteChunk:
+    return WriteChunk(expected, position, users, covisits or {}, trends or {})
 
 
-async def members(store: Store, redis: Redis, key: bytes) -> dict[int, float]:
+async def members(store: StatesStore, redis: Redis, key: bytes) -> dict[int, float]:
     """Return a set's members by item key."""
     held: dict[bytes, float]
     if isinstance(store, MemoryStore):
@@ -54,11 +53,11 @@ async def members(store: Store, redis: Redis, key: bytes) -> dict[int, float]:
     return {int.from_bytes(member, "big"): score for member, score in held.items()}
 
 
-async def state_of(store: Store, user: str) -> bytes | None:
+async def state_of(store: StatesStore, user: str) -> bytes | None:
     return (await store.read(0, [user]))[1][user]
 
 
-async def test_a_chunk_is_written_whole(store: Store, redis: Redis) -> None:
+async def test_a_chunk_is_written_whole(store: StatesStore, redis: Redis) -> None:
     await store.write(
         3,
         [
@@ -81,32 +80,34 @@ async def test_a_chunk_is_written_whole(store: Store, redis: Redis) -> None:
     assert await members(store, redis, keys.trending(ALL)) == {8: 2.0}
 
 
-async def test_weights_add_up_as_logarithms(store: Store, redis: Redis) -> None:
+async def test_weights_add_up_as_logarithms(store: StatesStore, redis: Redis) -> None:
     await store.write(0, [chunk(b"", b"p1", trends={(ALL, 1): 10.0, (ALL, 2): 38_000.5})])
     await store.write(0, [chunk(b"p1", b"p2", trends={(ALL, 1): 10.0, (ALL, 2): 3.0})])
     held = await members(store, redis, keys.trending(ALL))
     assert held == {1: 11.0, 2: 38_000.5}  # 2^10 + 2^10, and what is lost beside 2^38000
 
 
-async def test_another_position_than_expected_writes_nothing(store: Store, redis: Redis) -> None:
+async def test_another_position_than_expected_writes_nothing(
+    store: StatesStore, redis: Redis
+) -> None:
     await store.write(0, [chunk(b"", b"p1")])
     late = chunk(b"p0", b"p2", UserWrite("ann", b"", b"g1-state"), trends={(ALL, 1): 1.0})
-    with pytest.raises(Refused):
+    with pytest.raises(WriteRefused):
         await store.write(0, [late])
     assert await store.read(0, ["ann"]) == (b"p1", {"ann": None})
     assert await members(store, redis, keys.trending(ALL)) == {}
 
 
-async def test_a_first_chunk_does_not_overwrite_a_position(store: Store) -> None:
+async def test_a_first_chunk_does_not_overwrite_a_position(store: StatesStore) -> None:
     await store.write(0, [chunk(b"", b"p1")])
-    with pytest.raises(Refused):
+    with pytest.raises(WriteRefused):
         await store.write(0, [chunk(b"", b"p2")])
     assert await store.positions([0]) == {0: b"p1"}
 
 
 @pytest.mark.parametrize("guard", [b"", b"g0", b"g10"])
 async def test_another_guard_than_expected_writes_nothing(
-    store: Store, redis: Redis, guard: bytes
+    store: StatesStore, redis: Redis, guard: bytes
 ) -> None:
     await store.write(0, [chunk(b"", b"p1", UserWrite("ann", b"", b"g1-state"))])
     late = chunk(
@@ -116,43 +117,43 @@ async def test_another_guard_than_expected_writes_nothing(
         UserWrite("ann", guard, b"g2-state"),
         covisits={(1, 2): 1.0},
     )
-    with pytest.raises(Refused):
+    with pytest.raises(WriteRefused):
         await store.write(0, [late])
     assert await store.read(0, ["ann", "bob"]) == (b"p1", {"ann": b"g1-state", "bob": None})
     assert await members(store, redis, keys.covisits(1)) == {}
 
 
-async def test_a_user_who_is_gone_is_not_written_over(store: Store) -> None:
-    with pytest.raises(Refused):
+async def test_a_user_who_is_gone_is_not_written_over(store: StatesStore) -> None:
+    with pytest.raises(WriteRefused):
         await store.write(0, [chunk(b"", b"p1", UserWrite("ann", b"g1", b"g2-state"))])
     assert await store.read(0, ["ann"]) == (None, {"ann": None})
 
 
-async def test_after_a_refused_chunk_none_is_written(store: Store) -> None:
+async def test_after_a_refused_chunk_none_is_written(store: StatesStore) -> None:
     chunks = [
         chunk(b"", b"p1", UserWrite("ann", b"", b"g1")),
         chunk(b"p1", b"p2", UserWrite("ann", b"g0", b"g2")),
         chunk(b"p2", b"p3", UserWrite("bob", b"", b"g1")),
     ]
-    with pytest.raises(Refused):
+    with pytest.raises(WriteRefused):
         await store.write(0, chunks)
     assert await store.read(0, ["ann", "bob"]) == (b"p1", {"ann": b"g1", "bob": None})
 
 
-async def test_partitions_stand_beside_each_other(store: Store) -> None:
+async def test_partitions_stand_beside_each_other(store: StatesStore) -> None:
     await store.write(0, [chunk(b"", b"a1")])
     await store.write(1, [chunk(b"", b"b1")])
     await store.write(0, [chunk(b"a1", b"a2")])
     assert await store.positions([0, 1]) == {0: b"a2", 1: b"b1"}
 
 
-async def test_the_first_log_is_noted_and_stays(store: Store) -> None:
+async def test_the_first_log_is_noted_and_stays(store: StatesStore) -> None:
     assert await store.claim_log("one") == "one"
     assert await store.claim_log("two") == "one"
 
 
 async def test_a_full_set_takes_a_newcomer_in_place_of_its_lowest(
-    store: Store, redis: Redis
+    store: StatesStore, redis: Redis
 ) -> None:
     """It enters at the lowest's weight and its own, so that it can rise."""
     full = {(5, item): 10.0 + item for item in range(keys.COVISITS_AT_MOST)}
@@ -164,7 +165,9 @@ async def test_a_full_set_takes_a_newcomer_in_place_of_its_lowest(
     assert held[999] == 11.0
 
 
-async def test_newcomers_fill_the_room_before_they_replace(store: Store, redis: Redis) -> None:
+async def test_newcomers_fill_the_room_before_they_replace(
+    store: StatesStore, redis: Redis
+) -> None:
     room = 2
     full = {(5, item): 10.0 + item for item in range(keys.COVISITS_AT_MOST - room)}
     await store.write(0, [chunk(b"", b"p1", covisits=full)])
@@ -176,7 +179,9 @@ async def test_newcomers_fill_the_room_before_they_replace(store: Store, redis: 
     assert 0 not in held
 
 
-async def test_more_newcomers_than_a_set_holds_are_bounded(store: Store, redis: Redis) -> None:
+async def test_more_newcomers_than_a_set_holds_are_bounded(
+    store: StatesStore, redis: Redis
+) -> None:
     many = {(5, item): float(item) for item in range(2 * keys.COVISITS_AT_MOST)}
     await store.write(0, [chunk(b"", b"p1", covisits=many)])
     await store.write(0, [chunk(b"p1", b"p2", covisits={(5, 10_000 + n): 1.0 for n in range(150)})])

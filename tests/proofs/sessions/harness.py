@@ -1,4 +1,4 @@
-"""What the proofs of sessions share: events, items, and what Redis must hold in the end."""
+"""Give the proofs of sessions events, items, and what Redis must hold in the end."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from freshet.kafka_clients import KafkaSettings
 from services.sessions.faust import batches
 from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.item_vectors import ItemVector, encode_item_vector
+from shared.clock import now_ms
 from shared.users import keys, positions
 from shared.users.states import pack
 from tests.servers import eventually
 from tests.unit.sessions.fold.replay import Replayed, replay
-from tests.unit.sessions.world import MemoryItems, name_of
+from tests.unit.sessions.kit import MemoryItems, name_of
 
 SPACE: Final = "proof"
 DIM: Final = 16
@@ -65,7 +66,7 @@ def shopping(
 ) -> Iterator[Shopped]:
     """Make events 10 ms apart: users keep to some items, some items draw everybody. Seeded."""
     rng = random.Random(seed)
-    first_ms = time.time_ns() // 1_000_000 - 10 * count if start_ms is None else start_ms
+    first_ms = now_ms() - 10 * count if start_ms is None else start_ms
     for number in range(count):
         user = rng.randrange(users)
         item = int(items * rng.random() ** 3) if rng.random() < 0.5 else 7 * user + rng.randrange(9)
@@ -169,7 +170,7 @@ async def plain_fold(
 ) -> Content:
     """Return what the log on the broker comes to when it is folded offline, at once."""
     log = await read_topic(bootstrap)
-    events = [event for taken in log.values() for event in batches.read(taken)[0]]
+    events = [event for taken in log.values() for event in batches.decode(taken)[0]]
     return expected(replay(events, catalogue(items), settings or FoldSettings()), log)
 
 

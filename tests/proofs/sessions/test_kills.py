@@ -112,10 +112,10 @@ async def test_sigterm_ends_a_worker_whose_fold_never_returns(
 ) -> None:
     """The loop itself is busy for ever: no task can be cancelled, no handler of the loop runs."""
     program = (
-        "import services.sessions.service as service\n"
+        "import runpy\nimport services.sessions.effect.writer as writer\n"
         "def hang(*_):\n    while True: pass\n"
-        "service.fold_many = hang\n"
-        "from services.sessions.__main__ import main\nraise SystemExit(main())"
+        "writer.fold_many = hang\n"
+        "runpy.run_module('services.sessions', run_name='__main__')"
     )
     environ = {
         **os.environ,

@@ -1,33 +1,37 @@
-"""The log delivered again and in other pieces, to a real Redis, by the real applier."""
+"""Deliver the log again and in other pieces, to a real Redis, by the real writer."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiokafka import ConsumerRecord
 from redis.asyncio import Redis
 
+from freshet.contract.records import BadRecord
 from freshet.contract.topics import CLICKS
-from services.sessions.effect.store import StatesStore
-from services.sessions.effect.writer import Applier, Work
-from services.sessions.faust.batches import Batch, Rejected
-from services.sessions.fold.fold import fold_many
-from services.sessions.fold.settings import FoldSettings
+from services.sessions.effect.store import StatesStore, WriteRefused
+from services.sessions.effect.writer import EffectWriter
+from services.sessions.faust.batches import Batch
+from services.sessions.settings import SessionsSettings
 from shared.users import keys
 from shared.users.states import unpack
 from tests.proofs.sessions import harness
+from tests.unit.sessions.kit import Letters
+from tests.unit.sessions.kit import batch as batch_of
 
 pytestmark = pytest.mark.proof
 
-FOLD = FoldSettings()
 ITEMS = harness.catalogue()
 
 
-async def no_letters(rejected: Sequence[Rejected]) -> None:
-    assert not rejected
+class NoLetters(Letters):
+    """Fails the test that writes a dead letter."""
+
+    async def send(self, record: Any, error: BadRecord) -> None:
+        raise AssertionError(f"{record} is rejected: {error}")
 
 
 @pytest.fixture
@@ -37,23 +41,12 @@ async def states(redis: Redis) -> AsyncIterator[StatesStore]:
     await made.close()
 
 
-async def applier(store: StatesStore, log: dict[int, list[ConsumerRecord]]) -> Applier:
-    """A worker that has just been given all partitions."""
-    made = Applier(
-        store,
-        lambda states, events: fold_many(states, events, ITEMS, FOLD),
-        no_letters,
-        cache_users=1_000,
-        slice_events=128,
-    )
+async def writer(store: StatesStore, log: dict[int, list[ConsumerRecord]]) -> EffectWriter:
+    """A writer that has just taken over all partitions."""
+    made = EffectWriter(store, NoLetters(), SessionsSettings(cache_users=1_000, slice_events=128))
     for partition, value in (await store.positions(list(log))).items():
-        made.place(partition, value, 0)
+        made.take_over(partition, value, 0)
     return made
-
-
-def piece(records: Sequence[ConsumerRecord]) -> Batch:
-    first = records[0]
-    return Batch(first.topic, first.partition, 1, first.offset, records)
 
 
 def cut(log: dict[int, list[ConsumerRecord]], rng: random.Random) -> list[Batch]:
@@ -64,7 +57,7 @@ def cut(log: dict[int, list[ConsumerRecord]], rng: random.Random) -> list[Batch]
         partition = rng.choice(list(waiting))
         size = rng.choice((1, 2, 50, 400))
         records = waiting[partition]
-        batches.append(piece(records[:size]))
+        batches.append(batch_of(records[:size]))
         del records[:size]
         if not records:
             del waiting[partition]
@@ -82,16 +75,16 @@ async def test_redelivering_any_suffix_leaves_redis_identical_to_the_byte(
 ) -> None:
     await harness.publish(log, harness.shopping(3_000, users=60))
     delivered = await harness.read_topic(log)
-    worker = await applier(states, delivered)
+    worker = await writer(states, delivered)
     for batch in cut(delivered, random.Random(1)):
-        await Work(worker, batch).attempt()
+        await worker.apply(batch, ITEMS)
     before = await everything(redis)
     for seed in range(25):
         rng = random.Random(seed)
         suffix = {p: records[rng.randrange(len(records)) :] for p, records in delivered.items()}
-        again = await applier(states, delivered) if seed % 2 else worker
+        again = await writer(states, delivered) if seed % 2 else worker
         for batch in cut(suffix, rng):
-            await Work(again, batch).attempt()
+            await again.apply(batch, ITEMS)
         assert await everything(redis) == before, f"after the redelivery of seed {seed}"
 
 
@@ -103,9 +96,9 @@ async def test_other_cuts_of_the_log_come_to_the_same(
     wanted = await harness.plain_fold(log)
     for seed in range(12):
         await redis.flushdb()
-        worker = await applier(states, delivered)
+        worker = await writer(states, delivered)
         for batch in cut(delivered, random.Random(seed)):
-            await Work(worker, batch).attempt()
+            await worker.apply(batch, ITEMS)
         harness.assert_same(await harness.content_of(redis), wanted)
 
 
@@ -117,13 +110,13 @@ async def test_a_users_events_on_two_partitions_are_each_counted_once(
     await harness.publish(log, shopped[::2], partition=0)
     await harness.publish(log, shopped[1::2], partition=1)
     delivered = await harness.read_topic(log)
-    left, right = await applier(states, delivered), await applier(states, delivered)
+    left, right = await writer(states, delivered), await writer(states, delivered)
     for batch in cut(delivered, random.Random(3)):
-        work = Work(left if batch.partition == 0 else right, batch)
+        worker = left if batch.partition == 0 else right
         try:
-            await work.attempt()
-        except Exception:  # the other one has written this user since
-            await work.attempt()
+            await worker.apply(batch, ITEMS)
+        except WriteRefused:  # the other one has written this user since
+            await worker.apply(batch, ITEMS)
     held, wanted = await harness.content_of(redis), await harness.plain_fold(log)
     scopes = {key: value for key, value in wanted.items() if key.startswith((b"tr:", b"pos:"))}
     harness.assert_same({key: held[key] for key in scopes}, scopes)

@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freshet.contract.records import UNPROCESSABLE
+from services.sessions.effect import writer as writer_module
 from services.sessions.effect.double import MemoryStore
-from services.sessions.effect.store import Refused
-from services.sessions.effect.writer import Applier, Fold, Gap, Work
+from services.sessions.effect.store import WriteRefused
+from services.sessions.effect.writer import EffectWriter, Gap
 from services.sessions.faust.batches import Batch
-from services.sessions.fold.fold import Folded, FoldEvent
+from services.sessions.fold.fold import Folded, FoldEvent, fold_many
 from shared.users import keys, positions
-from shared.users.states import UserState
-from tests.unit.sessions.effect.world import (
+from tests.unit.sessions.kit import (
     TOPIC,
     FailingStore,
     Letters,
+    MemoryItems,
     Record,
-    applier,
     assert_same,
     batch,
     click,
     content,
     poison,
-    real_fold,
     state_of,
+    writer,
 )
 
+ITEMS = MemoryItems(np.random.default_rng(3).standard_normal((12, 8)), [("shoes",), ("hats",)] * 6)
 LOG = [click(n, user="ann" if n % 3 else "bob", item=n % 5) for n in range(20)]
 
 
-async def apply(worker: Applier, *batches: Batch) -> None:
+async def apply(worker: EffectWriter, *batches: Batch) -> None:
     for one in batches:
-        await Work(worker, one).attempt()
+        await worker.apply(one, ITEMS)
 
 
 async def plain(records: Sequence[Record] = LOG) -> dict[bytes, object]:
@@ -46,7 +49,7 @@ async def plain(records: Sequence[Record] = LOG) -> dict[bytes, object]:
     store = MemoryStore(TOPIC)
     for partition in sorted({record.partition for record in records}):
         await apply(
-            applier(store), batch([record for record in records if record.partition == partition])
+            writer(store), batch([record for record in records if record.partition == partition])
         )
     return content(store)
 
@@ -57,13 +60,13 @@ def position_of(store: MemoryStore, partition: int = 0) -> positions.Position:
 
 async def test_the_position_is_the_last_record_with_its_time() -> None:
     store = MemoryStore(TOPIC)
-    await apply(applier(store), batch(LOG))
+    await apply(writer(store), batch(LOG))
     assert position_of(store)[:2] == (19, LOG[-1].timestamp)
 
 
 async def test_a_redelivered_batch_writes_nothing() -> None:
     store = FailingStore()
-    worker = applier(store)
+    worker = writer(store)
     await apply(worker, batch(LOG))
     before, writes = deepcopy(store.values), store.writes
     await apply(worker, batch(LOG[7:]), batch(LOG[:3]), batch(LOG))
@@ -73,53 +76,53 @@ async def test_a_redelivered_batch_writes_nothing() -> None:
 
 async def test_a_batch_that_overlaps_counts_only_what_is_new() -> None:
     store = MemoryStore(TOPIC)
-    await apply(applier(store), batch(LOG[:12]), batch(LOG[5:]))
+    await apply(writer(store), batch(LOG[:12]), batch(LOG[5:]))
     assert_same(content(store), await plain())
 
 
 async def test_a_reply_that_is_lost_counts_once() -> None:
     store = FailingStore(["lost after"])
-    work = Work(applier(store), batch(LOG))
+    worker, part = writer(store), batch(LOG)
     with pytest.raises(ConnectionError):
-        await work.attempt()
-    await work.attempt()
+        await apply(worker, part)
+    await apply(worker, part)
     assert_same(content(store), await plain())
 
 
 async def test_a_write_that_never_arrived_is_made_again() -> None:
     store = FailingStore([None, "lost before"])
-    work = Work(applier(store, slice_events=4), batch(LOG))
+    worker, part = writer(store, slice_events=4), batch(LOG)
     with pytest.raises(ConnectionError):
-        await work.attempt()
+        await apply(worker, part)
     assert position_of(store).offset == -1  # a first part is there, and says nothing of the rest
-    await work.attempt()
+    await apply(worker, part)
     assert_same(content(store), await plain())
 
 
 async def test_a_worker_that_writes_late_changes_nothing_twice() -> None:
     """It was stopped, lost its partition, and goes on with what it has in memory."""
     store = MemoryStore(TOPIC)
-    late, other = applier(store), applier(store)
+    late, other = writer(store), writer(store)
     await apply(late, batch(LOG[:5]))
-    other = applier(store)
+    other = writer(store)
     await apply(other, batch(LOG[5:15]))
-    work = Work(late, batch(LOG[5:10]))
-    with pytest.raises(Refused):
-        await work.attempt()
-    await work.attempt()
+    part = batch(LOG[5:10])
+    with pytest.raises(WriteRefused):
+        await apply(late, part)
+    await apply(late, part)
     await apply(other, batch(LOG[15:]))
     assert_same(content(store), await plain())
 
 
 async def test_two_workers_that_both_think_they_own_a_partition_count_once() -> None:
     store = MemoryStore(TOPIC)
-    one, two = applier(store), applier(store)
+    one, two = writer(store), writer(store)
     for start in range(0, 20, 2):
         for worker in (one, two):
-            work = Work(worker, batch(LOG[start : start + 2]))
-            with contextlib.suppress(Refused):
-                await work.attempt()
-            await work.attempt()
+            part = batch(LOG[start : start + 2])
+            with contextlib.suppress(WriteRefused):
+                await apply(worker, part)
+            await apply(worker, part)
     assert_same(content(store), await plain())
 
 
@@ -127,13 +130,13 @@ async def test_a_user_on_two_partitions_is_counted_once_on_each() -> None:
     mine = [click(n, "ann", n % 5) for n in range(8)]
     others = [click(n, "ann", n % 4, partition=1) for n in range(8)]
     store = MemoryStore(TOPIC)
-    left, right = applier(store), applier(store)  # neither knows what the other writes
+    left, right = writer(store), writer(store)  # neither knows what the other writes
     for n in range(0, 8, 2):
         for worker, records in ((left, mine), (right, others)):
-            work = Work(worker, batch(records[n : n + 2]))
-            with contextlib.suppress(Refused):
-                await work.attempt()
-            await work.attempt()
+            part = batch(records[n : n + 2])
+            with contextlib.suppress(WriteRefused):
+                await apply(worker, part)
+            await apply(worker, part)
     assert state_of(store, "ann").guard == {0: 7, 1: 7}
     assert len(state_of(store, "ann").history) == 16
 
@@ -141,54 +144,54 @@ async def test_a_user_on_two_partitions_is_counted_once_on_each() -> None:
 async def test_a_batch_beyond_what_redis_has_is_not_folded() -> None:
     """Redis came back without its newest writes."""
     store = MemoryStore(TOPIC)
-    worker = applier(store)
+    worker = writer(store)
     await apply(worker, batch(LOG[:5]))
     older = deepcopy(store.values)
     await apply(worker, batch(LOG[5:10]))
     store.values = older
-    work = Work(worker, batch(LOG[10:15]))
-    with pytest.raises(Refused):
-        await work.attempt()
+    part = batch(LOG[10:15])
+    with pytest.raises(WriteRefused):
+        await apply(worker, part)
     with pytest.raises(Gap, match="5 to 9 are missing"):
-        await work.attempt()
+        await apply(worker, part)
     assert store.values == older
 
 
 async def test_a_position_that_is_gone_is_a_gap() -> None:
     """Redis came back empty: nothing may be counted as the beginning of the log."""
     store = MemoryStore(TOPIC)
-    await apply(applier(store), batch(LOG[:5]))
-    worker = applier(store)
+    await apply(writer(store), batch(LOG[:5]))
+    worker = writer(store)
     store.values.clear()
-    work = Work(worker, batch(LOG[5:10]))
+    part = batch(LOG[5:10])
     with pytest.raises(Gap, match="gone"):
-        await work.attempt()
+        await apply(worker, part)
     assert not store.values
 
 
 async def test_without_a_position_the_log_counts_from_where_it_begins() -> None:
     store = MemoryStore(TOPIC)
     late = [click(500 + n) for n in range(3)]
-    await apply(applier(store, begin=500), batch(late))
+    await apply(writer(store, begin=500), batch(late))
     assert position_of(store).offset == 502
 
 
 async def test_offsets_that_the_log_leaves_out_are_no_gap() -> None:
     """Transactions leave markers in the log that no consumer sees."""
     store = MemoryStore(TOPIC)
-    worker = applier(store)
+    worker = writer(store)
     await apply(worker, batch(LOG[:5]), batch(LOG[6:], start=5))
     assert position_of(store).offset == 19
 
 
 async def test_poison_goes_to_dead_letters_before_the_position_passes_it() -> None:
     records = [click(0), poison(1), click(2), poison(3)]
-    store, letters = MemoryStore(TOPIC), Letters(failures=1)
-    work = Work(applier(store, letters), batch(records))
+    store, letters = MemoryStore(TOPIC), Letters(failures=2)
+    worker, part = writer(store, letters), batch(records)
     with pytest.raises(ConnectionError):
-        await work.attempt()
+        await apply(worker, part)
     assert keys.position(TOPIC, 0) not in store.values
-    await work.attempt()
+    await apply(worker, part)
     assert letters.offsets == [1, 3]
     assert position_of(store).offset == 3
     assert len(state_of(store, "ann").history) == 2
@@ -196,57 +199,55 @@ async def test_poison_goes_to_dead_letters_before_the_position_passes_it() -> No
 
 async def test_a_batch_of_nothing_but_poison_moves_the_position() -> None:
     store, letters = MemoryStore(TOPIC), Letters()
-    await apply(applier(store, letters), batch([poison(0), poison(1)]))
+    await apply(writer(store, letters), batch([poison(0), poison(1)]))
     assert letters.offsets == [0, 1]
     assert content(store).keys() == {keys.position(TOPIC, 0)}
 
 
 async def test_a_refused_batch_of_nothing_but_poison_looks_where_redis_is() -> None:
     store = MemoryStore(TOPIC)
-    late, other = applier(store), applier(store)
+    late, other = writer(store), writer(store)
     await apply(other, batch([poison(0)]))
-    work = Work(late, batch([poison(0), poison(1)]))
-    with pytest.raises(Refused):
-        await work.attempt()
-    await work.attempt()
+    part = batch([poison(0), poison(1)])
+    with pytest.raises(WriteRefused):
+        await apply(late, part)
+    await apply(late, part)
     assert position_of(store).offset == 1
 
 
 async def test_letters_that_are_there_are_not_written_again() -> None:
     store, letters = FailingStore(["lost before"]), Letters()
-    work = Work(applier(store, letters), batch([click(0), poison(1)]))
+    worker, part = writer(store, letters), batch([click(0), poison(1)])
     with pytest.raises(ConnectionError):
-        await work.attempt()
-    await work.attempt()
+        await apply(worker, part)
+    await apply(worker, part)
     assert letters.offsets == [1]
 
 
 async def test_a_redelivered_batch_writes_no_letters_again() -> None:
     store, letters = MemoryStore(TOPIC), Letters()
-    worker = applier(store, letters)
+    worker = writer(store, letters)
     await apply(worker, batch([poison(0), click(1)]), batch([poison(0), click(1)]))
     await apply(worker, batch([poison(0), click(1), click(2)]))
     assert letters.offsets == [0]
 
 
-def fold_that_breaks_at(*items: str) -> Fold:
-    def fold(states: Mapping[str, UserState], events: Sequence[FoldEvent]) -> Folded:
-        for event in events:
-            if event.event.item_id in items:
-                raise ZeroDivisionError("a bug")
-        return real_fold(states, events)
+async def test_an_event_at_which_the_fold_breaks_is_a_dead_letter_and_the_rest_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fold_that_breaks(states: Any, events: Sequence[FoldEvent], *more: Any) -> Folded:
+        if any(event.event.item_id == "item-3" for event in events):
+            raise ZeroDivisionError("a bug")
+        return fold_many(states, events, *more)
 
-    return fold
-
-
-async def test_an_event_at_which_the_fold_breaks_is_a_dead_letter_and_the_rest_counts() -> None:
+    monkeypatch.setattr(writer_module, "fold_many", fold_that_breaks)
     store, letters = MemoryStore(TOPIC), Letters()
-    worker = applier(store, letters, fold=fold_that_breaks_at("item-3"), slice_events=64)
-    await apply(worker, batch(LOG))
+    await apply(writer(store, letters, slice_events=64), batch(LOG))
+    monkeypatch.undo()
     broken = [record.offset for record in LOG if record.offset % 5 == 3]
     assert letters.offsets == broken
-    assert {letter.error.error_class for letter in letters.sent} == {UNPROCESSABLE}
-    assert "ZeroDivisionError: a bug" in str(letters.sent[0].error)
+    assert {letter.error.error_class for letter in letters.letters} == {UNPROCESSABLE}
+    assert "ZeroDivisionError: a bug" in str(letters.letters[0].error)
     good = [record for record in LOG if record.offset not in broken]
     expected = await plain(good)
     expected[keys.position(TOPIC, 0)] = (19, LOG[-1].timestamp)
@@ -256,16 +257,16 @@ async def test_an_event_at_which_the_fold_breaks_is_a_dead_letter_and_the_rest_c
 async def test_a_state_that_cannot_be_read_stays_and_its_events_are_dead_letters() -> None:
     store, letters = MemoryStore(TOPIC), Letters()
     store.values[keys.user("bob")] = b"\xffnonsense"
-    await apply(applier(store, letters), batch(LOG))
+    await apply(writer(store, letters), batch(LOG))
     assert letters.offsets == [record.offset for record in LOG if record.key == b"bob"]
-    assert {letter.error.error_class for letter in letters.sent} == {UNPROCESSABLE}
+    assert {letter.error.error_class for letter in letters.letters} == {UNPROCESSABLE}
     assert store.values[keys.user("bob")] == b"\xffnonsense"
     assert len(state_of(store, "ann").history) == 13
 
 
 async def test_a_hot_user_costs_no_read() -> None:
     store = MemoryStore(TOPIC)
-    worker = applier(store)
+    worker = writer(store)
     await apply(worker, batch(LOG[:10]))
 
     async def read(*_: object) -> None:
@@ -277,17 +278,17 @@ async def test_a_hot_user_costs_no_read() -> None:
 
 
 async def test_leaving_a_partition_forgets_its_users() -> None:
-    worker = applier(MemoryStore(TOPIC))
+    worker = writer(MemoryStore(TOPIC))
     await apply(worker, batch(LOG), batch([click(0, "cy", partition=1)]))
-    worker.leave({0})
-    assert worker.cache.find(["ann", "cy"])[1] == ["ann"]
-    assert worker.stands.keys() == {1}
+    worker.forget_partitions({0})
+    assert worker._cache.find(["ann", "cy"])[1] == ["ann"]
+    assert worker.partitions() == {1}
 
 
 async def test_no_stamp_is_ever_used_twice() -> None:
     store = MemoryStore(TOPIC)
-    workers = [applier(store) for _ in range(3)]
-    stamps = [worker.stamp() for worker in workers for _ in range(100)]
+    workers = [writer(store) for _ in range(3)]
+    stamps = [worker._stamp() for worker in workers for _ in range(100)]
     assert len(set(stamps)) == len(stamps)
     assert {len(stamp) for stamp in stamps} == {16}
 
@@ -304,18 +305,18 @@ async def test_whatever_is_lost_on_the_way_the_end_is_that_of_a_plain_fold(
     log = [click(n, f"u{n % 4}", n * 7 % 11) if n % 7 else poison(n) for n in range(30)]
     faults = data.draw(st.lists(st.sampled_from([None, None, "lost before", "lost after"])))
     store = FailingStore(faults)
-    workers = [applier(store), applier(store)]
+    workers = [writer(store), writer(store)]
     copies = [deepcopy((store.values, store.sets))]
     for _ in range(data.draw(st.integers(0, 25))):
         at = data.draw(st.integers(0, 29))
         end = data.draw(st.integers(at + 1, 30))
         worker = data.draw(st.sampled_from(workers))
-        with contextlib.suppress(Refused, ConnectionError, Gap):
-            await Work(worker, batch(log[at:end])).attempt()
+        with contextlib.suppress(WriteRefused, ConnectionError, Gap):
+            await apply(worker, batch(log[at:end]))
         if data.draw(st.booleans()):
             copies.append(deepcopy((store.values, store.sets)))
         elif data.draw(st.integers(0, 5)) == 0:
             store.values, store.sets = deepcopy(data.draw(st.sampled_from(copies)))
     store.faults = iter(())
-    await apply(applier(store), batch(log))
+    await apply(writer(store), batch(log))
     assert_same(content(store), await plain(log))

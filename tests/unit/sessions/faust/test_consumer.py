@@ -17,7 +17,7 @@ from faust.types import TP
 
 from services.sessions.faust.batches import Batch
 from services.sessions.faust.consumer import BatchConsumer, BatchTransport
-from tests.unit.sessions.effect.world import TOPIC, click
+from tests.unit.sessions.kit import TOPIC, click
 
 ONE, TWO = TP(TOPIC, 0), TP(TOPIC, 1)
 
@@ -66,7 +66,7 @@ class FakeConsumer:
 async def consumer() -> AsyncIterator[BatchConsumer]:
     app = faust.App("test", broker="kafka://127.0.0.1:1", store="memory://", web_enabled=False)
     app._transport = BatchTransport(
-        app, lambda **_: None, batch_at_most=4, on_unplaced=asyncio.Event().set
+        app, lambda **_: None, batch_at_most=4, on_waiting=asyncio.Event().set
     )
     made = app.consumer
     assert isinstance(made, BatchConsumer)
@@ -95,16 +95,16 @@ def offsets(batch: Batch) -> list[int]:
     return [record.offset for record in batch.records]
 
 
-async def test_nothing_is_fetched_before_a_partition_is_placed(consumer: BatchConsumer) -> None:
-    assert consumer.unplaced() == {ONE, TWO}
+async def test_nothing_is_fetched_before_a_partition_is_read(consumer: BatchConsumer) -> None:
+    assert consumer.waiting() == {ONE, TWO}
     assert await fetch(consumer) == []
 
 
 async def test_a_fetch_gives_one_batch_a_partition_and_the_next_goes_on(
     consumer: BatchConsumer,
 ) -> None:
-    await consumer.place(ONE, 3, 3)
-    await consumer.place(TWO, 0, 0)
+    await consumer.start_reading(ONE, 3, 3)
+    await consumer.start_reading(TWO, 0, 0)
     first = await fetch(consumer)
     assert [(b.partition, b.start, offsets(b)) for b in first] == [
         (0, 3, [3, 4, 5, 6]),
@@ -118,74 +118,78 @@ async def test_a_fetch_gives_one_batch_a_partition_and_the_next_goes_on(
     assert consumer.next_offset(ONE) == 10
 
 
-async def test_the_first_record_after_a_placement_is_read_even_at_offset_zero(
+async def test_the_first_record_of_a_reading_is_read_even_at_offset_zero(
     consumer: BatchConsumer,
 ) -> None:
     for offset in (0, 1, 9):
-        await consumer.place(ONE, offset, offset)
+        await consumer.start_reading(ONE, offset, offset)
         (batch,) = await fetch(consumer)
         assert offsets(batch)[0] == offset
 
 
 async def test_a_batch_that_starts_behind_a_hole_says_so(consumer: BatchConsumer) -> None:
     """The log begins at 5: what stood before is gone, and nothing else is left out."""
-    await consumer.place(ONE, 2, 5)
+    await consumer.start_reading(ONE, 2, 5)
     (batch,) = await fetch(consumer)
     assert (batch.start, offsets(batch)[0]) == (2, 5)
 
 
-async def test_unplacing_disowns_what_was_fetched(consumer: BatchConsumer) -> None:
-    await consumer.place(ONE, 0, 0)
+async def test_to_stop_reading_disowns_what_was_fetched(consumer: BatchConsumer) -> None:
+    await consumer.start_reading(ONE, 0, 0)
     (batch,) = await fetch(consumer)
     assert consumer.is_current(batch)
-    consumer.unplace({ONE})
+    consumer.stop_reading({ONE})
     assert not consumer.is_current(batch)
-    assert consumer.unplaced() == {ONE, TWO}
-    await consumer.place(ONE, 0, 0)
+    assert consumer.waiting() == {ONE, TWO}
+    await consumer.start_reading(ONE, 0, 0)
     assert not consumer.is_current(batch)  # the same offsets, but another reading
 
 
-async def test_a_partition_that_is_lost_is_not_placed(consumer: BatchConsumer) -> None:
+async def test_a_partition_that_is_lost_is_not_read(consumer: BatchConsumer) -> None:
     fake(consumer).assigned = {TWO}
-    assert not await consumer.place(ONE, 0, 0)
-    assert await consumer.place(TWO, 0, 0)
+    assert not await consumer.start_reading(ONE, 0, 0)
+    assert await consumer.start_reading(TWO, 0, 0)
     assert consumer.next_offset(ONE) is None
 
 
-async def test_an_offset_that_the_log_does_not_hold_unplaces(consumer: BatchConsumer) -> None:
+async def test_an_offset_that_the_log_does_not_hold_stops_the_reading(
+    consumer: BatchConsumer,
+) -> None:
     """Never a silent jump to where the log begins or ends."""
-    await consumer.place(ONE, 0, 0)
-    await consumer.place(TWO, 0, 0)
+    await consumer.start_reading(ONE, 0, 0)
+    await consumer.start_reading(TWO, 0, 0)
     fake(consumer).out_of_range = {ONE}
     assert [batch.partition for batch in await fetch(consumer)] == [1]
-    assert consumer.unplaced() == {ONE}
+    assert consumer.waiting() == {ONE}
 
 
-async def test_records_from_before_the_place_unplace(consumer: BatchConsumer) -> None:
+async def test_records_from_before_the_start_offset_stop_the_reading(
+    consumer: BatchConsumer,
+) -> None:
     """A rebalance put aiokafka back to committed offsets behind this module's back."""
-    await consumer.place(ONE, 5, 5)
+    await consumer.start_reading(ONE, 5, 5)
     fake(consumer).position[ONE] = 2
     assert await fetch(consumer) == []
-    assert consumer.unplaced() == {ONE, TWO}
+    assert consumer.waiting() == {ONE, TWO}
 
 
-async def test_a_rebalance_places_nothing_before_it_ends(consumer: BatchConsumer) -> None:
+async def test_a_rebalance_starts_no_reading_before_it_ends(consumer: BatchConsumer) -> None:
     consumer.stop_flow()
-    assert consumer.unplaced() == set()
+    assert consumer.waiting() == set()
     consumer.resume_flow()
-    assert consumer.unplaced() == {ONE, TWO}
+    assert consumer.waiting() == {ONE, TWO}
 
 
-async def test_where_faust_seeks_the_partitions_are_unplaced(consumer: BatchConsumer) -> None:
-    await consumer.place(ONE, 4, 4)
+async def test_where_faust_seeks_the_partitions_wait(consumer: BatchConsumer) -> None:
+    await consumer.start_reading(ONE, 4, 4)
     await consumer.perform_seek()
-    assert consumer.unplaced() == {ONE, TWO}
+    assert consumer.waiting() == {ONE, TWO}
 
 
 async def test_batches_that_are_done_are_committed_up_to_their_end(
     consumer: BatchConsumer,
 ) -> None:
-    await consumer.place(ONE, 0, 0)
+    await consumer.start_reading(ONE, 0, 0)
     (first,) = await fetch(consumer)
     (second,) = await fetch(consumer)
     assert consumer._new_offset(ONE) is None
@@ -197,10 +201,10 @@ async def test_batches_that_are_done_are_committed_up_to_their_end(
 
 
 async def test_a_disowned_batch_is_not_committed(consumer: BatchConsumer) -> None:
-    await consumer.place(ONE, 0, 0)
+    await consumer.start_reading(ONE, 0, 0)
     (batch,) = await fetch(consumer)
-    consumer.unplace({ONE})
-    await consumer.place(ONE, 0, 0)
+    consumer.stop_reading({ONE})
+    await consumer.start_reading(ONE, 0, 0)
     consumer.done(batch)
     assert consumer._new_offset(ONE) is None
 
@@ -219,8 +223,8 @@ async def test_what_faust_acknowledges_by_itself_commits_nothing_and_piles_up_no
 async def test_a_partition_with_much_to_read_leaves_the_others_their_turn(
     consumer: BatchConsumer,
 ) -> None:
-    await consumer.place(ONE, 0, 0)
-    await consumer.place(TWO, 0, 0)
+    await consumer.start_reading(ONE, 0, 0)
+    await consumer.start_reading(TWO, 0, 0)
     assert [len(batch.records) for batch in await fetch(consumer)] == [4, 4]  # at most 4 each
 
 
@@ -237,8 +241,8 @@ async def test_a_partition_with_two_batches_under_way_is_not_fetched_from(
         fetcher.should_stop = consumer.next_offset(TWO) == 10
 
     consumer.callback = take
-    await consumer.place(ONE, 0, 0)
-    await consumer.place(TWO, 0, 0)
+    await consumer.start_reading(ONE, 0, 0)
+    await consumer.start_reading(TWO, 0, 0)
     await asyncio.wait_for(consumer._drain_messages(fetcher), 5)
     assert [batch.start for batch in got if batch.partition == 0] == [0, 4]  # 8 waits for room
     assert [batch.start for batch in got if batch.partition == 1] == [0, 4, 8]
@@ -256,13 +260,13 @@ async def test_batches_reach_the_callback_in_order_and_only_current_ones(
         assert not consumer.is_idle(ONE)  # until its last batch is done
         consumer.done(message.value)
         if message.value.partition == 0 and len(got) == 1:
-            consumer.unplace({TWO})  # while its batch waits behind this one
+            consumer.stop_reading({TWO})  # while its batch waits behind this one
         if message.value.end == 9:
             fetcher.should_stop = True
 
     consumer.callback = take
-    await consumer.place(ONE, 0, 0)
-    await consumer.place(TWO, 0, 0)
+    await consumer.start_reading(ONE, 0, 0)
+    await consumer.start_reading(TWO, 0, 0)
     await asyncio.wait_for(consumer._drain_messages(fetcher), 5)
     assert [(batch.partition, batch.start) for batch in got] == [(0, 0), (0, 4), (0, 8)]
     assert consumer.is_idle(ONE)
@@ -277,6 +281,6 @@ async def test_a_batch_that_a_rebalance_cuts_off_is_fetched_again(consumer: Batc
         await asyncio.sleep(60)
 
     consumer.callback = hang
-    await consumer.place(ONE, 0, 0)
+    await consumer.start_reading(ONE, 0, 0)
     await asyncio.wait_for(consumer._drain_messages(fetcher), 5)
     assert consumer.next_offset(ONE) is None

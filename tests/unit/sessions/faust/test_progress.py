@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.sessions.faust.progress import Progress
+from services.sessions.faust.partitions import WorkerProgress
 
 
 class Clock:
@@ -12,9 +12,9 @@ class Clock:
         return self.now_s
 
 
-def worker() -> tuple[Progress, Clock]:
+def worker() -> tuple[WorkerProgress, Clock]:
     clock = Clock()
-    return Progress(120, clock), clock
+    return WorkerProgress(120, clock), clock
 
 
 def test_a_lag_without_progress_is_being_stuck() -> None:

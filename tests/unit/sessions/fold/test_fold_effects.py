@@ -17,7 +17,7 @@ from shared.users import keys, log2_weights
 from shared.users.event_types import CODES, OTHER, EventWeights
 from shared.users.session_vectors import VectorSettings
 from shared.users.states import HAS_VALUE, STARTS_SESSION, UserState, empty, of_parts, pack
-from tests.unit.sessions.world import NOW_MS, NOW_S, Log, MemoryItems, key_of, name_of
+from tests.unit.sessions.kit import NOW_MS, NOW_S, Log, MemoryItems, key_of, name_of
 
 SETTINGS = FoldSettings()
 # item-0 to item-5 on an axis each; item-6 and up have no vector.

@@ -13,9 +13,9 @@ from services.sessions.fold.fold import FoldEvent, fold, fold_many
 from services.sessions.fold.increments import merge
 from services.sessions.fold.settings import FoldSettings
 from shared.users.states import UserState, empty, pack, unpack
-from tests.unit.sessions.fold.oracle import Oracle
+from tests.unit.sessions.fold.plain_fold import PlainFold
 from tests.unit.sessions.fold.replay import Replayed, replay
-from tests.unit.sessions.world import NOW_S, Log, MemoryItems
+from tests.unit.sessions.kit import NOW_S, Log, MemoryItems
 
 SETTINGS = FoldSettings()
 ITEMS = MemoryItems(
@@ -144,12 +144,12 @@ def test_writes_of_chunks_follow_each_other(events: list[FoldEvent], chunk_event
     states: dict[str, UserState] = {}
     for chunk in folded.chunks:
         assert 0 < chunk.events <= chunk_events
-        users = [write.user_id for write in chunk.writes]
+        users = [change.user_id for change in chunk.changes]
         assert len(set(users)) == len(users) > 0
-        for write in chunk.writes:
-            assert write.before == states.get(write.user_id, empty())
-            assert write.after.guard != write.before.guard
-            states[write.user_id] = write.after
+        for change in chunk.changes:
+            assert change.before == states.get(change.user_id, empty())
+            assert change.after.guard != change.before.guard
+            states[change.user_id] = change.after
     assert states == folded.states
     assert sum(chunk.events for chunk in folded.chunks) == len(events)
 
@@ -173,15 +173,15 @@ def test_states_survive_redis(events: list[FoldEvent]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(logs)
 def test_the_fold_does_what_its_description_says(events: list[FoldEvent]) -> None:
-    oracle = Oracle(ITEMS, SETTINGS)
+    plain = PlainFold(ITEMS, SETTINGS)
     for event in events:
-        oracle.apply(event)
+        plain.apply(event)
     replayed = replay(events, ITEMS, SETTINGS, batch_events=17)
-    assert replayed.covisits == pytest.approx(oracle.covisits, abs=1e-9)
-    assert replayed.trends == pytest.approx(oracle.trends, abs=1e-9)
-    assert replayed.states.keys() == oracle.users.keys()
+    assert replayed.covisits == pytest.approx(plain.covisits, abs=1e-9)
+    assert replayed.trends == pytest.approx(plain.trends, abs=1e-9)
+    assert replayed.states.keys() == plain.users.keys()
     for user_id, state in replayed.states.items():
-        user = oracle.users[user_id]
+        user = plain.users[user_id]
         assert state.guard == user.guard
         assert state.forgotten_at_ms == user.forgotten_at_ms
         assert state.history["item"].tolist() == [entry.item for entry in user.history]
@@ -191,6 +191,6 @@ def test_the_fold_does_what_its_description_says(events: list[FoldEvent]) -> Non
         assert list(state.excluded) == user.excluded
         assert list(state.purchased) == user.purchased
         for held, right in zip(
-            (state.session, state.long_term), oracle.vectors(user_id), strict=True
+            (state.session, state.long_term), plain.vectors(user_id), strict=True
         ):
             assert (held if held is not None else 0 * right) == pytest.approx(right, abs=0.01)

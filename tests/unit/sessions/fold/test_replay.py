@@ -9,7 +9,7 @@ from services.sessions.fold.increments import merge
 from services.sessions.fold.settings import FoldSettings
 from shared.users.states import empty
 from tests.unit.sessions.fold.replay import replay
-from tests.unit.sessions.world import NOW_S, Log, MemoryItems
+from tests.unit.sessions.kit import NOW_S, Log, MemoryItems
 
 ITEMS = MemoryItems(np.eye(4), [("a",), ("b",), ("a", "b"), ()])
 SETTINGS = FoldSettings()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.users.log2_weights import EPOCH_MS, NEVER, add, score_of, scores_of, weight_at
-from tests.unit.sessions.world import NOW_MS
+from tests.unit.sessions.kit import NOW_MS
 
 scores = st.floats(-60_000, 60_000)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shared.users.event_types import CODES
 from shared.users.session_vectors import VectorSettings, session_vectors
 from shared.users.states import ENTRY, STARTS_SESSION, UserVectors
-from tests.unit.sessions.world import NOW_S, MemoryItems, key_of
+from tests.unit.sessions.kit import NOW_S, MemoryItems, key_of
 
 SETTINGS = VectorSettings()
 MINUTE, DAY = 60, 86_400

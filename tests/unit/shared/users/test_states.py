@@ -26,7 +26,7 @@ from shared.users.states import (
     pack_guard,
     unpack,
 )
-from tests.unit.sessions.world import NOW_S, MemoryItems, key_of
+from tests.unit.sessions.kit import NOW_S, MemoryItems, key_of
 
 ITEMS = MemoryItems(np.eye(8))
 

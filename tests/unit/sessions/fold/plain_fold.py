@@ -1,13 +1,14 @@
-"""The fold once more, written for the reader and not for speed: one event at a time, plain values.
+"""Fold once more, for the reader and not for speed: one event at a time, in plain values.
 
-Tests compare the fold with it. It follows the table in services/sessions/README.md line by line and
-shares nothing with the fold but the settings' numbers and the hash of an item id.
+Read `PlainFold.apply` before services/sessions/fold: it follows the table in
+services/sessions/README.md line by line. Tests compare the two, which share nothing but the
+settings' numbers and the hash of an item id.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log2
 
 import numpy as np
@@ -43,7 +44,7 @@ class User:
     purchased: list[int] = field(default_factory=list)
 
 
-class Oracle:
+class PlainFold:
     """Users, and co-visits and trending as weights at the year 2000's scale, in log2 at the end."""
 
     def __init__(self, items: Items, settings: FoldSettings) -> None:
@@ -61,9 +62,10 @@ class Oracle:
         return {member: _together(scores) for member, scores in self._trends.items()}
 
     def apply(self, record: FoldEvent) -> None:
+        """Give one event its effect."""
         event, user = record.event, self.users[record.event.user_id]
         if record.offset <= user.guard.get(record.partition, -1):
-            return
+            return  # redelivered
         user.guard[record.partition] = record.offset
         if event.type == "forget":
             if record.record_time_ms > user.forgotten_at_ms:
@@ -71,36 +73,32 @@ class Oracle:
             return
         own_ms = record.record_time_ms if event.time_ms is None else event.time_ms
         time_ms = min(own_ms, record.record_time_ms + self.settings.future_ms)
-        if user.forgotten_at_ms and (
-            time_ms <= user.forgotten_at_ms or record.record_time_ms <= user.forgotten_at_ms
-        ):
-            return
+        if user.forgotten_at_ms and min(time_ms, record.record_time_ms) <= user.forgotten_at_ms:
+            return  # forgotten
         if event.event_id and event.event_id in [entry.event_id for entry in user.history]:
-            return
-        weight = _weight(record)
-        item = keys.item_key(event.item_id)
-        before = self._put(user, Entry(item, time_ms // 1000, event.event_id, weight, False), event)
+            return  # sent twice
+        item, weight = keys.item_key(event.item_id), _weight(record)
+        entry = Entry(item, time_ms // 1000, event.event_id, weight, starts_session=False)
+        before = self._put(user, entry, event.session_id)
         if before is not None:
-            excluded = {"hide": user.excluded, "dislike": user.excluded}
-            listed = {**excluded, "purchase": user.purchased}.get(event.type)
-            if listed is not None:
-                listed[:] = [key for key in listed if key != item][-199:] + [item]
+            lists = {"hide": user.excluded, "dislike": user.excluded, "purchase": user.purchased}
+            exclusions = lists.get(event.type, [])
+            exclusions[:] = [key for key in exclusions if key != item][-199:] + [item]
         if weight > 0:
             self._count(event.context.get("segment"), item, weight, time_ms / 1000, before or [])
 
-    def _put(self, user: User, entry: Entry, event: object) -> list[Entry] | None:
+    def _put(self, user: User, entry: Entry, session_id: str | None) -> list[Entry] | None:
         """Put an entry into the history; return those before it, None when it is too old."""
         history = user.history
-        place = sum(other.second <= entry.second for other in history)
-        session_id = getattr(event, "session_id", None)
-        if place == len(history) and session_id and session_id != user.session_id:
+        index = sum(other.second <= entry.second for other in history)
+        if index == len(history) and session_id and session_id != user.session_id:
             user.session_id = session_id
-            entry = Entry(entry.item, entry.second, entry.event_id, entry.weight, True)
-        history.insert(place, entry)
+            entry = replace(entry, starts_session=True)
+        history.insert(index, entry)
         if len(history) > 50:
             del history[0]
-            place -= 1
-        return None if place < 0 else history[:place]
+            index -= 1
+        return None if index < 0 else history[:index]
 
     def _count(
         self, segment: str | None, item: int, weight: float, at_s: float, before: list[Entry]

@@ -1,27 +1,4 @@
-"""The script by which a chunk of events takes effect in Redis: all of it, or nothing.
 
-KEYS: the partition's `pos:`, then n users' `u:`, then `co:` and `tr:` sets, c of them `co:`.
-ARGV: pos expected, pos new, n, c, user TTL s, members at most and TTL s of a `co:` set, the same of
-a `tr:` set, increments, then for each user the guard expected (empty: no state yet) and the new
-state. Increments are one flat MessagePack array, for each set m, m members, their m log2 weights:
-nested arrays, or a call for each member, would cost Redis half as much again.
-
-Everything is read and compared before anything is written, so that an error in between, such as a
-key of another type, leaves no half of an effect.
-
-A full set takes a newcomer in place of its lowest member, at that one's score with the newcomer's
-weight added (space-saving, Metwally 2005): else a rising item could never enter.
-"""
-
-from __future__ import annotations
-
-from typing import Final
-
-WRITTEN: Final = 0
-POSITION_DIFFERS: Final = 1
-GUARD_DIFFERS: Final = 2
-
-WRITE_CHUNK: Final = """
 local call, log, ln2 = redis.call, math.log, math.log(2)
 
 local function sum(a, b) -- log2(2^a + 2^b)
@@ -111,4 +88,3 @@ for i = 1, users do
 end
 call('SET', KEYS[1], ARGV[2])
 return 0
-"""
