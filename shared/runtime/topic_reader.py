@@ -26,7 +26,7 @@ FAILURES: Final = (KafkaError, ConsumerStoppedError, OSError, TimeoutError)
 
 
 class Stuck(Exception):
-    """There are records to read, and the consumer has returned none for two checks."""
+    """There are records to read, and the consumer has returned none for several checks."""
 
 
 class TopicReader:

@@ -95,7 +95,7 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many wait for their batch."""
+        """Count those that wait for their batch."""
         return len(self._pictures.jobs) + len(self._texts.jobs)
 
     def _submit(self, queue: _Queue, value: Any, priority: Priority) -> Awaitable[Floats]:

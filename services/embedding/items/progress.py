@@ -35,7 +35,7 @@ class PartitionProgress:
 
     @property
     def in_flight(self) -> int:
-        """How many records were taken and are not finished."""
+        """Count the records that were taken and are not finished."""
         return len(self._taken) - len(self._finished)
 
     def take(self, offset: int, time_ms: int) -> None:

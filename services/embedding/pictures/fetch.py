@@ -197,7 +197,7 @@ class _CheckedResolver(AbstractResolver):
         return [_result(host, port, family, address) for family, _, _, _, address in addresses]
 
     async def close(self) -> None:
-        """Nothing to close: the system's resolver is used."""
+        """Do nothing: the system's resolver is used."""
 
 
 def _result(host: str, port: int, family: int, address: Any) -> ResolveResult:
