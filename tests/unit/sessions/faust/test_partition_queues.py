@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.sessions.faust.batches import Batch
-from services.sessions.faust.partition_queues import PartitionQueues
+from services.sessions.faust.worker import PartitionQueues
 from tests.servers import eventually
 from tests.unit.sessions.kit import batch, click
 
