@@ -117,7 +117,7 @@ class Publisher(LoopBound):
         as long as it takes, but no record longer than 20 s. What was handed over before an error
         is published all the same.
         """
-        sending = await self.sending(backfill, on_token)
+        sending = await self._sending(backfill, on_token)
         try:
             async for record in _each(records):
                 await sending.send(record)
@@ -125,7 +125,7 @@ class Publisher(LoopBound):
             published = await sending.finish()
         return published
 
-    async def sending(self, backfill: bool, on_token: Callable[[str], None] | None) -> Sending:
+    async def _sending(self, backfill: bool, on_token: Callable[[str], None] | None) -> Sending:
         """Begin what `many` does, for records that come bit by bit."""
         return Sending(self._open(), self._kafka_errors, backfill, on_token)
 

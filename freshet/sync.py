@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, T
 
 import freshet
 from freshet import client, publisher
-from freshet.errors import Unavailable
+from freshet.errors import Unavailable as Unavailable
 from freshet.loop_bound import LoopBound
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class Publisher(_Blocking[publisher.Publisher]):
             while tokens and on_token is not None:
                 on_token(tokens.pop(0))
 
-        sending = self._run(partial(self._inner.sending, backfill, tokens.append))
+        sending = self._run(partial(self._inner._sending, backfill, tokens.append))
         try:
             source = iter(records)
             while chunk := list(islice(source, AT_ONCE)):

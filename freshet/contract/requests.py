@@ -52,16 +52,9 @@ def check_recommend(request: pb.RecommendRequest) -> None:
     """Check a request for a user's list."""
     check_id("user_id", request.user_id)
     check_ids("also_user_ids", request.also_user_ids, ALSO_AT_MOST)
-    check_k(request.k or K_DEFAULT)
     check_ids("candidates", request.candidates, CANDIDATES_AT_MOST)
-    check_ids("exclude", request.exclude, EXCLUDE_AT_MOST)
     check_text("surface", request.surface, SURFACE_BYTES)
-    if request.HasField("filters"):
-        check_filters("filters", request.filters)
-    if request.HasField("diversity") and not 0 <= request.diversity <= 1:
-        refuse("diversity", "between 0 and 1", f"{request.diversity:g}")
-    check_context(request.context)
-    _check_one_of("seen", Seen, request.seen)
+    _check_list(request)
     if request.HasField("rules"):
         check_rules(request.rules, request.k or K_DEFAULT)
     _check_after(request.after)
@@ -105,7 +98,7 @@ def check_explain(request: pb.ExplainRequest) -> None:
     """Check a request for a score's parts; pins and caps have the bounds of the largest list."""
     check_id("user_id", request.user_id)
     check_id("item_id", request.item_id)
-    check_context(request.context)
+    _check_list(request)
     check_rules(request.rules, K_AT_MOST)
 
 
@@ -118,6 +111,17 @@ def check_k(k: int) -> None:
     """Check the length that a list is asked for with."""
     if not 1 <= k <= K_AT_MOST:
         refuse("k", f"between 1 and {K_AT_MOST}", shorten_number(k))
+
+
+def _check_list(request: pb.RecommendRequest | pb.ExplainRequest) -> None:
+    check_k(request.k or K_DEFAULT)
+    check_ids("exclude", request.exclude, EXCLUDE_AT_MOST)
+    if request.HasField("filters"):
+        check_filters("filters", request.filters)
+    if request.HasField("diversity") and not 0 <= request.diversity <= 1:
+        refuse("diversity", "between 0 and 1", f"{request.diversity:g}")
+    check_context(request.context)
+    _check_one_of("seen", Seen, request.seen)
 
 
 def _check_item_list(request: pb.SimilarRequest | pb.SearchRequest) -> None:

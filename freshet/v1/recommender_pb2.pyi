@@ -195,7 +195,9 @@ Global___Filters: _TypeAlias = Filters  # noqa: Y015
 
 @_typing.final
 class BoostRule(_message.Message):
-    """Multiplies or shifts the score of matching items."""
+    """Adds |score| * (factor - 1) to the score of matching items, in stock or not: a factor above 1 raises whatever the
+    score's sign, one below 1 lowers.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -345,6 +347,7 @@ class RecommendRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     SURFACE_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     k: _builtins.int
     """1-500; 0: 10"""
@@ -357,6 +360,8 @@ class RecommendRequest(_message.Message):
     """fill contributions"""
     surface: _builtins.str
     """where the list is shown; at most 64 bytes"""
+    trace: _builtins.bool
+    """fill RecommendResponse.trace"""
     @_builtins.property
     def also_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """at most 3; their histories are merged for this list"""
@@ -393,10 +398,11 @@ class RecommendRequest(_message.Message):
         after: _builtins.str = ...,
         explain: _builtins.bool = ...,
         surface: _builtins.str = ...,
+        trace: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "diversity", b"diversity", "filters", b"filters", "rules", b"rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "after", b"after", "also_user_ids", b"also_user_ids", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "explain", b"explain", "filters", b"filters", "k", b"k", "rules", b"rules", "seen", b"seen", "surface", b"surface", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "after", b"after", "also_user_ids", b"also_user_ids", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "explain", b"explain", "filters", b"filters", "k", b"k", "rules", b"rules", "seen", b"seen", "surface", b"surface", "trace", b"trace", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
@@ -413,7 +419,9 @@ class Contribution(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """session, interests, long_term, covisits, trending, new, content, popularity, freshness, rule:NAME"""
+    """session, interests, long_term, covisits, trending, new, content, popularity, freshness, dislike; ranker where an
+    ONNX model scores; rule:NAME; of Similar and Search visual, text, content, covisits, title
+    """
     value: _builtins.float
     def __init__(
         self,
@@ -490,6 +498,82 @@ class StageTiming(_message.Message):
 Global___StageTiming: _TypeAlias = StageTiming  # noqa: Y015
 
 @_typing.final
+class StageTrace(_message.Message):
+    """What one stage did with the candidates of a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    MS_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """as in StageTiming"""
+    ms: _builtins.float
+    candidates: _builtins.int
+    """that there are after it, after `arrange` the list; absent where a stage has none"""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageStep]:
+        """in turn; those of `candidates` may name the same item, all others add up"""
+
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what this stage had to leave out"""
+
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        ms: _builtins.float = ...,
+        candidates: _builtins.int | None = ...,
+        steps: _abc.Iterable[Global___StageStep] | None = ...,
+        degraded: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "candidates", b"candidates"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "candidates", b"candidates", "degraded", b"degraded", "ms", b"ms", "stage", b"stage", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
+    _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidates) -> _WhichOneofReturnType__candidates | None: ...
+
+Global___StageTrace: _TypeAlias = StageTrace  # noqa: Y015
+
+@_typing.final
+class StageStep(_message.Message):
+    """What one source or filter did within a stage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """candidates: a source, as in RankedItem.sources. filter: what removed (in_stock, window, categories_any,
+    categories_none, tags_any, price, attributes, seen, hidden, exclude; deleted meanwhile), or the source `filter`,
+    which adds what else is allowed where little was left. arrange: the same where caps left the list short.
+    """
+    added: _builtins.int
+    """the nearest (session, interests, long_term, content) are searched among what the filters allow"""
+    removed: _builtins.int
+    """of what the steps before left"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        added: _builtins.int = ...,
+        removed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "name", b"name", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageStep: _TypeAlias = StageStep  # noqa: Y015
+
+@_typing.final
 class RecommendResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -499,6 +583,7 @@ class RecommendResponse(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     STATE_POSITION_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    TRACE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]: ...
@@ -512,6 +597,10 @@ class RecommendResponse(_message.Message):
     def state_position(self) -> _containers.RepeatedCompositeFieldContainer[_state_pb2.PartitionOffset]: ...
     @_builtins.property
     def timings(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageTiming]: ...
+    @_builtins.property
+    def trace(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageTrace]:
+        """where asked for"""
+
     def __init__(
         self,
         *,
@@ -521,10 +610,11 @@ class RecommendResponse(_message.Message):
         versions: _impression_pb2.Versions | None = ...,
         state_position: _abc.Iterable[_state_pb2.PartitionOffset] | None = ...,
         timings: _abc.Iterable[Global___StageTiming] | None = ...,
+        trace: _abc.Iterable[Global___StageTrace] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "items", b"items", "request_id", b"request_id", "state_position", b"state_position", "timings", b"timings", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "items", b"items", "request_id", b"request_id", "state_position", b"state_position", "timings", b"timings", "trace", b"trace", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -756,12 +846,30 @@ class ExplainRequest(_message.Message):
     ITEM_ID_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    K_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     item_id: _builtins.str
+    k: _builtins.int
+    """The list in question, as in RecommendRequest.
+    1-500; 0: 10
+    """
+    seen: Global___SeenPolicy.ValueType
+    diversity: _builtins.float
+    """0-1; absent: 0.2"""
     @_builtins.property
     def context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def rules(self) -> Global___Rules: ...
+    @_builtins.property
+    def filters(self) -> Global___Filters: ...
+    @_builtins.property
+    def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """at most 1,000 item ids"""
+
     def __init__(
         self,
         *,
@@ -769,12 +877,19 @@ class ExplainRequest(_message.Message):
         item_id: _builtins.str = ...,
         context: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         rules: Global___Rules | None = ...,
+        k: _builtins.int = ...,
+        filters: Global___Filters | None = ...,
+        exclude: _abc.Iterable[_builtins.str] | None = ...,
+        seen: Global___SeenPolicy.ValueType = ...,
+        diversity: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "diversity", b"diversity", "filters", b"filters", "rules", b"rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "item_id", b"item_id", "rules", b"rules", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "filters", b"filters", "item_id", b"item_id", "k", b"k", "rules", b"rules", "seen", b"seen", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
+    _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__diversity) -> _WhichOneofReturnType__diversity | None: ...
 
 Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
 
@@ -785,26 +900,83 @@ class ExplainResponse(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    FATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def item(self) -> Global___RankedItem: ...
+    def item(self) -> Global___RankedItem:
+        """with the score that it has, or would have if it had not fallen before it was ranked"""
+
     @_builtins.property
     def versions(self) -> _impression_pb2.Versions: ...
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]: ...
+    @_builtins.property
+    def fate(self) -> Global___ItemFate: ...
     def __init__(
         self,
         *,
         item: Global___RankedItem | None = ...,
         versions: _impression_pb2.Versions | None = ...,
         features: _abc.Iterable[Global___Feature] | None = ...,
+        fate: Global___ItemFate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "versions", b"versions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fate", b"fate", "item", b"item", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "item", b"item", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fate", b"fate", "features", b"features", "item", b"item", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class ItemFate(_message.Message):
+    """What became of an item on the way to a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    RANKED_FIELD_NUMBER: _builtins.int
+    LOWEST_LISTED_SCORE_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """where it fell: candidates, filter, rank or arrange; empty: it is listed"""
+    cause: _builtins.str
+    """candidates: not_proposed. filter: as in StageStep. rank: score, as all that is listed ranks higher. arrange: pins,
+    caps or diversity, for which others took its position.
+    """
+    position: _builtins.int
+    """in the list, from 0"""
+    rank: _builtins.int
+    """by score, from 0; absent where it was not ranked"""
+    ranked: _builtins.int
+    """how many candidates were"""
+    lowest_listed_score: _builtins.float
+    """0 where nothing is listed"""
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        position: _builtins.int | None = ...,
+        rank: _builtins.int | None = ...,
+        ranked: _builtins.int = ...,
+        lowest_listed_score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "_rank", b"_rank", "position", b"position", "rank", b"rank"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "_rank", b"_rank", "cause", b"cause", "lowest_listed_score", b"lowest_listed_score", "position", b"position", "rank", b"rank", "ranked", b"ranked", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
+    _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
+    _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
+
+Global___ItemFate: _TypeAlias = ItemFate  # noqa: Y015
 
 @_typing.final
 class Feature(_message.Message):

@@ -100,7 +100,8 @@ class RecommenderServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Explain splits one item's score for a user into contributions that sum to it. NOT_FOUND for an unknown item.
+        """Explain splits one item's score for a user into contributions that sum to it, and says what became of the item
+        on the way to the user's list. NOT_FOUND for an unknown item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

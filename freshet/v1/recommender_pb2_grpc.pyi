@@ -42,7 +42,9 @@ class RecommenderStub:
     State: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.StateRequest, _recommender_pb2.StateResponse]
     """State shows what is kept of a user; an unknown user has an empty state."""
     Explain: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.ExplainRequest, _recommender_pb2.ExplainResponse]
-    """Explain splits one item's score for a user into contributions that sum to it. NOT_FOUND for an unknown item."""
+    """Explain splits one item's score for a user into contributions that sum to it, and says what became of the item
+    on the way to the user's list. NOT_FOUND for an unknown item.
+    """
     Forget: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.ForgetRequest, _recommender_pb2.ForgetResponse]
     """Forget empties a user's state; done once the returned position is reached."""
 
@@ -60,7 +62,9 @@ class RecommenderAsyncStub(RecommenderStub):
     State: _aio.UnaryUnaryMultiCallable[_recommender_pb2.StateRequest, _recommender_pb2.StateResponse]  # type: ignore[assignment]
     """State shows what is kept of a user; an unknown user has an empty state."""
     Explain: _aio.UnaryUnaryMultiCallable[_recommender_pb2.ExplainRequest, _recommender_pb2.ExplainResponse]  # type: ignore[assignment]
-    """Explain splits one item's score for a user into contributions that sum to it. NOT_FOUND for an unknown item."""
+    """Explain splits one item's score for a user into contributions that sum to it, and says what became of the item
+    on the way to the user's list. NOT_FOUND for an unknown item.
+    """
     Forget: _aio.UnaryUnaryMultiCallable[_recommender_pb2.ForgetRequest, _recommender_pb2.ForgetResponse]  # type: ignore[assignment]
     """Forget empties a user's state; done once the returned position is reached."""
 
@@ -105,7 +109,9 @@ class RecommenderServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.ExplainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.ExplainResponse, _abc.Awaitable[_recommender_pb2.ExplainResponse]]:
-        """Explain splits one item's score for a user into contributions that sum to it. NOT_FOUND for an unknown item."""
+        """Explain splits one item's score for a user into contributions that sum to it, and says what became of the item
+        on the way to the user's list. NOT_FOUND for an unknown item.
+        """
 
     @_abc_1.abstractmethod
     def Forget(

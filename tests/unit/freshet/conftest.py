@@ -18,5 +18,5 @@ async def ranking() -> AsyncIterator[RankingDouble]:
 
 @pytest.fixture
 async def client(ranking: RankingDouble) -> AsyncIterator[Client]:
-    async with Client(ranking.address) as client:
+    async with Client(ranking.address, timeout=30) as client:
         yield client
