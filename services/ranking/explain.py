@@ -1,45 +1,170 @@
-"""Explain: one item's score for one user, taken apart."""
+"""Explain lists: what each stage proposed, removed or listed, or what became of one item.
+
+Legend: n candidates.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from typing import Final
+
 import numpy as np
 
+from freshet.errors import NotFound, Unavailable
 from freshet.v1 import recommender_pb2 as pb
-from services.ranking import listing, reply
-from services.ranking.budget import Budget
-from services.ranking.engine import Engine
-from services.ranking.errors import NotFound, Unanswerable
-from services.ranking.requests import ExplainQuery, RecommendQuery
-from services.ranking.stages import features
+from services.ranking import reply
+from services.ranking.recommend import rank, recommend
+from services.ranking.requests import ExplainQuery
+from services.ranking.serving_space import ServingSpace
+from services.ranking.stages import degraded, sources
+from services.ranking.stages.arrange import full_categories
+from services.ranking.stages.features import NAMES
+from services.ranking.stages.recommendation import (
+    ARRANGE,
+    CANDIDATES,
+    FILTER,
+    RANK,
+    STATE,
+    Mask,
+    Recommendation,
+    Rows,
+)
 from services.ranking.stages.sources import Candidates
+from shared.runtime import metrics
+from shared.runtime.deadline import Deadline
+
+NOT_PROPOSED: Final = "not_proposed"
+DELETED: Final = "deleted"  # while the list was made
+LEFT_OUT_BY: Final = {
+    STATE: (
+        degraded.AFTER_TIMEOUT,
+        degraded.STATE_UNAVAILABLE,
+        degraded.TRENDING_STALE,
+        degraded.COVISITS_UNAVAILABLE,
+    ),
+    CANDIDATES: (degraded.NEAREST_SKIPPED,),
+    RANK: (degraded.RANKER_SKIPPED, degraded.RANKER_FAILED),
+    ARRANGE: (degraded.DIVERSITY_SKIPPED,),
+}
+
+# Looking a metric up by its labels costs more than counting; the labels are few.
+_candidates = cache(metrics.CANDIDATES.labels)
 
 
-async def explain(query: ExplainQuery, engine: Engine, spent: Budget) -> pb.ExplainResponse:
-    """Score the item as a list would, whether or not a list would hold it.
+def count(made: Recommendation) -> None:
+    """Let the metrics count the list's candidates, stage by stage."""
+    passed = int(np.count_nonzero(made.passed))
+    for name, proposed in sources.counts(made.gathered):
+        _candidates(CANDIDATES, name).inc(proposed)
+    _candidates(FILTER, "removed").inc(len(made.passed) - passed)
+    _candidates(FILTER, "added").inc(len(made.filtered.rows) - passed)
+    _candidates(RANK, "ranked").inc(len(made.ranked.rows))
+    _candidates(ARRANGE, "listed").inc(len(made.listed.rows))
 
-    Raises NotFound for an unknown item, Unanswerable where what the score stands on cannot be read.
+
+def trace(made: Recommendation, space: ServingSpace, deadline: Deadline) -> list[pb.StageTrace]:
+    """Return what each stage did with the candidates, and how long it took."""
+    gathered, filtered = len(made.gathered.rows), len(made.filtered.rows)
+    passed = int(np.count_nonzero(made.passed))
+    proposed = [
+        pb.StageStep(name=name, added=added) for name, added in sources.counts(made.gathered)
+    ]
+    removed: Counter[str] = Counter()
+    for name, rows in _removals(made.gathered.rows, made, space):
+        removed[name] += int(np.count_nonzero(rows & ~made.passed))
+    removed[DELETED] = gathered - passed - removed.total()
+    removals = [pb.StageStep(name=name, removed=n) for name, n in removed.items() if n]
+    stages = {
+        CANDIDATES: (gathered, proposed),
+        FILTER: (filtered, removals + _added(filtered - passed)),
+        RANK: (filtered, []),
+        ARRANGE: (len(made.listed.rows), _added(len(made.ranked.rows) - filtered)),
+    }
+    traced = []
+    for stage, took_s in deadline.timings:
+        left_out = [r for r in deadline.degraded if r in LEFT_OUT_BY.get(stage, ())]
+        candidates, steps = stages.get(stage, (None, []))
+        traced.append(
+            pb.StageTrace(
+                stage=stage, ms=took_s * 1e3, candidates=candidates, steps=steps, degraded=left_out
+            )
+        )
+    return traced
+
+
+async def explain(
+    query: ExplainQuery, space: ServingSpace, deadline: Deadline
+) -> pb.ExplainResponse:
+    """Take an item's score apart and say what became of it, by making the list.
+
+    Raises NotFound for an unknown item, Unavailable where what the score stands on cannot be read.
     """
-    serving = engine.serving
-    row = serving.catalogue.row(query.item_id)
+    row = space.catalogue.row(query.item_id)
     if row < 0:
         raise NotFound(f"item_id {query.item_id!r} is unknown")
-    wanted = RecommendQuery(users=(query.user_id,), segment=query.segment, rules=query.rules)
-    found = await engine.pipeline.states(wanted.users, None, spent)
-    wish, signals = await engine.pipeline.wish(wanted, found.states, serving, spent)
-    if spent.degraded:
-        raise Unanswerable(f"the score cannot be explained now: {', '.join(spent.degraded)}")
-    fitting = serving.filter.allowed(wanted.filters, wish.now_ms)
-    proposed = await listing.propose(wish, serving, fitting, spent)
-    place = int(np.searchsorted(proposed.rows, row))
-    known = place < len(proposed.rows) and proposed.rows[place] == row
-    bits = proposed.proposed[place] if known else 0
-    candidate = Candidates(np.array([row]), np.array([bits]))
-    pipeline = engine.pipeline
-    ranked = listing.rank(candidate, wish, serving, pipeline.ranker, pipeline.fallback, spent)
-    (item,) = reply.items_of(ranked, wish, signals, serving, engine.blend_weights, explain=True)
-    values = zip(features.NAMES, ranked.features[0].tolist(), strict=True)
+    made = await recommend(query.listing, space, deadline)
+    unread = [reason for reason in deadline.degraded if reason in LEFT_OUT_BY[STATE]]
+    if unread:
+        raise Unavailable(f"the score cannot be explained now: {', '.join(unread)}")
+    scored = made.ranked.take(np.flatnonzero(made.ranked.rows == row))
+    if not len(scored.rows):
+        proposed = made.gathered.proposed[made.gathered.rows == row]
+        alone = Candidates(np.array([row]), np.array([proposed.sum()]))
+        scored = rank(alone, made.input, space, deadline)
+    (item,) = reply.items_of(scored, made.input, space, explain=True)
+    values = zip(NAMES, scored.features[0].tolist(), strict=True)
     return pb.ExplainResponse(
         item=item,
-        versions=engine.versions(),
+        versions=space.versions(),
         features=[pb.Feature(name=name, value=value) for name, value in values],
+        fate=fate_of(row, made, space),
     )
+
+
+def fate_of(row: int, made: Recommendation, space: ServingSpace) -> pb.ItemFate:
+    """Say whether a list holds a row of the catalogue, and if not, where it fell and why."""
+    ranked, listed = made.ranked, made.listed
+    fate = pb.ItemFate(
+        ranked=len(ranked.rows), lowest_listed_score=listed.scores.min() if len(listed.rows) else 0
+    )
+    if row in ranked.rows:
+        fate.rank = int(np.flatnonzero(ranked.rows == row)[0])
+    if row in listed.rows:
+        fate.position = int(np.flatnonzero(listed.rows == row)[0])
+    elif fate.HasField("rank"):
+        fate.stage, fate.cause = _place_taken(fate.rank, row, made, space)
+    else:
+        out = [name for name, rows in _removals(np.array([row]), made, space) if rows.any()]
+        fate.stage, fate.cause = (FILTER, out[0]) if out else (CANDIDATES, NOT_PROPOSED)
+    return fate
+
+
+def _place_taken(rank: int, row: int, made: Recommendation, space: ServingSpace) -> tuple[str, str]:
+    """Return the stage and the cause for which a ranked item is not in the list."""
+    query, ranked, listed = made.input.query, made.ranked, made.listed
+    pinned = [space.catalogue.row(pin.item_id) for pin in query.rules.pins]
+    by_score = np.isin(ranked.rows, listed.rows) & ~np.isin(ranked.rows, pinned)
+    last = int(np.flatnonzero(by_score)[-1]) if by_score.any() else -1
+    if rank > last:
+        return (RANK, "score") if rank >= query.k else (ARRANGE, "pins")
+    limits = {cap.category: cap.at_most for cap in query.rules.caps}
+    categories = space.catalogue.categories
+    full = full_categories(limits, [categories[other] for other in listed.rows.tolist()])
+    return ARRANGE, "caps" if set(full) & set(categories[row]) else "diversity"
+
+
+def _removals(rows: Rows, made: Recommendation, space: ServingSpace) -> Iterator[tuple[str, Mask]]:
+    """Yield which of some rows each filter removes of what those before it left, (n,)."""
+    user = made.input
+    conditions = space.filter.each(user.query.filters, rows, user.now_ms)
+    conditions += [(name, ~np.isin(rows, out)) for name, out in made.exclusions]
+    left = np.ones(len(rows), np.bool_)
+    for name, allowed in conditions:
+        yield name, left & ~allowed
+        left = left & allowed
+
+
+def _added(count: int) -> list[pb.StageStep]:
+    return [pb.StageStep(name="filter", added=count)] if count else []

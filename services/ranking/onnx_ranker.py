@@ -1,4 +1,4 @@
-"""A trained ranker: an ONNX model over the features, verified before ONNX Runtime sees it.
+"""Score by a trained ranker: an ONNX model over the features, verified before it is loaded.
 
 The model's input is float32 (n, f), its output float32 (n,) or (n, 1), the higher the better. Its
 metadata say which features it was trained on: `features`, a JSON list of names in order. They are

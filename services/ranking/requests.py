@@ -6,7 +6,7 @@ INVALID_ARGUMENT: `k must be between 1 and 500, was 10000`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -44,6 +44,7 @@ class RecommendQuery(msgspec.Struct, frozen=True, gc=False):
     after: PositionToken | None = None
     explain: bool = False
     surface: str = ""
+    trace: bool = False
 
 
 class ItemQuery(msgspec.Struct, frozen=True, gc=False):
@@ -59,30 +60,23 @@ class ItemQuery(msgspec.Struct, frozen=True, gc=False):
 
 
 class ExplainQuery(msgspec.Struct, frozen=True, gc=False):
-    """A checked ExplainRequest."""
+    """A checked ExplainRequest: an item, and the list that it is asked about."""
 
-    user_id: str
     item_id: str
-    segment: str = ""
-    rules: pb.Rules = pb.Rules()
+    listing: RecommendQuery
 
 
 def recommend(message: pb.RecommendRequest) -> RecommendQuery:
     """Check a RecommendRequest."""
     check_recommend(message)
-    return RecommendQuery(
+    return _list_query(
+        message,
         users=tuple(dict.fromkeys((message.user_id, *message.also_user_ids))),
-        k=message.k or K_DEFAULT,
         candidates=tuple(dict.fromkeys(message.candidates)) or None,
-        segment=message.context.get(SEGMENT, ""),
-        filters=message.filters,
-        exclude=tuple(message.exclude),
-        seen=Seen(message.seen or Seen.EXCLUDE_HISTORY_AND_PURCHASES),
-        diversity=message.diversity if message.HasField("diversity") else DIVERSITY_DEFAULT,
-        rules=_complete(message.rules),
         after=_position(message.after),
         explain=message.explain,
         surface=message.surface,
+        trace=message.trace,
     )
 
 
@@ -114,12 +108,7 @@ def search(message: pb.SearchRequest) -> ItemQuery:
 def explain(message: pb.ExplainRequest) -> ExplainQuery:
     """Check an ExplainRequest."""
     check_explain(message)
-    return ExplainQuery(
-        user_id=message.user_id,
-        item_id=message.item_id,
-        segment=message.context.get(SEGMENT, ""),
-        rules=_complete(message.rules),
-    )
+    return ExplainQuery(message.item_id, _list_query(message, users=(message.user_id,)))
 
 
 def state(message: pb.StateRequest) -> tuple[str, PositionToken | None]:
@@ -132,6 +121,23 @@ def forget(message: pb.ForgetRequest) -> str:
     """Check a ForgetRequest; returns the user."""
     check_forget(message)
     return message.user_id
+
+
+def _list_query(
+    message: pb.RecommendRequest | pb.ExplainRequest, users: tuple[str, ...], **more: Any
+) -> RecommendQuery:
+    """Return a list's query from the fields that both messages have, and more of its own."""
+    return RecommendQuery(
+        users=users,
+        k=message.k or K_DEFAULT,
+        segment=message.context.get(SEGMENT, ""),
+        filters=message.filters,
+        exclude=tuple(message.exclude),
+        seen=Seen(message.seen or Seen.EXCLUDE_HISTORY_AND_PURCHASES),
+        diversity=message.diversity if message.HasField("diversity") else DIVERSITY_DEFAULT,
+        rules=_complete(message.rules),
+        **more,
+    )
 
 
 def _position(token: str) -> PositionToken | None:

@@ -1,23 +1,29 @@
-"""The gRPC door: each method from its request to its reply."""
+"""Answer each method over gRPC: check the request, make what it asks for, write the reply."""
 
 from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Final
 
+from freshet.errors import Unavailable
+from freshet.producer import RenewedProducer
 from freshet.v1 import recommender_pb2 as pb
-from freshet.v1 import recommender_pb2_grpc, state_pb2
-from services.ranking import explain, reply, requests, search, similar, state_view
-from services.ranking.budget import Budget
-from services.ranking.calls import Calls
-from services.ranking.engine import Engine
-from services.ranking.errors import Unanswerable
-from services.ranking.live import forget
-from services.ranking.live.impressions import Shown
-from services.ranking.stages.similar_items import Alike
+from freshet.v1 import recommender_pb2_grpc
+from services.ranking import explain, reply, requests
+from services.ranking.live.embedding_client import EmbeddingClient
+from services.ranking.live.forget import forget
+from services.ranking.live.impressions import Impressions, Shown
+from services.ranking.live.user_reader import read_states
+from services.ranking.recommend import recommend
+from services.ranking.search import search
+from services.ranking.serving_space import ServingSpace
+from services.ranking.similar import similar
+from services.ranking.stages.recommendation import ADMIT, ANSWER
+from shared.runtime.call_guard import CallGuard
+from shared.runtime.deadline import Deadline
 
 if TYPE_CHECKING:
-    from services.ranking.calls import Context
+    from shared.runtime.call_guard import Context
 
 SERVICE: Final = "freshet.v1.Recommender"
 
@@ -25,131 +31,128 @@ SERVICE: Final = "freshet.v1.Recommender"
 class Recommender(recommender_pb2_grpc.RecommenderServicer):
     """Answers all methods; protos/freshet/v1/recommender.proto says at each what it does."""
 
-    def __init__(self, calls: Calls, list_s: float, slow_s: float) -> None:
-        """Deadlines of calls that set none: of Recommend, and of all others."""
-        self._calls = calls
+    def __init__(
+        self,
+        guard: CallGuard,
+        impressions: Impressions,
+        embedding: EmbeddingClient,
+        producer: RenewedProducer,
+        *,
+        list_s: float,
+        slow_s: float,
+    ) -> None:
+        """Deadlines of calls that set none: of Recommend (list_s), and of all others.
+
+        producer: of forget events.
+        """
+        self.space: ServingSpace | None = None  # until there is something to answer from
+        self._guard = guard
+        self._impressions = impressions
+        self._embedding = embedding
+        self._producer = producer
         self._list_s = list_s
         self._slow_s = slow_s
 
     async def Recommend(
         self, request: pb.RecommendRequest, context: Context
     ) -> pb.RecommendResponse:
-        return await self._calls.answer("Recommend", request, context, _recommend, self._list_s)
+        return await self._guard.answer(
+            "Recommend", request, context, self._recommend, self._list_s
+        )
 
     async def Similar(self, request: pb.SimilarRequest, context: Context) -> pb.SimilarResponse:
-        return await self._calls.answer("Similar", request, context, _similar, self._slow_s)
+        return await self._guard.answer("Similar", request, context, self._similar, self._slow_s)
 
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
-        return await self._calls.answer("Search", request, context, _search, self._slow_s)
+        return await self._guard.answer("Search", request, context, self._search, self._slow_s)
 
     async def State(self, request: pb.StateRequest, context: Context) -> pb.StateResponse:
-        return await self._calls.answer("State", request, context, _state, self._slow_s)
+        return await self._guard.answer("State", request, context, self._state, self._slow_s)
 
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
-        return await self._calls.answer("Explain", request, context, _explain, self._slow_s)
+        return await self._guard.answer("Explain", request, context, self._explain, self._slow_s)
 
     async def Forget(self, request: pb.ForgetRequest, context: Context) -> pb.ForgetResponse:
-        return await self._calls.answer("Forget", request, context, _forget, self._slow_s)
+        return await self._guard.answer("Forget", request, context, self._forget, self._slow_s)
 
+    async def _recommend(
+        self, request: pb.RecommendRequest, deadline: Deadline
+    ) -> pb.RecommendResponse:
+        space = self._serving()
+        query = requests.recommend(request)
+        deadline.end(ADMIT)
+        made = await recommend(query, space, deadline)
+        response = reply.recommended(made, space, deadline)
+        self._impressions.add(
+            Shown(
+                response.request_id,
+                query.users[0],
+                response.items,
+                made.input.now_ms,
+                response.versions,
+                deadline.degraded,
+                query.surface,
+            )
+        )
+        explain.count(made)
+        deadline.end(ANSWER)
+        response.timings.extend(reply.timings(deadline))
+        if query.trace:
+            response.trace.extend(explain.trace(made, space, deadline))
+        return response
 
-async def _recommend(
-    request: pb.RecommendRequest, engine: Engine, spent: Budget
-) -> pb.RecommendResponse:
-    query = requests.recommend(request)
-    spent.end("admit")
-    made = await engine.pipeline.recommend(query, engine.serving, spent)
-    items = reply.items_of(
-        made.listed,
-        made.wish,
-        made.signals,
-        engine.serving,
-        engine.blend_weights,
-        explain=query.explain,
-    )
-    request_id, versions = uuid.uuid4().hex, engine.versions()
-    shown = Shown(
-        request_id,
-        query.users[0],
-        items,
-        made.wish.now_ms,
-        versions,
-        spent.degraded,
-        query.surface,
-    )
-    engine.impressions.add(shown)
-    spent.end("answer")
-    return pb.RecommendResponse(
-        items=items,
-        request_id=request_id,
-        degraded=spent.degraded,
-        versions=versions,
-        state_position=[
-            state_pb2.PartitionOffset(partition=partition, offset=offset)
-            for partition, offset in made.positions
-        ],
-        timings=_timings(spent),
-    )
+    async def _similar(self, request: pb.SimilarRequest, deadline: Deadline) -> pb.SimilarResponse:
+        space = self._serving()
+        query = requests.similar(request)
+        listed = await similar(query, space, self._embedding, deadline)
+        catalogue = space.catalogue
+        row = catalogue.row(query.item_id) if query.item_id else -1
+        named = f"“{catalogue.titles[row] or query.item_id}”" if row >= 0 else "the picture"
+        deadline.end("similar")
+        return pb.SimilarResponse(
+            items=reply.similar(listed, catalogue, named),
+            request_id=uuid.uuid4().hex,
+            degraded=deadline.degraded,
+            versions=space.versions(),
+            timings=reply.timings(deadline),
+        )
 
+    async def _search(self, request: pb.SearchRequest, deadline: Deadline) -> pb.SearchResponse:
+        space = self._serving()
+        query = requests.search(request)
+        listed = await search(query, space, self._embedding, deadline)
+        named = f"“{query.text}”" if query.text else "the picture"
+        deadline.end("search")
+        return pb.SearchResponse(
+            items=reply.similar(listed, space.catalogue, named),
+            request_id=uuid.uuid4().hex,
+            degraded=deadline.degraded,
+            versions=space.versions(),
+            timings=reply.timings(deadline),
+        )
 
-async def _similar(request: pb.SimilarRequest, engine: Engine, spent: Budget) -> pb.SimilarResponse:
-    query = requests.similar(request)
-    pipeline = engine.pipeline
-    found = await similar.similar(
-        query, engine.serving, pipeline.reader, engine.embedding, spent, pipeline.now_ms()
-    )
-    row = engine.serving.catalogue.row(query.item_id) if query.item_id else -1
-    of = f"“{engine.serving.catalogue.titles[row] or query.item_id}”" if row >= 0 else "the picture"
-    spent.end("similar")
-    return pb.SimilarResponse(
-        items=_alike_items(found, engine, of),
-        request_id=uuid.uuid4().hex,
-        degraded=spent.degraded,
-        versions=engine.versions(),
-        timings=_timings(spent),
-    )
+    async def _state(self, request: pb.StateRequest, deadline: Deadline) -> pb.StateResponse:
+        space = self._serving()
+        user_id, after = requests.state(request)
+        found = await read_states([user_id], after, space, deadline)
+        if deadline.degraded:
+            why = ", ".join(deadline.degraded)
+            raise Unavailable(f"the state cannot be read in time: {why}")
+        (state,), (known,) = found.states, found.known
+        return pb.StateResponse(
+            state=reply.state(user_id, state, space.catalogue, space.vectors.weights), known=known
+        )
 
+    async def _explain(self, request: pb.ExplainRequest, deadline: Deadline) -> pb.ExplainResponse:
+        return await explain.explain(requests.explain(request), self._serving(), deadline)
 
-async def _search(request: pb.SearchRequest, engine: Engine, spent: Budget) -> pb.SearchResponse:
-    query = requests.search(request)
-    now_ms = engine.pipeline.now_ms()
-    found = await search.search(
-        query, engine.serving, engine.titles, engine.embedding, spent, now_ms
-    )
-    spent.end("search")
-    return pb.SearchResponse(
-        items=_alike_items(found, engine, f"“{query.text}”" if query.text else "the picture"),
-        request_id=uuid.uuid4().hex,
-        degraded=spent.degraded,
-        versions=engine.versions(),
-        timings=_timings(spent),
-    )
+    async def _forget(self, request: pb.ForgetRequest, deadline: Deadline) -> pb.ForgetResponse:
+        self._serving()
+        user_id = requests.forget(request)
+        position = await forget(user_id, self._producer, deadline.left_s())
+        return pb.ForgetResponse(position=str(position))
 
-
-async def _state(request: pb.StateRequest, engine: Engine, spent: Budget) -> pb.StateResponse:
-    user_id, after = requests.state(request)
-    found = await engine.pipeline.states([user_id], after, spent)
-    if spent.degraded:
-        raise Unanswerable(f"the state cannot be read in time: {', '.join(spent.degraded)}")
-    catalogue, weights = engine.serving.catalogue, engine.vectors.weights
-    return pb.StateResponse(
-        state=state_view.message(user_id, found.states[0], catalogue, weights),
-        known=found.known[0],
-    )
-
-
-async def _explain(request: pb.ExplainRequest, engine: Engine, spent: Budget) -> pb.ExplainResponse:
-    return await explain.explain(requests.explain(request), engine, spent)
-
-
-async def _forget(request: pb.ForgetRequest, engine: Engine, spent: Budget) -> pb.ForgetResponse:
-    user_id = requests.forget(request)
-    position = await forget.forget(user_id, engine.producer, spent.left_s())
-    return pb.ForgetResponse(position=str(position))
-
-
-def _alike_items(found: Alike, engine: Engine, of: str) -> list[pb.RankedItem]:
-    return reply.alike_items(found, engine.serving.catalogue, of)
-
-
-def _timings(spent: Budget) -> list[pb.StageTiming]:
-    return [pb.StageTiming(stage=stage, ms=took_s * 1e3) for stage, took_s in spent.timings]
+    def _serving(self) -> ServingSpace:
+        if self.space is None:
+            raise Unavailable("not ready: the catalogue is still being read")
+        return self.space

@@ -1,4 +1,4 @@
-"""What ranking is told by its environment."""
+"""Read what ranking is told by its environment."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from dataclasses import dataclass, field
 from freshet.kafka_clients import KafkaSettings
 from freshet.settings import setting
 from services.ranking.stages.blend import BlendSettings
+from services.ranking.stages.features import FeatureSettings
+from shared.catalogue.active_bundle import SpaceSettings
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
 from shared.users.session_vectors import VectorSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RankingSettings:
     """Addresses, limits, and the numbers that decide."""
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
     logs: LogSettings = field(default_factory=LogSettings)
+    space: SpaceSettings = field(default_factory=SpaceSettings)
     vectors: VectorSettings = field(default_factory=VectorSettings)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
     blend: BlendSettings = field(default_factory=BlendSettings)
     bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address to listen on")
     port: int = setting(
@@ -37,12 +41,6 @@ class Settings:
     )
     snapshots: str = setting(
         "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder or any fsspec URL"
-    )
-    space: str = setting(
-        "FRESHET_SPACE", "", help="serve this space; empty: the active one, by Redis"
-    )
-    dim: int = setting(
-        "FRESHET_DIM", 0, at_least=0, at_most=4096, help="dimensions of FRESHET_SPACE"
     )
     ranker: str = setting(
         "FRESHET_RANKER", "", help="an ONNX file; empty: the bundle's, else the blend"
@@ -66,13 +64,4 @@ class Settings:
         at_least=1,
         at_most=10_000,
         help="calls at once; beyond it they are refused with push-back",
-    )
-    covisit_half_life_s: float = setting(
-        "FRESHET_COVISIT_HALF_LIFE_S", 30 * 86_400.0, at_least=60, help="as sessions has it"
-    )
-    freshness_half_life_s: float = setting(
-        "FRESHET_FRESHNESS_HALF_LIFE_S",
-        7 * 86_400.0,
-        at_least=1,
-        help="s until an item is half as new: a week of an assortment",
     )

@@ -69,6 +69,11 @@ REQUEST_MS = Histogram(
 STAGE_MS = Histogram(
     "freshet_stage_milliseconds", "Time of one stage of Recommend", ["stage"], buckets=_MS
 )
+CANDIDATES = Counter(
+    "freshet_candidates_total",
+    "Candidates of lists: proposed by a source, removed and added by filters, ranked, listed",
+    ["stage", "part"],
+)
 DEGRADED = Counter("freshet_degraded_total", "Replies that left something out", ["reason"])
 IMPRESSIONS_DROPPED = Counter(
     "freshet_impressions_dropped_total", "Impressions that found the buffer full"

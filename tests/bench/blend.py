@@ -23,15 +23,16 @@ from services.embedding.encode.bundle import Bundle
 from services.embedding.encode.content import text_of
 from services.embedding.encode.encoders import Encoders
 from services.embedding.encode.fusion import Fusion
-from services.ranking.live.trend_rows import TrendRows
+from services.ranking.live.trending import TrendRows
 from services.ranking.stages import blend
 from services.ranking.stages.blend import BlendSettings
 from services.ranking.stages.features import FeatureSettings, covisited, features, trends_for
 from services.ranking.stages.signals import Signals, Weighted
-from services.ranking.stages.user_profile import Taste, taste_of
+from services.ranking.stages.user_profile import UserProfile, profile_of
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
 from shared.users import event_types, keys, log2_weights, states
+from shared.users.log2_weights import HalfLives
 from shared.users.session_vectors import VectorSettings, session_vectors
 from tests import servers
 
@@ -67,11 +68,11 @@ def read(folder: Path, bundle: str) -> Data:
     pairs: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for sequence in sequences.values():
         train = sequence[:-2]
-        for place, item in enumerate(train):
+        for index, item in enumerate(train):
             counts[item] += 1
-            for distance in range(1, min(REACH, place) + 1):
-                pairs[train[place - distance]][item] += 1 / distance
-    covisits = {keys.item_key(item): weighted(found, FOLLOWERS) for item, found in pairs.items()}
+            for distance in range(1, min(REACH, index) + 1):
+                pairs[train[index - distance]][item] += 1 / distance
+    covisits = {keys.item_key(item): weighted(after, FOLLOWERS) for item, after in pairs.items()}
     return Data(catalogue, sequences, Signals(covisits, {"all": weighted(counts, 1000)}))
 
 
@@ -121,12 +122,12 @@ def weighted(counts: dict[str, float], at_most: int) -> Weighted:
     ordered = sorted(counts.items(), key=lambda entry: -entry[1])[:at_most]
     return Weighted(
         np.array([keys.item_key(item) for item, _ in ordered], np.uint64),
-        np.array([log2_weights.score_of(w, NOW_MS, 30 * 86_400.0) for _, w in ordered]),
+        np.array([log2_weights.score_of(w, NOW_MS, HalfLives().covisits_s) for _, w in ordered]),
     )
 
 
-def taste(data: Data, history: list[str], settings: VectorSettings) -> Taste:
-    """Return the taste of a user whose last 50 events were clicks, a minute apart."""
+def profile(data: Data, history: list[str], settings: VectorSettings) -> UserProfile:
+    """Return the profile of a user whose last 50 events were clicks, a minute apart."""
     last = history[-states.HISTORY_AT_MOST :]
     first_s = NOW_MS // 1000 - 60 * len(last)
     entries = [
@@ -137,11 +138,11 @@ def taste(data: Data, history: list[str], settings: VectorSettings) -> Taste:
     vectors = session_vectors([state.history_bytes], data.catalogue, settings)[0]
     state = states.of_parts(history=entries, vectors=vectors)
     prices = data.catalogue.terms.price
-    return taste_of(state, data.catalogue, prices, settings)
+    return profile_of(state, data.catalogue, prices, settings)
 
 
 def rank_of(target: int, scores: NDArray[np.float32]) -> float:
-    """Return the target's place from 0; ties at the middle."""
+    """Return the target's rank from 0; ties at the middle."""
     better = np.count_nonzero(scores > scores[target])
     return float(better + (np.count_nonzero(scores == scores[target]) - 1) / 2)
 
@@ -151,15 +152,15 @@ def measure(data: Data, users: list[str], held_out: int) -> dict[str, dict[str, 
     catalogue, settings = data.catalogue, VectorSettings()
     of_scope = TrendRows(catalogue).of(data.signals.trending)
     rows = np.arange(len(catalogue))
-    places: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    for user in users:
-        sequence = data.sequences[user]
+    ranks: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    for user_id in users:
+        sequence = data.sequences[user_id]
         history, target = sequence[:-held_out], sequence[-held_out]
-        likes = taste(data, history, settings)
+        user = profile(data, history, settings)
         table = features(
-            likes,
-            covisited(likes, data.signals, catalogue, NOW_MS, FeatureSettings()),
-            trends_for(likes, "", of_scope),
+            user,
+            covisited(user, data.signals, catalogue, NOW_MS, FeatureSettings()),
+            trends_for(user, "", of_scope),
             catalogue,
             catalogue.terms.price,
             rows,
@@ -170,18 +171,18 @@ def measure(data: Data, users: list[str], held_out: int) -> dict[str, dict[str, 
         for name, weights in VARIANTS.items():
             scores = blend.contributions(table, blend.weights(weights)).sum(axis=1)
             scores[seen] = -np.inf
-            places[name].append(rank_of(catalogue.row(target), scores))
-    return {name: figures(np.array(found)) for name, found in places.items()}
+            ranks[name].append(rank_of(catalogue.row(target), scores))
+    return {name: figures(np.array(each)) for name, each in ranks.items()}
 
 
-def figures(places: NDArray[np.float64]) -> dict[str, float]:
+def figures(ranks: NDArray[np.float64]) -> dict[str, float]:
     """Return HR@10 with its standard error, and NDCG@10."""
-    hit = places < 10
+    hit = ranks < 10
     rate = float(hit.mean())
     return {
         "hr@10": round(rate, 4),
-        "standard_error": round(float(np.sqrt(rate * (1 - rate) / len(places))), 4),
-        "ndcg@10": round(float((hit / np.log2(places + 2)).mean()), 4),
+        "standard_error": round(float(np.sqrt(rate * (1 - rate) / len(ranks))), 4),
+        "ndcg@10": round(float((hit / np.log2(ranks + 2)).mean()), 4),
     }
 
 
@@ -198,8 +199,8 @@ def main() -> int:
     data = read(options.data, options.bundle)
     drawn = np.random.default_rng(options.seed).permutation(sorted(data.sequences))
     users = [str(user) for user in drawn[: options.users]]
-    found = measure(data, users, 1 if options.split == "test" else 2)
-    shown = {"users": len(users), "split": options.split, "seed": options.seed, **found}
+    measured = measure(data, users, 1 if options.split == "test" else 2)
+    shown = {"users": len(users), "split": options.split, "seed": options.seed, **measured}
     sys.stdout.write(json.dumps(shown, indent=2) + "\n")
     return 0
 

@@ -1,4 +1,4 @@
-"""The fresh segment: what arrived since the base was built, searched exactly.
+"""Search what arrived since the base was built: the fresh segment, exactly.
 
 Legend: m rows of the segment; n rows of the catalogue; d numbers of the space; q queries; k hits.
 """
@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.index import Hits, hits
+from services.ranking.index import hits
+from services.ranking.index.hits import Hits
 
 FIRST_ROOM: Final = 256
 GONE: Final = -1
@@ -31,11 +32,11 @@ class FreshSegment:
             np.full(FIRST_ROOM, GONE, np.int64),  # (room,) row of the catalogue, or GONE
             0,
         )
-        self._places: dict[int, int] = {}  # row → place
+        self._at: dict[int, int] = {}  # row of the catalogue → row of the matrix
 
     def __len__(self) -> int:
         """Count the rows that are searched."""
-        return len(self._places)
+        return len(self._at)
 
     def add(self, rows: NDArray[np.int64], vectors: NDArray[Any]) -> None:
         """Append rows, each at most once and none of them in the segment; vectors: (m, d)."""
@@ -46,20 +47,20 @@ class FreshSegment:
             matrix, held = _grown(matrix, room, 0), _grown(held, room, GONE)
         matrix[size:end] = vectors
         held[size:end] = rows
-        self._places.update(zip(rows.tolist(), range(size, end), strict=True))
+        self._at.update(zip(rows.tolist(), range(size, end), strict=True))
         self._published = (matrix, held, end)
 
     def remove(self, row: int) -> None:
         """Search a row no more; one that is not here changes nothing."""
-        place = self._places.pop(row, None)
-        if place is None:
+        at = self._at.pop(row, None)
+        if at is None:
             return
         matrix, held, size = self._published
-        held[place] = GONE
-        if size - len(self._places) > max(REBUILD_FROM, len(self._places)):
+        held[at] = GONE
+        if size - len(self._at) > max(REBUILD_FROM, len(self._at)):
             kept = np.flatnonzero(held[:size] != GONE)
             rows = held[kept]
-            self._places = {row: place for place, row in enumerate(rows.tolist())}
+            self._at = {row: at for at, row in enumerate(rows.tolist())}
             self._published = (matrix[kept], rows, len(kept))
 
     def search(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_]) -> Hits:

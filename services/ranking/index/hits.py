@@ -1,21 +1,26 @@
-"""What every index does alike: check queries, pick the best, apply masks.
+"""Score rows and pick the best hits: what every part of the index does alike.
 
 These run several times a request, so they use flat `take`, which costs a microsecond where
 `take_along_axis` costs ten.
 
-Legend: q queries; d numbers of the space; k hits; m scored rows.
+Legend: n rows; d numbers of the space; q queries; k hits; m scored rows.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.index import Hits
+from services.ranking.stages.float16 import to_float32
+
+Hits = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Rows (q, k), -1 where there are fewer hits, and inner products (q, k), -inf there; best first."""
 
 SHORTEST: Final = 1e-6  # a query below this length points nowhere
+BLOCK_ROWS: Final = 8_192  # scored, then the best of them kept, at a time
+WIDE_ROWS: Final = 1_024  # converted to float32 at a time, to stay in the processor's cache
 
 
 def checked(
@@ -76,3 +81,30 @@ def within(mask: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.bool_
     """Tell which rows, of any shape, a mask allows; not -1, and not rows that it does not reach."""
     inside: NDArray[np.bool_] = mask.take(rows, mode="clip") & (rows >= 0) & (rows < len(mask))
     return inside
+
+
+def search_rows(
+    vectors: NDArray[Any], rows: NDArray[np.int64], queries: NDArray[np.float32], k: int
+) -> Hits:
+    """Return the k best of some rows for each query; vectors: (n, d), float16 or float32.
+
+    About 0.06 µs a row at d = 64, most of it the conversion from float16.
+    """
+    nearest = none(len(queries), k)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
+        scores = np.empty((len(queries), len(block)), np.float32)  # (q, m)
+        for at in range(0, len(block), WIDE_ROWS):
+            wide = to_float32(vectors.take(block[at : at + WIDE_ROWS], axis=0))
+            scores[:, at : at + WIDE_ROWS] = (wide @ queries.T).T
+        nearest = merged(nearest, best(scores, block, k), k)
+    return nearest
+
+
+def rows_under(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the rows that a mask allows; another thread may change it meanwhile.
+
+    numpy counts them first and then notes them: a change in between would leave numbers that are
+    no rows, so it gets a copy.
+    """
+    return np.flatnonzero(mask.copy())

@@ -1,7 +1,7 @@
-"""HNSW by hnswlib, immutable: only what is safe beside readers is offered.
+"""Search an immutable HNSW graph of hnswlib: only what is safe beside readers is offered.
 
-hnswlib 0.8 crashes when an index grows or loads a damaged file, so an index is built or loaded
-once and then only searched, and a file must be verified (shared/catalogue/snapshots.py) before it
+hnswlib 0.8 crashes when an index grows or loads a damaged file, so an index is loaded once and
+then only searched, and a file must be verified (shared/catalogue/snapshots.py) before it
 is loaded. It holds Python's lock while it loads, and lets it go while it searches.
 
 Legend: n vectors; d numbers of the space; q queries; k hits.
@@ -15,10 +15,9 @@ import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.index import Hits, hits
+from services.ranking.index import hits
+from services.ranking.index.hits import Hits
 
-M: Final = 16  # links of a node
-EF_CONSTRUCTION: Final = 120
 EF: Final = 96  # candidates held while searching; recall@60 is 0.98 or more up to 100,000
 
 
@@ -32,15 +31,6 @@ class HnswBase:
         self._graph = graph
         self.count = int(graph.element_count)
         self.dim = int(graph.dim)
-
-    @classmethod
-    def build(cls, vectors: NDArray[Any], *, ef: int = EF, threads: int = 1) -> HnswBase:
-        """Build from unit vectors, (n, d); about 0.1 ms a vector and thread."""
-        graph = hnswlib.Index("ip", vectors.shape[1])
-        graph.init_index(max(1, len(vectors)), M=M, ef_construction=EF_CONSTRUCTION)
-        if len(vectors):
-            graph.add_items(vectors.astype(np.float32), num_threads=threads)
-        return cls(graph, ef=ef)
 
     @classmethod
     def load(cls, path: str, dim: int, *, ef: int = EF) -> HnswBase:

@@ -1,4 +1,4 @@
-"""A base with what changed since: fresh rows, and labels whose item is gone.
+"""Search a base with what changed since: fresh rows, and labels whose item is gone.
 
 Legend: n rows; d numbers of the space; q queries; k hits.
 """
@@ -6,13 +6,14 @@ Legend: n rows; d numbers of the space; q queries; k hits.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.index import Base, Hits, exact, hits
+from services.ranking.index import hits
 from services.ranking.index.fresh import FreshSegment
+from services.ranking.index.hits import Hits
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.columns import Column
 
@@ -22,6 +23,19 @@ EXACT_SCORE_US: Final = 0.006  # score it for one query
 GRAPH_HIT_US: Final = 0.5  # one hit of one query
 GRAPH_HITS_AT_LEAST: Final = 96  # what the graph looks at for one hit, too
 MARGIN: Final = 1.3  # of hits fetched over those expected to be allowed
+
+
+class Base(Protocol):
+    """Vectors by label, 0 to count - 1, that never change."""
+
+    count: int
+
+    def fetch(self, vectors: NDArray[np.float32], k: int) -> Hits:
+        """Return about the k nearest labels of each query, best first; fewer or none if it cannot.
+
+        vectors: (q, d), each finite and not zero.
+        """
+        ...
 
 
 class Layers:
@@ -63,7 +77,7 @@ class Layers:
     def nearest(
         self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
-        """Search as Index.nearest promises."""
+        """Search as ServedIndex.nearest promises."""
         queries, usable = hits.checked(vectors, self._catalogue.dim, k)
         mask = self._catalogue.alive
         if allowed is not None:
@@ -104,7 +118,7 @@ class Layers:
         return found
 
     def _search_each(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_]) -> Hits:
-        return exact.search_rows(self._catalogue.vectors, exact.rows_under(mask), queries, k)
+        return hits.search_rows(self._catalogue.vectors, hits.rows_under(mask), queries, k)
 
     def _hits_to_fetch(self, k: int, count: int) -> int:
         """Return how many hits of the base make k allowed ones likely; 0 if it holds nothing."""

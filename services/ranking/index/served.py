@@ -1,4 +1,4 @@
-"""The index that ranking serves: layers over the catalogue, swapped when a new base comes.
+"""Find the nearest items of a living catalogue: layers, swapped when a new base comes.
 
 Legend: n rows; d numbers of the space; q queries; k hits; b labels of a base.
 """
@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.index import Base, Hits
-from services.ranking.index.layers import Layers
+from services.ranking.index.hits import Hits
+from services.ranking.index.layers import Base, Layers
 from shared.catalogue.catalogue import Applied, Catalogue
 
 _BLOCK_ROWS: Final = 16_384  # compared at a time, so that Python's lock is never held for long
@@ -29,7 +29,7 @@ class LoadedBase(NamedTuple):
 
 
 class ServedIndex:
-    """Implements Index over a living catalogue; each item is found from its arrival on.
+    """Items by rows of the catalogue, searched by inner product, from their arrival on.
 
     Without a base everything is in the fresh segment, which is exact and fast enough for some
     20,000 items. A base is matched beside the readers and swapped by reference: a reader has the
@@ -47,7 +47,12 @@ class ServedIndex:
     def nearest(
         self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
-        """Search as Index.nearest promises."""
+        """Return the k nearest living rows of each query; vectors: (q, d).
+
+        allowed: (n,) rows that may be hits; rows beyond its end may not; None allows all. Where
+        fewer than k are allowed all of them are hits. A query with NaN or infinity, or of (nearly)
+        no length, has no hits. Raises ValueError for vectors of another shape and for k below 1.
+        """
         return self._layers.nearest(vectors, k, allowed)
 
     async def adopt(self, load: Callable[[], LoadedBase]) -> None:

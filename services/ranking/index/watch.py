@@ -1,4 +1,4 @@
-"""Brings the index's base from snapshots: at the start, and whenever a new one is written."""
+"""Bring the index's base from snapshots: at the start, and whenever a new one is written."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from shared.catalogue.arrow import labels_of, read_table
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Snapshot
 from shared.catalogue.stores import open_store
+from shared.clock import now_ms
 
 log = logging.getLogger(__name__)
 
@@ -110,5 +111,4 @@ class SnapshotWatch:
         return snapshots.current(open_store(self._url, self._catalogue.space))
 
     def _newest(self) -> Snapshot | None:
-        now_ms = time.time_ns() // 1_000_000
-        return snapshots.newest(self._url, self._catalogue.space, self._catalogue.dim, now_ms)
+        return snapshots.newest(self._url, self._catalogue.space, self._catalogue.dim, now_ms())

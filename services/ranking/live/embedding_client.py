@@ -1,16 +1,16 @@
-"""Texts and pictures → vectors, asked of the embedding service."""
+"""Ask the embedding service for the vectors of texts and pictures."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
 from freshet.contract.records import OUT_OF_BOUNDS, BadRecord
+from freshet.errors import Unavailable
 from freshet.v1 import embedding_pb2, embedding_pb2_grpc
-from services.ranking.errors import Unanswerable
 
 if TYPE_CHECKING:
     from freshet.v1.embedding_pb2_grpc import EmbeddingAsyncStub
@@ -32,20 +32,6 @@ class QueryVector(NamedTuple):
     own: NDArray[np.float32]  # comparable with image_vectors or text_vectors
 
 
-class Embedding(Protocol):
-    """Encodes queries."""
-
-    async def encode(
-        self, space: str, within_s: float, *, text: str = "", image: bytes = b""
-    ) -> QueryVector:
-        """Return a query's vectors.
-
-        Raises BadRecord for a picture that cannot be read, Unanswerable where the service cannot
-        be had in time or serves another space.
-        """
-        ...
-
-
 class EmbeddingClient:
     """Asks the service at an address; connects on first use and again by itself."""
 
@@ -56,7 +42,11 @@ class EmbeddingClient:
     async def encode(
         self, space: str, within_s: float, *, text: str = "", image: bytes = b""
     ) -> QueryVector:
-        """See Embedding.encode."""
+        """Return the vectors of a text or a picture.
+
+        Raises BadRecord for a picture that cannot be read, Unavailable where the service does not
+        answer in time or serves another space.
+        """
         request = (
             embedding_pb2.EmbedQueryRequest(text=text)
             if text
@@ -67,9 +57,9 @@ class EmbeddingClient:
         except grpc.aio.AioRpcError as error:
             if error.code() in _OF_THE_QUERY:
                 raise BadRecord(OUT_OF_BOUNDS, error.details() or "query refused") from None
-            raise Unanswerable(f"the embedding service: {error.details()}") from None
+            raise Unavailable(f"the embedding service: {error.details()}") from None
         if reply.space != space:
-            raise Unanswerable(f"the embedding service is at space {reply.space!r}, not {space!r}")
+            raise Unavailable(f"the embedding service is at space {reply.space!r}, not {space!r}")
         return QueryVector(
             np.frombuffer(reply.vector, "<f2").astype(np.float32),
             np.frombuffer(reply.own_vector, "<f2").astype(np.float32),

@@ -1,4 +1,4 @@
-"""Impressions → Kafka, behind the reply: a bounded buffer, emptied by a background task.
+"""Write impressions to Kafka behind the reply: a bounded buffer, emptied in the background.
 
 A list never waits for the log. When Kafka is slow or gone the buffer fills and further impressions
 are dropped and counted; what waits when the process dies is lost. A list may be written twice after
@@ -11,14 +11,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from aiokafka.errors import KafkaError
 
 from freshet.contract.records import CONTENT_TYPE, PROTOBUF
 from freshet.contract.topics import IMPRESSIONS
+from freshet.producer import Entry, RenewedProducer
 from freshet.v1 import impression_pb2, recommender_pb2
-from services.ranking.log_writer import Entry
 from shared.runtime import metrics
 
 BUFFERED_AT_MOST: Final = 10_000  # about 5 KB each with 50 items
@@ -43,19 +43,11 @@ class Shown(NamedTuple):
     surface: str
 
 
-class Writer(Protocol):
-    """The part of LogWriter that is used here."""
-
-    async def send_all(self, topic: str, entries: Sequence[Entry]) -> None:
-        """Write records together. Raises KafkaError."""
-        ...
-
-
 class Impressions:
     """Takes lists without waiting and writes them to `impressions`."""
 
-    def __init__(self, writer: Writer, *, at_most: int = BUFFERED_AT_MOST) -> None:
-        self._writer = writer
+    def __init__(self, producer: RenewedProducer, *, at_most: int = BUFFERED_AT_MOST) -> None:
+        self._producer = producer
         self._at_most = at_most
         self._buffer: deque[Shown] = deque()
 
@@ -93,8 +85,8 @@ class Impressions:
         """Write all that waits. Raises KafkaError; what was not confirmed waits on."""
         while self._buffer:
             count = min(AT_ONCE, len(self._buffer))
-            batch = [self._buffer[place] for place in range(count)]
-            await self._writer.send_all(IMPRESSIONS.name, [_entry(shown) for shown in batch])
+            batch = [self._buffer[index] for index in range(count)]
+            await self._producer.send_all(IMPRESSIONS.name, [_entry(shown) for shown in batch])
             for _ in range(count):
                 self._buffer.popleft()
 
@@ -111,12 +103,12 @@ def message(shown: Shown) -> impression_pb2.Impression:
         items=[
             impression_pb2.ImpressionItem(
                 item_id=item.item_id,
-                position=place,
+                position=position,
                 score=item.score,
                 sources=item.sources,
                 propensity=1.0,
             )
-            for place, item in enumerate(shown.items)
+            for position, item in enumerate(shown.items)
         ],
         time_ms=shown.time_ms,
         versions=shown.versions,

@@ -1,4 +1,4 @@
-"""The newest items, kept ready as items come and go: no request sorts the catalogue. Pure."""
+"""Keep the newest items ready as items come and go: no request sorts the catalogue. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.stages.float16 import widened
+from services.ranking.stages.float16 import to_float32
 from shared.catalogue.catalogue import Applied, Catalogue
 
-KEPT: Final = 250
+AT_MOST: Final = 250
 NEVER: Final = int(np.iinfo(np.int64).min)
 
 
 class Newest:
     """The rows of the newest living items, the newest first; listens to its catalogue."""
 
-    def __init__(self, catalogue: Catalogue, kept: int = KEPT) -> None:
+    def __init__(self, catalogue: Catalogue, at_most: int = AT_MOST) -> None:
         self._catalogue = catalogue
-        self._kept = kept
+        self._at_most = at_most
         self._rows: NDArray[np.int64] = np.empty(0, np.int64)
         self._vectors: NDArray[np.float32]
         self._since_ms = NEVER  # every living item that arrived after this is among the rows
@@ -38,21 +38,17 @@ class Newest:
         return self._vectors
 
     def rows(self) -> NDArray[np.int64]:
-        """Return at most `kept` rows, (m,); of equal arrivals the later row first."""
+        """Return at most `at_most` rows, (m,); of equal arrivals the later row first."""
         if self._added or self._died:
             added = np.array(self._added, np.int64)
             added = added[self._catalogue.arrived_ms[added] > self._since_ms]
             rows = np.union1d(self._rows, added)
             rows = rows[self._catalogue.alive[rows]]
-            if len(rows) < min(self._kept // 2, self._catalogue.living):
+            if len(rows) < min(self._at_most // 2, self._catalogue.living):
                 self._choose_of_all()
             else:
                 self._choose(rows)
         return self._rows
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._catalogue.unlisten(self._note)
 
     def _choose_of_all(self) -> None:
         self._since_ms = NEVER
@@ -62,10 +58,10 @@ class Newest:
         """Keep the newest of some ascending rows."""
         arrived = self._catalogue.arrived_ms[rows]
         order = np.argsort(arrived, kind="stable")[::-1]
-        if len(rows) > self._kept:
-            self._since_ms = int(arrived[order[self._kept]])
-            order = order[: self._kept]
+        if len(rows) > self._at_most:
+            self._since_ms = int(arrived[order[self._at_most]])
+            order = order[: self._at_most]
         self._rows = rows[order]
-        self._vectors = widened(self._catalogue.vectors[self._rows])
+        self._vectors = to_float32(self._catalogue.vectors[self._rows])
         self._added.clear()
         self._died = False

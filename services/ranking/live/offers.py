@@ -1,4 +1,4 @@
-"""Offers merged with the items' own terms, group by group. Pure.
+"""Merge offers with the items' own terms, group by group. Pure.
 
 Three groups (price with currency, stock, window) are merged each by itself, for each item:
 - Among offers the highest version that carries the group stands (equal: the later record). A null
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from freshet.contract.offers import Offer
 from shared.catalogue.catalogue import Applied, Catalogue
 from shared.catalogue.columns import Column, KeyRows
-from shared.catalogue.offer_columns import ALL, GROUPS, Terms, groups_of
+from shared.catalogue.offer_columns import ALL, GROUPS, OfferColumns, groups_of
 from shared.users import keys
 
 TAKEN_BACK_KEPT_MS: Final = 7 * 86_400_000  # as long as the topic keeps the null itself
@@ -54,7 +54,7 @@ class Offers:
     def __init__(
         self, catalogue: Catalogue, *, key_of: Callable[[str], int] = keys.item_key
     ) -> None:
-        self.terms = Terms(catalogue.currencies)  # (n, …) merged
+        self.terms = OfferColumns(catalogue.currencies)  # (n, …) merged
         self.stale = 0  # records that changed nothing for their version, since the start
         self._catalogue = catalogue
         self._key_of = key_of
@@ -96,9 +96,9 @@ class Offers:
         carried = ALL if change.offer is None else groups_of(change.offer)
         versions = self._versions.data[slot]  # (3,)
         newer = 0
-        for place, group in enumerate(GROUPS):
-            if carried & group and change.version >= versions[place]:
-                versions[place] = change.version
+        for column, group in enumerate(GROUPS):
+            if carried & group and change.version >= versions[column]:
+                versions[column] = change.version
                 newer |= group
         if newer:
             self._offered.put(slot, record, newer)
@@ -115,9 +115,9 @@ class Offers:
             return
         versions = self._versions.data[slots]  # (m, 3)
         item_versions = self._catalogue.versions[rows]
-        for place, group in enumerate(GROUPS):
+        for column, group in enumerate(GROUPS):
             offered = self._offered.carried[slots] & group != 0
-            kept = (own.carried[rows] & group != 0) & (versions[:, place] < item_versions)
+            kept = (own.carried[rows] & group != 0) & (versions[:, column] < item_versions)
             wins = offered & ~kept
             self.terms.copy_group(group, rows[wins], self._offered, slots[wins])
 
@@ -135,7 +135,7 @@ class Offers:
         self._slot_of = KeyRows()
         self._keys: list[int] = []  # (s,)
         self._versions = Column(np.int64, width=len(GROUPS), fill=_NEVER)  # (s, 3)
-        self._offered = Terms(self._catalogue.currencies)  # (s, …)
+        self._offered = OfferColumns(self._catalogue.currencies)  # (s, …)
         self._versions.reserve(room)
         self._offered.reserve(room)
 
@@ -152,16 +152,16 @@ class Offers:
     def _forget_taken_back(self, before_ms: int) -> None:
         """Drop the slots that have held nothing for long; the topic forgets those nulls too."""
         size = len(self._keys)
-        held = self._offered.carried[:size] != 0
-        held |= (self._versions.data[:size] >= before_ms).any(axis=1)
-        kept = np.flatnonzero(held)
-        if len(kept) == size:
+        needed = self._offered.carried[:size] != 0
+        needed |= (self._versions.data[:size] >= before_ms).any(axis=1)
+        old_slots = np.flatnonzero(needed)
+        if len(old_slots) == size:
             return
         old_keys, versions, offered = self._keys, self._versions.data, self._offered
-        self._start_slots(len(kept))
-        self._keys = [old_keys[slot] for slot in kept.tolist()]
-        places = np.arange(len(kept))
-        self._versions.data[places] = versions[kept]
+        self._start_slots(len(old_slots))
+        self._keys = [old_keys[slot] for slot in old_slots.tolist()]
+        slots = np.arange(len(old_slots))
+        self._versions.data[slots] = versions[old_slots]
         for group in GROUPS:
-            self._offered.copy_group(group, places, offered, kept)
-        self._slot_of.put_many(np.array(self._keys, np.uint64), places)
+            self._offered.copy_group(group, slots, offered, old_slots)
+        self._slot_of.put_many(np.array(self._keys, np.uint64), slots)

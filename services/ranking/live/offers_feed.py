@@ -1,4 +1,4 @@
-"""Reads `offers` from its beginning and keeps the merged terms in step with it.
+"""Read `offers` from its beginning and keep the merged offers in step with it.
 
 The topic is compacted, so each start reads every item's last offer. A record that cannot be used
 goes to `dead-letters` if it arrives while this instance runs; what stood there before was seen
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -20,14 +19,13 @@ from freshet.contract import records, topics
 from freshet.contract.offers import decode_offer
 from freshet.kafka_clients import KafkaSettings
 from services.ranking.live.offers import OfferChange, Offers
-from shared.runtime.dead_letters import DeadLetters
-from shared.runtime.retry import TRANSIENT_ERRORS
+from shared.clock import now_ms
+from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.topic_reader import TopicReader
 
 log = logging.getLogger(__name__)
 
 WAITING_AT_MOST: Final = 1_000  # dead letters not written yet; more are counted and dropped
-RETRY_S: Final = 1.0
 
 _Bad = tuple[ConsumerRecord, records.BadRecord]
 
@@ -39,9 +37,9 @@ class OffersFeed:
         self,
         settings: KafkaSettings,
         offers: Offers,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterWriter,
         *,
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_ms: Callable[[], int] = now_ms,
     ) -> None:
         self.refused = 0  # records that cannot be used, since the start
         self.dropped = 0  # of them, dead letters that could not be written
@@ -80,15 +78,15 @@ class OffersFeed:
     def _make_consumer(self, topic: str) -> AIOKafkaConsumer:
         return kafka_clients.consumer(self._settings, topic)
 
-    def _take(self, taken: Sequence[ConsumerRecord]) -> None:
+    def _take(self, consumed: Sequence[ConsumerRecord]) -> None:
         changes = []
-        for record in taken:
+        for record in consumed:
             try:
                 changes.append(change_of(record))
             except records.BadRecord as error:
                 self._refuse(record, error)
         self._offers.apply(changes)
-        self.delay_ms = max(0, self._clock_ms() - taken[-1].timestamp)
+        self.delay_ms = max(0, self._clock_ms() - consumed[-1].timestamp)
 
     def _refuse(self, record: ConsumerRecord, error: records.BadRecord) -> None:
         self.refused += 1
@@ -106,20 +104,7 @@ class OffersFeed:
 
     async def _write_dead_letters(self) -> None:
         while True:
-            record, error = await self._waiting.get()
-            await self._write(record, error)
-
-    async def _write(self, record: ConsumerRecord, error: records.BadRecord) -> None:
-        origin = records.origin_of(record)
-        while True:
-            try:
-                await self._dead_letters.send(
-                    origin, record.key, record.value, record.headers, error
-                )
-                return
-            except TRANSIENT_ERRORS as failure:
-                log.warning("dead letter of %s not written yet: %r", origin, failure)
-            await asyncio.sleep(RETRY_S)
+            await self._dead_letters.send_until_written(*await self._waiting.get())
 
 
 def change_of(record: ConsumerRecord) -> OfferChange:

@@ -1,4 +1,4 @@
-"""Redis' read side: states, positions, co-visits and trending, each within a budget.
+"""Read Redis: states, positions, co-visits and trending, each within its time.
 
 `StateReader` reads Redis, `MemoryReader` is its double in memory; one suite runs over both.
 """
@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from freshet.contract import topics
-from services.ranking.live.breaker import Breaker
+from freshet.errors import Unavailable
 from services.ranking.stages import signals
 from services.ranking.stages.signals import Weighted
 from shared.runtime.redis_client import Command, RedisExchange
@@ -22,13 +22,11 @@ from shared.users import keys, positions, states
 from shared.users.states import UserState
 
 COVISITS_READ: Final = 30  # followers of an item: the strongest, of at most 100
+FAILURES_AT_MOST: Final = 5  # in a row; fewer may be a pause of the network or of this process
+PAUSE_S: Final = 0.1  # then one call a pause waits out its budget, and all are right again soon
 
 
-class Unavailable(Exception):
-    """What Redis holds cannot be had within the budget."""
-
-
-class Found(NamedTuple):
+class UserStates(NamedTuple):
     """Users' states as they were asked for, and the offset that `pos` says is applied, or -1."""
 
     states: list[UserState]
@@ -41,23 +39,59 @@ class Reader(Protocol):
 
     @property
     def broken(self) -> bool:
-        """Whether the last attempts failed: then a budget is not spent on waiting."""
+        """Whether the last attempts failed: then no time is spent on waiting."""
         ...
 
     async def states(
-        self, user_ids: Sequence[str], budget_s: float, partition: int | None = None
-    ) -> Found:
+        self, user_ids: Sequence[str], timeout_s: float, partition: int | None = None
+    ) -> UserStates:
         """Return states, empty ones for unknown users. Raises Unavailable."""
         ...
 
     async def sets(
-        self, items: Sequence[int], scopes: Sequence[tuple[str, int]], budget_s: float
+        self, items: Sequence[int], scopes: Sequence[tuple[str, int]], timeout_s: float
     ) -> tuple[list[Weighted], list[Weighted]]:
         """Return the co-visits of items, by key, and the trending items of scopes.
 
         scopes: pairs of a scope and how many of its items are wanted. Raises Unavailable.
         """
         ...
+
+
+class Breaker:
+    """Counts failures in a row; time is an argument, in seconds of any steady clock."""
+
+    def __init__(
+        self, *, failures_at_most: int = FAILURES_AT_MOST, pause_s: float = PAUSE_S
+    ) -> None:
+        self._failures_at_most = failures_at_most
+        self._pause_s = pause_s
+        self._failures = 0
+        self._closed_until_s = 0.0
+
+    def allows(self, now_s: float) -> bool:
+        """Say whether to ask now. While it is broken one caller a pause is let through to try."""
+        if self._failures < self._failures_at_most:
+            return True
+        if now_s < self._closed_until_s:
+            return False
+        self._closed_until_s = now_s + self._pause_s
+        return True
+
+    @property
+    def broken(self) -> bool:
+        """Whether the last calls all failed."""
+        return self._failures >= self._failures_at_most
+
+    def succeeded(self) -> None:
+        """Note a call that was answered."""
+        self._failures = 0
+
+    def failed(self, now_s: float, *, certain: bool = False) -> None:
+        """Note a call that was not answered; certain: refused, so that waiting longer is no use."""
+        self._failures = self._failures_at_most if certain else self._failures + 1
+        if self.broken:
+            self._closed_until_s = now_s + self._pause_s
 
 
 class StateReader:
@@ -77,20 +111,22 @@ class StateReader:
         return self._breaker.broken
 
     async def states(
-        self, user_ids: Sequence[str], budget_s: float, partition: int | None = None
-    ) -> Found:
+        self, user_ids: Sequence[str], timeout_s: float, partition: int | None = None
+    ) -> UserStates:
         """See Reader.states."""
-        wanted = [keys.user(user_id) for user_id in user_ids]
+        names = [keys.user(user_id) for user_id in user_ids]
         if partition is not None:
-            wanted.append(keys.position(topics.CLICKS.name, partition))
-        (values,) = await self._within(budget_s, [("MGET", *wanted)])
+            names.append(keys.position(topics.CLICKS.name, partition))
+        (values,) = await self._within(timeout_s, [("MGET", *names)])
         applied = -1
         if partition is not None and (value := values.pop()) is not None:
             applied = positions.unpack(value).offset
-        return Found([self._state(v) for v in values], [v is not None for v in values], applied)
+        return UserStates(
+            [self._state(v) for v in values], [v is not None for v in values], applied
+        )
 
     async def sets(
-        self, items: Sequence[int], scopes: Sequence[tuple[str, int]], budget_s: float
+        self, items: Sequence[int], scopes: Sequence[tuple[str, int]], timeout_s: float
     ) -> tuple[list[Weighted], list[Weighted]]:
         """See Reader.sets."""
         commands: list[Command] = [
@@ -101,7 +137,7 @@ class StateReader:
             ("ZRANGE", keys.trending(scope), 0, count - 1, "REV", "WITHSCORES")
             for scope, count in scopes
         ]
-        replies = signals.of_replies(await self._within(budget_s, commands))
+        replies = signals.of_replies(await self._within(timeout_s, commands))
         return replies[: len(items)], replies[len(items) :]
 
     def _state(self, value: bytes | None) -> UserState:
@@ -117,16 +153,16 @@ class StateReader:
         """Close all connections."""
         await self._exchange.close()
 
-    async def _within(self, budget_s: float, commands: Sequence[Command]) -> list[Any]:
+    async def _within(self, timeout_s: float, commands: Sequence[Command]) -> list[Any]:
         """Exchange commands for replies. Raises Unavailable."""
         if not commands:
             return []
-        if budget_s <= 0:
+        if timeout_s <= 0:
             raise Unavailable("no time is left")
         if not self._breaker.allows(time.monotonic()):
             raise Unavailable("Redis did not answer a moment ago")
         try:
-            async with asyncio.timeout(budget_s):
+            async with asyncio.timeout(timeout_s):
                 replies = await self._exchange(commands)
         except (RedisError, OSError) as error:
             late = isinstance(error, TimeoutError)
@@ -152,27 +188,29 @@ class MemoryReader:
         return self.gone
 
     async def states(
-        self, user_ids: Sequence[str], budget_s: float, partition: int | None = None
-    ) -> Found:
+        self, user_ids: Sequence[str], timeout_s: float, partition: int | None = None
+    ) -> UserStates:
         """See Reader.states."""
-        await self._answer(budget_s)
+        await self._answer(timeout_s)
         applied = -1 if partition is None else self.applied.get(partition, -1)
         found = [self.users.get(user_id) for user_id in user_ids]
-        return Found([s or states.empty() for s in found], [s is not None for s in found], applied)
+        return UserStates(
+            [s or states.empty() for s in found], [s is not None for s in found], applied
+        )
 
     async def sets(
-        self, items: Sequence[int], scopes: Sequence[tuple[str, int]], budget_s: float
+        self, items: Sequence[int], scopes: Sequence[tuple[str, int]], timeout_s: float
     ) -> tuple[list[Weighted], list[Weighted]]:
         """See Reader.sets."""
-        await self._answer(budget_s)
+        await self._answer(timeout_s)
         return (
             [_first(self.covisits.get(item), COVISITS_READ) for item in items],
             [_first(self.trending.get(scope), count) for scope, count in scopes],
         )
 
-    async def _answer(self, budget_s: float) -> None:
+    async def _answer(self, timeout_s: float) -> None:
         await asyncio.sleep(0)
-        if self.gone or budget_s <= 0:
+        if self.gone or timeout_s <= 0:
             raise Unavailable("gone")
 
 

@@ -1,4 +1,4 @@
-"""Which items have a word in their title, kept as items come and go. Pure.
+"""Know which items have a word in their title, as items come and go. Pure.
 
 Legend: c rows of the catalogue; w words of a query.
 """

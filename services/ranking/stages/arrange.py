@@ -1,7 +1,7 @@
-"""Scores → the order of a list: pins, diversity (MMR) and caps. Pure.
+"""Order a list by scores: pins, diversity (MMR), caps. Pure.
 
-Legend: n candidates, best first; d dimensions of a vector; k places of the list.
-Diversity is maximal marginal relevance (Carbonell and Goldstein 1998): each place takes the item
+Legend: n candidates, best first; d dimensions of a vector; k positions of the list.
+Diversity is maximal marginal relevance (Carbonell and Goldstein 1998): each position takes the item
 with the largest (1 - diversity) · score - diversity · cosine to the most alike item chosen before.
 """
 
@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-DIVERSE_PLACES: Final = 50  # what a person sees; later places go by score, in time linear in k
-POOL_AT_LEAST: Final = 50  # candidates that compete for the diverse places
-POOL_PER_PLACE: Final = 5
+DIVERSE_AT_MOST: Final = 50  # what a person sees; what follows goes by score, in time linear in k
+POOL_AT_LEAST: Final = 50  # candidates that compete for the diverse positions
+POOL_EACH: Final = 5  # for each diverse position
 # Scores closer together than this are not stretched to the full range: where hardly anything
 # tells the items apart, diversity decides.
 SPREAD_AT_LEAST: Final = 0.125
@@ -52,30 +52,35 @@ class Caps:
                 self.blocked[self._members[name]] = True
 
 
-def arrange(
+def full_categories(limits: Mapping[str, int], listed: Sequence[Sequence[str]]) -> list[str]:
+    """Return the categories of which a list holds all that it may; listed: categories by item."""
+    counts = Counter(name for names in listed for name in set(names))
+    return [name for name, n in counts.items() if n >= limits.get(name, limits.get("", n + 1))]
+
+
+def arranged(
     scores: NDArray[np.float32],  # (n,) best first
     vectors: Vectors,
     k: int,
     diversity: float,
-    pins: Mapping[int, int],  # place → candidate
+    pins: Mapping[int, int],  # position → candidate
     caps: Caps | None,
 ) -> list[int]:
     """Return the candidates of the list in order: k, or fewer where there are not enough.
 
-    Pinned candidates stand on their places whatever their score and count towards the caps; where
-    the list is too short for a place, they follow at its end.
+    Pinned candidates stand on their positions whatever their score and count towards the caps;
+    where the list is too short for a position, they follow at its end.
     """
-    count = len(scores)
-    k = min(k, count)
-    free = np.ones(count, dtype=bool)
+    k = min(k, len(scores))
+    free = np.ones(len(scores), dtype=bool)
     for index in pins.values():
         free[index] = False
         if caps is not None:
             caps.take(index)
-    wanted = k - sum(1 for place in pins if place < k)
-    chosen = _diverse(scores, vectors, wanted, diversity, free, caps, list(pins.values()))
+    count = k - sum(1 for position in pins if position < k)
+    chosen = _diverse(scores, vectors, count, diversity, free, caps, list(pins.values()))
     for index in np.flatnonzero(free).tolist():
-        if len(chosen) >= wanted:
+        if len(chosen) >= count:
             break
         if caps is not None:
             if caps.blocked[index]:
@@ -88,17 +93,17 @@ def arrange(
 def _diverse(
     scores: NDArray[np.float32],
     vectors: Vectors,
-    wanted: int,
+    count: int,
     diversity: float,
     free: NDArray[np.bool_],  # (n,) not chosen yet; updated
     caps: Caps | None,
     pinned: list[int],
 ) -> list[int]:
-    """Choose the first places by marginal relevance."""
-    places = min(wanted, DIVERSE_PLACES)
-    if diversity == 0 or places == 0:
+    """Choose the first of a list by marginal relevance."""
+    count = min(count, DIVERSE_AT_MOST)
+    if diversity == 0 or count == 0:
         return []
-    size = max(POOL_AT_LEAST, POOL_PER_PLACE * places) * (1 if caps is None else 4)
+    size = max(POOL_AT_LEAST, POOL_EACH * count) * (1 if caps is None else 4)
     pool = np.flatnonzero(free)[:size]
     if len(pool) == 0:
         return []
@@ -111,7 +116,7 @@ def _diverse(
         nearest = np.maximum(nearest, (near @ vectors(pinned).T).max(axis=1) * diversity)
     open_ = np.zeros(len(pool), np.float32)  # -inf once chosen or blocked
     chosen: list[int] = []
-    for _ in range(places):
+    for _ in range(count):
         if caps is not None:
             open_[caps.blocked[pool]] = -np.inf
         best = int((worth - nearest + open_).argmax())
@@ -128,16 +133,16 @@ def _diverse(
 
 
 def _with_pins(chosen: list[int], pins: Mapping[int, int], k: int) -> list[int]:
-    """Put the pinned candidates on their places among the chosen ones."""
+    """Put the pinned candidates on their positions among the chosen ones."""
     if not pins:
         return chosen
     rest, listed = iter(chosen), []
-    late = [pins[place] for place in sorted(pins)]
-    for place in range(k):
-        index = pins[place] if place in pins else next(rest, None)
+    late = [pins[position] for position in sorted(pins)]
+    for position in range(k):
+        index = pins[position] if position in pins else next(rest, None)
         if index is None:
             break
-        if place in pins:
+        if position in pins:
             late.remove(index)
         listed.append(index)
     return (listed + late)[:k]

@@ -1,4 +1,4 @@
-"""The day-zero ranker: a fixed, additive blend of calibrated features. Nothing is trained. Pure.
+"""Score by a fixed, additive blend of calibrated features; nothing is trained. Pure.
 
 Scores and contributions lie on a grid of 2^-15, on which float32 adds without rounding up to 512,
 so that an item's contributions sum to its score bit for bit. What the grid makes equal is ordered
@@ -15,23 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.settings import setting
+from services.ranking.stages.features import NAMES, FeatureColumn
 
 GRID: Final = np.float32(2.0**15)
 SCORE_AT_MOST: Final = np.float32(255)
 
-# The features (features.py) that the blend reads, in the order of the matrix.
-PARTS: Final = (
-    "session",
-    "interests",
-    "long_term",
-    "covisits",
-    "trending",
-    "new",
-    "content",
-    "popularity",
-    "freshness",
-    "dislike",
-)
+PARTS: Final = NAMES[: FeatureColumn.DISLIKE + 1]  # the features that the blend reads
 
 
 @dataclass(frozen=True, slots=True)

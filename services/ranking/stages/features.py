@@ -1,4 +1,4 @@
-"""What the ranker knows of each candidate: one matrix, the same online and offline. Pure.
+"""Describe each candidate to the ranker: one matrix, the same online and offline. Pure.
 
 Everything lies in -1 to 1 unless its line says otherwise; absent is 0. The blend reads the first
 columns (blend.PARTS), an ONNX ranker reads all of them, by name.
@@ -10,31 +10,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.stages.blend import PARTS
-from services.ranking.stages.float16 import widened
+from freshet.settings import setting
+from services.ranking.stages.float16 import to_float32
 from services.ranking.stages.signals import Signals, Weighted
-from services.ranking.stages.user_profile import CONTENT_OF, Taste
+from services.ranking.stages.user_profile import CONTENT_OF, UserProfile
 from shared.catalogue.catalogue import Catalogue, Items
 from shared.users import keys, log2_weights
+from shared.users.log2_weights import HalfLives
 
-NAMES: Final = (
-    *PARTS,
-    "trending_all",  # share of the strongest, square root
-    "trending_category",
-    "trending_segment",
-    "last_item",  # cosine to the newest liked item
-    "category_affinity",  # share of the history's positive weight in the item's categories
-    "price_log",  # log1p(price): 0 to about 15
-    "price_ratio",  # log1p(price) less its mean over what is liked
-    "age_days_log",  # log1p(days since arrival): 0 to about 9
-    "events_share",  # history's length, of 50
-    "idle_hours_log",  # log1p(hours since the last event): 0 to about 9
-)
+
+class FeatureColumn(IntEnum):
+    """Columns of the matrix; the blend scores by the first ones, up to DISLIKE (blend.PARTS)."""
+
+    SESSION = 0  # cosine to the present visit's vector
+    INTERESTS = 1  # to the nearest of a few tastes
+    LONG_TERM = 2
+    COVISITS = 3
+    TRENDING = 4
+    NEW = 5
+    CONTENT = 6  # cosine to the nearest of the last liked items
+    POPULARITY = 7
+    FRESHNESS = 8
+    DISLIKE = 9
+    TRENDING_ALL = 10  # share of the strongest, square root
+    TRENDING_CATEGORY = 11
+    TRENDING_SEGMENT = 12
+    LAST_ITEM = 13  # cosine to the newest liked item
+    CATEGORY_AFFINITY = 14  # share of the history's positive weight in the item's categories
+    PRICE_LOG = 15  # log1p(price): 0 to about 15
+    PRICE_RATIO = 16  # log1p(price) less its mean over what is liked
+    AGE_DAYS_LOG = 17  # log1p(days since arrival): 0 to about 9
+    EVENTS_SHARE = 18  # history's length, of 50
+    IDLE_HOURS_LOG = 19  # log1p(hours since the last event): 0 to about 9
+
+
+NAMES: Final = tuple(column.name.lower() for column in FeatureColumn)
 
 COVISIT_HALF: Final = 0.05  # probability of the next item at which `covisits` reaches one half
 COVISIT_PRIOR: Final = 2.0  # weight that an item's co-visits must outweigh to be believed
@@ -44,11 +61,17 @@ POPULARITY_OCTAVES: Final = 16.0  # halvings of the strongest item's weight unti
 Floats = NDArray[np.float32]
 
 
-class FeatureSettings(NamedTuple):
-    """Times, in the units of the contract."""
+@dataclass(frozen=True, slots=True)
+class FeatureSettings:
+    """How fast what features tell of grows old."""
 
-    covisit_half_life_s: float = 30 * 86_400.0  # as sessions folds them
-    freshness_half_life_s: float = 7 * 86_400.0
+    half_lives: HalfLives = field(default_factory=HalfLives)
+    freshness_half_life_s: float = setting(
+        "FRESHET_FRESHNESS_HALF_LIFE_S",
+        7 * 86_400.0,
+        at_least=1,
+        help="s until an item is half as new: a week of an assortment",
+    )
 
 
 class Covisited(NamedTuple):
@@ -59,31 +82,31 @@ class Covisited(NamedTuple):
 
 
 def covisited(
-    taste: Taste, signals: Signals, items: Items, now_ms: int, settings: FeatureSettings
+    profile: UserProfile, signals: Signals, items: Items, now_ms: int, settings: FeatureSettings
 ) -> Covisited:
     """Return the probability-like strength of each item that followed one of the last liked ones.
 
     strength = p / (p + COVISIT_HALF), p = Σ over the liked items, newest first, of
-    COVISIT_DECAY^place · w(a → b) / (Σ w(a → ·) + COVISIT_PRIOR).
+    COVISIT_DECAY^rank · w(a → b) / (Σ w(a → ·) + COVISIT_PRIOR).
     """
-    found, decays = [], []
-    for place, like in enumerate(taste.liked):
+    known, decays = [], []
+    for rank, like in enumerate(profile.liked):
         followers = signals.covisits.get(like.key)
         if followers is not None and len(followers.keys):
-            found.append(followers)
-            decays.append(COVISIT_DECAY**place)
-    if not found:
+            known.append(followers)
+            decays.append(COVISIT_DECAY**rank)
+    if not known:
         return Covisited(np.empty(0, np.int64), np.empty(0, np.float32))
-    sizes = [len(followers.keys) for followers in found]
-    now = (now_ms - log2_weights.EPOCH_MS) / (1000 * settings.covisit_half_life_s)
-    weights = np.exp2(np.minimum(np.concatenate([f.scores for f in found]) - now, 60))
+    sizes = [len(followers.keys) for followers in known]
+    now = (now_ms - log2_weights.EPOCH_MS) / (1000 * settings.half_lives.covisits_s)
+    weights = np.exp2(np.minimum(np.concatenate([f.scores for f in known]) - now, 60))
     starts = np.cumsum([0, *sizes[:-1]])
     totals = np.add.reduceat(weights, starts) + COVISIT_PRIOR
     chances = weights * np.repeat(np.array(decays) / totals, sizes)
-    rows = items.rows(np.concatenate([f.keys for f in found]))
-    known = rows >= 0
-    distinct, places = np.unique(rows[known], return_inverse=True)
-    chance = np.bincount(places, chances[known], len(distinct))
+    rows = items.rows(np.concatenate([f.keys for f in known]))
+    there = rows >= 0
+    distinct, of_row = np.unique(rows[there], return_inverse=True)
+    chance = np.bincount(of_row, chances[there], len(distinct))
     return Covisited(distinct, (chance / (chance + COVISIT_HALF)).astype(np.float32))
 
 
@@ -126,17 +149,17 @@ class Trends(NamedTuple):
     segment: Trend
 
 
-def trends_for(taste: Taste, segment: str, of_scope: Callable[[str], Trend]) -> Trends:
+def trends_for(profile: UserProfile, segment: str, of_scope: Callable[[str], Trend]) -> Trends:
     """Collect trending for all, the user's weightiest categories and the request's segment."""
     return Trends(
         of_scope(keys.ALL_SCOPE),
-        tuple((name, of_scope(keys.category_scope(name))) for name, _ in taste.categories),
+        tuple((name, of_scope(keys.category_scope(name))) for name, _ in profile.categories),
         of_scope(keys.segment_scope(segment)) if segment else NO_TREND,
     )
 
 
 def features(
-    taste: Taste,
+    profile: UserProfile,
     covisits: Covisited,
     trends: Trends,
     catalogue: Catalogue,
@@ -147,106 +170,97 @@ def features(
 ) -> Floats:
     """Return the features of the candidates, (n, f) in the order of NAMES, column by column."""
     table = np.zeros((len(NAMES), len(rows)), np.float32).T
-    _put_similarities(table, taste, catalogue, rows)
+    _put_similarities(table, profile, catalogue, rows)
     age_s = np.maximum(now_ms - catalogue.arrived_ms[rows], 0) / 1000
     fresh = np.exp2(age_s * (-1 / settings.freshness_half_life_s))
-    (table[:, _COVISITS],) = _looked_up(rows, covisits.rows, covisits.strength)
-    table[:, _FRESHNESS] = fresh
+    (table[:, FeatureColumn.COVISITS],) = _looked_up(rows, covisits.rows, covisits.strength)
+    table[:, FeatureColumn.FRESHNESS] = fresh
     _put_trends(table, trends, rows)
     # What nobody has met yet has no co-visits: its likeness stands in for them until it has.
-    liked = np.maximum(table[:, : _LONG_TERM + 1].max(axis=1), 0)
-    table[:, _NEW] = fresh * liked * (1 - table[:, _POPULARITY])
-    table[:, _CATEGORY_AFFINITY] = _affinity(taste, catalogue, rows)
-    _put_prices(table, taste, prices[rows])
-    table[:, _AGE_DAYS_LOG] = np.log1p(age_s / 86_400)
-    table[:, _EVENTS_SHARE] = len(taste.history) / 50
-    if taste.last_event_s:
-        idle_s = max(now_ms / 1000 - taste.last_event_s, 0)
-        table[:, _IDLE_HOURS_LOG] = math.log1p(idle_s / 3600)
+    liked = np.maximum(table[:, : FeatureColumn.LONG_TERM + 1].max(axis=1), 0)
+    table[:, FeatureColumn.NEW] = fresh * liked * (1 - table[:, FeatureColumn.POPULARITY])
+    table[:, FeatureColumn.CATEGORY_AFFINITY] = _affinity(profile, catalogue, rows)
+    _put_prices(table, profile, prices[rows])
+    table[:, FeatureColumn.AGE_DAYS_LOG] = np.log1p(age_s / 86_400)
+    table[:, FeatureColumn.EVENTS_SHARE] = len(profile.history) / 50
+    if profile.last_event_s:
+        idle_s = max(now_ms / 1000 - profile.last_event_s, 0)
+        table[:, FeatureColumn.IDLE_HOURS_LOG] = math.log1p(idle_s / 3600)
     return table
 
 
-def _put_similarities(table: Floats, taste: Taste, items: Items, rows: NDArray[np.int64]) -> None:
+def _put_similarities(
+    table: Floats, profile: UserProfile, items: Items, rows: NDArray[np.int64]
+) -> None:
     """Fill the columns that are cosines, by one product with all of a user's vectors."""
-    last = [like.row for like in taste.liked[:CONTENT_OF]]
-    interests, disliked = len(taste.interests), len(taste.disliked)
-    if not (taste.known or last or disliked):
+    last = [like.row for like in profile.liked[:CONTENT_OF]]
+    interests, disliked = len(profile.interests), len(profile.disliked)
+    if not (profile.known or last or disliked):
         return
-    around = items.vectors.take(np.array([*last, *taste.disliked], np.int64), axis=0)
+    around = items.vectors.take(np.array([*last, *profile.disliked], np.int64), axis=0)
     queries = np.concatenate(
-        [taste.session[None], taste.long_term[None], taste.interests, widened(around)]
+        [profile.session[None], profile.long_term[None], profile.interests, to_float32(around)]
     )  # (q, d)
-    product = widened(items.vectors.take(rows, axis=0)) @ queries.T
+    product = to_float32(items.vectors.take(rows, axis=0)) @ queries.T
     cosines = np.ascontiguousarray(product.T)  # (q, n): maxima over rows of memory are fast
-    table[:, _SESSION], table[:, _LONG_TERM] = cosines[:2]
+    table[:, FeatureColumn.SESSION], table[:, FeatureColumn.LONG_TERM] = cosines[:2]
     end = 2
-    for column, count in ((_INTERESTS, interests), (_CONTENT, len(last)), (_DISLIKE, disliked)):
+    for column, count in (
+        (FeatureColumn.INTERESTS, interests),
+        (FeatureColumn.CONTENT, len(last)),
+        (FeatureColumn.DISLIKE, disliked),
+    ):
         if count:
             table[:, column] = cosines[end : end + count].max(axis=0)
         end += count
-    np.maximum(table[:, _DISLIKE], 0, out=table[:, _DISLIKE])
+    np.maximum(table[:, FeatureColumn.DISLIKE], 0, out=table[:, FeatureColumn.DISLIKE])
     if last:
-        table[:, _LAST_ITEM] = cosines[2 + interests]
+        table[:, FeatureColumn.LAST_ITEM] = cosines[2 + interests]
 
 
 def _put_trends(table: Floats, trends: Trends, rows: NDArray[np.int64]) -> None:
     everywhere = trends.all
-    table[:, _TRENDING_ALL], table[:, _POPULARITY] = _looked_up(
+    table[:, FeatureColumn.TRENDING_ALL], table[:, FeatureColumn.POPULARITY] = _looked_up(
         rows, everywhere.rows, everywhere.share, everywhere.rank
     )
     for _, trend in trends.categories:
         (share,) = _looked_up(rows, trend.rows, trend.share)
-        np.maximum(table[:, _TRENDING_CATEGORY], share, out=table[:, _TRENDING_CATEGORY])
-    (table[:, _TRENDING_SEGMENT],) = _looked_up(rows, trends.segment.rows, trends.segment.share)
-    table[:, _TRENDING] = table[:, _TRENDING_ALL : _TRENDING_SEGMENT + 1].max(axis=1)
+        np.maximum(
+            table[:, FeatureColumn.TRENDING_CATEGORY],
+            share,
+            out=table[:, FeatureColumn.TRENDING_CATEGORY],
+        )
+    (table[:, FeatureColumn.TRENDING_SEGMENT],) = _looked_up(
+        rows, trends.segment.rows, trends.segment.share
+    )
+    table[:, FeatureColumn.TRENDING] = table[
+        :, FeatureColumn.TRENDING_ALL : FeatureColumn.TRENDING_SEGMENT + 1
+    ].max(axis=1)
 
 
-def _put_prices(table: Floats, taste: Taste, prices: NDArray[np.float64]) -> None:
+def _put_prices(table: Floats, profile: UserProfile, prices: NDArray[np.float64]) -> None:
     priced = np.flatnonzero(prices == prices)  # NaN, no price, is not equal to itself
     logs = np.log1p(prices[priced])
-    table[priced, _PRICE_LOG] = logs
-    if not math.isnan(taste.mean_price_log):
-        table[priced, _PRICE_RATIO] = logs - taste.mean_price_log
+    table[priced, FeatureColumn.PRICE_LOG] = logs
+    if not math.isnan(profile.mean_price_log):
+        table[priced, FeatureColumn.PRICE_RATIO] = logs - profile.mean_price_log
 
 
 def _looked_up(rows: NDArray[np.int64], known: NDArray[np.int64], *columns: Floats) -> list[Floats]:
     """Return each column's value of each row, 0 where `known`, ascending, does not hold the row."""
     if not len(known):
         return [np.zeros(len(rows), np.float32)] * len(columns)
-    places = known.searchsorted(rows)
-    places[places == len(known)] = 0
-    held = known[places] == rows
-    return [np.where(held, column[places], np.float32(0)) for column in columns]
+    at = known.searchsorted(rows)
+    at[at == len(known)] = 0
+    hit = known[at] == rows
+    return [np.where(hit, column[at], np.float32(0)) for column in columns]
 
 
-def _affinity(taste: Taste, catalogue: Catalogue, rows: NDArray[np.int64]) -> Floats:
+def _affinity(profile: UserProfile, catalogue: Catalogue, rows: NDArray[np.int64]) -> Floats:
     """Return the summed shares of the user's categories that each candidate carries."""
     total = np.zeros(len(rows), np.float32)
     sets = catalogue.category_sets
     of_row = sets.ids[rows]
-    for name, share in taste.categories:
+    for name, share in profile.categories:
         total += np.float32(share) * sets.any_of((name,))[of_row]
     return np.minimum(total, np.float32(1))
-
-
-_COLUMN: Final = {name: number for number, name in enumerate(NAMES)}
-_SESSION: Final = _COLUMN["session"]
-_INTERESTS: Final = _COLUMN["interests"]
-_LONG_TERM: Final = _COLUMN["long_term"]
-_COVISITS: Final = _COLUMN["covisits"]
-_TRENDING: Final = _COLUMN["trending"]
-_NEW: Final = _COLUMN["new"]
-_CONTENT: Final = _COLUMN["content"]
-_POPULARITY: Final = _COLUMN["popularity"]
-_FRESHNESS: Final = _COLUMN["freshness"]
-_DISLIKE: Final = _COLUMN["dislike"]
-_TRENDING_ALL: Final = _COLUMN["trending_all"]
-_TRENDING_CATEGORY: Final = _COLUMN["trending_category"]
-_TRENDING_SEGMENT: Final = _COLUMN["trending_segment"]
-_LAST_ITEM: Final = _COLUMN["last_item"]
-_CATEGORY_AFFINITY: Final = _COLUMN["category_affinity"]
-_PRICE_LOG: Final = _COLUMN["price_log"]
-_PRICE_RATIO: Final = _COLUMN["price_ratio"]
-_AGE_DAYS_LOG: Final = _COLUMN["age_days_log"]
-_EVENTS_SHARE: Final = _COLUMN["events_share"]
-_IDLE_HOURS_LOG: Final = _COLUMN["idle_hours_log"]

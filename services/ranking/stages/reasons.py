@@ -1,4 +1,4 @@
-"""Why an item is in a list, in words a shopper understands. Pure.
+"""Say why an item is in a list, in words a shopper understands. Pure.
 
 Legend: k items of the list; p parts of the blend; m liked items of the user, newest first.
 """
@@ -11,11 +11,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.stages.blend import PARTS
+from services.ranking.stages.features import FeatureColumn
 from shared.users import event_types
 
 PINNED: Final = "picked for this place"
-ASKED_FOR: Final = "among the candidates given"
 
 _VERBS: Final = {
     event_types.VIEW: "viewed",
@@ -28,8 +27,8 @@ _VERBS: Final = {
 }
 
 
-class Liked(NamedTuple):
-    """An item that the user's history speaks for."""
+class LikedTitle(NamedTuple):
+    """An item that the user's history speaks for, as a reason names it."""
 
     title: str
     type: int  # of the event, shared/users/event_types.py
@@ -38,7 +37,7 @@ class Liked(NamedTuple):
 class Facts(NamedTuple):
     """What can be said of one item of the list."""
 
-    liked: Sequence[Liked]  # (m,)
+    liked: Sequence[LikedTitle]  # (m,)
     nearest: int  # which of them is most like the item; -1: the user likes nothing known
     followed: int  # which of them others went on from; -1: none
     trending_in: str  # the category or segment where it is strongest; empty: all
@@ -49,12 +48,12 @@ def reason(parts: NDArray[np.float32], facts: Facts) -> str:
     strongest = int(parts.argmax())
     if parts[strongest] <= 0:
         return ""
-    return _REASONS[PARTS[strongest]](facts)
+    return _REASONS[strongest](facts)
 
 
-def _acted(facts: Facts, place: int) -> str:
+def _acted(facts: Facts, index: int) -> str:
     """Say `you viewed TITLE` of one of the liked items."""
-    liked = facts.liked[place]
+    liked = facts.liked[index]
     verb = _VERBS.get(liked.type, "chose")
     if liked.type == event_types.CART:
         return f"you put {liked.title} in your cart"
@@ -85,15 +84,15 @@ def _new(facts: Facts) -> str:
     return f"new and like {facts.liked[facts.nearest].title}" if facts.nearest >= 0 else "new"
 
 
-_REASONS: Final[dict[str, Callable[[Facts], str]]] = {
-    "session": _session,
-    "content": _session,
-    "interests": _taste,
-    "long_term": _taste,
-    "covisits": _covisits,
-    "trending": _trending,
-    "popularity": lambda _: "popular",
-    "new": _new,
-    "freshness": lambda _: "new",
-    "dislike": lambda _: "",  # never positive
+_REASONS: Final[dict[int, Callable[[Facts], str]]] = {
+    FeatureColumn.SESSION: _session,
+    FeatureColumn.CONTENT: _session,
+    FeatureColumn.INTERESTS: _taste,
+    FeatureColumn.LONG_TERM: _taste,
+    FeatureColumn.COVISITS: _covisits,
+    FeatureColumn.TRENDING: _trending,
+    FeatureColumn.POPULARITY: lambda _: "popular",
+    FeatureColumn.NEW: _new,
+    FeatureColumn.FRESHNESS: lambda _: "new",
+    FeatureColumn.DISLIKE: lambda _: "",  # never positive
 }

@@ -1,4 +1,4 @@
-"""What others did: items with decayed weights, as co-visits and trending keep them. Pure."""
+"""Hold what others did: items with decayed weights, as co-visits and trending keep them. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What proposes candidates, about 500 in all, as catalogue rows. Pure.
+"""Propose candidates, about 500 in all, as catalogue rows. Pure.
 
 Each source returns rows; `together` unites them and remembers who proposed what. Scores come later
 and for all candidates alike (services/ranking/stages/features.py).
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.ranking.stages.features import Covisited, Trends
-from services.ranking.stages.float16 import widened
-from services.ranking.stages.user_profile import CONTENT_OF, Taste
+from services.ranking.stages.float16 import to_float32
+from services.ranking.stages.user_profile import CONTENT_OF, UserProfile
 from shared.catalogue.catalogue import Items
 
 # Sources by the bit that marks what they proposed; the names stand in replies and impressions.
@@ -35,6 +35,10 @@ SOURCES: Final = (
 )
 BIT: Final = {name: 1 << number for number, name in enumerate(SOURCES)}
 _BITS: Final = 16  # that stand beside a row while proposals are united
+# Which sources all possible bits together name, (2^sources, sources); floats, as BLAS adds those.
+_NAMED: Final = np.array(
+    [[mark >> n & 1 for n in range(len(SOURCES))] for mark in range(2 ** len(SOURCES))], np.float64
+)
 
 NEAREST_EACH: Final = 60  # of each query vector; at most 8 of those
 ALIKE: Final = 0.98  # cosine from which two query vectors find the same
@@ -59,52 +63,51 @@ class Candidates(NamedTuple):
 NOTHING: Final = Candidates(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-def queries(taste: Taste, items: Items) -> tuple[Floats, list[int]]:
+def queries(profile: UserProfile, items: Items) -> tuple[Floats, list[int]]:
     """Return what to search the index for, (q, d), and the bits of each query's sources.
 
     Queries that would find the same are asked once: after one click all of them are alike.
     """
-    found = [taste.session[None], taste.interests, taste.long_term[None]]
-    bits = [BIT["session"], *[BIT["interests"]] * len(taste.interests), BIT["long_term"]]
-    last = [like.row for like in taste.liked[:CONTENT_OF]]
+    vectors = [profile.session[None], profile.interests, profile.long_term[None]]
+    bits = [BIT["session"], *[BIT["interests"]] * len(profile.interests), BIT["long_term"]]
+    last = [like.row for like in profile.liked[:CONTENT_OF]]
     if last:
-        found.append(widened(items.vectors.take(last, axis=0)))
+        vectors.append(to_float32(items.vectors.take(last, axis=0)))
         bits += [BIT["content"]] * len(last)
-    wanted = np.concatenate(found)
-    alike = (wanted @ wanted.T) >= ALIKE
+    asked = np.concatenate(vectors)
+    alike = (asked @ asked.T) >= ALIKE
     distinct: list[int] = []
-    for n in range(len(wanted)):
+    for n in range(len(asked)):
         same = next((m for m in distinct if alike[n, m]), None)
         if same is None:
             distinct.append(n)
         else:
             bits[same] |= bits[n]
-    return wanted[distinct], [bits[n] for n in distinct]
+    return asked[distinct], [bits[n] for n in distinct]
 
 
-def covisited(found: Covisited) -> Rows:
+def covisited(covisits: Covisited) -> Rows:
     """Return the rows that followed what is liked, the strongest."""
-    return _strongest(found.rows, found.strength, COVISITED_AT_MOST)
+    return _strongest(covisits.rows, covisits.strength, COVISITED_AT_MOST)
 
 
 def trending(trends: Trends) -> list[Rows]:
     """Return the strongest rows of each scope."""
     scopes = [*(trend for _, trend in trends.categories), trends.segment]
-    found = [trends.all.strongest[:TRENDING_ALL_AT_MOST]]
-    return found + [trend.strongest[:TRENDING_SCOPE_AT_MOST] for trend in scopes]
+    everywhere = trends.all.strongest[:TRENDING_ALL_AT_MOST]
+    return [everywhere, *(trend.strongest[:TRENDING_SCOPE_AT_MOST] for trend in scopes)]
 
 
-def new(taste: Taste, newest: Rows, vectors: Floats) -> list[Rows]:
+def new(profile: UserProfile, newest: Rows, vectors: Floats) -> list[Rows]:
     """Return new items, those of a liked kind first.
 
     newest: living rows, the newest first, (m,), with their vectors, (m, d).
     """
-    if not taste.known:
+    if not profile.known:
         return [newest[:NEW_WITHOUT_TASTE]]
-    wanted = np.concatenate([taste.session[None], taste.long_term[None], taste.interests])
-    liked = _strongest(
-        newest, np.ascontiguousarray((vectors @ wanted.T).T).max(axis=0), NEW_LIKED_AT_MOST
-    )
+    tastes = np.concatenate([profile.session[None], profile.long_term[None], profile.interests])
+    likeness = np.ascontiguousarray((vectors @ tastes.T).T).max(axis=0)
+    liked = _strongest(newest, likeness, NEW_LIKED_AT_MOST)
     return [liked, newest[:NEW_AT_MOST]]
 
 
@@ -127,6 +130,12 @@ def together(parts: Sequence[tuple[int, Rows]]) -> Candidates:
 def names_of(proposed: int) -> tuple[str, ...]:
     """Return the names of the sources whose bits are set."""
     return tuple(name for name, bit in BIT.items() if proposed & bit)
+
+
+def counts(candidates: Candidates) -> list[tuple[str, int]]:
+    """Return how many of the candidates each source proposed; more than one may propose one."""
+    by_source = np.bincount(candidates.proposed, minlength=len(_NAMED)) @ _NAMED
+    return [(name, int(n)) for name, n in zip(SOURCES, by_source.tolist(), strict=True) if n]
 
 
 def _strongest(rows: Rows, strength: NDArray[np.floating], at_most: int) -> Rows:

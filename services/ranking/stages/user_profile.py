@@ -1,4 +1,4 @@
-"""A user's state → what ranking asks of it: catalogue rows and vectors. Pure.
+"""Read a user's state as ranking asks for it: catalogue rows and vectors. Pure.
 
 Legend: h entries of the history; i interests; d dimensions.
 """
@@ -26,7 +26,7 @@ CATEGORIES_AT_MOST: Final = 3  # scopes of trending that a user opens
 Floats = NDArray[np.float32]
 
 
-class Liked(NamedTuple):
+class LikedItem(NamedTuple):
     """An item that the user's history speaks for, by its last such event."""
 
     key: int
@@ -34,10 +34,10 @@ class Liked(NamedTuple):
     type: int  # shared/users/event_types.py
 
 
-class Taste(NamedTuple):
+class UserProfile(NamedTuple):
     """A user as the ranker sees one; of an unknown user everything is empty."""
 
-    liked: tuple[Liked, ...]  # the last distinct ones that the catalogue knows, newest first
+    liked: tuple[LikedItem, ...]  # the last distinct ones that the catalogue knows, newest first
     disliked: NDArray[np.int64]  # rows, newest first
     session: Floats  # (d,) unit, or zero where there is none
     long_term: Floats  # (d,)
@@ -79,20 +79,20 @@ def merged(
     )
 
 
-def taste_of(
+def profile_of(
     state: UserState,
     catalogue: Catalogue,
     prices: NDArray[np.float64],  # by row, NaN where unknown
     settings: VectorSettings,
-) -> Taste:
+) -> UserProfile:
     """Read a state against a catalogue; items that it does not hold count for exclusion only."""
     history = state.history
     if not (len(history) or state.excluded_bytes or state.purchased_bytes):
         return _nobody(catalogue.dim)
     keys = history["item"].tobytes() + state.excluded_bytes + state.purchased_bytes
-    found = catalogue.rows(np.frombuffer(keys, "<u8"))
-    known, hidden_to = len(history), len(history) + len(state.excluded_bytes) // 8
-    rows, hidden, purchased = found[:known], found[known:hidden_to], found[hidden_to:]
+    all_rows = catalogue.rows(np.frombuffer(keys, "<u8"))
+    events, hidden_to = len(history), len(history) + len(state.excluded_bytes) // 8
+    rows, hidden, purchased = all_rows[:events], all_rows[events:hidden_to], all_rows[hidden_to:]
     weights = settings.weights.of(history)
     weights[rows < 0] = 0
     liked, disliked = _by_weight(history, rows, weights)
@@ -103,7 +103,7 @@ def taste_of(
     nothing = np.zeros(dim, np.float32)
     priced = np.log1p(prices[[like.row for like in liked]])
     priced = priced[np.isfinite(priced)]
-    return Taste(
+    return UserProfile(
         liked=liked,
         disliked=np.array(list(dict.fromkeys(disliked))[:DISLIKED_AT_MOST], np.int64),
         session=nothing if session is None else session,
@@ -119,21 +119,21 @@ def taste_of(
 
 
 @cache
-def _nobody(dim: int) -> Taste:
-    """Return the taste of a user of whom nothing is known."""
+def _nobody(dim: int) -> UserProfile:
+    """Return the profile of a user of whom nothing is known."""
     nothing, none = np.zeros(dim, np.float32), np.empty(0, np.int64)
     interests = np.empty((0, dim), np.float32)
-    return Taste((), none, nothing, nothing, interests, (), none, none, none, 0, float("nan"))
+    return UserProfile((), none, nothing, nothing, interests, (), none, none, none, 0, float("nan"))
 
 
 def _by_weight(
     history: NDArray[np.void], rows: NDArray[np.int64], weights: Floats
-) -> tuple[tuple[Liked, ...], list[int]]:
+) -> tuple[tuple[LikedItem, ...], list[int]]:
     """Return the last distinct items that the history speaks for, and the rows it speaks against.
 
     An item's last event with a weight decides, but a removal only takes back: it is no dislike.
     """
-    liked: list[Liked] = []
+    liked: list[LikedItem] = []
     disliked: list[int] = []
     decided: set[int] = set()
     events = zip(
@@ -149,7 +149,7 @@ def _by_weight(
         decided.add(row)
         if weight > 0:
             if len(liked) < LIKED_AT_MOST:
-                liked.append(Liked(key, row, kind))
+                liked.append(LikedItem(key, row, kind))
         elif kind != event_types.REMOVE:
             disliked.append(row)
     return tuple(liked), disliked

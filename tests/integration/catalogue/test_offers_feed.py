@@ -17,7 +17,7 @@ from freshet.contract.offers import Offer, encode_offer
 from freshet.kafka_clients import KafkaSettings
 from services.ranking.live.offers import Offers
 from services.ranking.live.offers_feed import OffersFeed
-from shared.runtime.dead_letters import DeadLetters
+from shared.runtime.dead_letters import DeadLetterWriter
 from tests.integration.catalogue.conftest import Publish, at_work
 from tests.servers import eventually
 from tests.unit.shared.catalogue.makers import catalogue_of, put
@@ -45,7 +45,7 @@ async def test_offer_takes_effect_within_a_tenth_of_a_second_of_its_record(
     settings: KafkaSettings, producer: AIOKafkaProducer
 ) -> None:
     offers = Offers(catalogue_of(*CATALOGUE))
-    feed = OffersFeed(settings, offers, DeadLetters(producer, "ranking"))
+    feed = OffersFeed(settings, offers, DeadLetterWriter(producer, "ranking"))
     waits_s = []
     async with at_work(feed.run()):
         await feed.caught_up()
@@ -71,7 +71,7 @@ async def test_offers_of_before_the_start_are_there_and_null_takes_one_back(
     await send(producer, "item-4", price=7.0)
     await producer.send_and_wait(topics.OFFERS.name, key=b"item-4", value=None)
     offers = Offers(catalogue_of(*CATALOGUE))
-    feed = OffersFeed(settings, offers, DeadLetters(producer, "ranking"))
+    feed = OffersFeed(settings, offers, DeadLetterWriter(producer, "ranking"))
     async with at_work(feed.run()):
         await feed.caught_up()
     assert offers.terms.price[:5].tolist() == [10.0, 5.0, 6.0, 10.0, 10.0]
@@ -84,7 +84,7 @@ async def test_version_is_never_later_than_the_record(
     await send(producer, "item-1", price=5.0, updated_ms=2**52)
     await send(producer, "item-1", price=6.0)
     offers = Offers(catalogue_of(*CATALOGUE))
-    feed = OffersFeed(settings, offers, DeadLetters(producer, "ranking"))
+    feed = OffersFeed(settings, offers, DeadLetterWriter(producer, "ranking"))
     async with at_work(feed.run()):
         await feed.caught_up()
     assert offers.terms.price[1] == 6.0, "a wrong clock does not lock an offer for ever"
@@ -95,7 +95,7 @@ async def test_bad_offers_become_dead_letters_with_their_origin_and_the_good_one
 ) -> None:
     await producer.send_and_wait(topics.OFFERS.name, key=b"item-0", value=b"before the start")
     offers = Offers(catalogue_of(*CATALOGUE))
-    feed = OffersFeed(settings, offers, DeadLetters(producer, "ranking"))
+    feed = OffersFeed(settings, offers, DeadLetterWriter(producer, "ranking"))
     bad = {
         b"item-1": b"not json",
         b"item-2": b'{"item_id": "item-2", "price": -1}',

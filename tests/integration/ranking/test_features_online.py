@@ -16,16 +16,17 @@ from freshet.kafka_clients import KafkaSettings
 from freshet.publisher import Publisher
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.state_reader import COVISITS_READ
-from services.ranking.live.trend_rows import TrendRows
+from services.ranking.live.trending import TrendRows
 from services.ranking.stages.features import NAMES, FeatureSettings, covisited, features, trends_for
 from services.ranking.stages.signals import Signals, Weighted
-from services.ranking.stages.user_profile import taste_of
+from services.ranking.stages.user_profile import profile_of
 from services.sessions.fold.event_columns import FoldEvent
 from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.catalogue import Catalogue
+from shared.clock import now_ms
 from shared.users import keys, states
 from tests import servers
-from tests.integration.ranking.world import World, now_ms, world
+from tests.integration.ranking.world import World, world
 from tests.unit.ranking.shop import KINDS, VECTORS, Shop
 from tests.unit.sessions.fold.replay import Replayed, replay
 
@@ -114,11 +115,11 @@ async def compare(there: World, shop: Shop, whole: Replayed, user_id: str, at_ms
     segment = "de"
     state = whole.states[user_id]
     assert len(state.history) > 20
-    taste = taste_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
+    profile = profile_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
     signals = signals_of(whole, state)
     settings = FeatureSettings()
-    found = covisited(taste, signals, shop.catalogue, at_ms, settings)
-    trends = trends_for(taste, segment, TrendRows(shop.catalogue).of(signals.trending))
+    found = covisited(profile, signals, shop.catalogue, at_ms, settings)
+    trends = trends_for(profile, segment, TrendRows(shop.catalogue).of(signals.trending))
     assert len(found.rows) > 5
     assert len(trends.all.rows) > 20
     assert len(trends.segment.rows) > 5
@@ -126,7 +127,7 @@ async def compare(there: World, shop: Shop, whole: Replayed, user_id: str, at_ms
         request = pb.ExplainRequest(user_id=user_id, item_id=item_id, context={"segment": segment})
         online = (await there.stub.Explain(request, timeout=30)).features
         offline = features(
-            taste,
+            profile,
             found,
             trends,
             shop.catalogue,

@@ -22,13 +22,14 @@ from freshet.v1 import recommender_pb2 as pb
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
 from services.embedding.snapshots import build
-from services.ranking.service import Service
+from services.ranking.service import RankingService
 from shared.catalogue import snapshots
 from shared.catalogue.arrow import to_table, write_table
 from shared.catalogue.snapshots import Manifest
+from shared.clock import now_ms
 from shared.users import keys
 from tests import servers
-from tests.integration.ranking.world import DIM, SPACE, World, now_ms, world
+from tests.integration.ranking.world import DIM, SPACE, World, world
 from tests.servers import eventually
 from tests.unit.ranking.shop import Shop, item_vector, near
 
@@ -77,7 +78,7 @@ async def test_restarted_it_serves_from_snapshot_and_topic(
         await there.delete(listed[0])
         await there.put([item_vector("lamp-new", near(0, 9), arrived_ms=now_ms())])
 
-        again = Service(there.settings)
+        again = RankingService(there.settings)
         await again.start()
         channel, stub = ranking(f"127.0.0.1:{again.grpc_port}")
         try:

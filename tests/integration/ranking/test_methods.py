@@ -194,7 +194,7 @@ async def test_calls_beyond_the_limit_are_refused_with_push_back(
         waiting = there.stub.Recommend(
             pb.RecommendRequest(user_id="ann", after="0:1000000"), timeout=4
         )
-        admission = there.service._calls._admission
+        admission = there.service._guard.admission
         await eventually(lambda: admission.in_flight == 1, what="a call in flight")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await there.recommend("ann")

@@ -9,7 +9,8 @@ from freshet import kafka_clients as kafka_edge
 from freshet.contract.offers import Offer
 from freshet.v1 import impression_pb2
 from freshet.v1 import recommender_pb2 as pb
-from tests.integration.ranking.world import now_ms, world
+from shared.clock import now_ms
+from tests.integration.ranking.world import world
 from tests.servers import eventually
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from freshet.contract import topics
+from freshet.errors import Unavailable
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
-from services.ranking.live.breaker import Breaker
-from services.ranking.live.state_reader import COVISITS_READ, MemoryReader, StateReader, Unavailable
+from services.ranking.live.state_reader import COVISITS_READ, Breaker, MemoryReader, StateReader
 from services.ranking.stages.signals import Weighted
 from shared.runtime.redis_client import RedisSettings, connect
 from shared.users import keys, positions, states

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,11 @@ from freshet.recommender import ranking
 from freshet.settings import from_environment
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.state_reader import MemoryReader
-from services.ranking.service import Service
-from services.ranking.settings import Settings
+from services.ranking.service import RankingService
+from services.ranking.settings import RankingSettings
 from shared.catalogue import active_bundle
 from shared.catalogue.item_vectors import ItemVector, encode_item_vector
+from shared.clock import now_ms
 from shared.users import keys, states
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 SPACE = "test"
 DIM = 16
 TOPIC = topics.item_vectors(SPACE).name
-
-
-def now_ms() -> int:
-    """Return the time in ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class World:
@@ -50,7 +45,7 @@ class World:
     ) -> None:
         self.kafka = KafkaSettings(bootstrap_servers=bootstrap)
         self.settings = from_environment(
-            Settings,
+            RankingSettings,
             {
                 "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
                 "REDIS_URL": redis_url,
@@ -61,7 +56,7 @@ class World:
         )
         self.redis = redis.asyncio.Redis.from_url(redis_url)
         self.producer: AIOKafkaProducer = kafka_clients.producer(self.kafka)
-        self.service = Service(self.settings, now_ms=clock_ms)
+        self.service = RankingService(self.settings, now_ms=clock_ms)
         self.stub: RecommenderAsyncStub
 
     async def activate(self, space: str = SPACE, dim: int = DIM) -> None:

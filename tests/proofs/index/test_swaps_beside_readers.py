@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.ranking.index import Base, layers
-from services.ranking.index.exact import ExactIndex
-from services.ranking.index.hnsw import HnswBase
+from services.ranking.index import layers
+from services.ranking.index.layers import Base
 from services.ranking.index.served import LoadedBase, ServedIndex
 from shared.catalogue.catalogue import REUSE_AFTER_MS, Catalogue
+from tests.unit.ranking.index.bases import ExactIndex, graph_of
 from tests.unit.ranking.index.vectors import brute_force, catalogue_with, clustered, loaded, puts
 from tests.unit.shared.catalogue.makers import delete
 
@@ -88,7 +88,7 @@ def building(catalogue: Catalogue, make: Makes, name: str) -> Callable[[], Loade
 
 
 @pytest.mark.parametrize("always_layers", [False, True], ids=["estimated", "never row by row"])
-@pytest.mark.parametrize("make", [ExactIndex, HnswBase.build], ids=["exact base", "graph"])
+@pytest.mark.parametrize("make", [ExactIndex, graph_of], ids=["exact base", "graph"])
 async def test_swaps_and_changes_cost_readers_no_error_and_no_neighbour(
     make: Makes, always_layers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,19 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.contract.items import Item
-from services.ranking.index.index_searcher import Searcher
-from services.ranking.index.served import ServedIndex
-from services.ranking.listing import Serving
-from services.ranking.live.availability import Availability
-from services.ranking.live.filters import ItemFilter
-from services.ranking.live.local_trending import LocalTrending
-from services.ranking.live.newest import Newest
-from services.ranking.live.offers import Offers
 from services.ranking.live.state_reader import MemoryReader
-from services.ranking.live.trend_rows import TrendRows
-from services.ranking.pipeline import Pipeline
-from services.ranking.stages.blend import BlendSettings
-from services.ranking.stages.ranker import BlendRanker
+from services.ranking.serving_space import ServingSpace
+from services.ranking.settings import RankingSettings
 from services.ranking.stages.signals import Weighted
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
@@ -64,29 +54,17 @@ def item_vector(item_id: str, vector: NDArray[np.float16], **fields: Any) -> Ite
 
 
 class Shop:
-    """The serving parts over a catalogue that tests fill, and users as they wish them."""
+    """A space over a catalogue that tests fill, and users as they wish them."""
 
     def __init__(self, each: int = 30) -> None:
         """each: items `KIND-N` of each kind, the higher N the newer."""
         self._version = 0
         self.catalogue = Catalogue(SPACE, DIM)
-        self.offers = Offers(self.catalogue)
-        self.index = ServedIndex(self.catalogue)
-        availability = Availability(self.catalogue, self.offers)
-        self.serving = Serving(
-            self.catalogue,
-            Searcher(self.index),
-            Newest(self.catalogue),
-            ItemFilter(self.catalogue, self.offers, availability),
-            self.offers.terms,
-            TrendRows(self.catalogue),
-        )
         self.reader = MemoryReader()
-        self.trending = LocalTrending(self.reader)
-        self.ranker = BlendRanker(BlendSettings())
-        self.pipeline = Pipeline(
-            self.reader, self.trending, self.ranker, self.ranker, VECTORS, now_ms=lambda: NOW_MS
+        self.space = ServingSpace.build(
+            self.catalogue, self.reader, RankingSettings(), now_ms=lambda: NOW_MS
         )
+        self.offers = self.space.offers
         self.items = [
             item_vector(
                 f"{kind}-{n}",

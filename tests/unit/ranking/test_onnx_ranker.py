@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -9,12 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from services.ranking import budget, requests
+from services.ranking import requests
 from services.ranking.onnx_ranker import BadRanker, OnnxRanker, load, load_from_bundle
-from services.ranking.pipeline import Pipeline
+from services.ranking.recommend import recommend
+from services.ranking.stages import degraded
 from services.ranking.stages.features import NAMES
-from tests.unit.ranking.shop import NOW_MS, VECTORS, Shop
-from tests.unit.ranking.test_recommend import a_budget, ids
+from tests.unit.ranking.shop import Shop
+from tests.unit.ranking.test_recommend import a_deadline, ids
 
 PICKED = ["freshness", "session"]
 
@@ -122,21 +124,19 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 async def test_a_list_is_ordered_by_the_ranker_and_by_the_blend_when_it_fails() -> None:
     shop = Shop(each=5)
     ranker = OnnxRanker(model([-1.0], ["price_log"]))  # the cheapest first
-    pipeline = Pipeline(
-        shop.reader, shop.trending, ranker, shop.ranker, VECTORS, now_ms=lambda: NOW_MS
-    )
+    space = dataclasses.replace(shop.space, ranker=ranker)
     query = requests.RecommendQuery(users=("nobody",), k=20, diversity=0.0)
-    await shop.trending.renew()
-    made = await pipeline.recommend(query, shop.serving, a_budget())
+    await space.trending.renew()
+    made = await recommend(query, space, a_deadline())
     assert {item_id[-2:] for item_id in ids(shop, made)[:4]} == {"-0"}
     assert made.listed.part_names == ("ranker",)
     assert (made.listed.parts.sum(axis=1) == made.listed.scores).all()
 
-    pipeline.ranker = Failing()
-    spent = a_budget()
-    made = await pipeline.recommend(query, shop.serving, spent)
+    space = dataclasses.replace(shop.space, ranker=Failing())
+    deadline = a_deadline()
+    made = await recommend(query, space, deadline)
     assert ids(shop, made)[0] == "vase-4"
-    assert spent.degraded == [budget.RANKER_FAILED]
+    assert deadline.degraded == [degraded.RANKER_FAILED]
 
 
 class Failing:

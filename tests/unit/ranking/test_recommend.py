@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from freshet.errors import Unavailable
 from freshet.v1 import recommender_pb2 as pb
-from services.ranking import budget, requests
-from services.ranking.budget import Budget, Costs
-from services.ranking.index.index_searcher import Searcher
-from services.ranking.live.state_reader import Found, Unavailable
-from services.ranking.pipeline import Made
+from services.ranking import requests
+from services.ranking.index.index_searcher import IndexSearcher
+from services.ranking.live.state_reader import UserStates
+from services.ranking.recommend import recommend
+from services.ranking.stages import degraded
+from services.ranking.stages.recommendation import Recommendation
+from shared.runtime.deadline import Costs, Deadline
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 
 
@@ -21,17 +24,19 @@ def shop() -> Shop:
     return Shop()
 
 
-def a_budget(deadline_s: float = 5.0) -> Budget:
-    return Budget(time.monotonic() + deadline_s, time.monotonic, Costs())
+def a_deadline(deadline_s: float = 5.0) -> Deadline:
+    return Deadline(time.monotonic() + deadline_s, time.monotonic, Costs())
 
 
-async def make(shop: Shop, user_id: str, spent: Budget | None = None, **fields: Any) -> Made:
+async def make(
+    shop: Shop, user_id: str, deadline: Deadline | None = None, **fields: Any
+) -> Recommendation:
     query = requests.recommend(pb.RecommendRequest(user_id=user_id, **fields))
-    await shop.trending.renew()
-    return await shop.pipeline.recommend(query, shop.serving, spent or a_budget())
+    await shop.space.trending.renew()
+    return await recommend(query, shop.space, deadline or a_deadline())
 
 
-def ids(shop: Shop, made: Made) -> list[str]:
+def ids(shop: Shop, made: Recommendation) -> list[str]:
     return [shop.catalogue.ids[row] for row in made.listed.rows]
 
 
@@ -170,31 +175,31 @@ async def test_candidates_of_the_caller_are_ranked_and_no_others(shop: Shop) -> 
 async def test_without_redis_the_list_is_made_of_trending_and_new_and_says_so(shop: Shop) -> None:
     shop.trends("all", {"rug-3": 8.0})
     shop.user("ann", [("click", "lamp-3")])
-    await shop.trending.renew()
+    await shop.space.trending.renew()
     shop.reader.gone = True
-    spent = a_budget()
+    deadline = a_deadline()
     query = requests.recommend(pb.RecommendRequest(user_id="ann"))
-    made = await shop.pipeline.recommend(query, shop.serving, spent)
+    made = await recommend(query, shop.space, deadline)
     assert ids(shop, made)[0] == "rug-3"
     assert len(ids(shop, made)) == 10
-    assert spent.degraded == [budget.STATE_UNAVAILABLE]
+    assert deadline.degraded == [degraded.STATE_UNAVAILABLE]
 
 
 async def test_a_position_is_waited_for_until_the_guard_reaches_it(shop: Shop) -> None:
     shop.user("ann", [("click", "lamp-3")], offset=6)
-    spent = a_budget()
-    made = await make(shop, "ann", spent, after="0:6")
-    assert spent.degraded == []
-    assert [str(position) for position in made.positions] == ["0:6"]
+    deadline = a_deadline()
+    made = await make(shop, "ann", deadline, after="0:6")
+    assert deadline.degraded == []
+    assert [str(position) for position in made.input.positions] == ["0:6"]
 
 
 async def test_a_position_that_does_not_come_costs_half_the_deadline_and_is_named(
     shop: Shop,
 ) -> None:
-    spent = a_budget(0.1)
+    deadline = a_deadline(0.1)
     began = time.monotonic()
-    made = await make(shop, "ann", spent, after="0:6")
-    assert spent.degraded == [budget.AFTER_TIMEOUT]
+    made = await make(shop, "ann", deadline, after="0:6")
+    assert deadline.degraded == [degraded.AFTER_TIMEOUT]
     assert time.monotonic() - began < 0.095
     assert len(made.listed.rows) == 10
 
@@ -205,24 +210,24 @@ async def test_one_read_that_fails_does_not_end_the_wait_for_a_position(
     shop.user("ann", [("click", "lamp-3")], offset=6)
     read, failures = shop.reader.states, [Unavailable("late"), Unavailable("late")]
 
-    async def states(*arguments: Any) -> Found:
+    async def states(*arguments: Any) -> UserStates:
         if failures:
             raise failures.pop()
         return await read(*arguments)
 
     monkeypatch.setattr(shop.reader, "states", states)
-    spent = a_budget()
-    await make(shop, "ann", spent, after="0:6")
-    assert spent.degraded == []
+    deadline = a_deadline()
+    await make(shop, "ann", deadline, after="0:6")
+    assert deadline.degraded == []
 
 
 async def test_a_position_whose_event_changed_nothing_is_reached_by_its_partition(
     shop: Shop,
 ) -> None:
     shop.reader.applied[3] = 20
-    spent = a_budget()
-    await make(shop, "nobody", spent, after="3:20")
-    assert spent.degraded == []
+    deadline = a_deadline()
+    await make(shop, "nobody", deadline, after="3:20")
+    assert deadline.degraded == []
 
 
 async def test_a_segment_opens_its_trending(shop: Shop) -> None:
@@ -251,23 +256,25 @@ async def test_work_that_no_longer_fits_is_left_out_and_named(shop: Shop) -> Non
     costs = Costs()
     for stage in ("nearest", "arrange"):
         costs.note(stage, 10.0)
-    spent = Budget(time.monotonic() + 5, time.monotonic, costs)
-    made = await make(shop, "ann", spent)
-    assert spent.degraded == [budget.NEAREST_SKIPPED, budget.DIVERSITY_SKIPPED]
+    deadline = Deadline(time.monotonic() + 5, time.monotonic, costs)
+    made = await make(shop, "ann", deadline)
+    assert deadline.degraded == [degraded.NEAREST_SKIPPED, degraded.DIVERSITY_SKIPPED]
     assert len(made.listed.rows) == 10
 
 
 async def test_every_stage_is_timed(shop: Shop) -> None:
-    spent = a_budget()
-    await make(shop, "nobody", spent)
-    stages = [stage for stage, _ in spent.timings]
+    deadline = a_deadline()
+    await make(shop, "nobody", deadline)
+    stages = [stage for stage, _ in deadline.timings]
     assert stages == ["state", "candidates", "filter", "rank", "arrange"]
 
 
 async def test_items_may_come_and_go_while_a_search_is_waited_for(shop: Shop) -> None:
     shop.user("ann", [("click", "lamp-3")])
-    in_threads = dataclasses.replace(shop.serving, search=Searcher(shop.index, on_loop_s=-1))
-    await shop.trending.renew()
+    in_threads = dataclasses.replace(
+        shop.space, searcher=IndexSearcher(shop.space.index, on_loop_s=-1)
+    )
+    await shop.space.trending.renew()
     fields: list[dict[str, Any]] = [
         {"k": 500},
         {"filters": pb.Filters(categories_any=["rug"])},
@@ -276,7 +283,7 @@ async def test_items_may_come_and_go_while_a_search_is_waited_for(shop: Shop) ->
 
     async def ask(n: int) -> None:
         query = requests.recommend(pb.RecommendRequest(user_id="ann", **fields[n % len(fields)]))
-        made = await shop.pipeline.recommend(query, in_threads, a_budget())
+        made = await recommend(query, in_threads, a_deadline())
         assert len(made.listed.rows) > 0
 
     async def change(n: int) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from services.ranking import state_view
+from services.ranking import reply
 from shared.users import event_types, keys, states
 from tests.unit.ranking.shop import VECTORS, Shop
 
@@ -8,7 +8,7 @@ from tests.unit.ranking.shop import VECTORS, Shop
 def test_a_state_is_shown_with_ids_types_and_times() -> None:
     shop = Shop(each=3)
     state = shop.user("ann", [("view", "lamp-1"), ("like", "gone")], hidden=("rug-1",), offset=9)
-    shown = state_view.message("ann", state, shop.catalogue, VECTORS.weights)
+    shown = reply.state("ann", state, shop.catalogue, VECTORS.weights)
     unknown = f"key:{keys.item_key('gone'):016x}"
     assert [(entry.item_id, entry.type) for entry in shown.history] == [
         ("lamp-1", "view"),
@@ -30,7 +30,7 @@ def test_values_and_session_starts_are_shown_where_they_are() -> None:
         (keys.item_key("lamp-1"), 6, 0, 0.0, event_types.OTHER, 0),
     ]
     state = states.of_parts(history=history, purchased=(1,), forgotten_at_ms=3)
-    shown = state_view.message("ann", state, shop.catalogue, VECTORS.weights)
+    shown = reply.state("ann", state, shop.catalogue, VECTORS.weights)
     assert [(e.type, e.value, e.starts_session) for e in shown.history] == [
         ("rate", 4.5, True),
         ("other", 0.0, False),
@@ -40,6 +40,6 @@ def test_values_and_session_starts_are_shown_where_they_are() -> None:
 
 
 def test_an_unknown_users_state_is_empty() -> None:
-    shown = state_view.message("ann", states.empty(), Shop(each=1).catalogue, VECTORS.weights)
+    shown = reply.state("ann", states.empty(), Shop(each=1).catalogue, VECTORS.weights)
     assert shown.user_id == "ann"
     assert len(shown.history) == len(shown.session_vector) == 0

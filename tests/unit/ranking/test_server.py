@@ -12,31 +12,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from freshet.v1 import recommender_pb2 as pb
-from services.ranking import server
-from services.ranking.budget import Budget, Costs
-from services.ranking.calls import STATUSES
-from services.ranking.engine import Engine
 from services.ranking.live.impressions import Impressions
-from services.ranking.live.title_words import TitleWords
-from services.ranking.stages import blend
-from services.ranking.stages.blend import BlendSettings
+from services.ranking.server import Recommender
+from shared.runtime.call_guard import STATUSES, Admission, CallGuard
+from shared.runtime.deadline import Costs, Deadline
 from tests.unit.ranking.live.test_forget import MemoryClicks
 from tests.unit.ranking.live.test_impressions import MemoryLog
 from tests.unit.ranking.messages import any_message
-from tests.unit.ranking.shop import VECTORS, Shop, near
+from tests.unit.ranking.shop import Shop, near
 from tests.unit.ranking.test_similar_search import MemoryEmbedding
 
 HANDLERS = {
-    pb.RecommendRequest: server._recommend,
-    pb.SimilarRequest: server._similar,
-    pb.SearchRequest: server._search,
-    pb.StateRequest: server._state,
-    pb.ExplainRequest: server._explain,
-    pb.ForgetRequest: server._forget,
+    pb.RecommendRequest: Recommender._recommend,
+    pb.SimilarRequest: Recommender._similar,
+    pb.SearchRequest: Recommender._search,
+    pb.StateRequest: Recommender._state,
+    pb.ExplainRequest: Recommender._explain,
+    pb.ForgetRequest: Recommender._forget,
 }
 
 
-def engine() -> Engine:
+def recommender() -> Recommender:
     shop = Shop(each=8)
     shop.user("ann", [("click", "lamp-3"), ("dislike", "rug-1")], hidden=("rug-1",))
     shop.user("bob", [("purchase", "vase-3")], purchased=("vase-3",))
@@ -44,26 +40,25 @@ def engine() -> Engine:
     shop.trends("all", {"vase-1": 5.0, "gone": 9.0})
     embedding = MemoryEmbedding()
     embedding.vectors["lamp"] = near(0, 3)
-    return Engine(
-        serving=shop.serving,
-        pipeline=shop.pipeline,
-        impressions=Impressions(MemoryLog()),
-        embedding=embedding,
-        producer=MemoryClicks(),
-        titles=TitleWords(shop.catalogue),
-        blend_weights=blend.weights(BlendSettings()),
-        vectors=VECTORS,
-        snapshot=lambda: "",
+    served = Recommender(
+        CallGuard(Admission(4)),
+        Impressions(MemoryLog()),
+        embedding,
+        MemoryClicks(),
+        list_s=0.05,
+        slow_s=2.0,
     )
+    served.space = shop.space
+    return served
 
 
-ENGINE = engine()
+RECOMMENDER = recommender()
 
 
 def answer(message: Message, whole_s: float = 5.0) -> Any:
     """Return a method's reply to a request; raises what becomes a status."""
-    spent = Budget(time.monotonic() + whole_s, time.monotonic, Costs())
-    return asyncio.run(HANDLERS[type(message)](message, ENGINE, spent))  # type: ignore[operator]
+    deadline = Deadline(time.monotonic() + whole_s, time.monotonic, Costs())
+    return asyncio.run(HANDLERS[type(message)](RECOMMENDER, message, deadline))  # type: ignore[operator]
 
 
 def check(message: Message) -> None:

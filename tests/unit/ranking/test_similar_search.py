@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from freshet.errors import NotFound, Unavailable
 from freshet.v1 import recommender_pb2 as pb
-from services.ranking import budget, requests
-from services.ranking.budget import Budget, Costs
-from services.ranking.errors import NotFound, Unanswerable
-from services.ranking.live.embedding_client import QueryVector
-from services.ranking.live.title_words import TitleWords, words_of
+from services.ranking import requests
+from services.ranking.live.embedding_client import EmbeddingClient, QueryVector
+from services.ranking.live.title_words import words_of
 from services.ranking.search import search
 from services.ranking.similar import similar
-from services.ranking.stages.similar_items import Alike
-from tests.unit.ranking.shop import DIM, NOW_MS, Shop, item_vector, near
+from services.ranking.stages import degraded
+from services.ranking.stages.similar_items import SimilarItems
+from shared.runtime.deadline import Costs, Deadline
+from tests.unit.ranking.shop import DIM, Shop, item_vector, near
 
 
-class MemoryEmbedding:
-    """An Embedding that knows a few queries; `gone` makes it Unanswerable."""
+class MemoryEmbedding(EmbeddingClient):
+    """A double that knows a few queries; `gone` makes it Unavailable."""
 
     def __init__(self) -> None:
         self.vectors: dict[str | bytes, NDArray[np.float16]] = {}
@@ -32,9 +33,9 @@ class MemoryEmbedding:
     async def encode(
         self, space: str, within_s: float, *, text: str = "", image: bytes = b""
     ) -> QueryVector:
-        """See Embedding.encode."""
+        """See EmbeddingClient.encode."""
         if self.gone:
-            raise Unanswerable("the embedding service: gone")
+            raise Unavailable("the embedding service: gone")
         zero = np.zeros(DIM, np.float16)
         query = text or image
         return QueryVector(
@@ -49,24 +50,20 @@ class Asked:
     def __init__(self) -> None:
         self.shop = Shop(each=10)
         self.embedding = MemoryEmbedding()
-        self.titles = TitleWords(self.shop.catalogue)
-        self.spent = Budget(time.monotonic() + 5, time.monotonic, Costs())
+        self.titles = self.shop.space.titles
+        self.deadline = Deadline(time.monotonic() + 5, time.monotonic, Costs())
 
     async def similar(self, **fields: Any) -> list[str]:
         query = requests.similar(pb.SimilarRequest(**fields))
-        shop = self.shop
-        self.found = await similar(
-            query, shop.serving, shop.reader, self.embedding, self.spent, NOW_MS
-        )
+        self.found = await similar(query, self.shop.space, self.embedding, self.deadline)
         return self.ids(self.found)
 
     async def search(self, **fields: Any) -> list[str]:
         query = requests.search(pb.SearchRequest(**fields))
-        serving = self.shop.serving
-        self.found = await search(query, serving, self.titles, self.embedding, self.spent, NOW_MS)
+        self.found = await search(query, self.shop.space, self.embedding, self.deadline)
         return self.ids(self.found)
 
-    def ids(self, found: Alike) -> list[str]:
+    def ids(self, found: SimilarItems) -> list[str]:
         return [self.shop.catalogue.ids[row] for row in found.rows]
 
 
@@ -96,7 +93,7 @@ async def test_behaviour_lifts_what_followed_the_item(asked: Asked) -> None:
 async def test_similar_says_when_behaviour_cannot_be_read(asked: Asked) -> None:
     asked.shop.reader.gone = True
     assert await asked.similar(item_id="lamp-1", k=3)
-    assert asked.spent.degraded == [budget.COVISITS_UNAVAILABLE]
+    assert asked.deadline.degraded == [degraded.COVISITS_UNAVAILABLE]
 
 
 @pytest.mark.parametrize("by", ["VISUAL", "TEXT"])
@@ -112,13 +109,13 @@ async def test_a_modality_compares_its_own_vectors_alone(asked: Asked, by: str) 
 
 @pytest.mark.parametrize(
     ("by", "reason"),
-    [("VISUAL", budget.ITEM_WITHOUT_PICTURE), ("TEXT", budget.ITEM_WITHOUT_TEXT)],
+    [("VISUAL", degraded.ITEM_WITHOUT_PICTURE), ("TEXT", degraded.ITEM_WITHOUT_TEXT)],
 )
 async def test_an_item_without_the_modality_has_nothing_alike_and_says_so(
     asked: Asked, by: str, reason: str
 ) -> None:
     assert await asked.similar(item_id="lamp-1", by=f"SIMILAR_BY_{by}") == []
-    assert asked.spent.degraded == [reason]
+    assert asked.deadline.degraded == [reason]
 
 
 async def test_a_picture_finds_its_kind_and_by_look_its_look(asked: Asked) -> None:
@@ -142,9 +139,9 @@ async def test_similar_of_an_unknown_item_is_not_found(asked: Asked) -> None:
 
 async def test_a_picture_without_the_embedding_service_cannot_be_answered(asked: Asked) -> None:
     asked.embedding.gone = True
-    with pytest.raises(Unanswerable, match="embedding"):
+    with pytest.raises(Unavailable, match="embedding"):
         await asked.similar(image=b"picture")
-    with pytest.raises(Unanswerable, match="embedding"):
+    with pytest.raises(Unavailable, match="embedding"):
         await asked.search(image=b"picture")
 
 
@@ -168,7 +165,7 @@ async def test_without_the_embedding_service_words_answer_alone_and_say_so(asked
     found = await asked.search(text="lamp", k=20)
     assert kinds(found) == {"lamp"}
     assert len(found) == 10
-    assert asked.spent.degraded == [budget.QUERY_VECTOR_UNAVAILABLE]
+    assert asked.deadline.degraded == [degraded.QUERY_VECTOR_UNAVAILABLE]
     assert await asked.search(text="zebra") == []
 
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.ranking.index import Index, layers
-from services.ranking.index.exact import ExactIndex
-from services.ranking.index.hnsw import HnswBase
+from services.ranking.index import layers
 from services.ranking.index.served import ServedIndex
 from shared.catalogue.catalogue import Catalogue
+from tests.unit.ranking.index.bases import ExactIndex, graph_of
 from tests.unit.ranking.index.vectors import (
     CLUSTERS,
     DIM,
@@ -24,6 +23,7 @@ from tests.unit.ranking.index.vectors import (
 )
 from tests.unit.shared.catalogue.makers import delete
 
+Index = ExactIndex | ServedIndex
 COUNT = 4_000
 VECTORS = clustered(COUNT)
 Floats = NDArray[np.float32]
@@ -44,7 +44,7 @@ def fresh(vectors: NDArray[np.float16]) -> tuple[Index, Catalogue]:
 def hnsw(vectors: NDArray[np.float16]) -> tuple[Index, Catalogue]:
     """All in a graph."""
     catalogue = catalogue_with(puts(vectors))
-    return ServedIndex(catalogue, loaded(catalogue, HnswBase.build)), catalogue
+    return ServedIndex(catalogue, loaded(catalogue, graph_of)), catalogue
 
 
 def mixed(vectors: NDArray[np.float16]) -> tuple[Index, Catalogue]:
@@ -52,7 +52,7 @@ def mixed(vectors: NDArray[np.float16]) -> tuple[Index, Catalogue]:
     held = 2 * len(vectors) // 3
     gone = clustered(held, seed=7)
     catalogue = catalogue_with([*puts(vectors[:held]), *puts(gone, first=1_000_000)])
-    served = ServedIndex(catalogue, loaded(catalogue, HnswBase.build))
+    served = ServedIndex(catalogue, loaded(catalogue, graph_of))
     catalogue.apply([delete(f"item-{1_000_000 + n}", 2) for n in range(held)])
     catalogue.apply(puts(clustered(held // 4, seed=8), version=2))
     catalogue.apply(puts(vectors[: held // 4], version=3))

@@ -19,11 +19,10 @@ from hypothesis.stateful import (
 
 from services.ranking.index import layers
 from services.ranking.index import served as module
-from services.ranking.index.exact import ExactIndex
-from services.ranking.index.hnsw import HnswBase
 from services.ranking.index.layers import Layers
 from services.ranking.index.served import LoadedBase, ServedIndex
 from shared.catalogue.catalogue import REUSE_AFTER_MS, Catalogue
+from tests.unit.ranking.index.bases import ExactIndex, graph_of
 from tests.unit.ranking.index.vectors import (
     DIM,
     brute_force,
@@ -41,7 +40,7 @@ OTHERS = clustered(100, seed=5)
 def served_with(count: int) -> tuple[Catalogue, ServedIndex]:
     """Return a catalogue of so many items, all in a graph, and its index."""
     catalogue = catalogue_with(puts(VECTORS[:count]))
-    return catalogue, ServedIndex(catalogue, loaded(catalogue, HnswBase.build))
+    return catalogue, ServedIndex(catalogue, loaded(catalogue, graph_of))
 
 
 def first(served: ServedIndex, vector: Any) -> int:
@@ -101,7 +100,7 @@ async def test_new_base_takes_over_what_was_fresh_without_changing_answers() -> 
     catalogue.apply([delete("item-3", 2), put("item-4", 2, OTHERS[0])])
     queries = VECTORS[:100].astype(np.float32)
     before = served.nearest(queries, 5)[0]
-    await served.adopt(lambda: loaded(catalogue, HnswBase.build, "newer"))
+    await served.adopt(lambda: loaded(catalogue, graph_of, "newer"))
     after = served.nearest(queries, 5)[0]
     assert served.name == "newer"
     assert served.sizes() == {"base": 2_999, "fresh": 0}
@@ -110,7 +109,7 @@ async def test_new_base_takes_over_what_was_fresh_without_changing_answers() -> 
 
 async def test_base_of_an_older_catalogue_is_completed_by_what_came_since() -> None:
     catalogue, served = served_with(2_000)
-    older = loaded(catalogue, HnswBase.build, "older")
+    older = loaded(catalogue, graph_of, "older")
     catalogue.apply(puts(VECTORS[2_000:], first=2_000))
     catalogue.apply([delete("item-3", 2), put("item-4", 2, OTHERS[0])])
     await served.adopt(lambda: older)
@@ -181,10 +180,10 @@ async def test_loading_that_fails_leaves_all_as_it_was() -> None:
 def test_base_of_items_that_are_all_unknown_adds_nothing() -> None:
     stranger = catalogue_with(puts(VECTORS[:50], first=500))
     catalogue = catalogue_with(puts(VECTORS[:3]))
-    served = ServedIndex(catalogue, loaded(stranger, HnswBase.build))
+    served = ServedIndex(catalogue, loaded(stranger, graph_of))
     assert served.sizes() == {"base": 0, "fresh": 3}
     assert first(served, VECTORS[2]) == 2
-    assert ServedIndex(Catalogue(SPACE, DIM), loaded(stranger, HnswBase.build)).sizes() == {
+    assert ServedIndex(Catalogue(SPACE, DIM), loaded(stranger, graph_of)).sizes() == {
         "base": 0,
         "fresh": 0,
     }

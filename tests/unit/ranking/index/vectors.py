@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.index import Base
+from services.ranking.index.layers import Base
 from services.ranking.index.served import LoadedBase
 from shared.catalogue.catalogue import Catalogue, Change
 from tests.unit.shared.catalogue.makers import SPACE, put

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freshet.contract.offers import Offer
-from services.ranking.live.availability import Availability
+from services.ranking.live.filters import Availability
 from services.ranking.live.offers import OfferChange, Offers
 from shared.catalogue.catalogue import Catalogue
 from tests.unit.shared.catalogue.makers import DIM, SPACE, catalogue_of, delete, put

@@ -13,7 +13,6 @@ from freshet.contract.items import Attribute, Item
 from freshet.contract.offers import Offer
 from freshet.v1 import item_pb2
 from freshet.v1 import recommender_pb2 as pb
-from services.ranking.live.availability import Availability
 from services.ranking.live.filters import ItemFilter
 from services.ranking.live.offers import OfferChange, Offers
 from shared.catalogue.catalogue import Catalogue
@@ -24,7 +23,7 @@ NOW_MS = 10
 
 def filter_of(catalogue: Catalogue) -> tuple[Offers, ItemFilter]:
     offers = Offers(catalogue)
-    return offers, ItemFilter(catalogue, offers, Availability(catalogue, offers))
+    return offers, ItemFilter(catalogue, offers)
 
 
 def allowed(catalogue: Catalogue, filters: pb.Filters) -> list[str]:

@@ -8,20 +8,27 @@ from aiokafka.structs import RecordMetadata, TopicPartition
 
 from freshet.contract.events import decode_event
 from freshet.contract.position_tokens import PositionToken
-from services.ranking.errors import Unanswerable
+from freshet.errors import Unavailable
+from freshet.producer import Headers, RenewedProducer
 from services.ranking.live.forget import forget
 
 
-class MemoryClicks:
-    """A Producer into a list; `error` makes it fail, `silent` never answer."""
+class MemoryClicks(RenewedProducer):
+    """A producer into a list; `error` makes it fail, `silent` never answer."""
 
     def __init__(self) -> None:
-        self.written: list[tuple[bytes, bytes, list[tuple[str, bytes]]]] = []
+        self.written: list[tuple[bytes, bytes | None, Headers]] = []
         self.error: Exception | None = None
         self.silent = False
 
     async def send_and_wait(
-        self, topic: str, *, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+        self,
+        topic: str,
+        *,
+        key: bytes,
+        value: bytes | None,
+        headers: Headers = (),
+        partition: int | None = None,
     ) -> RecordMetadata:
         if self.silent:
             await asyncio.sleep(60)
@@ -43,8 +50,8 @@ async def test_the_event_carries_no_time_of_its_own() -> None:
 async def test_a_log_that_does_not_confirm_is_said() -> None:
     clicks = MemoryClicks()
     clicks.error = KafkaConnectionError()
-    with pytest.raises(Unanswerable, match="not confirmed the forget event"):
+    with pytest.raises(Unavailable, match="not confirmed the forget event"):
         await forget("ann", clicks, 1.0)
     clicks.silent = True
-    with pytest.raises(Unanswerable, match="call again"):
+    with pytest.raises(Unavailable, match="call again"):
         await forget("ann", clicks, 0.01)

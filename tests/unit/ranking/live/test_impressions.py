@@ -6,24 +6,24 @@ from collections.abc import Sequence
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from freshet.producer import Entry, RenewedProducer
 from freshet.v1 import impression_pb2
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live import impressions
 from services.ranking.live.impressions import Impressions, Shown
-from services.ranking.log_writer import Entry
 from shared.runtime import metrics
 from tests.servers import eventually
 
 
-class MemoryLog:
-    """A Writer into a list; while `broken` it fails."""
+class MemoryLog(RenewedProducer):
+    """A producer into a list; while `broken` it fails."""
 
     def __init__(self) -> None:
         self.written: list[Entry] = []
         self.broken = False
 
     async def send_all(self, topic: str, entries: Sequence[Entry]) -> None:
-        """See Writer.send_all."""
+        """See RenewedProducer.send_all."""
         await asyncio.sleep(0)
         if self.broken:
             raise KafkaConnectionError("no broker")
@@ -48,7 +48,7 @@ async def test_a_list_is_written_as_it_was_shown() -> None:
     ((key, value, headers),) = log.written
     assert key == b"ann"
     assert headers == [("content-type", b"application/protobuf")]
-    written = impression_pb2.Impression.FromString(value)
+    written = impression_pb2.Impression.FromString(value or b"")
     assert written.request_id == "r0"
     assert [(i.item_id, i.position, i.score, i.propensity) for i in written.items] == [
         ("lamp", 0, 2.5, 1.0),
@@ -85,7 +85,7 @@ async def test_while_kafka_is_gone_impressions_wait_in_order(
     await eventually(lambda: len(waiting) == 0, what="an empty buffer")
     running.cancel()
     written = [
-        impression_pb2.Impression.FromString(value).request_id for _, value, _ in log.written
+        impression_pb2.Impression.FromString(value or b"").request_id for _, value, _ in log.written
     ]
     assert written == [f"r{number}" for number in range(40)]
 

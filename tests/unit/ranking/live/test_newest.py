@@ -20,7 +20,7 @@ def test_the_newest_are_those_of_a_full_sort_after_any_changes(
     changes: list[tuple[str, int]],
 ) -> None:
     shop = Shop(each=3)
-    newest = Newest(shop.catalogue, kept=8)
+    newest = Newest(shop.catalogue, at_most=8)
     for step, (change, number) in enumerate(changes):
         if change == "put":  # the same item again: a new row that keeps its arrival
             arrived_ms = NOW_MS - 1000 * number

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from services.ranking.stages.arrange import Caps, arrange
+from services.ranking.stages.arrange import Caps, arranged
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 
@@ -21,7 +21,7 @@ def listed(
 ) -> list[int]:
     table = np.array(vectors, np.float32)
     ranked = np.array(scores, np.float32)
-    return arrange(ranked, table.__getitem__, k, diversity, pins or {}, caps)
+    return arranged(ranked, table.__getitem__, k, diversity, pins or {}, caps)
 
 
 def test_without_diversity_the_order_is_the_scores() -> None:

@@ -14,12 +14,12 @@ from services.ranking.stages.features import (
     trends_for,
 )
 from services.ranking.stages.signals import NO_SIGNALS, Signals, Weighted
-from services.ranking.stages.user_profile import taste_of
+from services.ranking.stages.user_profile import profile_of
 from shared.users import keys
 from tests.unit.ranking.shop import DAY_MS, NOW_MS, VECTORS, Shop, item_vector, near, weighted
 
 SETTINGS = FeatureSettings()
-HALF_LIFE_S = SETTINGS.covisit_half_life_s
+HALF_LIFE_S = SETTINGS.half_lives.covisits_s
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def shop() -> Shop:
 def table_of(shop: Shop, *item_ids: str, segment: str = "") -> dict[str, NDArray[np.float32]]:
     """Return the features of items for the user ann, by name."""
     catalogue, prices = shop.catalogue, shop.offers.terms.price
-    taste = taste_of(shop.reader.users["ann"], catalogue, prices, VECTORS)
+    profile = profile_of(shop.reader.users["ann"], catalogue, prices, VECTORS)
     signals = Signals(shop.reader.covisits, shop.reader.trending)
-    found = covisited(taste, signals, catalogue, NOW_MS, SETTINGS)
-    trends = trends_for(taste, segment, shop.serving.trends.of(signals.trending))
+    found = covisited(profile, signals, catalogue, NOW_MS, SETTINGS)
+    trends = trends_for(profile, segment, shop.space.trend_rows.of(signals.trending))
     rows = np.array([catalogue.row(item_id) for item_id in item_ids])
-    table = features(taste, found, trends, catalogue, prices, rows, NOW_MS, SETTINGS)
+    table = features(profile, found, trends, catalogue, prices, rows, NOW_MS, SETTINGS)
     return dict(zip(NAMES, table.T, strict=True))
 
 
@@ -161,9 +161,9 @@ def test_signals_of_unknown_items_count_for_nothing(shop: Shop) -> None:
 
 
 def test_without_signals_there_is_nothing_to_look_up(shop: Shop) -> None:
-    taste = taste_of(
+    profile = profile_of(
         shop.user("ann", [("click", "lamp-1")]), shop.catalogue, shop.offers.terms.price, VECTORS
     )
-    found = covisited(taste, NO_SIGNALS, shop.catalogue, NOW_MS, SETTINGS)
+    found = covisited(profile, NO_SIGNALS, shop.catalogue, NOW_MS, SETTINGS)
     assert isinstance(found, Covisited)
     assert len(found.rows) == 0

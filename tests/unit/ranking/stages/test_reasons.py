@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from services.ranking.stages.blend import PARTS
-from services.ranking.stages.reasons import Facts, Liked, reason
+from services.ranking.stages.reasons import Facts, LikedTitle, reason
 from shared.users import event_types
 
-LAMP = Liked("Lamp", event_types.CLICK)
-CARTED = Liked("Rug", event_types.CART)
+LAMP = LikedTitle("Lamp", event_types.CLICK)
+CARTED = LikedTitle("Rug", event_types.CART)
 
 
 def because(part: str, **facts: Any) -> str:
@@ -24,11 +24,11 @@ def because(part: str, **facts: Any) -> str:
     ("part", "facts", "words"),
     [
         ("session", {}, "because you clicked Lamp"),
-        ("content", {"liked": [Liked("Rug", event_types.VIEW)]}, "because you viewed Rug"),
-        ("content", {"liked": [Liked("Rug", 200)]}, "because you chose Rug"),
+        ("content", {"liked": [LikedTitle("Rug", event_types.VIEW)]}, "because you viewed Rug"),
+        ("content", {"liked": [LikedTitle("Rug", 200)]}, "because you chose Rug"),
         (
             "session",
-            {"liked": [Liked("Rug", event_types.CART)]},
+            {"liked": [LikedTitle("Rug", event_types.CART)]},
             "because you put Rug in your cart",
         ),
         ("session", {"nearest": -1}, "fits your visit"),

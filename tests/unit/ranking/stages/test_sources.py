@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from services.ranking.stages import sources
 from services.ranking.stages.sources import BIT
-from services.ranking.stages.user_profile import Taste, taste_of
+from services.ranking.stages.user_profile import UserProfile, profile_of
 from tests.unit.ranking.shop import VECTORS, Shop
 
 
@@ -19,8 +19,8 @@ def rows(*numbers: int) -> NDArray[np.int64]:
     return np.array(numbers, np.int64)
 
 
-def taste(shop: Shop, *events: tuple[str, str]) -> Taste:
-    return taste_of(shop.user("ann", events), shop.catalogue, shop.offers.terms.price, VECTORS)
+def profile(shop: Shop, *events: tuple[str, str]) -> UserProfile:
+    return profile_of(shop.user("ann", events), shop.catalogue, shop.offers.terms.price, VECTORS)
 
 
 def test_who_proposed_a_row_is_remembered_once_for_each_source() -> None:
@@ -39,14 +39,14 @@ def test_no_proposals_make_no_candidates(parts: list[tuple[int, NDArray[np.int64
 
 
 def test_queries_that_would_find_the_same_are_asked_once(shop: Shop) -> None:
-    wanted, bits = sources.queries(taste(shop, ("click", "lamp-1")), shop.catalogue)
+    wanted, bits = sources.queries(profile(shop, ("click", "lamp-1")), shop.catalogue)
     assert len(wanted) == 1
     assert sources.names_of(bits[0]) == ("session", "interests", "long_term", "content")
 
 
 def test_different_tastes_are_asked_for_apart(shop: Shop) -> None:
     wanted, bits = sources.queries(
-        taste(shop, ("click", "lamp-1"), ("click", "rug-1")), shop.catalogue
+        profile(shop, ("click", "lamp-1"), ("click", "rug-1")), shop.catalogue
     )
     assert len(wanted) == len(bits) == 3  # both at once, and each item by itself
     asked = [name for one in bits for name in sources.names_of(one)]
@@ -54,7 +54,7 @@ def test_different_tastes_are_asked_for_apart(shop: Shop) -> None:
 
 
 def test_new_items_of_a_liked_kind_come_before_newer_ones(shop: Shop) -> None:
-    likes = taste(shop, ("click", "lamp-0"))
+    likes = profile(shop, ("click", "lamp-0"))
     newest = np.array([shop.catalogue.row("vase-4")] * 50 + [shop.catalogue.row("lamp-4")])
     vectors = shop.catalogue.vectors[newest].astype(np.float32)
     liked, _ = sources.new(likes, newest, vectors)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.ranking.stages.user_profile import merged, taste_of
+from services.ranking.stages.user_profile import merged, profile_of
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.users import keys, states
 from shared.users.session_vectors import session_vectors
@@ -17,42 +17,42 @@ def shop() -> Shop:
 
 def test_the_last_distinct_liked_items_come_newest_first(shop: Shop) -> None:
     state = shop.user("ann", [("click", "lamp-1"), ("view", "rug-1"), ("like", "lamp-1")])
-    taste = taste_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
-    assert [shop.catalogue.ids[like.row] for like in taste.liked] == ["lamp-1", "rug-1"]
+    profile = profile_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert [shop.catalogue.ids[like.row] for like in profile.liked] == ["lamp-1", "rug-1"]
 
 
 def test_an_items_last_word_decides_between_liked_and_disliked(shop: Shop) -> None:
     events = [("like", "lamp-1"), ("dislike", "lamp-1"), ("dislike", "rug-1"), ("like", "rug-1")]
-    taste = taste_of(shop.user("ann", events), shop.catalogue, shop.offers.terms.price, VECTORS)
-    assert [shop.catalogue.ids[like.row] for like in taste.liked] == ["rug-1"]
-    assert [shop.catalogue.ids[row] for row in taste.disliked] == ["lamp-1"]
+    profile = profile_of(shop.user("ann", events), shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert [shop.catalogue.ids[like.row] for like in profile.liked] == ["rug-1"]
+    assert [shop.catalogue.ids[row] for row in profile.disliked] == ["lamp-1"]
 
 
 def test_a_removal_takes_back_but_dislikes_nothing(shop: Shop) -> None:
     state = shop.user("ann", [("cart", "lamp-1"), ("remove", "lamp-1")])
-    taste = taste_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
-    assert taste.liked == ()
-    assert len(taste.disliked) == 0
+    profile = profile_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert profile.liked == ()
+    assert len(profile.disliked) == 0
 
 
 def test_what_was_hidden_long_ago_is_disliked_still(shop: Shop) -> None:
     state = shop.user("ann", [("click", "rug-1")], hidden=("lamp-1", "lamp-2"))
-    taste = taste_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
-    assert [shop.catalogue.ids[row] for row in taste.disliked] == ["lamp-2", "lamp-1"]
+    profile = profile_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert [shop.catalogue.ids[row] for row in profile.disliked] == ["lamp-2", "lamp-1"]
 
 
 def test_categories_are_shares_of_the_positive_weight(shop: Shop) -> None:
     events = [("like", "lamp-1"), ("click", "rug-1"), ("hide", "vase-1")]
-    taste = taste_of(shop.user("ann", events), shop.catalogue, shop.offers.terms.price, VECTORS)
-    assert taste.categories == (("lamp", 0.75), ("rug", 0.25))
+    profile = profile_of(shop.user("ann", events), shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert profile.categories == (("lamp", 0.75), ("rug", 0.25))
 
 
 def test_items_that_the_catalogue_does_not_know_are_no_taste(shop: Shop) -> None:
     state = shop.user("ann", [("click", "gone")], hidden=("gone too",))
-    taste = taste_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
-    assert not taste.known
-    assert taste.liked == ()
-    assert taste.history.tolist() == [-1]
+    profile = profile_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert not profile.known
+    assert profile.liked == ()
+    assert profile.history.tolist() == [-1]
 
 
 def test_a_state_of_another_space_is_computed_anew_from_its_history(shop: Shop) -> None:

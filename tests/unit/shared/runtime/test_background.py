@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from services.ranking.background import Background
+from shared.runtime.service import Background
 from tests.servers import eventually
 
 

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from services.ranking import budget
-from services.ranking.admission import Admission, Overloaded
-from services.ranking.budget import Budget, Costs
+from freshet.errors import Overloaded
+from services.ranking.stages import degraded
+from shared.runtime.call_guard import Admission
+from shared.runtime.deadline import Costs, Deadline
 
 
 class Clock:
@@ -24,39 +25,39 @@ def clock() -> Clock:
     return Clock()
 
 
-def fifty_ms(clock: Clock, costs: Costs | None = None) -> Budget:
-    return Budget(clock.now_s + 0.05, clock, costs or Costs())
+def fifty_ms(clock: Clock, costs: Costs | None = None) -> Deadline:
+    return Deadline(clock.now_s + 0.05, clock, costs or Costs())
 
 
 def test_reads_have_5_and_10_of_the_default_50_ms(clock: Clock) -> None:
-    spent = fifty_ms(clock)
-    assert spent.share_s(budget.STATE_SHARE) == pytest.approx(0.005)
-    assert spent.share_s(budget.SIGNALS_SHARE) == pytest.approx(0.010)
+    deadline = fifty_ms(clock)
+    assert deadline.share_s(degraded.STATE_SHARE) == pytest.approx(0.005)
+    assert deadline.share_s(degraded.SIGNALS_SHARE) == pytest.approx(0.010)
 
 
 def test_late_in_a_call_a_read_has_half_of_what_is_left(clock: Clock) -> None:
-    spent = fifty_ms(clock)
+    deadline = fifty_ms(clock)
     clock.now_s += 0.044
-    assert spent.share_s(budget.SIGNALS_SHARE) == pytest.approx(0.002)
+    assert deadline.share_s(degraded.SIGNALS_SHARE) == pytest.approx(0.002)
 
 
 def test_work_that_took_longer_than_what_is_left_is_left_out_and_named(clock: Clock) -> None:
     costs = Costs()
     costs.note("rank", 0.04)
-    spent = fifty_ms(clock, costs)
-    assert not spent.affords("rank", budget.RANKER_SKIPPED)
-    assert spent.affords("arrange", budget.DIVERSITY_SKIPPED)  # never done: no cost is known
-    assert not spent.affords("rank", budget.RANKER_SKIPPED)
-    assert spent.degraded == [budget.RANKER_SKIPPED]
+    deadline = fifty_ms(clock, costs)
+    assert not deadline.affords("rank", degraded.RANKER_SKIPPED)
+    assert deadline.affords("arrange", degraded.DIVERSITY_SKIPPED)  # never done: no cost is known
+    assert not deadline.affords("rank", degraded.RANKER_SKIPPED)
+    assert deadline.degraded == [degraded.RANKER_SKIPPED]
 
 
 def test_costs_follow_the_stages_slowly(clock: Clock) -> None:
     costs = Costs()
     for _ in range(100):
-        spent = fifty_ms(clock, costs)
+        deadline = fifty_ms(clock, costs)
         clock.now_s += 0.003
-        spent.end("rank")
-    ((stage, took_s),) = spent.timings
+        deadline.end("rank")
+    ((stage, took_s),) = deadline.timings
     assert stage == "rank"
     assert took_s == pytest.approx(0.003)
     costs.note("rank", 1.0)
@@ -64,20 +65,20 @@ def test_costs_follow_the_stages_slowly(clock: Clock) -> None:
 
 
 async def test_time_spent_waiting_is_told_from_work(clock: Clock) -> None:
-    spent = fifty_ms(clock)
+    deadline = fifty_ms(clock)
 
     async def wait() -> str:
         await asyncio.sleep(0)
         clock.now_s += 0.01
         return "done"
 
-    assert await spent.waiting(wait()) == "done"
+    assert await deadline.waiting(wait()) == "done"
     clock.now_s += 0.02
-    assert spent.waited_s == pytest.approx(0.01)
+    assert deadline.waited_s == pytest.approx(0.01)
 
 
 def test_calls_over_the_limit_are_refused_and_leave_no_trace(clock: Clock) -> None:
-    admission = Admission(2, clock)
+    admission = Admission(2, clock=clock)
     with admission.entered(1.0, fifty_ms(clock)), admission.entered(1.0, fifty_ms(clock)):
         with pytest.raises(Overloaded, match="2 calls in flight, at most 2 may be"):
             admission.entered(1.0, fifty_ms(clock)).__enter__()
@@ -86,7 +87,7 @@ def test_calls_over_the_limit_are_refused_and_leave_no_trace(clock: Clock) -> No
 
 
 def test_a_call_that_could_not_be_done_in_time_is_refused_at_once(clock: Clock) -> None:
-    admission = Admission(100, clock)
+    admission = Admission(100, clock=clock)
     for _ in range(200):  # it learns that a call is 10 ms of work
         with admission.entered(1.0, fifty_ms(clock)):
             clock.now_s += 0.01
@@ -98,12 +99,12 @@ def test_a_call_that_could_not_be_done_in_time_is_refused_at_once(clock: Clock) 
 
 
 def test_an_idle_service_lets_every_call_try(clock: Clock) -> None:
-    with Admission(1, clock).entered(0.0001, fifty_ms(clock)):
+    with Admission(1, clock=clock).entered(0.0001, fifty_ms(clock)):
         pass
 
 
 def test_a_call_that_fails_gives_its_place_back(clock: Clock) -> None:
-    admission = Admission(1, clock)
+    admission = Admission(1, clock=clock)
     with pytest.raises(ValueError, match="broken"), admission.entered(1.0, fifty_ms(clock)):
         raise ValueError("broken")
     assert admission.in_flight == 0

@@ -5,11 +5,14 @@ import time
 
 import pytest
 
-from services.ranking.live import local_trending
-from services.ranking.live.local_trending import LocalTrending
-from services.ranking.live.state_reader import MemoryReader, Unavailable
+from freshet.errors import Unavailable
+from services.ranking.live import trending
+from services.ranking.live.state_reader import MemoryReader
+from services.ranking.live.trending import LocalTrending, TrendRows
+from services.ranking.stages.features import NO_TREND
+from services.ranking.stages.signals import NONE
 from tests.servers import eventually
-from tests.unit.ranking.shop import weighted
+from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near, weighted
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def reader() -> MemoryReader:
 
 async def test_scopes_in_use_are_renewed_with_all(reader: MemoryReader) -> None:
     copy = LocalTrending(reader)
-    assert copy.missing(["c:x"], time.monotonic()) == [("c:x", local_trending.SCOPE_AT_MOST)]
+    assert copy.missing(["c:x"], time.monotonic()) == [("c:x", trending.SCOPE_AT_MOST)]
     await copy.renew()
     assert len(copy.scopes["all"].keys) == 2
     assert len(copy.scopes["c:x"].keys) == 1
@@ -57,23 +60,23 @@ async def test_without_redis_the_copy_stays_and_grows_stale(reader: MemoryReader
         await copy.renew()
     assert len(copy.scopes["all"].keys) == 2
     assert not copy.stale(now_s)
-    assert copy.stale(now_s + local_trending.STALE_AFTER_S + 1)
+    assert copy.stale(now_s + trending.STALE_AFTER_S + 1)
 
 
 async def test_a_scope_nobody_asks_for_is_forgotten(reader: MemoryReader) -> None:
     copy = LocalTrending(reader)
-    copy.missing(["c:x"], time.monotonic() - local_trending.FORGET_AFTER_S - 1)
+    copy.missing(["c:x"], time.monotonic() - trending.FORGET_AFTER_S - 1)
     await copy.renew()
     assert set(copy.scopes) == {"all"}
 
 
 async def test_scopes_are_bounded_whatever_is_asked_for(reader: MemoryReader) -> None:
     copy = LocalTrending(reader)
-    for n in range(3 * local_trending.SCOPES_AT_MOST):
+    for n in range(3 * trending.SCOPES_AT_MOST):
         now_s = time.monotonic()
         for scope, _ in copy.missing([f"s:{n}", "c:x"], now_s):
             copy.put(scope, reader.trending["c:x"])
-    assert len(copy.scopes) == local_trending.SCOPES_AT_MOST
+    assert len(copy.scopes) == trending.SCOPES_AT_MOST
     assert "c:x" in copy.scopes
     assert "s:0" not in copy.scopes
 
@@ -81,7 +84,7 @@ async def test_scopes_are_bounded_whatever_is_asked_for(reader: MemoryReader) ->
 async def test_the_background_task_renews_and_survives_redis_being_gone(
     reader: MemoryReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_trending, "RENEW_EVERY_S", 0.01)
+    monkeypatch.setattr(trending, "RENEW_EVERY_S", 0.01)
     reader.gone = True
     copy = LocalTrending(reader)
     running = asyncio.create_task(copy.run())
@@ -90,3 +93,21 @@ async def test_the_background_task_renews_and_survives_redis_being_gone(
     reader.gone = False
     await eventually(lambda: copy.loaded, what="a renewal")
     running.cancel()
+
+
+def test_a_scope_is_looked_up_again_when_it_or_the_rows_change() -> None:
+    shop = Shop(each=3)
+    trends = TrendRows(shop.catalogue)
+    scopes = {"all": weighted({"lamp-1": 2.0, "later": 1.0}, 1.0), "empty": NONE}
+    first = trends.of(scopes)("all")
+    assert [shop.catalogue.ids[row] for row in first.rows] == ["lamp-1"]
+    assert trends.of(scopes)("all") is first
+    shop.put([item_vector("later", near(0, 1), arrived_ms=NOW_MS)])
+    assert [shop.catalogue.ids[row] for row in trends.of(scopes)("all").strongest] == [
+        "lamp-1",
+        "later",
+    ]
+    scopes["all"] = weighted({"rug-1": 1.0}, 1.0)
+    assert [shop.catalogue.ids[row] for row in trends.of(scopes)("all").rows] == ["rug-1"]
+    assert trends.of(scopes)("empty") is NO_TREND
+    assert trends.of(scopes)("none") is NO_TREND

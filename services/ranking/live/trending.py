@@ -1,25 +1,29 @@
-"""The local copy of trending: what lists are made of without a read, and when Redis is gone."""
+"""Keep trending at hand: what lists are made of without a read, and while Redis is gone."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from services.ranking.live.state_reader import Reader, Unavailable
+from freshet.errors import Unavailable
+from services.ranking.live.state_reader import Reader
 from services.ranking.stages import signals
+from services.ranking.stages.features import NO_TREND, Trend, trend_of
 from services.ranking.stages.signals import Weighted
+from shared.catalogue.catalogue import Applied, Catalogue
 from shared.users.keys import ALL_SCOPE
 
 RENEW_EVERY_S: Final = 1.0
 STALE_AFTER_S: Final = 5.0  # trending halves in 6 hours: some seconds are no difference
-BUDGET_S: Final = 0.5
+TIMEOUT_S: Final = 0.5
 ALL_AT_MOST: Final = 1_000
 SCOPE_AT_MOST: Final = 60  # of a category or segment; a list takes 40 of them
 SCOPES_AT_MOST: Final = 256  # categories and segments in use; about 1 KB each
 FORGET_AFTER_S: Final = 300.0  # a scope that nobody asked for
+LOOKED_UP_AT_MOST: Final = 512  # scopes whose rows are kept
 SCOPES_AT_ONCE: Final = 8  # so that reading replies does not hold requests up
 
 log = logging.getLogger(__name__)
@@ -68,12 +72,12 @@ class LocalTrending:
         for scope, used_at_s in list(self._used_at_s.items()):
             if now_s - used_at_s > FORGET_AFTER_S:
                 self._drop(scope)
-        wanted = [(ALL_SCOPE, ALL_AT_MOST)]
-        wanted += [(scope, SCOPE_AT_MOST) for scope in self._used_at_s]
-        for start in range(0, len(wanted), SCOPES_AT_ONCE):
-            part = wanted[start : start + SCOPES_AT_ONCE]
-            _, found = await self._reader.sets([], part, BUDGET_S)
-            for (scope, _), items in zip(part, found, strict=True):
+        in_use = [(ALL_SCOPE, ALL_AT_MOST)]
+        in_use += [(scope, SCOPE_AT_MOST) for scope in self._used_at_s]
+        for start in range(0, len(in_use), SCOPES_AT_ONCE):
+            part = in_use[start : start + SCOPES_AT_ONCE]
+            _, read = await self._reader.sets([], part, TIMEOUT_S)
+            for (scope, _), items in zip(part, read, strict=True):
                 before = self._scopes.get(scope)
                 if before is None or not signals.equal(before, items):
                     self._scopes[scope] = items  # what stays the same object is not looked up anew
@@ -97,3 +101,32 @@ class LocalTrending:
     def _drop(self, scope: str) -> None:
         self._used_at_s.pop(scope, None)
         self._scopes.pop(scope, None)
+
+
+class TrendRows:
+    """Looks scopes up in a catalogue once, until their items or the catalogue's rows change."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._rows: dict[str, tuple[Weighted, Trend]] = {}
+        catalogue.listen(self._note)
+
+    def of(self, scopes: Mapping[str, Weighted]) -> Callable[[str], Trend]:
+        """Return the function that gives a scope's trend."""
+
+        def of_scope(name: str) -> Trend:
+            items = scopes.get(name)
+            if items is None or not len(items.keys):
+                return NO_TREND
+            known = self._rows.get(name)
+            if known is None or known[0] is not items:
+                if len(self._rows) >= LOOKED_UP_AT_MOST:
+                    self._rows.clear()
+                known = self._rows[name] = (items, trend_of(items, self._catalogue))
+            return known[1]
+
+        return of_scope
+
+    def _note(self, applied: Applied) -> None:
+        if applied.added or applied.died:
+            self._rows.clear()

@@ -1,0 +1,242 @@
+"""Make a list for a user; this file reads downward, as a list is made.
+
+    check    requests.py                     bounds                                    `admit`
+    read     live/user_reader.py             the user, and what others did             `state`
+    gather   stages/sources.py               about 500 candidates                      `candidates`
+    filter   live/filters.py                 what may be listed of them                `filter`
+    rank     stages/features.py, ranker.py   features, contributions, scores           `rank`
+    arrange  stages/arrange.py               pins, diversity, caps                     `arrange`
+    reply    reply.py                        ids, titles, reasons                      `answer`
+
+server.py checks and replies; what lies between runs on numpy rows of the catalogue. Each stage
+sets its part of one `Recommendation`, from which explain.py tells what became of each candidate.
+
+Legend: n candidates; k items of the list; p contributions; f features; c rows of the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freshet.contract.requests import Seen
+from services.ranking.index.index_searcher import WORK
+from services.ranking.live.user_reader import read_input
+from services.ranking.requests import RecommendQuery
+from services.ranking.serving_space import ServingSpace
+from services.ranking.stages import blend, degraded, recommendation, sources
+from services.ranking.stages.arrange import Caps, arranged, full_categories
+from services.ranking.stages.features import features
+from services.ranking.stages.float16 import to_float32
+from services.ranking.stages.ranker import Ranked, Ranker
+from services.ranking.stages.recommendation import Mask, RankingInput, Recommendation, Rows
+from services.ranking.stages.sources import BIT, Candidates
+from shared.catalogue.catalogue import Catalogue
+from shared.runtime.deadline import Deadline
+from shared.users import keys
+
+SPARE: Final = 40  # candidates beyond k, so that diversity and caps have a choice
+RANKED_AT_MOST: Final = 2_000  # so many rows of a narrow filter are ranked one and all
+WIDER_EACH: Final = 200  # hits of each query over the allowed rows where they are more
+
+
+async def recommend(
+    query: RecommendQuery, space: ServingSpace, deadline: Deadline
+) -> Recommendation:
+    """Make a list of at most k items. What there is no time for is left out and named."""
+    made = Recommendation(await read_input(query, space, deadline))
+    deadline.end(recommendation.STATE)
+    await gather(made, space, deadline)
+    deadline.end(recommendation.CANDIDATES)
+    await filter_candidates(made, space, deadline)
+    deadline.end(recommendation.FILTER)
+    made.ranked = rank(made.filtered, made.input, space, deadline)
+    deadline.end(recommendation.RANK)
+    await arrange(made, space, deadline)
+    deadline.end(recommendation.ARRANGE)
+    return made
+
+
+async def gather(made: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
+    """Let every source propose candidates."""
+    query, user, catalogue = made.input.query, made.input, space.catalogue
+    # Both masks are as long as the catalogue is now: while a search is waited for it may grow.
+    made.fitting = space.filter.allowed(query.filters, user.now_ms)
+    made.exclusions = _exclusions(user, catalogue)
+    made.excluded = _mask_of(made.exclusions, len(catalogue))
+    proposals: list[tuple[int, Rows]] = []
+    if query.rules.pins:
+        proposals.append(
+            (BIT["pin"], _rows_of((pin.item_id for pin in query.rules.pins), catalogue))
+        )
+    if query.candidates is not None:
+        proposals.append((BIT["request"], _rows_of(query.candidates, catalogue)))
+        made.gathered = sources.together(proposals)
+        return
+    proposals.append((BIT["covisits"], sources.covisited(user.covisits)))
+    proposals += [(BIT["trending"], rows) for rows in sources.trending(user.trends)]
+    newest, vectors = space.newest.rows(), space.newest.vectors()
+    proposals += [(BIT["new"], rows) for rows in sources.new(user.profile, newest, vectors)]
+    if user.profile.known and deadline.affords(WORK, degraded.NEAREST_SKIPPED):
+        queries, bits = sources.queries(user.profile, catalogue)
+        nearest, _ = await space.searcher.nearest(
+            queries, sources.NEAREST_EACH, made.fitting, deadline
+        )
+        proposals += list(zip(bits, nearest, strict=True))
+    made.gathered = sources.together(proposals)
+
+
+async def filter_candidates(made: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
+    """Keep what may be listed; where that is little, add what else may be."""
+    query, (rows, proposed) = made.input.query, made.gathered
+    made.passed = made.fitting[rows] & ~made.excluded[rows]
+    made.filtered = Candidates(rows[made.passed], proposed[made.passed])
+    if len(made.filtered.rows) < query.k + SPARE and query.candidates is None:
+        more = made.fitting & ~made.excluded
+        made.filtered = await _widened(made.filtered, more, made.input, space, deadline)
+
+
+def rank(
+    candidates: Candidates, user: RankingInput, space: ServingSpace, deadline: Deadline
+) -> Ranked:
+    """Score candidates and apply the boosts; the best first, of equals the newest."""
+    rows, boosts = candidates.rows, user.query.rules.boosts
+    table = features(
+        user.profile,
+        user.covisits,
+        user.trends,
+        space.catalogue,
+        space.offers.terms.price,
+        rows,
+        user.now_ms,
+        space.features,
+    )
+    ranker, parts = _scored(table, space, deadline)
+    factors = [
+        (boost.factor, space.filter.matches(boost.match, rows, user.now_ms)) for boost in boosts
+    ]
+    scores, added = blend.boosted(parts.sum(axis=1), factors)
+    rules = [(boost.name, extra) for boost, extra in zip(boosts, added, strict=True)]
+    order = np.lexsort((space.catalogue.arrived_ms[rows], scores))[::-1]
+    ranked = Ranked(rows, candidates.proposed, scores, parts, ranker.parts, rules, table)
+    return ranked.take(order)
+
+
+async def arrange(made: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
+    """Put what ranks best in the list's order; where caps leave it short, look further."""
+    made.listed = _arranged(made.ranked, made.input, space, deadline)
+    query = made.input.query
+    if len(made.listed.rows) < query.k and query.rules.caps:
+        sets = space.catalogue.category_sets
+        full = full_categories(_limits(query), _categories(made.listed, space))
+        roomy = ~sets.any_of(full)[sets.ids[: len(made.fitting)]]
+        more = made.fitting & ~made.excluded & roomy
+        candidates = await _widened(made.filtered, more, made.input, space, deadline)
+        made.ranked = rank(candidates, made.input, space, deadline)
+        made.listed = _arranged(made.ranked, made.input, space, deadline)
+
+
+def _exclusions(user: RankingInput, catalogue: Catalogue) -> list[tuple[str, Rows]]:
+    """Return the rows that the caller or the user's past keep out, by why; -1 is none.
+
+    A pin shows again what was seen, but never what was hidden or is excluded by the caller.
+    """
+    query, profile = user.query, user.profile
+    seen = [] if query.seen == Seen.INCLUDE else [profile.purchased]
+    if query.seen == Seen.EXCLUDE_HISTORY_AND_PURCHASES:
+        seen.append(profile.history)
+    if query.rules.pins:
+        pinned = _rows_of((pin.item_id for pin in query.rules.pins), catalogue)
+        seen = [rows[~np.isin(rows, pinned)] for rows in seen]
+    exclusions = [("seen", rows) for rows in seen]
+    exclusions.append(("hidden", profile.hidden))
+    if query.exclude:
+        exclusions.append(("exclude", _rows_of(query.exclude, catalogue)))
+    return exclusions
+
+
+def _mask_of(exclusions: list[tuple[str, Rows]], size: int) -> Mask:
+    mask = np.zeros(size + 1, np.bool_)  # the last one is for rows of -1
+    for _, rows in exclusions:
+        mask[rows] = True
+    return mask[:-1]
+
+
+async def _widened(
+    candidates: Candidates,
+    mask: Mask,
+    user: RankingInput,
+    space: ServingSpace,
+    deadline: Deadline,
+) -> Candidates:
+    """Add what else a mask allows: all of it, or where that is much, the nearest and the newest."""
+    rows = np.flatnonzero(mask)
+    proposed = candidates.proposed
+    parts = [(int(bits), candidates.rows[proposed == bits]) for bits in np.unique(proposed)]
+    if len(rows) > RANKED_AT_MOST:
+        if user.profile.known:
+            queries, _ = sources.queries(user.profile, space.catalogue)
+            nearest, _ = await space.searcher.nearest(queries, WIDER_EACH, mask, deadline)
+            parts.append((BIT["filter"], nearest))
+        arrived = space.catalogue.arrived_ms[rows]
+        rows = rows[np.argpartition(arrived, -RANKED_AT_MOST // 2)[-RANKED_AT_MOST // 2 :]]
+    return sources.together([*parts, (BIT["filter"], rows)])
+
+
+def _scored(
+    table: NDArray[np.float32], space: ServingSpace, deadline: Deadline
+) -> tuple[Ranker, NDArray[np.float32]]:
+    """Score with the ranker, or with the blend where that fails or there is no time for it."""
+    ranker, fallback = space.ranker, space.fallback
+    if ranker is fallback or not len(table):
+        return fallback, fallback.score(table)
+    if deadline.affords(recommendation.RANK, degraded.RANKER_SKIPPED):
+        try:
+            return ranker, ranker.score(table)
+        except ValueError:
+            deadline.leave_out(degraded.RANKER_FAILED)
+    return fallback, fallback.score(table)
+
+
+def _arranged(
+    ranked: Ranked, user: RankingInput, space: ServingSpace, deadline: Deadline
+) -> Ranked:
+    """Return the list: pins on their positions, then diversity and caps."""
+    query, vectors = user.query, space.catalogue.vectors
+    diversity = query.diversity
+    if diversity and not deadline.affords(recommendation.ARRANGE, degraded.DIVERSITY_SKIPPED):
+        diversity = 0.0
+    pins = {}
+    for pin in query.rules.pins:
+        at = np.flatnonzero(ranked.rows == space.catalogue.row(pin.item_id))
+        if len(at):
+            pins[pin.position] = int(at[0])
+    caps = Caps(_limits(query), _categories(ranked, space)) if query.rules.caps else None
+    return ranked.take(
+        arranged(
+            ranked.scores,
+            lambda chosen: to_float32(vectors.take(ranked.rows[chosen], axis=0)),
+            query.k,
+            diversity,
+            pins,
+            caps,
+        )
+    )
+
+
+def _limits(query: RecommendQuery) -> dict[str, int]:
+    return {cap.category: cap.at_most for cap in query.rules.caps}
+
+
+def _categories(ranked: Ranked, space: ServingSpace) -> list[tuple[str, ...]]:
+    return [space.catalogue.categories[row] for row in ranked.rows.tolist()]
+
+
+def _rows_of(item_ids: Iterable[str], catalogue: Catalogue) -> Rows:
+    """Return the rows of items; unknown ones are left out."""
+    wanted = np.array([keys.item_key(item_id) for item_id in item_ids], np.uint64)
+    rows = catalogue.rows(wanted)
+    return rows[rows >= 0]
