@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
+from services.embedding.encode import promotion
 from services.embedding.encode.item_encoder import EncodedVectors
 from services.embedding.encode.promotion import Promotion
 from services.embedding.items.item_cache import CachedItem, ItemCache
@@ -109,6 +110,34 @@ async def test_bundle_that_was_rolled_back_stays_so(client: Redis) -> None:
     assert not await second.promote()
     assert not await second.claim()
     assert await active(client) == ("one", "two")
+    await client.aclose()
+
+
+async def test_only_the_keeper_promotes_and_only_when_all_is_encoded(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promotion, "CHECK_S", 0.01)
+    first, second = Promotion(client, "one", 8), Promotion(client, "two", 8)
+    await first.claim()
+    now = {"keeper": False, "done": True}
+
+    async def is_done() -> bool:
+        return now["done"]
+
+    running = asyncio.create_task(second.run(lambda: now["keeper"], is_done))
+    await asyncio.sleep(0.1)
+    assert await active(client) == ("one", None)
+    now |= {"keeper": True, "done": False}
+    await asyncio.sleep(0.1)
+    assert await active(client) == ("one", None)
+    now["done"] = True
+
+    async def is_promoted() -> bool:
+        return await active(client) == ("two", "one")
+
+    await eventually(is_promoted)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     await client.aclose()
 
 
