@@ -12,7 +12,7 @@ from tests.servers import ROOT
 def run(program: str) -> str:
     """Run a program that warns of everything; returns what it printed. Fails if it complains."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program)],
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
         cwd=ROOT,
         capture_output=True,
         text=True,

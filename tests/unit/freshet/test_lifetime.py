@@ -46,7 +46,7 @@ def test_a_client_that_was_not_closed_makes_no_noise() -> None:
         import asyncio
         from freshet import Client, Unavailable
 
-        client = Client("127.0.0.1:1")
+        client = Client("127.0.0.1:1", timeout=30)
 
         async def main():
             try:
@@ -64,7 +64,7 @@ def test_a_blocking_client_that_was_not_closed_makes_no_noise() -> None:
         """
         from freshet.sync import Client, Unavailable
 
-        client = Client("127.0.0.1:1")
+        client = Client("127.0.0.1:1", timeout=30)
         try:
             client.recommend("ada")
         except Unavailable as error:
