@@ -100,7 +100,3 @@ class BundleFollower:
             return None
         log.info("space %s is active now: reading it", bundle.space)
         return bundle
-
-
-async def wait_for(redis: Redis) -> ActiveBundle:  # until sessions and ranking follow by the class
-    return await BundleFollower(redis, SpaceSettings()).first()

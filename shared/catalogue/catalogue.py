@@ -170,10 +170,6 @@ class Catalogue:
         row = self._key_rows.row(self._key_of(item_id))
         return row if row >= 0 and self.ids[row] == item_id else -1
 
-    def title(self, row: int) -> str:
-        """Return a row's title."""
-        return self.titles[row]
-
     def item(self, row: int) -> Item:
         """Return what is held of an item: all but description and picture, with its own terms."""
         terms = self.terms
@@ -201,10 +197,6 @@ class Catalogue:
     def listen(self, listener: Listener) -> None:
         """Call a function after each `apply` that changed rows, on the same thread."""
         self._listeners.append(listener)
-
-    def unlisten(self, listener: Listener) -> None:
-        """Call it no more."""
-        self._listeners.remove(listener)
 
     def apply(self, changes: Iterable[Change], *, now_ms: int = 0) -> Applied:
         """Take records in; whatever their order, the highest version of each item stays.

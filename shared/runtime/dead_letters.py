@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from typing import Final
 
 from aiokafka.errors import MessageSizeTooLargeError
 
 from freshet.contract import records
 from freshet.contract.records import BadRecord
 from freshet.contract.topics import DEAD_LETTERS
+from freshet.producer import RenewedProducer
 from shared.clock import now_ms
 from shared.runtime import metrics
-from shared.runtime.producer import RenewedProducer
 from shared.runtime.retry import TRANSIENT_ERRORS
 
 RETRY_S: Final = 1.0
@@ -65,24 +65,4 @@ class DeadLetterWriter:
         )
         await self._producer.send_and_wait(
             DEAD_LETTERS.name, key=str(origin).encode(), value=value, headers=headers
-        )
-
-
-class DeadLetters:  # until the services use DeadLetterWriter
-    def __init__(self, producer: Any, service: str) -> None:
-        self._producer, self._service = producer, service
-
-    async def send(
-        self,
-        origin: records.Origin,
-        key: bytes | None,
-        value: bytes | None,
-        headers: records.Headers,
-        error: BadRecord,
-    ) -> None:
-        described = records.dead_letter_headers(
-            origin, key, headers, error, self._service, now_ms()
-        )
-        await self._producer.send_and_wait(
-            DEAD_LETTERS.name, key=str(origin).encode(), value=value, headers=described
         )

@@ -27,7 +27,6 @@ Layout, little-endian:
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -160,38 +159,6 @@ _EMPTY: Final = UserState()
 def empty() -> UserState:
     """Return the state of a user of whom nothing is known."""
     return _EMPTY
-
-
-def of_parts(
-    *,
-    guard: Mapping[int, int] | None = None,
-    forgotten_at_ms: int = 0,
-    history: Sequence[tuple[float, ...]] | NDArray[np.void] = (),
-    excluded: tuple[int, ...] = (),
-    purchased: tuple[int, ...] = (),
-    vectors: UserVectors = NO_VECTORS,
-) -> UserState:
-    """Build a state from readable parts.
-
-    history: entries or tuples (item, seconds, event_id, value, type, flags), oldest first.
-    Raises ValueError for what a state cannot hold.
-    """
-    entries = np.array(list(history), ENTRY)
-    if len(entries) > HISTORY_AT_MOST:
-        raise ValueError(f"a history has at most {HISTORY_AT_MOST} entries, was {len(entries)}")
-    if max(len(excluded), len(purchased)) > EXCLUSIONS_AT_MOST:
-        raise ValueError(
-            f"a list has at most {EXCLUSIONS_AT_MOST} item keys,"
-            f" were {len(excluded)} excluded and {len(purchased)} purchased"
-        )
-    return UserState(
-        guard=dict(guard or {}),
-        forgotten_at_ms=forgotten_at_ms,
-        history_bytes=entries.tobytes(),
-        excluded_bytes=struct.pack(f"<{len(excluded)}Q", *excluded),
-        purchased_bytes=struct.pack(f"<{len(purchased)}Q", *purchased),
-        vectors=vectors,
-    )
 
 
 def pack_guard(state: UserState) -> bytes:

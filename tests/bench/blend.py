@@ -35,6 +35,7 @@ from shared.users import event_types, keys, log2_weights, states
 from shared.users.log2_weights import HalfLives
 from shared.users.session_vectors import VectorSettings, session_vectors
 from tests import servers
+from tests.unit.shared.users.makers import state_of
 
 NOW_MS = 1_800_000_000_000
 LONG_AGO_MS = NOW_MS - 3650 * 86_400_000
@@ -134,9 +135,9 @@ def profile(data: Data, history: list[str], settings: VectorSettings) -> UserPro
         (keys.item_key(item), first_s + 60 * n, 0, 0.0, event_types.CLICK, 0)
         for n, item in enumerate(last)
     ]
-    state = states.of_parts(history=entries)
+    state = state_of(history=entries)
     vectors = session_vectors([state.history_bytes], data.catalogue, settings)[0]
-    state = states.of_parts(history=entries, vectors=vectors)
+    state = state_of(history=entries, vectors=vectors)
     prices = data.catalogue.terms.price
     return profile_of(state, data.catalogue, prices, settings)
 

@@ -41,6 +41,7 @@ from shared.catalogue.item_vectors import ItemVector, encode_item_vector
 from shared.users import event_types, keys, log2_weights, states
 from shared.users.session_vectors import VectorSettings, session_vectors
 from tests import servers
+from tests.unit.shared.users.makers import state_of
 
 SPACE = "bench"
 WARM_CALLS = 200
@@ -143,9 +144,9 @@ async def fill(url: str, items: list[ItemVector], dim: int, seed: int) -> None:
     bundle = active_bundle.ActiveBundle(SPACE, dim)
     await client.set(keys.ACTIVE_BUNDLE, active_bundle.encode(bundle))
     for user in range(USERS):
-        state = states.of_parts(guard={0: user}, history=history_of(rng, kinds, now_ms // 1000))
+        state = state_of(guard={0: user}, history=history_of(rng, kinds, now_ms // 1000))
         vectors = session_vectors([state.history_bytes], catalogue, VectorSettings())[0]
-        state = states.of_parts(guard=state.guard, history=state.history, vectors=vectors)
+        state = state_of(guard=state.guard, history=state.history, vectors=vectors)
         await client.set(keys.user(f"user-{user}"), states.pack(state))
     members = [int(key).to_bytes(8, "big") for key in catalogue.keys]
     pipeline = client.pipeline(transaction=False)

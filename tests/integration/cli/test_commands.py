@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from typer.testing import CliRunner, Result
 
 from freshet import kafka_clients
@@ -16,7 +16,7 @@ from freshet.kafka_clients import KafkaSettings, ensure_topics
 from services.cli import lag
 from services.cli.__main__ import app
 from shared.runtime import redis_client
-from shared.runtime.dead_letters import DeadLetters
+from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.redis_client import RedisSettings
 from shared.users import keys, positions
 
@@ -101,11 +101,13 @@ async def test_offers_are_published_as_they_stand(settings: KafkaSettings) -> No
 
 async def _bury(settings: KafkaSettings, *values: bytes) -> None:
     async with kafka_clients.producer(settings) as producer:
-        letters = DeadLetters(producer, "sessions")
+        letters = DeadLetterWriter(producer, "sessions")
         for offset, value in enumerate(values):
-            origin = Origin(CLICKS.name, 1, offset, 1_700_000_000_000)
+            record = ConsumerRecord(
+                CLICKS.name, 1, offset, 1_700_000_000_000, 0, b"u", value, None, 1, len(value), ()
+            )
             error = BadRecord("out-of-bounds", "type must not be empty")
-            await letters.send(origin, b"u", value, [], error)
+            await letters.send(record, error)
 
 
 async def test_dead_letters_are_shown_with_origin_and_reason(settings: KafkaSettings) -> None:

@@ -21,10 +21,11 @@ from services.ranking.stages.signals import Weighted
 from shared.runtime.redis_client import RedisSettings, connect
 from shared.users import keys, positions, states
 from tests.unit.ranking.shop import weighted
+from tests.unit.shared.users.makers import state_of
 
 pytestmark = pytest.mark.integration
 
-STATE = states.of_parts(guard={3: 17}, excluded=(5, 6))
+STATE = state_of(guard={3: 17}, excluded=(5, 6))
 MANY = weighted({f"item-{n}": float(n + 1) for n in range(40)}, 86_400.0)
 
 

@@ -17,6 +17,7 @@ from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
 from shared.users import event_types, keys, log2_weights, states
 from shared.users.session_vectors import VectorSettings, session_vectors
+from tests.unit.shared.users.makers import state_of
 
 SPACE = "test"
 DIM = 16
@@ -111,14 +112,14 @@ class Shop:
             )
             for n, (kind, item_id) in enumerate(listed)
         ]
-        state = states.of_parts(
+        state = state_of(
             guard={0: offset},
             history=history,
             excluded=tuple(keys.item_key(item_id) for item_id in hidden),
             purchased=tuple(keys.item_key(item_id) for item_id in purchased),
         )
         vectors = session_vectors([state.history_bytes], self.catalogue, VECTORS)[0]
-        state = states.of_parts(
+        state = state_of(
             guard=state.guard,
             history=history,
             excluded=state.excluded,

@@ -3,6 +3,7 @@ from __future__ import annotations
 from services.ranking import reply
 from shared.users import event_types, keys, states
 from tests.unit.ranking.shop import VECTORS, Shop
+from tests.unit.shared.users.makers import state_of
 
 
 def test_a_state_is_shown_with_ids_types_and_times() -> None:
@@ -29,7 +30,7 @@ def test_values_and_session_starts_are_shown_where_they_are() -> None:
         (keys.item_key("lamp-1"), 5, 0, 4.5, event_types.RATE, flags),
         (keys.item_key("lamp-1"), 6, 0, 0.0, event_types.OTHER, 0),
     ]
-    state = states.of_parts(history=history, purchased=(1,), forgotten_at_ms=3)
+    state = state_of(history=history, purchased=(1,), forgotten_at_ms=3)
     shown = reply.state("ann", state, shop.catalogue, VECTORS.weights)
     assert [(e.type, e.value, e.starts_session) for e in shown.history] == [
         ("rate", 4.5, True),

@@ -8,6 +8,7 @@ from shared.catalogue.catalogue import Catalogue, Change
 from shared.users import keys, states
 from shared.users.session_vectors import session_vectors
 from tests.unit.ranking.shop import VECTORS, Shop
+from tests.unit.shared.users.makers import state_of
 
 
 @pytest.fixture
@@ -73,9 +74,9 @@ def test_a_state_of_another_space_is_computed_anew_from_its_history(shop: Shop) 
 def test_items_that_came_after_their_events_count_now(shop: Shop) -> None:
     history = [(keys.item_key("lamp-1"), 1, 0, 0.0, 2, 0)]
     nowhere = Catalogue(shop.catalogue.space, shop.catalogue.dim)
-    before = states.of_parts(history=history)
+    before = state_of(history=history)
     vectors = session_vectors([before.history_bytes], nowhere, VECTORS)[0]
-    state = states.of_parts(history=history, vectors=vectors)
+    state = state_of(history=history, vectors=vectors)
     assert state.session is None
     assert merged([state], shop.catalogue, VECTORS).session is not None
 
@@ -83,10 +84,10 @@ def test_items_that_came_after_their_events_count_now(shop: Shop) -> None:
 def test_merged_histories_stand_in_the_order_of_time_and_keep_what_is_excluded(
     shop: Shop,
 ) -> None:
-    one = states.of_parts(
+    one = state_of(
         history=[(keys.item_key("lamp-1"), 10, 0, 0.0, 2, 0)], excluded=(1,), purchased=(3,)
     )
-    other = states.of_parts(history=[(keys.item_key("rug-1"), 5, 0, 0.0, 2, 0)], excluded=(2, 1))
+    other = state_of(history=[(keys.item_key("rug-1"), 5, 0, 0.0, 2, 0)], excluded=(2, 1))
     both = merged([one, other], shop.catalogue, VECTORS)
     assert both.history["seconds"].tolist() == [5, 10]
     assert both.excluded == (1, 2)
@@ -97,7 +98,7 @@ def test_merged_histories_stand_in_the_order_of_time_and_keep_what_is_excluded(
 def test_of_long_histories_the_newest_events_stay(shop: Shop) -> None:
     def state(first: int) -> states.UserState:
         key = keys.item_key("lamp-1")
-        return states.of_parts(history=[(key, first + 2 * n, 0, 0.0, 2, 0) for n in range(50)])
+        return state_of(history=[(key, first + 2 * n, 0, 0.0, 2, 0) for n in range(50)])
 
     both = merged([state(0), state(1)], shop.catalogue, VECTORS)
     assert both.history["seconds"].tolist() == list(range(50, 100))

@@ -16,8 +16,9 @@ from services.sessions.fold.settings import FoldSettings
 from shared.users import keys, log2_weights
 from shared.users.event_types import CODES, OTHER, EventWeights
 from shared.users.session_vectors import VectorSettings
-from shared.users.states import HAS_VALUE, STARTS_SESSION, UserState, empty, of_parts, pack
+from shared.users.states import HAS_VALUE, STARTS_SESSION, UserState, empty, pack
 from tests.unit.sessions.kit import NOW_MS, NOW_S, Log, MemoryItems, key_of, name_of
+from tests.unit.shared.users.makers import state_of
 
 SETTINGS = FoldSettings()
 # item-0 to item-5 on an axis each; item-6 and up have no vector.
@@ -166,7 +167,7 @@ def test_an_event_id_may_come_again_once_it_left_the_history(log: Log) -> None:
 def test_bytes_that_only_look_like_an_event_id_repeat_nothing(log: Log) -> None:
     looks = crc32(b"a")
     history = [(1, looks, 0, 0, 1, 0), (2, looks, looks & 0xFF, 0, 1, 0)]  # the second, as a time
-    state = of_parts(guard={0: -1}, history=history)
+    state = state_of(guard={0: -1}, history=history)
     assert effect_of(log.event(at_s=looks, event_id="a"), state) == "applied"
 
 
@@ -240,7 +241,7 @@ def test_a_key_that_only_spans_two_others_is_listed_anew(log: Log) -> None:
         int.from_bytes(spanning[:8], "little"),
         int.from_bytes(spanning[8:], "little"),
     )
-    state, _, _ = folded([log.event(0, "hide")], of_parts(excluded=others))
+    state, _, _ = folded([log.event(0, "hide")], state_of(excluded=others))
     assert state.excluded == (*others, key_of(0))
 
 

@@ -21,21 +21,21 @@ from shared.users.states import (
     UserVectors,
     empty,
     guard_of,
-    of_parts,
     pack,
     pack_guard,
     unpack,
 )
 from tests.unit.sessions.kit import NOW_S, MemoryItems, key_of
+from tests.unit.shared.users.makers import state_of
 
 ITEMS = MemoryItems(np.eye(8))
 
 
 def a_state(entries: int = 3, guard: dict[int, int] | None = None) -> UserState:
     history = [(key_of(n), NOW_S + n, 7 + n, 2.5, CLICK, HAS_VALUE) for n in range(entries)]
-    parts = of_parts(history=history)
+    parts = state_of(history=history)
     (vectors,) = session_vectors([parts.history_bytes], ITEMS, VectorSettings())
-    return of_parts(
+    return state_of(
         guard=guard or {3: 12_345_678_901},
         forgotten_at_ms=1_700_000_000_123,
         history=history,
@@ -70,8 +70,8 @@ def test_the_state_of_nobody_is_read_as_it_was_packed() -> None:
 def test_a_full_state_takes_what_the_design_counts() -> None:
     items = MemoryItems(np.random.default_rng(2).standard_normal((50, 64)))
     history = [(key_of(n), NOW_S, 0, 0, CLICK, 0) for n in range(50)]
-    (vectors,) = session_vectors([of_parts(history=history).history_bytes], items, VectorSettings())
-    state = of_parts(guard={0: 1}, history=history, vectors=vectors)
+    (vectors,) = session_vectors([state_of(history=history).history_bytes], items, VectorSettings())
+    state = state_of(guard={0: 1}, history=history, vectors=vectors)
     head = 15 + 19 + len("test")
     assert len(pack(state)) == head + 50 * 20 + 5 * (64 + 4) < 1_400
 
@@ -159,14 +159,14 @@ def test_partitions_out_of_order_are_refused() -> None:
 
 
 def test_more_than_a_state_holds_is_refused() -> None:
-    long = bytearray(pack(of_parts(guard={0: 1})))
+    long = bytearray(pack(state_of(guard={0: 1})))
     long[15 + 12] = 51
     with pytest.raises(ValueError, match="head is out of bounds"):
         unpack(bytes(long) + bytes(51 * 20))
     with pytest.raises(ValueError, match="at most 50 entries, was 51"):
-        of_parts(history=[(1, 1, 0, 0, 1, 0)] * 51)
+        state_of(history=[(1, 1, 0, 0, 1, 0)] * 51)
     with pytest.raises(ValueError, match="at most 200 item keys, were 201 excluded"):
-        of_parts(excluded=(1,) * 201)
+        state_of(excluded=(1,) * 201)
 
 
 def read_or_refuse(value: bytes) -> UserState | None:
