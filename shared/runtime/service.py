@@ -171,7 +171,10 @@ async def _run(name: str, build: Callable[[], Service]) -> int:
         for task in (starting, *endings):
             task.cancel()
         await asyncio.gather(starting, *endings, return_exceptions=True)
-        await service.stop()
+        try:
+            await service.stop()
+        except Exception:  # what is broken may not end well; it ends all the same
+            log.exception("%s did not end well", name)
         faulthandler.cancel_dump_traceback_later()
 
 
