@@ -43,8 +43,11 @@ if TYPE_CHECKING:
     from freshet.replies import Contribution as Contribution
     from freshet.replies import Explanation as Explanation
     from freshet.replies import HistoryEntry as HistoryEntry
+    from freshet.replies import ItemFate as ItemFate
     from freshet.replies import RankedItem as RankedItem
     from freshet.replies import RankedList as RankedList
+    from freshet.replies import StageStep as StageStep
+    from freshet.replies import StageTrace as StageTrace
     from freshet.replies import State as State
     from freshet.replies import Versions as Versions
 
@@ -76,8 +79,11 @@ _MODULE_OF = {
     "Contribution": "freshet.replies",
     "Explanation": "freshet.replies",
     "HistoryEntry": "freshet.replies",
+    "ItemFate": "freshet.replies",
     "RankedItem": "freshet.replies",
     "RankedList": "freshet.replies",
+    "StageStep": "freshet.replies",
+    "StageTrace": "freshet.replies",
     "State": "freshet.replies",
     "Versions": "freshet.replies",
 }

@@ -91,6 +91,7 @@ class Client(LoopBound):
         rules: Rules | None = None,
         after: str = "",
         explain: bool = False,
+        trace: bool = False,
         surface: str = "",
         timeout: float | None = None,
     ) -> RankedList:
@@ -99,26 +100,20 @@ class Client(LoopBound):
         also_user_ids: at most 3 whose histories are merged for this list (a visitor logs in).
         candidates: rank these alone, 1-1,000. context: `segment` chooses a trending scope.
         diversity: 0-1, absent 0.2. after: a position token whose effect the list shall hold.
-        explain: fill `contributions`. surface: where the list is shown.
+        explain: fill `contributions`. trace: fill `trace`. surface: where the list is shown.
         """
         with as_invalid_request():
-            requests.check_k(k)
             candidates = None if candidates is None else _ids("candidates", candidates)
             if candidates == []:  # on the wire that would be all items
                 refuse("candidates", f"1-{requests.CANDIDATES_AT_MOST} ids", "none")
             request = pb.RecommendRequest(
+                **_list_fields(k, context, filters, exclude, seen, diversity, rules),
                 user_id=user_id,
                 also_user_ids=_ids("also_user_ids", also_user_ids),
-                k=k,
                 candidates=candidates,
-                context=context,
-                filters=filters_message(filters),
-                exclude=_ids("exclude", exclude),
-                seen=pb.SeenPolicy.Value(f"SEEN_POLICY_{Seen(seen).name}"),
-                diversity=diversity,
-                rules=rules_message(rules),
                 after=after,
                 explain=explain,
+                trace=trace,
                 surface=surface,
             )
             requests.check_recommend(request)
@@ -186,14 +181,25 @@ class Client(LoopBound):
         user_id: str,
         item_id: str,
         *,
+        k: int = K_DEFAULT,
         context: Mapping[str, str] | None = None,
+        filters: Filters | None = None,
+        exclude: Iterable[str] = (),
+        seen: Seen = Seen.EXCLUDE_HISTORY_AND_PURCHASES,
+        diversity: float | None = None,
         rules: Rules | None = None,
         timeout: float | None = None,
     ) -> Explanation:
-        """Split one item's score for a user into its parts. Raises NotFound for an unknown item."""
+        """Split one item's score for a user, and say what became of it on the way to the list.
+
+        The list is the one that `recommend` makes of these arguments. Raises NotFound for an
+        unknown item.
+        """
         with as_invalid_request():
             request = pb.ExplainRequest(
-                user_id=user_id, item_id=item_id, context=context, rules=rules_message(rules)
+                **_list_fields(k, context, filters, exclude, seen, diversity, rules),
+                user_id=user_id,
+                item_id=item_id,
             )
             requests.check_explain(request)
         reply = await self._call(self._open().Explain, request, timeout, QUERY_TIMEOUT_S)
@@ -243,6 +249,28 @@ class Client(LoopBound):
         token = self._token() if callable(self._token) else self._token
         metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         return await call(method, request, timeout, metadata, repeatable=repeatable)
+
+
+def _list_fields(
+    k: int,
+    context: Mapping[str, str] | None,
+    filters: Filters | None,
+    exclude: Iterable[str],
+    seen: Seen,
+    diversity: float | None,
+    rules: Rules | None,
+) -> dict[str, Any]:
+    """Return the fields that say which list is meant."""
+    requests.check_k(k)
+    return {
+        "k": k,
+        "context": context,
+        "filters": filters_message(filters),
+        "exclude": _ids("exclude", exclude),
+        "seen": pb.SeenPolicy.Value(f"SEEN_POLICY_{Seen(seen).name}"),
+        "diversity": diversity,
+        "rules": rules_message(rules),
+    }
 
 
 def _ids(field: str, ids: Iterable[str]) -> list[str]:

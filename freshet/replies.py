@@ -40,6 +40,24 @@ class Versions(msgspec.Struct, frozen=True, gc=False):
     ranker: str = ""
 
 
+class StageStep(msgspec.Struct, frozen=True, gc=False):
+    """What one source or filter did within a stage."""
+
+    name: str
+    added: int = 0
+    removed: int = 0
+
+
+class StageTrace(msgspec.Struct, frozen=True, gc=False):
+    """What one stage did with the candidates of a list."""
+
+    stage: str  # admit, state, candidates, filter, rank, arrange, answer
+    ms: float
+    candidates: int | None = None  # that there are after it; None where a stage has none
+    steps: tuple[StageStep, ...] = ()
+    degraded: tuple[str, ...] = ()  # what this stage had to leave out
+
+
 class RankedList(msgspec.Struct, frozen=True):
     """A list, best first: iterate it, index it, take its length.
 
@@ -52,6 +70,7 @@ class RankedList(msgspec.Struct, frozen=True):
     versions: Versions = Versions()
     state_positions: tuple[str, ...] = ()  # tokens: how far the user's events are in this list
     timings: dict[str, float] = {}  # stage → ms
+    trace: tuple[StageTrace, ...] = ()  # filled where asked for
 
     def __len__(self) -> int:
         return len(self.items)
@@ -106,26 +125,39 @@ class State(msgspec.Struct, frozen=True, gc=False):
     forgotten_at_ms: int | None = None
 
 
-class Explanation(msgspec.Struct, frozen=True):
-    """One item's score for a user, taken apart."""
+class ItemFate(msgspec.Struct, frozen=True, gc=False):
+    """What became of an item on the way to a list."""
 
-    item: RankedItem
+    stage: str  # where it fell: candidates, filter, rank or arrange; empty: it is listed
+    cause: str  # protos/freshet/v1/recommender.proto has them by stage
+    position: int | None  # in the list, from 0
+    rank: int | None  # by score, from 0; None where it was not ranked
+    ranked: int  # how many candidates were
+    lowest_listed_score: float
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """One item's score for a user, taken apart, and what became of it."""
+
+    item: RankedItem  # listed or not, with the score that it has or would have
     versions: Versions
     features: dict[str, float]  # the ranker's inputs by name
+    fate: ItemFate
 
 
 def list_of(
     reply: pb.RecommendResponse | pb.SimilarResponse | pb.SearchResponse,
 ) -> RankedList:
     """Return a reply's list."""
-    offsets = reply.state_position if isinstance(reply, pb.RecommendResponse) else ()
+    recommended = reply if isinstance(reply, pb.RecommendResponse) else pb.RecommendResponse()
     return RankedList(
         items=tuple(map(_item_of, reply.items)),
         request_id=reply.request_id,
         degraded=tuple(reply.degraded),
         versions=_versions_of(reply.versions),
-        state_positions=_positions_of(offsets),
+        state_positions=_positions_of(recommended.state_position),
         timings={timing.stage: timing.ms for timing in reply.timings},
+        trace=tuple(map(_stage_of, recommended.trace)),
     )
 
 
@@ -158,6 +190,7 @@ def explanation_of(reply: pb.ExplainResponse) -> Explanation:
         item=_item_of(reply.item),
         versions=_versions_of(reply.versions),
         features={feature.name: feature.value for feature in reply.features},
+        fate=_fate_of(reply.fate),
     )
 
 
@@ -169,6 +202,27 @@ def _item_of(item: pb.RankedItem) -> RankedItem:
         reason=item.reason,
         sources=tuple(item.sources),
         contributions=tuple(Contribution(part.name, part.value) for part in item.contributions),
+    )
+
+
+def _stage_of(trace: pb.StageTrace) -> StageTrace:
+    return StageTrace(
+        stage=trace.stage,
+        ms=trace.ms,
+        candidates=trace.candidates if trace.HasField("candidates") else None,
+        steps=tuple(StageStep(step.name, step.added, step.removed) for step in trace.steps),
+        degraded=tuple(trace.degraded),
+    )
+
+
+def _fate_of(fate: pb.ItemFate) -> ItemFate:
+    return ItemFate(
+        stage=fate.stage,
+        cause=fate.cause,
+        position=fate.position if fate.HasField("position") else None,
+        rank=fate.rank if fate.HasField("rank") else None,
+        ranked=fate.ranked,
+        lowest_listed_score=fate.lowest_listed_score,
     )
 
 

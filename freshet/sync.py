@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from freshet import HistoryEntry as HistoryEntry
     from freshet import InvalidRequest as InvalidRequest
     from freshet import Item as Item
+    from freshet import ItemFate as ItemFate
     from freshet import KafkaSettings as KafkaSettings
     from freshet import NotFound as NotFound
     from freshet import Offer as Offer
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from freshet import RankedList as RankedList
     from freshet import Rules as Rules
     from freshet import Seen as Seen
+    from freshet import StageStep as StageStep
+    from freshet import StageTrace as StageTrace
     from freshet import State as State
     from freshet import Versions as Versions
     from freshet.publisher import Record

@@ -52,6 +52,12 @@ ITEMS = [
 ]
 VERSIONS = Versions(space="s", snapshot="n", ranker="blend")
 TIMINGS = [pb.StageTiming(stage="state", ms=0.5)]
+TRACE = [
+    pb.StageTrace(stage="state", ms=0.5, degraded=["covisits"]),
+    pb.StageTrace(
+        stage="filter", ms=0.25, candidates=2, steps=[pb.StageStep(name="seen", removed=3)]
+    ),
+]
 
 
 class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
@@ -99,6 +105,7 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
             versions=VERSIONS,
             state_position=[state_pb2.PartitionOffset(partition=3, offset=1024)],
             timings=TIMINGS,
+            trace=TRACE if request.trace else [],
         )
 
     async def Similar(self, request: pb.SimilarRequest, context: Context) -> pb.SimilarResponse:
@@ -125,7 +132,8 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         await self._arrived(request, context)
         features = [pb.Feature(name="covisits", value=0.5)]
-        return pb.ExplainResponse(item=ITEMS[0], versions=VERSIONS, features=features)
+        fate = pb.ItemFate(stage="filter", cause="seen", ranked=400, lowest_listed_score=0.5)
+        return pb.ExplainResponse(item=ITEMS[0], versions=VERSIONS, features=features, fate=fate)
 
     async def Forget(self, request: pb.ForgetRequest, context: Context) -> pb.ForgetResponse:
         await self._arrived(request, context)

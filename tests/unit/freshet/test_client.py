@@ -17,11 +17,14 @@ from freshet import (
     Filters,
     HistoryEntry,
     InvalidRequest,
+    ItemFate,
     Pin,
     Range,
     RankedList,
     Rules,
     Seen,
+    StageStep,
+    StageTrace,
     State,
     Versions,
 )
@@ -119,6 +122,7 @@ async def test_a_request_for_a_list_carries_all_that_is_asked(
         rules=RULES,
         after="3:1024",
         explain=True,
+        trace=True,
         surface="home",
     )
 
@@ -135,6 +139,7 @@ async def test_a_request_for_a_list_carries_all_that_is_asked(
         rules=RULES_MESSAGE,
         after="3:1024",
         explain=True,
+        trace=True,
         surface="home",
     )
 
@@ -173,9 +178,27 @@ SENT: list[tuple[Ask, object]] = [
         pb.StateRequest(user_id="ada", after="3:7"),
     ),
     (
-        lambda client: client.explain("ada", "mug", context={"segment": "de"}, rules=RULES),
+        lambda client: client.explain(
+            "ada",
+            "mug",
+            k=5,
+            context={"segment": "de"},
+            filters=FILTERS,
+            exclude=["cup"],
+            seen=Seen.INCLUDE,
+            diversity=0.5,
+            rules=RULES,
+        ),
         pb.ExplainRequest(
-            user_id="ada", item_id="mug", context={"segment": "de"}, rules=RULES_MESSAGE
+            user_id="ada",
+            item_id="mug",
+            k=5,
+            context={"segment": "de"},
+            filters=FILTERS_MESSAGE,
+            exclude=["cup"],
+            seen=pb.SEEN_POLICY_INCLUDE,
+            diversity=0.5,
+            rules=RULES_MESSAGE,
         ),
     ),
     (lambda client: client.forget("ada"), pb.ForgetRequest(user_id="ada")),
@@ -212,11 +235,27 @@ async def test_a_state_is_a_plain_value(client: Client) -> None:
     )
 
 
-async def test_an_explanation_has_the_item_and_the_rankers_inputs(client: Client) -> None:
+async def test_a_lists_way_is_told_where_it_is_asked_for(client: Client) -> None:
+    assert (await client.recommend("ada", trace=True)).trace == (
+        StageTrace("state", 0.5, degraded=("covisits",)),
+        StageTrace("filter", 0.25, candidates=2, steps=(StageStep("seen", removed=3),)),
+    )
+    assert (await client.recommend("ada")).trace == ()
+
+
+async def test_an_explanation_has_the_item_the_rankers_inputs_and_its_fate(client: Client) -> None:
     explained = await client.explain("ada", "mug")
 
     assert explained.item.item_id == "mug"
     assert explained.features == {"covisits": 0.5}
+    assert explained.fate == ItemFate(
+        stage="filter",
+        cause="seen",
+        position=None,
+        rank=None,
+        ranked=400,
+        lowest_listed_score=0.5,
+    )
 
 
 async def test_forgetting_returns_the_position_to_wait_for(client: Client) -> None:
