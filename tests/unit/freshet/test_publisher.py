@@ -1,0 +1,351 @@
+"""What a publisher sends, in what order, how much at once, and what it makes of Kafka's errors."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+)
+from aiokafka.structs import RecordMetadata, TopicPartition
+
+from freshet import (
+    DeadlineExceeded,
+    Event,
+    FreshetError,
+    InvalidRequest,
+    Item,
+    KafkaSettings,
+    Offer,
+    Published,
+    Publisher,
+    Unavailable,
+    kafka_clients,
+    send_window,
+    sync,
+)
+from freshet.contract.events import decode_event
+from freshet.contract.items import decode_item
+from freshet.contract.offers import decode_offer
+from freshet.contract.records import PROTOBUF
+
+CLICK = Event(user_id="ada", item_id="mug", type="click")
+MUG = Item(item_id="mug", title="Blue mug")
+DEAL = Offer(item_id="mug", price=15.0)
+Publish = Callable[[Publisher], Coroutine[Any, Any, object]]
+
+
+class Sent(NamedTuple):
+    """A record as the producer was given it."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+class KafkaDouble:
+    """Stands in for aiokafka's producer; one user's events share a partition, as by their key.
+
+    `errors` come first, one a record; with `holding` records wait to be acknowledged until
+    `release`.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.errors: list[Exception] = []
+        self.holding = False
+        self.held: list[tuple[asyncio.Future[RecordMetadata], RecordMetadata]] = []
+        self.running = 0
+        self.options: dict[str, Any] = {}
+
+    def make(self, settings: KafkaSettings, **options: Any) -> KafkaDouble:
+        self.options = {"bootstrap_servers": settings.bootstrap_servers, **options}
+        return self
+
+    async def start(self) -> None:
+        self.running += 1
+
+    async def stop(self) -> None:
+        self.running -= 1
+
+    async def send(
+        self, topic: str, value: bytes | None, *, key: bytes, headers: Any, partition: None
+    ) -> asyncio.Future[RecordMetadata]:
+        future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        if self.errors:
+            future.set_exception(self.errors.pop(0))
+            return future
+        at = sum(each.topic == topic and each.key == key for each in self.sent)
+        self.sent.append(Sent(topic, key, value, headers))
+        number = len(key)
+        where = RecordMetadata(topic, number, TopicPartition(topic, number), at, 0, 0, 0)
+        self.held.append((future, where))
+        if not self.holding:
+            self.release()
+        return future
+
+    def release(self) -> None:
+        for future, where in self.held:
+            if not future.done():
+                future.set_result(where)
+        self.held.clear()
+
+
+@pytest.fixture
+def kafka(monkeypatch: pytest.MonkeyPatch) -> KafkaDouble:
+    double = KafkaDouble()
+    monkeypatch.setattr(kafka_clients, "producer", double.make)
+    return double
+
+
+@pytest.fixture
+async def publisher(kafka: KafkaDouble) -> AsyncIterator[Publisher]:
+    async with Publisher("kafka:9092", timeout=30) as publisher:
+        yield publisher
+
+
+async def test_an_event_gets_the_token_of_its_position(
+    publisher: Publisher, kafka: KafkaDouble
+) -> None:
+    assert [await publisher.event(CLICK), await publisher.event(CLICK)] == ["3:0", "3:1"]
+
+    record = kafka.sent[0]
+    assert (record.topic, record.key) == ("clicks", b"ada")
+    assert record.headers == [("content-type", b"application/protobuf")]
+    assert record.value is not None
+    assert decode_event(record.value, PROTOBUF) == CLICK
+
+
+async def test_items_and_offers_go_to_their_topics(
+    publisher: Publisher, kafka: KafkaDouble
+) -> None:
+    await publisher.item(MUG)
+    await publisher.item(MUG, backfill=True)
+    await publisher.offer(DEAL)
+    await publisher.delete("mug")
+    await publisher.delete_offer("mug")
+
+    assert [(record.topic, record.key) for record in kafka.sent] == [
+        ("items", b"mug"),
+        ("items-backfill", b"mug"),
+        ("offers", b"mug"),
+        ("items", b"mug"),
+        ("offers", b"mug"),
+    ]
+    live, backfill, offer, *deletes = [record.value for record in kafka.sent]
+    assert decode_item(live or b"", PROTOBUF) == decode_item(backfill or b"", PROTOBUF) == MUG
+    assert decode_offer(offer or b"", PROTOBUF) == DEAL
+    assert deletes == [None, None]
+
+
+async def test_the_producer_is_made_at_the_first_call_and_stopped_at_the_end(
+    kafka: KafkaDouble,
+) -> None:
+    publisher = Publisher(KafkaSettings(bootstrap_servers="one:9092,two:9092"), linger_ms=20)
+    assert kafka.options == {}
+
+    await publisher.event(CLICK)
+    assert kafka.options["bootstrap_servers"] == "one:9092,two:9092"
+    assert kafka.options["linger_ms"] == 20
+    assert kafka.running == 1
+
+    await publisher.close()
+    await publisher.close()
+    assert kafka.running == 0
+    assert repr(publisher) == "<Publisher of one:9092,two:9092 (closed)>"
+    with pytest.raises(RuntimeError, match="cannot be used any more"):
+        await publisher.event(CLICK)
+
+
+REFUSED: list[tuple[Publish, str]] = [
+    (lambda each: each.event(Event(user_id="", item_id="mug", type="click")), "user_id"),
+    (lambda each: each.event(Event(user_id="ada", type="click")), "item_id"),
+    (lambda each: each.item(Item(item_id="mug", title="x" * 513)), "title"),
+    (lambda each: each.offer(Offer(item_id="mug", price=-1)), "price"),
+    (lambda each: each.delete("a\nb"), "item_id"),
+    (lambda each: each.delete_offer(""), "item_id"),
+    (lambda each: each.many([Offer(item_id="mug", currency="euro")]), "currency"),
+]
+
+
+@pytest.mark.parametrize(("publish", "field"), REFUSED)
+async def test_what_is_out_of_bounds_is_refused_before_it_is_sent(
+    publisher: Publisher, kafka: KafkaDouble, publish: Publish, field: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await publish(publisher)
+
+    assert refused.value.field == field
+    assert refused.value.bound
+    assert kafka.sent == []
+
+
+async def test_what_is_no_record_is_a_mistake_of_types(publisher: Publisher) -> None:
+    with pytest.raises(TypeError, match="an Event, Item or Offer can be published, not dict"):
+        await publisher.many([{"user_id": "ada"}])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (KafkaConnectionError("no route"), Unavailable),
+        (KafkaError("any other"), Unavailable),
+        (OSError("no such host"), Unavailable),
+        (MessageSizeTooLargeError("9 MiB"), InvalidRequest),
+        (TopicAuthorizationFailedError("clicks"), FreshetError),
+    ],
+)
+async def test_kafkas_errors_come_in_the_same_tree(
+    publisher: Publisher, kafka: KafkaDouble, error: Exception, kind: type[FreshetError]
+) -> None:
+    for publish in (publisher.event(CLICK), publisher.many([CLICK])):
+        kafka.errors = [error]
+        with pytest.raises(FreshetError) as raised:
+            await publish
+        assert type(raised.value) is kind
+        assert raised.value.__cause__ is error
+    await publisher.event(CLICK)  # and the next record is written
+
+
+async def test_a_record_that_is_not_acknowledged_in_time_may_be_published_all_the_same(
+    publisher: Publisher, kafka: KafkaDouble
+) -> None:
+    kafka.holding = True
+
+    with pytest.raises(DeadlineExceeded, match="may be published all the same"):
+        await publisher.event(CLICK, timeout=0.01)
+    assert len(kafka.sent) == 1
+
+
+async def test_kafka_that_is_not_there_is_said_by_the_first_call_not_by_the_block() -> None:
+    async with Publisher("127.0.0.1:1", timeout=30) as publisher:
+        with pytest.raises(Unavailable, match="Kafka at 127.0.0.1:1: "):
+            await publisher.event(CLICK)
+
+
+def clicks(count: int) -> list[Event]:
+    return [
+        Event(user_id="ada" if n % 2 else "grace", item_id=f"{n}", type="click")
+        for n in range(count)
+    ]
+
+
+async def test_many_records_keep_their_order_and_events_yield_tokens(
+    publisher: Publisher, kafka: KafkaDouble
+) -> None:
+    tokens: list[str] = []
+
+    published = await publisher.many([MUG, *clicks(5), DEAL], on_token=tokens.append)
+
+    assert published == Published(count=7, positions=("5:2", "3:1"))
+    assert tokens == ["5:0", "3:0", "5:1", "3:1", "5:2"]
+    topics = [record.topic for record in kafka.sent]
+    assert topics == ["items", "clicks", "clicks", "clicks", "clicks", "clicks", "offers"]
+
+
+async def test_many_records_may_come_from_anywhere(
+    publisher: Publisher, kafka: KafkaDouble
+) -> None:
+    async def stream() -> AsyncIterator[Event]:
+        for click in clicks(3):
+            await asyncio.sleep(0)
+            yield click
+
+    assert (await publisher.many(stream())).count == 3
+    assert (await publisher.many(click for click in clicks(3))).count == 3
+    assert (await publisher.many([])) == Published(0, ())
+    assert [record.key for record in kafka.sent] == [b"grace", b"ada", b"grace"] * 2
+
+
+async def test_a_backfill_of_many_lets_live_items_overtake(
+    publisher: Publisher, kafka: KafkaDouble
+) -> None:
+    await publisher.many([MUG], backfill=True)
+
+    assert kafka.sent[0].topic == "items-backfill"
+
+
+async def test_many_are_in_flight_and_no_more_than_the_window_allows(
+    publisher: Publisher, kafka: KafkaDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send_window, "IN_FLIGHT_RECORDS", 4)
+    kafka.holding = True
+
+    publishing = asyncio.create_task(publisher.many(clicks(10)))
+    for expected in (4, 8, 10):
+        for _ in range(100):
+            await asyncio.sleep(0)  # turns enough to send more than it may
+        assert len(kafka.sent) == expected
+        kafka.release()
+
+    assert (await publishing).count == 10
+
+
+async def test_the_window_counts_bytes_too(
+    publisher: Publisher, kafka: KafkaDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send_window, "IN_FLIGHT_BYTES", 2_500)
+    kafka.holding = True
+    items = [Item(item_id=f"{n}", description="x" * 1_000) for n in range(4)]
+
+    publishing = asyncio.create_task(publisher.many(items))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(kafka.sent) == 2
+
+    kafka.holding = False
+    kafka.release()
+    assert (await publishing).count == 4
+
+
+async def test_what_was_handed_over_before_an_error_is_published_all_the_same(
+    publisher: Publisher, kafka: KafkaDouble
+) -> None:
+    def source() -> Iterator[Event]:
+        yield from clicks(2)
+        raise LookupError("the source broke")
+
+    with pytest.raises(LookupError):
+        await publisher.many(source())
+    assert len(kafka.sent) == 2
+
+
+async def test_the_blocking_publisher_does_the_same(kafka: KafkaDouble) -> None:
+    tokens: list[str] = []
+    callers: set[str] = set()
+
+    def source() -> Iterator[Event]:
+        for click in clicks(40):
+            callers.add(threading.current_thread().name)
+            yield click
+
+    def on_token(token: str) -> None:
+        callers.add(threading.current_thread().name)
+        tokens.append(token)
+
+    def publish() -> Published:
+        callers.add(threading.current_thread().name)
+        with sync.Publisher("kafka:9092", timeout=30) as publisher:
+            assert publisher.event(CLICK) == "3:0"
+            publisher.item(MUG, backfill=True)
+            publisher.offer(DEAL)
+            publisher.delete("mug")
+            publisher.delete_offer("mug")
+            with pytest.raises(InvalidRequest):
+                publisher.many([Event(user_id="", item_id="mug", type="click")])
+            return publisher.many(source(), on_token=on_token)
+
+    published = await asyncio.to_thread(publish)
+
+    assert published == Published(count=40, positions=("5:19", "3:20"))
+    assert tokens == [f"{5 if n % 2 == 0 else 3}:{n // 2 + n % 2}" for n in range(40)]
+    assert len(callers) == 1  # what belongs to the caller's thread stays in it
+    assert kafka.running == 0
