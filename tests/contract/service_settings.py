@@ -25,7 +25,7 @@ COMMAND = {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "FRESHET_DATA"} | {
 def settings_class(service: str) -> type[Any]:
     """Return the service's settings dataclass."""
     module = importlib.import_module(f"services.{service}.settings")
-    found: type[Any] = getattr(module, f"{service.capitalize()}Settings", None) or module.Settings
+    found: type[Any] = getattr(module, f"{service.capitalize()}Settings")
     return found
 
 
