@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -12,9 +12,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from freshet.v1.recommender_pb2 import (
+    ExplainResponse,
     RecommendResponse,
     SearchResponse,
     SimilarResponse,
+    StageTrace,
     StateResponse,
 )
 from services.cli import options
@@ -31,10 +33,16 @@ def as_dict(message: Message) -> dict[str, Any]:
     return found
 
 
-def show(reply: Message, render: Callable[[], RenderableType], *, as_json: bool) -> None:
-    """Print a reply: as it is for programs, rendered for people."""
+def show(
+    reply: Message,
+    render: Callable[[], RenderableType],
+    *,
+    as_json: bool,
+    hidden: Iterable[str] = (),
+) -> None:
+    """Print a reply: as it is for programs, less the hidden fields, rendered for people."""
     if as_json:
-        options.print_json(as_dict(reply))
+        options.print_json({n: v for n, v in as_dict(reply).items() if n not in set(hidden)})
     else:
         options.console.print(render())
 
@@ -51,18 +59,60 @@ def ranked(
     table.add_column("why")
     if explain:
         table.add_column("score is the sum of")
-    for place, item in enumerate(reply.items, start=1):
-        row = [str(place), item.item_id, item.title, f"{item.score:.3f}", item.reason]
+    for position, item in enumerate(reply.items, start=1):
+        row = [str(position), item.item_id, item.title, f"{item.score:.3f}", item.reason]
         if explain:
             parts = [f"{part.name} {part.value:+.3f}" for part in item.contributions]
             row.append(" · ".join(parts))
         table.add_row(*row)
     lines: list[RenderableType] = [table if table.row_count else "no items"]
-    spent = [f"{timing.stage} {timing.ms:.1f}" for timing in reply.timings]
-    if spent:
-        lines.append(f"ms: {' · '.join(spent)}")
+    timings = [f"{timing.stage} {timing.ms:.1f}" for timing in reply.timings]
+    if isinstance(reply, RecommendResponse) and reply.trace:
+        lines.append(stages(reply.trace))
+    elif timings:
+        lines.append(f"ms: {' · '.join(timings)}")
     if reply.degraded:
         lines.append(f"left out: {', '.join(reply.degraded)}")
+    return Group(*lines)
+
+
+def stages(trace: Iterable[StageTrace]) -> RenderableType:
+    """Return what each stage of a list did with the candidates, and how many it left."""
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("stage")
+    table.add_column("ms", justify="right")
+    table.add_column("what it did")
+    table.add_column("left", justify="right")
+    for stage in trace:
+        steps = [_step(step.name, step.added, step.removed) for step in stage.steps]
+        left_out = [f"left out: {', '.join(stage.degraded)}"] if stage.degraded else []
+        left = str(stage.candidates) if stage.HasField("candidates") else ""
+        table.add_row(stage.stage, f"{stage.ms:.1f}", " · ".join(steps + left_out), left)
+    return table
+
+
+def _step(name: str, added: int, removed: int) -> str:
+    return f"{name} −{removed}" if removed else f"{name} {added}"
+
+
+def explanation(reply: ExplainResponse) -> RenderableType:
+    """Return an item's score, what it is made of, and whether the list holds it, or why not."""
+    item, fate = reply.item, reply.fate
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("part")
+    table.add_column("adds", justify="right")
+    for part in sorted(item.contributions, key=lambda part: -abs(part.value)):
+        table.add_row(part.name, f"{part.value:+.3f}")
+    table.add_row("score", f"{item.score:.3f}")
+    ranked = f"rank {fate.rank + 1} of {fate.ranked}" if fate.HasField("rank") else "not ranked"
+    if fate.HasField("position"):
+        became = f"listed at {fate.position + 1} ({ranked})"
+    else:
+        lowest = f"lowest listed score {fate.lowest_listed_score:.3f}"
+        became = f"not listed: fell at {fate.stage}, {fate.cause} ({ranked}; {lowest})"
+    lines: list[RenderableType] = [f"{item.item_id}  {item.title}", table, became]
+    if item.reason:
+        lines.insert(1, item.reason)
     return Group(*lines)
 
 

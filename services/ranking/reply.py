@@ -79,7 +79,7 @@ def items_of(
         if proposed & BIT["pin"]:
             reason = reasons.PINNED
         else:
-            covisited = parts[rank].argmax() == FeatureColumn.COVISITS
+            covisited = int(parts[rank].argmax()) == FeatureColumn.COVISITS
             facts = Facts(
                 liked,
                 nearest[rank],

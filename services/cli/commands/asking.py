@@ -1,4 +1,4 @@
-"""Commands that ask ranking: recommend, similar, search, state, forget."""
+"""Ask ranking: recommend, explain, similar, search, state, forget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.cli import endpoints
 from services.cli.options import Count, Data, Json
 
 
-class By(StrEnum):
+class Likeness(StrEnum):
     """What similar items have in common."""
 
     VISUAL = "visual"
@@ -34,6 +34,9 @@ def recommend(
     explain: Annotated[bool, typer.Option("--explain", help="Show what scores are made of.")] = (
         False
     ),
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Show what each stage proposed or removed.")
+    ] = False,
     after: After = "",
     as_json: Json = False,
 ) -> None:
@@ -41,18 +44,40 @@ def recommend(
     from freshet.v1.recommender_pb2 import RecommendRequest
     from services.cli import lists
 
-    request = RecommendRequest(user_id=user, k=k, explain=explain, after=after)
+    request = RecommendRequest(user_id=user, k=k, explain=explain, trace=trace, after=after)
     reply = endpoints.ask_ranking(
         endpoints.addresses(data),
         lambda stub: stub.Recommend(request, timeout=endpoints.CALL_TIMEOUT_S),
     )
-    lists.show(reply, lambda: lists.ranked(reply, explain=explain), as_json=as_json)
+    hidden = () if trace else ("trace",)
+    lists.show(reply, lambda: lists.ranked(reply, explain=explain), as_json=as_json, hidden=hidden)
+
+
+def explain(
+    user: User,
+    item: Annotated[str, typer.Argument(help="The item's id.")],
+    data: Data,
+    k: Count = 10,
+    as_json: Json = False,
+) -> None:
+    """Take an item's score for a user apart, and say what became of it on the way to the list."""
+    from freshet.v1.recommender_pb2 import ExplainRequest
+    from services.cli import lists
+
+    request = ExplainRequest(user_id=user, item_id=item, k=k)
+    reply = endpoints.ask_ranking(
+        endpoints.addresses(data),
+        lambda stub: stub.Explain(request, timeout=endpoints.CALL_TIMEOUT_S),
+    )
+    lists.show(reply, lambda: lists.explanation(reply), as_json=as_json)
 
 
 def similar(
     item: Annotated[str, typer.Argument(help="The item's id.")],
     data: Data,
-    by: Annotated[By, typer.Option("--by", help="What they have in common.")] = By.BLEND,
+    by: Annotated[
+        Likeness, typer.Option("--by", help="What they have in common.")
+    ] = Likeness.BLEND,
     k: Count = 10,
     as_json: Json = False,
 ) -> None:
@@ -125,5 +150,5 @@ def forget(user: User, data: Data, as_json: Json = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the app."""
-    for command in (recommend, similar, search, state, forget):
+    for command in (recommend, explain, similar, search, state, forget):
         app.command()(command)

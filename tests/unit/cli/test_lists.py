@@ -1,0 +1,75 @@
+"""What ranking answers, as people and programs see it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console, RenderableType
+
+from freshet.v1 import recommender_pb2 as pb
+from services.cli import lists
+
+ITEMS = [pb.RankedItem(item_id="lamp", title="A lamp", score=1.5, reason="new")]
+TRACE = [
+    pb.StageTrace(stage="state", ms=1.25, degraded=["trending_stale"]),
+    pb.StageTrace(
+        stage="candidates",
+        candidates=512,
+        steps=[pb.StageStep(name="session", added=180), pb.StageStep(name="covisits", added=140)],
+    ),
+    pb.StageTrace(
+        stage="filter", candidates=459, steps=[pb.StageStep(name="in_stock", removed=41)]
+    ),
+]
+
+
+def shown(what: RenderableType) -> list[str]:
+    """Return the lines that people see, runs of spaces as one."""
+    console = Console(width=200, highlight=False)
+    with console.capture() as captured:
+        console.print(what)
+    return [" ".join(line.split()) for line in captured.get().splitlines()]
+
+
+def test_a_trace_shows_stage_by_stage_what_was_proposed_removed_and_left() -> None:
+    lines = shown(lists.ranked(pb.RecommendResponse(items=ITEMS, trace=TRACE)))
+    assert "state 1.2 left out: trending_stale" in lines
+    assert "candidates 0.0 session 180 · covisits 140 512" in lines
+    assert "filter 0.0 in_stock −41 459" in lines
+
+
+def test_without_a_trace_timings_stay_one_line() -> None:
+    timings = [pb.StageTiming(stage="state", ms=1.26), pb.StageTiming(stage="rank", ms=0.5)]
+    lines = shown(lists.ranked(pb.RecommendResponse(items=ITEMS, timings=timings)))
+    assert "ms: state 1.3 · rank 0.5" in lines
+
+
+def test_programs_see_the_field_of_a_trace_only_where_it_was_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reply = pb.RecommendResponse(items=ITEMS)
+    lists.show(reply, lambda: "", as_json=True, hidden=("trace",))
+    assert list(json.loads(capsys.readouterr().out)) == [
+        "items",
+        "request_id",
+        "degraded",
+        "state_position",
+        "timings",
+    ]
+    lists.show(reply, lambda: "", as_json=True)
+    assert json.loads(capsys.readouterr().out)["trace"] == []
+
+
+def test_an_explanation_shows_the_score_taken_apart_and_where_the_item_fell() -> None:
+    parts = [pb.Contribution(name="new", value=0.5), pb.Contribution(name="dislike", value=-0.75)]
+    item = pb.RankedItem(item_id="lamp", title="A lamp", score=-0.25, contributions=parts)
+    fate = pb.ItemFate(stage="rank", cause="score", rank=36, ranked=459, lowest_listed_score=0.5)
+    lines = shown(lists.explanation(pb.ExplainResponse(item=item, fate=fate)))
+    assert lines[0] == "lamp A lamp"
+    assert lines[2:5] == ["dislike -0.750", "new +0.500", "score -0.250"]
+    said = "not listed: fell at rank, score (rank 37 of 459; lowest listed score 0.500)"
+    assert lines[5] == said
+    listed = pb.ItemFate(position=2, rank=0, ranked=459)
+    last = shown(lists.explanation(pb.ExplainResponse(item=item, fate=listed)))[-1]
+    assert last == "listed at 3 (rank 1 of 459)"

@@ -1,0 +1,288 @@
+"""What a list's stages did is told as it was, and so is what became of one item."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from freshet.contract.offers import Offer
+from freshet.errors import NotFound, Unavailable
+from freshet.v1 import recommender_pb2 as pb
+from services.ranking import explain, requests
+from services.ranking.live.offers import OfferChange
+from services.ranking.recommend import recommend
+from services.ranking.stages.recommendation import Recommendation
+from shared.runtime import metrics
+from shared.runtime.deadline import Costs, Deadline
+from tests.unit.ranking.shop import NOW_MS, Shop
+from tests.unit.ranking.test_recommend import a_deadline
+from tests.unit.ranking.test_server import answer, good_requests
+
+
+@pytest.fixture
+def shop() -> Shop:
+    shop = Shop()
+    shop.user("ann", [("click", "lamp-3")], purchased=("vase-1",), hidden=("rug-1",))
+    shop.follows("lamp-3", {"rug-7": 50.0, "chair-2": 9.0, "rug-1": 5.0})
+    shop.trends("all", {"vase-1": 5.0, "vase-2": 4.0, "lamp-3": 3.0})
+    return shop
+
+
+async def made(
+    shop: Shop, deadline: Deadline | None = None, **fields: Any
+) -> tuple[Recommendation, dict[str, pb.StageTrace]]:
+    """Make a list for ann and return it with its trace, by stage."""
+    await shop.space.trending.renew()
+    query = requests.recommend(pb.RecommendRequest(**{"user_id": "ann", **fields}))
+    deadline = deadline or a_deadline()
+    listed = await recommend(query, shop.space, deadline)
+    stages = explain.trace(listed, shop.space, deadline)
+    return listed, {stage.stage: stage for stage in stages}
+
+
+def steps(stage: pb.StageTrace) -> dict[str, int]:
+    return {step.name: step.added - step.removed for step in stage.steps}
+
+
+async def fate(shop: Shop, item_id: str, **fields: Any) -> pb.ItemFate:
+    """Explain an item to ann."""
+    await shop.space.trending.renew()
+    request = pb.ExplainRequest(**{"user_id": "ann", "item_id": item_id, **fields})
+    reply = await explain.explain(requests.explain(request), shop.space, a_deadline())
+    assert sum(part.value for part in reply.item.contributions) == reply.item.score
+    assert reply.item.item_id == item_id
+    return reply.fate
+
+
+def check_sums(trace: list[pb.StageTrace], listed: int) -> None:
+    """Fail unless what is left after each stage is what was there and what it did."""
+    stages = {stage.stage: stage for stage in trace}
+    proposed = [step.added for step in stages["candidates"].steps]
+    left = stages["candidates"].candidates
+    assert max(proposed, default=0) <= left <= sum(proposed)
+    left += sum(step.added - step.removed for step in stages["filter"].steps)
+    assert stages["filter"].candidates == stages["rank"].candidates == left
+    left += sum(step.added for step in stages["arrange"].steps)
+    assert stages["arrange"].candidates == listed <= left
+    assert [stage.stage for stage in trace if not stage.HasField("candidates")] == [
+        "admit",
+        "state",
+        "answer",
+    ]
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(good_requests())
+def test_what_was_proposed_less_what_was_removed_is_what_is_ranked(
+    message: pb.RecommendRequest,
+) -> None:
+    message.trace = True
+    reply = answer(message)
+    check_sums(list(reply.trace), len(reply.items))
+    assert [stage.stage for stage in reply.trace] == [timing.stage for timing in reply.timings]
+    assert [stage.ms for stage in reply.trace] == [timing.ms for timing in reply.timings]
+
+
+def test_a_reply_carries_a_trace_only_where_it_is_asked_for() -> None:
+    assert not answer(pb.RecommendRequest(user_id="ann")).trace
+    assert answer(pb.RecommendRequest(user_id="ann", trace=True)).trace
+
+
+async def test_each_source_and_each_filter_says_its_part(shop: Shop) -> None:
+    shop.offers.apply([OfferChange("chair-2", 5, Offer(item_id="chair-2", in_stock=False))])
+    shop.offers.apply(
+        [OfferChange("vase-2", 5, Offer(item_id="vase-2", available_until_ms=NOW_MS - 1))]
+    )
+    listed, stages = await made(shop, exclude=["rug-7"], filters=pb.Filters(tags_any=[]))
+    proposed = steps(stages["candidates"])
+    assert proposed["covisits"] == 3
+    assert proposed["trending"] == 3
+    assert proposed["session"] == proposed["content"] == 60
+    assert steps(stages["filter"]) == {
+        "in_stock": -1,  # chair-2
+        "window": -1,  # vase-2
+        "seen": -2,  # lamp-3, vase-1
+        "hidden": -1,  # rug-1
+        "exclude": -1,  # rug-7
+    }
+    assert stages["arrange"].candidates == len(listed.listed.rows) == 10
+
+
+async def test_a_filter_removes_by_its_name_and_where_little_is_left_more_is_added() -> None:
+    shop = Shop(each=200)
+    shop.trends("all", {"vase-150": 5.0, "lamp-3": 3.0})
+    filters = pb.Filters(categories_any=["vase"], price=pb.Range(min=40, max=60))
+    listed, stages = await made(shop, filters=filters)
+    removed = steps(stages["filter"])
+    assert removed["categories_any"] < removed["price"] < 0
+    passed = stages["candidates"].candidates + sum(n for n in removed.values() if n < 0)
+    assert passed + removed["filter"] == len(listed.ranked.rows) == 3
+
+
+async def test_what_caps_leave_short_is_said_where_the_list_is_arranged(shop: Shop) -> None:
+    caps = pb.Rules(caps=[pb.CategoryCap(category="lamp", at_most=2)])
+    shop.user("ann", [("click", f"lamp-{n}") for n in range(5)])
+    _, stages = await made(shop, k=60, rules=caps)
+    assert stages["arrange"].candidates == 60
+    assert stages["rank"].candidates == stages["filter"].candidates
+
+
+async def test_a_stage_that_is_left_out_says_so_in_the_trace(shop: Shop) -> None:
+    costs = Costs()
+    for stage in ("nearest", "arrange"):
+        costs.note(stage, 10.0)
+    deadline = Deadline(time.monotonic() + 5, time.monotonic, costs)
+    _, stages = await made(shop, deadline)
+    assert list(stages["candidates"].degraded) == ["nearest_skipped"]
+    assert list(stages["arrange"].degraded) == ["diversity_skipped"]
+    assert not {"session", "interests", "long_term", "content"} & steps(stages["candidates"]).keys()
+    shop.reader.gone = True
+    _, stages = await made_without_renewal(shop)
+    assert list(stages["state"].degraded) == ["state_unavailable"]
+
+
+async def made_without_renewal(shop: Shop) -> tuple[Recommendation, dict[str, pb.StageTrace]]:
+    query = requests.recommend(pb.RecommendRequest(user_id="ann"))
+    deadline = a_deadline()
+    listed = await recommend(query, shop.space, deadline)
+    return listed, {s.stage: s for s in explain.trace(listed, shop.space, deadline)}
+
+
+async def test_an_item_deleted_while_its_list_is_made_is_counted_all_the_same(shop: Shop) -> None:
+    listed, _ = await made(shop)
+    row = shop.catalogue.row("rug-7")
+    passed = listed.passed.copy()
+    passed[listed.gathered.rows == row] = False
+    listed.passed = passed
+    stages = explain.trace(listed, shop.space, deadline_of_all_stages())
+    assert steps(next(s for s in stages if s.stage == "filter"))["deleted"] == -1
+
+
+def deadline_of_all_stages() -> Deadline:
+    deadline = a_deadline()
+    for stage in ("state", "candidates", "filter", "rank", "arrange"):
+        deadline.end(stage)
+    return deadline
+
+
+async def test_metrics_count_the_candidates_of_every_stage(shop: Shop) -> None:
+    def value(stage: str, part: str) -> float:
+        return metrics.CANDIDATES.labels(stage, part)._value.get()
+
+    parts = [("candidates", "covisits"), ("filter", "removed"), ("rank", "ranked")]
+    before = [value(*part) for part in parts]
+    listed, stages = await made(shop)
+    explain.count(listed)
+    counted = [value(*part) - was for part, was in zip(parts, before, strict=True)]
+    assert counted[0] == steps(stages["candidates"])["covisits"]
+    assert counted[1] == -sum(n for n in steps(stages["filter"]).values() if n < 0)
+    assert counted[2] == stages["rank"].candidates
+
+
+async def test_a_listed_item_has_its_position_and_its_rank(shop: Shop) -> None:
+    listed, stages = await made(shop, diversity=0)
+    for position, row in enumerate(listed.listed.rows.tolist()):
+        became = await fate(shop, shop.catalogue.ids[row], diversity=0)
+        assert (became.stage, became.cause) == ("", "")
+        assert (became.position, became.rank) == (position, position)
+        assert became.ranked == stages["rank"].candidates
+        assert became.lowest_listed_score == listed.listed.scores[-1]
+
+
+@pytest.mark.parametrize(
+    ("item_id", "fields", "cause"),
+    [
+        ("rug-1", {}, "hidden"),
+        ("lamp-3", {}, "seen"),
+        ("vase-1", {}, "seen"),
+        ("rug-7", {"exclude": ["rug-7"]}, "exclude"),
+        ("rug-7", {"filters": pb.Filters(categories_any=["lamp"])}, "categories_any"),
+        ("rug-7", {"filters": pb.Filters(categories_none=["rug"])}, "categories_none"),
+        ("rug-7", {"filters": pb.Filters(tags_any=["sale"])}, "tags_any"),
+        ("rug-7", {"filters": pb.Filters(price=pb.Range(max=20))}, "price"),
+        (
+            "rug-7",
+            {"filters": pb.Filters(attributes=[pb.AttributeFilter(name="size")])},
+            "attributes",
+        ),
+    ],
+)
+async def test_an_item_that_a_filter_removes_falls_there_by_its_name(
+    shop: Shop, item_id: str, fields: dict[str, Any], cause: str
+) -> None:
+    became = await fate(shop, item_id, **fields)
+    assert (became.stage, became.cause) == ("filter", cause)
+    assert not became.HasField("rank")
+    assert not became.HasField("position")
+
+
+async def test_an_item_out_of_stock_falls_at_the_filter_whoever_proposed_it(shop: Shop) -> None:
+    shop.offers.apply([OfferChange("vase-9", 5, Offer(item_id="vase-9", in_stock=False))])
+    became = await fate(shop, "vase-9")
+    assert (became.stage, became.cause) == ("filter", "in_stock")
+
+
+async def test_what_is_seen_comes_back_where_the_request_wants_it(shop: Shop) -> None:
+    became = await fate(shop, "lamp-3", seen="SEEN_POLICY_INCLUDE", k=100)
+    assert became.stage == ""
+
+
+async def test_an_item_that_no_source_proposes_falls_before_the_filters() -> None:
+    shop = Shop(each=400)
+    shop.user("ann", [("click", "lamp-3")])
+    became = await fate(shop, "vase-0")  # old, far away, and nobody went on to it
+    assert (became.stage, became.cause) == ("candidates", "not_proposed")
+    assert became.ranked > 0
+
+
+async def test_an_item_that_all_others_outrank_falls_by_its_score(shop: Shop) -> None:
+    listed, _ = await made(shop, diversity=0)
+    became = await fate(shop, shop.catalogue.ids[listed.ranked.rows[40]], diversity=0)
+    assert (became.stage, became.cause, became.rank) == ("rank", "score", 40)
+    assert became.lowest_listed_score == listed.listed.scores[-1]
+
+
+async def test_an_item_that_caps_hold_back_falls_where_the_list_is_arranged(shop: Shop) -> None:
+    caps = pb.Rules(caps=[pb.CategoryCap(category="lamp", at_most=1)])
+    shop.follows("lamp-3", {"lamp-5": 50.0, "lamp-6": 40.0})
+    assert (await fate(shop, "lamp-5", rules=caps)).position == 0
+    became = await fate(shop, "lamp-6", rules=caps)
+    assert (became.stage, became.cause, became.rank) == ("arrange", "caps", 1)
+
+
+async def test_an_item_whose_position_a_pin_took_falls_where_the_list_is_arranged(
+    shop: Shop,
+) -> None:
+    shop.follows("lamp-3", {"lamp-5": 50.0, "lamp-6": 40.0})
+    pins = pb.Rules(pins=[pb.PinRule(item_id="vase-0", position=0)])
+    became = await fate(shop, "lamp-6", k=2, diversity=0, rules=pins)
+    assert (became.stage, became.cause, became.rank) == ("arrange", "pins", 1)
+    assert (await fate(shop, "vase-0", k=2, diversity=0, rules=pins)).position == 0
+
+
+async def test_an_item_too_like_what_is_listed_falls_for_diversity(shop: Shop) -> None:
+    shop.follows("lamp-3", {f"lamp-{n}": 50.0 - n for n in range(5, 25)})
+    ranks = {}
+    for n in range(5, 15):
+        became = await fate(shop, f"lamp-{n}", diversity=0.9)
+        if became.cause == "diversity":
+            ranks[n] = became.rank
+    assert ranks
+    assert all(rank < 30 for rank in ranks.values())
+
+
+async def test_an_unknown_item_is_not_found(shop: Shop) -> None:
+    with pytest.raises(NotFound, match="item_id 'nothing' is unknown"):
+        await fate(shop, "nothing")
+
+
+def test_what_cannot_be_read_is_not_explained(shop: Shop) -> None:
+    asyncio.run(shop.space.trending.renew())
+    shop.reader.gone = True
+    query = requests.explain(pb.ExplainRequest(user_id="ann", item_id="rug-7"))
+    with pytest.raises(Unavailable, match="cannot be explained now: state_unavailable"):
+        asyncio.run(explain.explain(query, shop.space, a_deadline()))
