@@ -43,7 +43,7 @@ class KafkaSettings:
         help="how the password is proven",
     )
     sasl_username: str = setting("FRESHET_KAFKA_SASL_USERNAME", "", help="user")
-    sasl_password: str = setting("FRESHET_KAFKA_SASL_PASSWORD", "", help="password")
+    sasl_password: str = setting("FRESHET_KAFKA_SASL_PASSWORD", "", secret=True, help="password")
     replication_factor: int = setting(
         "FRESHET_KAFKA_REPLICATION_FACTOR", 1, at_least=1, at_most=9, help="of topics made here"
     )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Record: TypeAlias = Event | Item | Offer
 
 TIMEOUT_S: Final = 5.0  # a few ms where Kafka is well; a new leader takes seconds
+LINGER_MS: Final = 20  # what suits imports
 BATCH_BYTES: Final = 128 * 1024  # a batch that is full waits for nothing
 _HEADERS: Final = [(CONTENT_TYPE, PROTOBUF.encode())]
 

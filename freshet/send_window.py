@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Final
 from freshet.contract.records import CONTENT_TYPE, PROTOBUF
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
     from aiokafka.structs import RecordMetadata
 
     from freshet.producer import RenewedProducer
@@ -19,7 +22,7 @@ IN_FLIGHT_BYTES: Final = 32 * 1024 * 1024
 
 
 class SendWindow:
-    """Hands records over without waiting for each; `flush` waits for all.
+    """Hands records over without waiting for each; `flush`, or the block's end, waits for all.
 
     `on_acknowledged` hears where each record stands, in the order of sending. Raises KafkaError
     for the first record that fails.
@@ -35,6 +38,17 @@ class SendWindow:
         self._on_acknowledged = on_acknowledged
         self._in_flight: deque[tuple[asyncio.Future[RecordMetadata], int]] = deque()
         self._bytes = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.flush()
 
     async def send(
         self, topic: str, key: str, value: bytes | None, *, content_type: str = PROTOBUF

@@ -31,9 +31,13 @@ def setting(
     at_least: float | None = None,
     at_most: float | None = None,
     one_of: tuple[str, ...] | None = None,
+    secret: bool = False,
     help: str = "",
 ) -> Any:
-    """Declare a dataclass field that is read from an environment variable."""
+    """Declare a dataclass field that is read from an environment variable.
+
+    secret: the value stands in no repr, and so in no log or traceback.
+    """
     meta = {
         "variable": variable,
         "at_least": at_least,
@@ -41,7 +45,7 @@ def setting(
         "one_of": one_of,
         "help": help,
     }
-    return dataclasses.field(default=default, metadata=meta)
+    return dataclasses.field(default=default, metadata=meta, repr=not secret)
 
 
 def _boolean(text: str) -> bool:

@@ -48,10 +48,10 @@ def redis_settings(where: Addresses) -> RedisSettings:
 
 def ask_ranking(where: Addresses, ask: Callable[[RecommenderAsyncStub], Awaitable[T]]) -> T:
     """Call ranking once. Raises what the call raises, mostly grpc.aio.AioRpcError."""
-    from freshet.recommender import ranking
+    from freshet.channel import open_stub
 
     async def run() -> T:
-        channel, stub = ranking(where.ranking)
+        channel, stub = open_stub(where.ranking)
         async with channel:
             return await ask(stub)
 

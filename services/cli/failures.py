@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from freshet.contract.records import BadRecord
+from freshet.errors import FreshetError
 from freshet.settings import BadSetting
 from services.cli.addresses import NothingRuns
 from services.cli.endpoints import EndpointUnavailable
@@ -47,6 +48,9 @@ def _of_libraries(error: Exception) -> str | None:
     from aiokafka.errors import KafkaConnectionError, KafkaError
     from redis.exceptions import RedisError
 
+    if isinstance(error, FreshetError):
+        cause = error.__cause__
+        return (_of_libraries(cause) if isinstance(cause, Exception) else None) or str(error)
     if isinstance(error, grpc.aio.AioRpcError):
         return _call(error)
     if isinstance(error, KafkaConnectionError):

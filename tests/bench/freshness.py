@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from freshet.channel import open_stub
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.publisher import Publisher
-from freshet.recommender import ranking
 from freshet.v1.recommender_pb2 import RecommendRequest
 from services.cli.demo import catalogue
 from services.cli.demo.kinds import KINDS
@@ -121,7 +121,7 @@ def _memory_mb(up: Up) -> dict[str, float]:
 async def measure(up: Up, options: argparse.Namespace) -> dict[str, Any]:
     """Fill the system and time clicks and arrivals."""
     assert up.running is not None
-    channel, stub = ranking(up.running.addresses.ranking)
+    channel, stub = open_stub(up.running.addresses.ranking)
     async with channel, Publisher(up.kafka) as publisher:
         ids = await _fill(publisher, stub, options.items)
         clicks = await _clicks(publisher, stub, ids, options.clicks)

@@ -24,10 +24,10 @@ import redis.asyncio
 from numpy.typing import NDArray
 
 from freshet import kafka_clients
+from freshet.channel import open_stub
 from freshet.contract import topics
 from freshet.contract.items import Item
 from freshet.kafka_clients import KafkaSettings
-from freshet.recommender import ranking
 from freshet.v1 import recommender_pb2 as pb
 from freshet.v1 import recommender_pb2_grpc
 from services.cli.up.kafka import EmbeddedKafka
@@ -226,7 +226,7 @@ async def measure(
     service: tuple[str, int], floor: tuple[str, int], calls: int, k: int, in_flight: int
 ) -> dict[str, object]:
     """Call by turns for known users, for unknown ones, and the floor; each an address and a pid."""
-    (channel, stub), (floor_channel, floor_stub) = ranking(service[0]), ranking(floor[0])
+    (channel, stub), (floor_channel, floor_stub) = open_stub(service[0]), open_stub(floor[0])
     kinds = {
         "known": partial(Figures, stub, service[1], "user"),
         "unknown": partial(Figures, stub, service[1], "nobody"),

@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
+from freshet.channel import open_stub
 from freshet.contract.items import Item
 from freshet.publisher import Publisher
-from freshet.recommender import ranking
 from freshet.v1.recommender_pb2 import RecommendRequest
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
@@ -58,7 +58,7 @@ def shop(up: Up) -> list[Item]:
 
 async def _publish(up: Up, sold: list[Item]) -> None:
     assert up.running is not None
-    channel, stub = ranking(up.running.addresses.ranking)
+    channel, stub = open_stub(up.running.addresses.ranking)
     wanted = RecommendRequest(user_id="probe", k=500, candidates=[item.item_id for item in sold])
     async with channel, Publisher(up.kafka, linger_ms=20) as publisher:
         await asyncio.gather(*(publisher.item(item) for item in sold))
@@ -81,6 +81,6 @@ async def publisher(up: Up, shop: list[Item]) -> AsyncIterator[Publisher]:
 async def visitor(up: Up, publisher: Publisher) -> AsyncIterator[Visitor]:
     """Return a user whom nobody has seen before."""
     assert up.running is not None
-    channel, stub = ranking(up.running.addresses.ranking)
+    channel, stub = open_stub(up.running.addresses.ranking)
     async with channel:
         yield Visitor(f"visitor-{Random().getrandbits(48):x}", publisher, stub)

@@ -67,7 +67,7 @@ async def test_a_deleted_item_is_recommended_to_nobody(
 
     await eventually(listed, what="the mug in the list")
 
-    await publisher.delete_item(doomed.item_id)
+    await publisher.delete(doomed.item_id)
 
     async def gone() -> bool:
         return not await listed()

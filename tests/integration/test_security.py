@@ -14,12 +14,12 @@ import grpc
 import pytest
 
 from freshet import kafka_clients
+from freshet.channel import open_stub
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.topics import CLICKS
 from freshet.kafka_clients import KafkaSettings
 from freshet.publisher import Publisher
-from freshet.recommender import ranking
 from freshet.settings import from_environment
 from freshet.v1.recommender_pb2 import RecommendRequest
 from services.cli.up.process import free_port
@@ -117,7 +117,7 @@ async def test_a_click_becomes_a_list_behind_tls_and_passwords(
     running = [start_service(name, environ) for name in SERVICES]
     await asyncio.gather(*(service.ready() for service in running))
     client = connect(from_environment(RedisSettings, environ))
-    channel, recommender = ranking(f"127.0.0.1:{port}")
+    channel, recommender = open_stub(f"127.0.0.1:{port}")
     settings = from_environment(KafkaSettings, environ)
     async with client, channel, Publisher(settings) as publisher:
         for item_id in ("secret-mug", "secret-cup"):

@@ -132,13 +132,11 @@ async def _publish_all(
     progress: Progress,
 ) -> dict[str, int]:
     """Publish items, wait until they are encoded, publish events, wait until they are folded."""
-    from freshet.contract.events import encode_event
-    from freshet.contract.items import encode_item
-    from freshet.contract.records import PROTOBUF
-    from freshet.contract.topics import CLICKS, FIXED, ITEMS_BACKFILL
+    from freshet import Publisher
+    from freshet.contract.topics import FIXED
     from freshet.kafka_clients import ensure_topics
+    from freshet.publisher import LINGER_MS
     from services.cli import lag
-    from services.cli.bulk import Bulk
     from shared.runtime import redis_client
 
     where = endpoints.addresses(data)
@@ -146,21 +144,19 @@ async def _publish_all(
     client = redis_client.connect(endpoints.redis_settings(where))
     await ensure_topics(settings, FIXED)
 
-    async def publish(
-        what: str,
-        values: Iterable[T],
-        total: int | None,
-        topic: str,
-        key_and_value: Callable[[T], tuple[str, bytes]],
-    ) -> int:
+    async def publish(what: str, records: Iterable[Item | Event], total: int | None) -> int:
         task = progress.add_task(f"publishing {what}", total=total)
-        async with Bulk(settings) as bulk:
-            for number, value in enumerate(values, start=1):
-                await bulk.send(topic, *key_and_value(value), content_type=PROTOBUF)
+
+        def shown() -> Iterator[Item | Event]:
+            for number, record in enumerate(records):
                 if number % 500 == 0:
                     progress.update(task, completed=number)
-        progress.update(task, completed=bulk.acknowledged, total=bulk.acknowledged)
-        return bulk.acknowledged
+                yield record
+
+        async with Publisher(settings, linger_ms=LINGER_MS) as publisher:
+            count = (await publisher.many(shown(), backfill=True)).count
+        progress.update(task, completed=count, total=count)
+        return count
 
     async def wait(what: str, until: Callable[..., Any], published: int) -> None:
         task = progress.add_task(what, total=published)
@@ -172,21 +168,9 @@ async def _publish_all(
             await until(settings, client, show)
 
     try:
-        item_count = await publish(
-            "items",
-            items,
-            totals[0],
-            ITEMS_BACKFILL.name,
-            lambda item: (item.item_id, encode_item(item, PROTOBUF)),
-        )
+        item_count = await publish("items", items, totals[0])
         await wait("encoding items", lag.until_encoded, item_count)
-        event_count = await publish(
-            "events",
-            events,
-            totals[1],
-            CLICKS.name,
-            lambda event: (event.user_id, encode_event(event, PROTOBUF)),
-        )
+        event_count = await publish("events", events, totals[1])
         await wait("folding events", lag.until_folded, event_count)
     finally:
         await client.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import typer
@@ -92,16 +93,22 @@ def _publish(
     on_token: Callable[[str], None] = lambda token: None,
 ) -> int:
     """Publish the records, return how many; what was sent before an error stays sent."""
-    from freshet.publisher import token
-    from services.cli.bulk import Bulk
+    from freshet import kafka_clients
+    from freshet.producer import RenewedProducer
+    from freshet.publisher import BATCH_BYTES, LINGER_MS, token
+    from freshet.send_window import SendWindow
 
     settings = endpoints.kafka_settings(endpoints.addresses(data))
+    batches = {"linger_ms": LINGER_MS, "max_batch_size": BATCH_BYTES}
 
     async def run() -> int:
-        async with Bulk(settings, lambda where: on_token(token(where))) as bulk:
+        async with (
+            RenewedProducer(partial(kafka_clients.producer, settings, **batches)) as producer,
+            SendWindow(producer, lambda written: on_token(token(written))) as window,
+        ):
             for record in records:
-                await bulk.send(topic.name, record.key, record.value)
-        return bulk.acknowledged
+                await window.send(topic.name, record.key, record.value, content_type=JSON)
+        return window.acknowledged
 
     return asyncio.run(run())
 

@@ -8,27 +8,19 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from freshet.contract.events import Event
-from freshet.contract.items import Item
-from freshet.kafka_clients import KafkaSettings
-from freshet.publisher import Publisher
-from freshet.recommender import ranking
-from freshet.v1.recommender_pb2 import RankedItem, RecommendRequest, RecommendResponse
+from freshet import Client, Event, Item, KafkaSettings, Publisher, RankedList
 from services.cli.demo import catalogue, shoppers
 from services.cli.demo.fill import OpenedShop, open_shop
 from services.cli.demo.kinds import KINDS
 from services.cli.demo.styles import STYLES
-
-if TYPE_CHECKING:
-    from freshet.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
 CALLS = 500  # one at a time, for the percentiles
 SHOWN = 6  # items of each list
@@ -48,23 +40,22 @@ class Figures(TypedDict):
 
 async def run(console: Console, kafka: KafkaSettings, ranking_address: str) -> Figures:
     """Open the shop and walk through it. Raises TimeoutError when an effect does not show."""
-    channel, stub = ranking(ranking_address)
-    async with channel, Publisher(kafka) as publisher:
+    async with Client(ranking_address, timeout=2.0) as client, Publisher(kafka) as publisher:
         console.print()
         _step(console, "The shop opens", "Pictures drawn here; each is encoded when it arrives.")
-        shop = await open_shop(console, publisher, stub)
-        return await _Walk(console, publisher, stub, shop).through()
+        shop = await open_shop(console, publisher, client)
+        return await _Walk(console, publisher, client, shop).through()
 
 
 class _Walk:
     """One visit: a newcomer who turns out to like Retro lamps."""
 
     def __init__(
-        self, console: Console, publisher: Publisher, stub: RecommenderAsyncStub, shop: OpenedShop
+        self, console: Console, publisher: Publisher, client: Client, shop: OpenedShop
     ) -> None:
         self._console = console
         self._publisher = publisher
-        self._stub = stub
+        self._client = client
         self._shop = shop
         self._user = f"newcomer-{time.time_ns() // 1_000_000_000}"
         self._kind = next(kind for kind in KINDS if kind.name == "lamp")
@@ -72,7 +63,7 @@ class _Walk:
 
     async def through(self) -> Figures:
         """Take all steps and return the figures."""
-        first = await self._recommend()
+        first = await self._client.recommend(self._user)
         _step(
             self._console,
             "A newcomer's list",
@@ -92,13 +83,7 @@ class _Walk:
             "events": len(self._shop.events),
         }
 
-    async def _recommend(
-        self, *, user: str = "", after: str = "", k: int = 10
-    ) -> RecommendResponse:
-        request = RecommendRequest(user_id=user or self._user, k=k, after=after)
-        return await self._stub.Recommend(request, timeout=2.0)
-
-    async def _three_clicks(self, before: RecommendResponse) -> float:
+    async def _three_clicks(self, before: RankedList) -> float:
         """Click three items of one kind and style; returns the median time to a changed list."""
         wanted = (self._kind.name.capitalize(), self._style.name)
         liked = [item for item in self._shop.items if item.categories[1:] == wanted][:3]
@@ -114,7 +99,7 @@ class _Walk:
             token = await self._publisher.event(
                 Event(user_id=self._user, item_id=item.item_id, type="click")
             )
-            earlier, reply = reply, await self._recommend(after=token)
+            earlier, reply = reply, await self._client.recommend(self._user, after=token)
             times_ms.append((time.perf_counter() - started) * 1e3)
             moved = len(set(_ids(reply)) - set(_ids(earlier)))
             self._console.print(
@@ -140,11 +125,11 @@ class _Walk:
         reply = await self._until(lambda reply: item.item_id in _ids(reply))
         took_ms = (time.perf_counter() - started) * 1e3
         rank = _ids(reply).index(item.item_id)
-        other = await self._recommend(user=self._with_another_taste())
+        other = await self._client.recommend(self._with_another_taste())
         elsewhere = "not in" if item.item_id not in _ids(other) else "also in"
         self._console.print(
             f"  place {rank + 1} of the newcomer's list, [green]{took_ms:.0f} ms[/] after its "
-            f"arrival: [italic]{reply.items[rank].reason}[/]\n"
+            f"arrival: [italic]{reply[rank].reason}[/]\n"
             f"  {elsewhere} the list of a shopper who never looks at {self._kind.name}s"
         )
         return took_ms, item
@@ -160,14 +145,14 @@ class _Walk:
     async def _delete(self, item: Item) -> None:
         _step(self._console, "A delete takes effect", f"[bold]{item.title}[/] is withdrawn.")
         started = time.perf_counter()
-        await self._publisher.delete_item(item.item_id)
+        await self._publisher.delete(item.item_id)
         await self._until(lambda reply: item.item_id not in _ids(reply))
         took_ms = (time.perf_counter() - started) * 1e3
         self._console.print(f"  gone from the list [green]{took_ms:.0f} ms[/] after the delete")
 
-    async def _until(self, fulfilled: Callable[[RecommendResponse], bool]) -> RecommendResponse:
+    async def _until(self, fulfilled: Callable[[RankedList], bool]) -> RankedList:
         deadline = time.monotonic() + EFFECT_WITHIN_S
-        while not fulfilled(reply := await self._recommend()):
+        while not fulfilled(reply := await self._client.recommend(self._user)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no effect within {EFFECT_WITHIN_S:.0f} s")
             await asyncio.sleep(0.005)
@@ -180,7 +165,7 @@ class _Walk:
         for _ in range(CALLS):
             user = f"shopper-{rng.randrange(shoppers.COUNT)}"
             started = time.perf_counter()
-            await self._recommend(user=user)
+            await self._client.recommend(user)
             times_ms.append((time.perf_counter() - started) * 1e3)
         cuts = statistics.quantiles(times_ms, n=100)
         self._console.print(
@@ -189,18 +174,17 @@ class _Walk:
         )
         return cuts[49], cuts[98]
 
-    def _table(self, reply: RecommendResponse) -> None:
+    def _table(self, reply: RankedList) -> None:
         table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
         for name in ("", "item", "why", "score"):
             table.add_column(name, justify="right" if name in ("", "score") else "left")
-        for rank, item in enumerate(reply.items[:SHOWN], start=1):
+        for rank, item in enumerate(reply[:SHOWN], start=1):
             table.add_row(str(rank), item.title, f"[italic]{item.reason}[/]", f"{item.score:.2f}")
         self._console.print(table)
 
 
-def _ids(reply: RecommendResponse) -> list[str]:
-    items: Sequence[RankedItem] = reply.items
-    return [item.item_id for item in items]
+def _ids(reply: RankedList) -> list[str]:
+    return [item.item_id for item in reply]
 
 
 def _step(console: Console, title: str, text: str) -> None:

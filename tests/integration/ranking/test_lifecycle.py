@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from freshet import kafka_clients as kafka_edge
+from freshet.channel import open_stub
 from freshet.contract import topics
-from freshet.recommender import ranking
 from freshet.v1 import recommender_pb2 as pb
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
@@ -41,7 +41,7 @@ async def test_before_it_is_ready_it_says_so(kafka: str, valkey: str) -> None:
     starting = asyncio.create_task(there.service.start())  # waits: no bundle is active
     try:
         await eventually(lambda: there.service.grpc_port, what="a port")
-        channel, stub = ranking(f"127.0.0.1:{there.service.grpc_port}")
+        channel, stub = open_stub(f"127.0.0.1:{there.service.grpc_port}")
         async with channel:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await stub.Recommend(pb.RecommendRequest(user_id="ann"), timeout=5)
@@ -80,7 +80,7 @@ async def test_restarted_it_serves_from_snapshot_and_topic(
 
         again = RankingService(there.settings)
         await again.start()
-        channel, stub = ranking(f"127.0.0.1:{again.grpc_port}")
+        channel, stub = open_stub(f"127.0.0.1:{again.grpc_port}")
         try:
             async with channel:
                 reply = await stub.Recommend(pb.RecommendRequest(user_id="ann", k=100), timeout=5)
@@ -198,7 +198,7 @@ async def test_started_without_redis_it_is_ready_once_the_space_is_told(kafka: s
     await there.put(shop.items)
     try:
         await there.service.start()
-        channel, stub = ranking(f"127.0.0.1:{there.service.grpc_port}")
+        channel, stub = open_stub(f"127.0.0.1:{there.service.grpc_port}")
         async with channel:
             reply = await stub.Recommend(pb.RecommendRequest(user_id="ann"), timeout=5)
         assert set(reply.degraded) == {"state_unavailable", "trending_stale"}
@@ -241,7 +241,7 @@ async def test_the_process_answers_and_ends_within_seconds_of_sigterm(
     await there.activate()
     environ = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "REDIS_URL": valkey, "FRESHET_RANKING_PORT": "0"}
     service = await start_service("ranking", environ).ready()
-    channel, stub = ranking(f"127.0.0.1:{service.status()['grpc_port']}")
+    channel, stub = open_stub(f"127.0.0.1:{service.status()['grpc_port']}")
     async with channel:
         reply = await stub.Recommend(pb.RecommendRequest(user_id="ann", k=3), timeout=5)
         assert len(reply.items) == 3

@@ -11,10 +11,10 @@ import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
 from freshet import kafka_clients
+from freshet.channel import open_stub
 from freshet.contract import topics
 from freshet.contract.offers import Offer, encode_offer
 from freshet.kafka_clients import KafkaSettings
-from freshet.recommender import ranking
 from freshet.settings import from_environment
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.state_reader import MemoryReader
@@ -129,7 +129,7 @@ async def world(
         await there.activate()
         await there.put(items)
         await there.service.start()
-        channel, there.stub = ranking(f"127.0.0.1:{there.service.grpc_port}")
+        channel, there.stub = open_stub(f"127.0.0.1:{there.service.grpc_port}")
         async with channel:
             yield there
     finally:

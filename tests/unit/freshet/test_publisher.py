@@ -165,6 +165,13 @@ async def test_the_producer_is_made_at_the_first_call_and_stopped_at_the_end(
         await publisher.event(CLICK)
 
 
+def test_a_password_stands_in_no_repr() -> None:
+    settings = KafkaSettings(sasl_username="shop", sasl_password="pa55")
+
+    assert "shop" in repr(settings)
+    assert "pa55" not in repr(settings) + repr(Publisher(settings))
+
+
 REFUSED: list[tuple[Publish, str]] = [
     (lambda each: each.event(Event(user_id="", item_id="mug", type="click")), "user_id"),
     (lambda each: each.event(Event(user_id="ada", type="click")), "item_id"),
