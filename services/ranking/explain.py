@@ -1,4 +1,4 @@
-"""Explain lists: what each stage proposed, removed or listed, or what became of one item.
+"""Explain a list: what each stage proposed, removed or listed, or what became of one item.
 
 Legend: n candidates.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from typing import Final
 
 import numpy as np
@@ -32,7 +31,6 @@ from services.ranking.stages.recommendation import (
     Rows,
 )
 from services.ranking.stages.sources import Candidates
-from shared.runtime import metrics
 from shared.runtime.deadline import Deadline
 
 NOT_PROPOSED: Final = "not_proposed"
@@ -48,20 +46,6 @@ LEFT_OUT_BY: Final = {
     RANK: (degraded.RANKER_SKIPPED, degraded.RANKER_FAILED),
     ARRANGE: (degraded.DIVERSITY_SKIPPED,),
 }
-
-# Looking a metric up by its labels costs more than counting; the labels are few.
-_candidates = cache(metrics.CANDIDATES.labels)
-
-
-def count(made: Recommendation) -> None:
-    """Let the metrics count the list's candidates, stage by stage."""
-    passed = int(np.count_nonzero(made.passed))
-    for name, proposed in sources.counts(made.gathered):
-        _candidates(CANDIDATES, name).inc(proposed)
-    _candidates(FILTER, "removed").inc(len(made.passed) - passed)
-    _candidates(FILTER, "added").inc(len(made.filtered.rows) - passed)
-    _candidates(RANK, "ranked").inc(len(made.ranked.rows))
-    _candidates(ARRANGE, "listed").inc(len(made.listed.rows))
 
 
 def trace(made: Recommendation, space: ServingSpace, deadline: Deadline) -> list[pb.StageTrace]:

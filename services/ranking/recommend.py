@@ -4,7 +4,7 @@
     read     live/user_reader.py             the user, and what others did             `state`
     gather   stages/sources.py               about 500 candidates                      `candidates`
     filter   live/filters.py                 what may be listed of them                `filter`
-    rank     stages/features.py, ranker.py   features, contributions, scores           `rank`
+    rank     stages/features.py, blend.py    features, contributions, scores           `rank`
     arrange  stages/arrange.py               pins, diversity, caps                     `arrange`
     reply    reply.py                        ids, titles, reasons                      `answer`
 
@@ -17,30 +17,35 @@ Legend: n candidates; k items of the list; p contributions; f features; c rows o
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from freshet.contract.requests import Seen
-from services.ranking.index.index_searcher import WORK
+from services.ranking.index.served import WORK
 from services.ranking.live.user_reader import read_input
 from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
 from services.ranking.stages import blend, degraded, recommendation, sources
 from services.ranking.stages.arrange import Caps, arranged, full_categories
+from services.ranking.stages.blend import Ranked, Ranker
 from services.ranking.stages.features import features
 from services.ranking.stages.float16 import to_float32
-from services.ranking.stages.ranker import Ranked, Ranker
 from services.ranking.stages.recommendation import Mask, RankingInput, Recommendation, Rows
 from services.ranking.stages.sources import BIT, Candidates
 from shared.catalogue.catalogue import Catalogue
+from shared.runtime import metrics
 from shared.runtime.deadline import Deadline
 from shared.users import keys
 
 SPARE: Final = 40  # candidates beyond k, so that diversity and caps have a choice
 RANKED_AT_MOST: Final = 2_000  # so many rows of a narrow filter are ranked one and all
 WIDER_EACH: Final = 200  # hits of each query over the allowed rows where they are more
+
+# Looking a metric up by its labels costs more than counting; the labels are few.
+_candidates = cache(metrics.CANDIDATES.labels)
 
 
 async def recommend(
@@ -56,6 +61,7 @@ async def recommend(
     made.ranked = rank(made.filtered, made.input, space, deadline)
     deadline.end(recommendation.RANK)
     await arrange(made, space, deadline)
+    _count(made)
     deadline.end(recommendation.ARRANGE)
     return made
 
@@ -225,6 +231,17 @@ def _arranged(
             caps,
         )
     )
+
+
+def _count(made: Recommendation) -> None:
+    """Let the metrics count the list's candidates, stage by stage."""
+    passed = int(np.count_nonzero(made.passed))
+    for name, proposed in sources.counts(made.gathered):
+        _candidates(recommendation.CANDIDATES, name).inc(proposed)
+    _candidates(recommendation.FILTER, "removed").inc(len(made.passed) - passed)
+    _candidates(recommendation.FILTER, "added").inc(len(made.filtered.rows) - passed)
+    _candidates(recommendation.RANK, "ranked").inc(len(made.ranked.rows))
+    _candidates(recommendation.ARRANGE, "listed").inc(len(made.listed.rows))
 
 
 def _limits(query: RecommendQuery) -> dict[str, int]:

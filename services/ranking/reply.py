@@ -15,10 +15,9 @@ from freshet.v1 import recommender_pb2 as pb
 from freshet.v1 import state_pb2
 from services.ranking.serving_space import ServingSpace
 from services.ranking.stages import reasons, sources
-from services.ranking.stages.blend import PARTS
+from services.ranking.stages.blend import PARTS, Ranked
 from services.ranking.stages.features import FeatureColumn
 from services.ranking.stages.float16 import to_float32
-from services.ranking.stages.ranker import Ranked
 from services.ranking.stages.reasons import Facts, LikedTitle
 from services.ranking.stages.recommendation import RankingInput, Recommendation
 from services.ranking.stages.similar_items import SimilarItems

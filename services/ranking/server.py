@@ -94,7 +94,6 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
                 query.surface,
             )
         )
-        explain.count(made)
         deadline.end(ANSWER)
         response.timings.extend(reply.timings(deadline))
         if query.trace:

@@ -26,7 +26,7 @@ from services.ranking.onnx_ranker import BadRanker
 from services.ranking.server import Recommender
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
-from services.ranking.stages.ranker import Ranker
+from services.ranking.stages.blend import Ranker
 from shared.catalogue.active_bundle import ActiveBundle, BundleFollower
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Snapshot

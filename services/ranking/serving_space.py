@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from freshet.v1 import impression_pb2
 from services.ranking.index import watch
-from services.ranking.index.index_searcher import IndexSearcher
-from services.ranking.index.served import ServedIndex
+from services.ranking.index.served import IndexSearcher, ServedIndex
 from services.ranking.live.filters import ItemFilter
 from services.ranking.live.newest import Newest
 from services.ranking.live.offers import Offers
@@ -16,8 +15,8 @@ from services.ranking.live.state_reader import Reader
 from services.ranking.live.title_words import TitleWords
 from services.ranking.live.trending import LocalTrending, TrendRows
 from services.ranking.settings import RankingSettings
+from services.ranking.stages.blend import BlendRanker, Ranker
 from services.ranking.stages.features import FeatureSettings
-from services.ranking.stages.ranker import BlendRanker, Ranker
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Snapshot
 from shared.clock import now_ms

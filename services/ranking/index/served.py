@@ -1,4 +1,4 @@
-"""Find the nearest items of a living catalogue: layers, swapped when a new base comes.
+"""Find the nearest items of a living catalogue, in layers that are swapped for a new base.
 
 Legend: n rows; d numbers of the space; q queries; k hits; b labels of a base.
 """
@@ -6,6 +6,7 @@ Legend: n rows; d numbers of the space; q queries; k hits; b labels of a base.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 from services.ranking.index.hits import Hits
 from services.ranking.index.layers import Base, Layers
 from shared.catalogue.catalogue import Applied, Catalogue
+from shared.runtime.deadline import Deadline
 
+ON_LOOP_S: Final = 0.002  # a thread costs 0.1 ms; holding the loop longer costs other calls more
+WORK: Final = "nearest"  # as deadline.Costs calls it
 _BLOCK_ROWS: Final = 16_384  # compared at a time, so that Python's lock is never held for long
 
 
@@ -94,6 +98,30 @@ class ServedIndex:
                 f"base {loaded.name} must have vectors {shape}, has {loaded.vectors.shape}"
             )
         return Layers(self._catalogue, loaded.base, rows_of(loaded, self._catalogue))
+
+
+class IndexSearcher:
+    """Searches an index on the event loop while that is short, and in a thread when it is not."""
+
+    def __init__(self, index: ServedIndex, on_loop_s: float = ON_LOOP_S) -> None:
+        self._index = index
+        self._on_loop_s = on_loop_s
+
+    async def nearest(
+        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_], deadline: Deadline
+    ) -> Hits:
+        """Search as ServedIndex.nearest promises, and note what it cost."""
+
+        def search() -> tuple[Hits, float]:
+            began_s = time.thread_time()
+            return self._index.nearest(vectors, k, allowed), time.thread_time() - began_s
+
+        if deadline.costs.of(WORK) <= self._on_loop_s:
+            hits, took_s = search()
+        else:
+            hits, took_s = await deadline.waiting(asyncio.to_thread(search))
+        deadline.costs.note(WORK, took_s)
+        return hits
 
 
 def rows_of(loaded: LoadedBase, catalogue: Catalogue) -> NDArray[np.int64]:

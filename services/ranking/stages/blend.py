@@ -1,21 +1,26 @@
-"""Score by a fixed, additive blend of calibrated features; nothing is trained. Pure.
+"""Score candidates: what a ranker promises, and the one that needs no training. Pure.
 
-Scores and contributions lie on a grid of 2^-15, on which float32 adds without rounding up to 512,
-so that an item's contributions sum to its score bit for bit. What the grid makes equal is ordered
-by arrival, newest first.
+The day-zero ranker is a fixed, additive blend of calibrated features. Scores and contributions lie
+on a grid of 2^-15, on which float32 adds without rounding up to 512, so that an item's
+contributions sum to its score bit for bit. What the grid makes equal is ordered by arrival, newest
+first.
+
+Legend: n candidates; p contributions of the ranker; f features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from freshet.settings import setting
 from services.ranking.stages.features import NAMES, FeatureColumn
+
+Floats = NDArray[np.float32]
 
 GRID: Final = np.float32(2.0**15)
 SCORE_AT_MOST: Final = np.float32(255)
@@ -63,32 +68,32 @@ class BlendSettings:
     )
 
 
-def weights(settings: BlendSettings) -> NDArray[np.float32]:
+def weights(settings: BlendSettings) -> Floats:
     """Return the weights in the order of PARTS, float32 (p,)."""
     return np.array([getattr(settings, name) for name in PARTS], np.float32)
 
 
-def on_grid(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def on_grid(scores: Floats) -> Floats:
     """Round to the grid, within ±SCORE_AT_MOST."""
     steps = np.rint(scores * GRID)
     np.minimum(steps, SCORE_AT_MOST * GRID, out=steps)
     np.maximum(steps, -SCORE_AT_MOST * GRID, out=steps)
-    rounded: NDArray[np.float32] = steps / GRID
+    rounded: Floats = steps / GRID
     return rounded
 
 
 def contributions(
-    features: NDArray[np.float32],  # (n, f), the first columns as PARTS
-    weights: NDArray[np.float32],  # (p,)
-) -> NDArray[np.float32]:
+    features: Floats,  # (n, f), the first columns as PARTS
+    weights: Floats,  # (p,)
+) -> Floats:
     """Return what each part adds to each score: (n, p) on the grid; its row sums are the scores."""
     return on_grid(features[:, : len(weights)] * weights)
 
 
 def boosted(
-    scores: NDArray[np.float32],  # (n,) on the grid
+    scores: Floats,  # (n,) on the grid
     factors: Sequence[tuple[float, NDArray[np.bool_]]],  # factor, which candidates match (n,)
-) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+) -> tuple[Floats, list[Floats]]:
     """Multiply the scores of matching items; returns the scores and what each rule added (n,).
 
     A factor over 1 raises and one under 1 lowers whatever the score's sign: the rule adds
@@ -96,7 +101,67 @@ def boosted(
     """
     added = []
     for factor, matches in factors:
-        raised: NDArray[np.float32] = (scores + np.abs(scores) * (factor - 1)).astype(np.float32)
+        raised: Floats = (scores + np.abs(scores) * (factor - 1)).astype(np.float32)
         added.append(np.where(matches, on_grid(raised) - scores, np.float32(0)))
         scores = scores + added[-1]
     return scores, added
+
+
+class Ranker(Protocol):
+    """Scores candidates by their features."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as the versions of a reply say it."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """Names of the contributions, (p,)."""
+        ...
+
+    def score(self, features: Floats) -> Floats:
+        """Return the contributions, (n, p) on the blend's grid; their sums are the scores.
+
+        features: (n, f) in the order of features.NAMES. Raises ValueError for scores that are
+        not finite.
+        """
+        ...
+
+
+class BlendRanker:
+    """The day-zero ranker."""
+
+    name = "blend"
+    parts = PARTS
+
+    def __init__(self, settings: BlendSettings) -> None:
+        self.weights = weights(settings)  # (p,)
+
+    def score(self, features: Floats) -> Floats:
+        """See Ranker.score."""
+        return contributions(features, self.weights)
+
+
+class Ranked(NamedTuple):
+    """Candidates with their scores, the best first."""
+
+    rows: NDArray[np.int64]  # (n,) of the catalogue
+    proposed: NDArray[np.int64]  # (n,) bits of sources.BIT
+    scores: Floats  # (n,) on the blend's grid
+    parts: Floats  # (n, p) contributions of the ranker
+    part_names: Sequence[str]  # (p,)
+    rules: list[tuple[str, Floats]]  # name, what the rule added (n,)
+    features: Floats  # (n, f)
+
+    def take(self, order: NDArray[np.int64] | list[int]) -> Ranked:
+        """Return some of the candidates in another order."""
+        return Ranked(
+            self.rows[order],
+            self.proposed[order],
+            self.scores[order],
+            self.parts[order],
+            self.part_names,
+            [(name, added[order]) for name, added in self.rules],
+            self.features[order],
+        )

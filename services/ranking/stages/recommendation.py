@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from freshet.contract.position_tokens import PositionToken
 from services.ranking.requests import RecommendQuery
+from services.ranking.stages.blend import Ranked
 from services.ranking.stages.features import Covisited, Trends
-from services.ranking.stages.ranker import Ranked
 from services.ranking.stages.signals import Signals
 from services.ranking.stages.sources import Candidates
 from services.ranking.stages.user_profile import UserProfile

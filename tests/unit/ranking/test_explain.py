@@ -171,12 +171,12 @@ def deadline_of_all_stages() -> Deadline:
 
 async def test_metrics_count_the_candidates_of_every_stage(shop: Shop) -> None:
     def value(stage: str, part: str) -> float:
-        return metrics.CANDIDATES.labels(stage, part)._value.get()
+        counted: float = metrics.CANDIDATES.labels(stage, part)._value.get()
+        return counted
 
     parts = [("candidates", "covisits"), ("filter", "removed"), ("rank", "ranked")]
     before = [value(*part) for part in parts]
     listed, stages = await made(shop)
-    explain.count(listed)
     counted = [value(*part) - was for part, was in zip(parts, before, strict=True)]
     assert counted[0] == steps(stages["candidates"])["covisits"]
     assert counted[1] == -sum(n for n in steps(stages["filter"]).values() if n < 0)

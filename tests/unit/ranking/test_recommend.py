@@ -10,7 +10,7 @@ import pytest
 from freshet.errors import Unavailable
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import requests
-from services.ranking.index.index_searcher import IndexSearcher
+from services.ranking.index.served import IndexSearcher
 from services.ranking.live.state_reader import UserStates
 from services.ranking.recommend import recommend
 from services.ranking.stages import degraded

@@ -5,8 +5,7 @@ import time
 import numpy as np
 
 from services.ranking.index.hits import Hits
-from services.ranking.index.index_searcher import WORK, IndexSearcher
-from services.ranking.index.served import ServedIndex
+from services.ranking.index.served import WORK, IndexSearcher, ServedIndex
 from shared.runtime.deadline import Costs, Deadline
 
 
