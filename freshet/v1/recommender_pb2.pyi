@@ -551,7 +551,7 @@ class StageStep(_message.Message):
     REMOVED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """candidates: a source, as in RankedItem.sources. filter: what removed (in_stock, window, categories_any,
-    categories_none, tags_any, price, attributes, seen, hidden, exclude; deleted meanwhile), or the source `filter`,
+    categories_none, tags_any, price, attributes, hidden, seen, exclude; deleted meanwhile), or the source `filter`,
     which adds what else is allowed where little was left. arrange: the same where caps left the list short.
     """
     added: _builtins.int

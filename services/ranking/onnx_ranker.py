@@ -96,13 +96,13 @@ def load_from_bundle(folder: Path) -> OnnxRanker | None:
         entry = files.get(FILE)
         if entry is None:
             return None
-        wanted = str(entry["sha256"])
+        named = str(entry["sha256"])
     except OSError as error:
         raise BadRanker(f"{folder}/manifest.json: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadRanker(f"{folder}/manifest.json is no manifest: {error!r}") from None
     path = folder / FILE
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != named:
         raise BadRanker(f"{path} is not the file that the manifest names")
     return load(path)
 

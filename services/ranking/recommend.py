@@ -61,8 +61,8 @@ async def recommend(
     made.ranked = rank(made.filtered, made.input, space, deadline)
     deadline.end(recommendation.RANK)
     await arrange(made, space, deadline)
-    _count(made)
     deadline.end(recommendation.ARRANGE)
+    _count(made)
     return made
 
 
@@ -157,8 +157,7 @@ def _exclusions(user: RankingInput, catalogue: Catalogue) -> list[tuple[str, Row
     if query.rules.pins:
         pinned = _rows_of((pin.item_id for pin in query.rules.pins), catalogue)
         seen = [rows[~np.isin(rows, pinned)] for rows in seen]
-    exclusions = [("seen", rows) for rows in seen]
-    exclusions.append(("hidden", profile.hidden))
+    exclusions = [("hidden", profile.hidden), *(("seen", rows) for rows in seen)]
     if query.exclude:
         exclusions.append(("exclude", _rows_of(query.exclude, catalogue)))
     return exclusions
@@ -254,6 +253,6 @@ def _categories(ranked: Ranked, space: ServingSpace) -> list[tuple[str, ...]]:
 
 def _rows_of(item_ids: Iterable[str], catalogue: Catalogue) -> Rows:
     """Return the rows of items; unknown ones are left out."""
-    wanted = np.array([keys.item_key(item_id) for item_id in item_ids], np.uint64)
-    rows = catalogue.rows(wanted)
+    item_keys = np.array([keys.item_key(item_id) for item_id in item_ids], np.uint64)
+    rows = catalogue.rows(item_keys)
     return rows[rows >= 0]

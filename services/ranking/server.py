@@ -133,11 +133,11 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
     async def _state(self, request: pb.StateRequest, deadline: Deadline) -> pb.StateResponse:
         space = self._serving()
         user_id, after = requests.state(request)
-        found = await read_states([user_id], after, space, deadline)
+        read = await read_states([user_id], after, space, deadline)
         if deadline.degraded:
             why = ", ".join(deadline.degraded)
             raise Unavailable(f"the state cannot be read in time: {why}")
-        (state,), (known,) = found.states, found.known
+        (state,), (known,) = read.states, read.known
         return pb.StateResponse(
             state=reply.state(user_id, state, space.catalogue, space.vectors.weights), known=known
         )

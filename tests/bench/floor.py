@@ -1,4 +1,4 @@
-"""The least that answers a list: what gRPC, Redis, the index and the arithmetic cost by themselves.
+"""Answer a list with the least: what gRPC, Redis, the index and the arithmetic cost by themselves.
 
 No filters, rules, reasons, impressions or deadlines, and random tastes. `tests.bench.serving`
 starts it beside ranking and calls both by turns, so that their ratio says what ranking adds,
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import time
 
 import grpc
 import hnswlib
@@ -22,6 +21,7 @@ from freshet.v1 import recommender_pb2 as pb
 from services.ranking.server import SERVICE
 from shared.catalogue import snapshots
 from shared.catalogue.arrow import labels_of, read_table
+from shared.clock import now_ms
 from shared.runtime.redis_client import RedisExchange
 from shared.users import keys
 
@@ -59,28 +59,28 @@ class Floor:
         others = self._rng.integers(0, count, OTHERS)
         rows = np.sort(np.concatenate((near.ravel().astype(np.int64), others)))
         rows = rows[np.concatenate(([True], rows[1:] != rows[:-1]))]
-        found = self._vectors.take(rows, axis=0)
-        scores = np.ascontiguousarray((found @ queries.T).T).max(axis=0)
+        vectors = self._vectors.take(rows, axis=0)
+        scores = np.ascontiguousarray((vectors @ queries.T).T).max(axis=0)
         return pb.RecommendResponse(
             items=[
                 pb.RankedItem(
-                    item_id=f"item-{rows[place]}",
-                    title=f"Item {rows[place]}",
-                    score=scores[place],
+                    item_id=f"item-{rows[index]}",
+                    title=f"Item {rows[index]}",
+                    score=scores[index],
                     sources=["session"],
                     reason="because you clicked another",
                 )
-                for place in _chosen(found, scores, request.k)
+                for index in _chosen(vectors, scores, request.k)
             ],
             request_id="0" * 32,
         )
 
 
-def _chosen(found: NDArray[np.float32], scores: NDArray[np.float32], k: int) -> list[int]:
+def _chosen(vectors: NDArray[np.float32], scores: NDArray[np.float32], k: int) -> list[int]:
     """Choose k of the POOL best by marginal relevance."""
     pool = np.argpartition(-scores, min(POOL, len(scores) - 1))[:POOL]
     pool = pool[np.argsort(-scores[pool])]
-    alike, worth = found[pool] @ found[pool].T, scores[pool].copy()
+    alike, worth = vectors[pool] @ vectors[pool].T, scores[pool].copy()
     nearest = np.zeros(len(pool), np.float32)
     chosen: list[int] = []
     for _ in range(min(k, len(pool))):
@@ -93,7 +93,7 @@ def _chosen(found: NDArray[np.float32], scores: NDArray[np.float32], k: int) -> 
 
 async def serve(port: int, redis_url: str, snapshots_url: str, space: str, dim: int) -> None:
     """Serve from the newest snapshot until killed."""
-    snapshot = snapshots.newest(snapshots_url, space, dim, time.time_ns() // 1_000_000)
+    snapshot = snapshots.newest(snapshots_url, space, dim, now_ms())
     assert snapshot is not None
     _, vectors = labels_of(read_table(snapshot.catalogue))
     graph = hnswlib.Index("ip", dim)

@@ -38,7 +38,9 @@ from shared.catalogue import active_bundle, snapshots
 from shared.catalogue.arrow import to_table, write_table
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector, encode_item_vector
+from shared.clock import now_ms
 from shared.users import event_types, keys, log2_weights, states
+from shared.users.log2_weights import HalfLives
 from shared.users.session_vectors import VectorSettings, session_vectors
 from tests import servers
 from tests.unit.shared.users.makers import state_of
@@ -58,8 +60,7 @@ def catalogue_of(count: int, dim: int, seed: int) -> list[ItemVector]:
     kind = rng.integers(0, KINDS, count)
     vectors = centres[kind] + 0.7 * rng.standard_normal((count, dim))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    now_ms = time.time_ns() // 1_000_000
-    arrived = now_ms - rng.integers(0, 90 * 86_400_000, count)
+    arrived = now_ms() - rng.integers(0, 90 * 86_400_000, count)
     return [
         ItemVector(
             item_id=f"item-{n}",
@@ -120,10 +121,10 @@ def write_snapshot(url: str, items: list[ItemVector], dim: int) -> None:
         space=SPACE,
         dim=dim,
         count=len(items),
-        m=16,
-        ef_construction=120,
+        m=snapshots.HNSW_M,
+        ef_construction=snapshots.HNSW_EF_CONSTRUCTION,
         offsets={},
-        created_ms=time.time_ns() // 1_000_000,
+        created_ms=now_ms(),
     )
 
     def write(folder: Path) -> None:
@@ -139,12 +140,12 @@ async def fill(url: str, items: list[ItemVector], dim: int, seed: int) -> None:
     catalogue = Catalogue(SPACE, dim)
     catalogue.apply([Change(item.item_id, 1, item) for item in items])
     kinds = np.array([int(names[0].split("-")[1]) for names in catalogue.categories])
-    now_ms = time.time_ns() // 1_000_000
+    at_ms, half_lives = now_ms(), HalfLives()
     client = redis.asyncio.Redis.from_url(url)
     bundle = active_bundle.ActiveBundle(SPACE, dim)
     await client.set(keys.ACTIVE_BUNDLE, active_bundle.encode(bundle))
     for user in range(USERS):
-        state = state_of(guard={0: user}, history=history_of(rng, kinds, now_ms // 1000))
+        state = state_of(guard={0: user}, history=history_of(rng, kinds, at_ms // 1000))
         vectors = session_vectors([state.history_bytes], catalogue, VectorSettings())[0]
         state = state_of(guard=state.guard, history=state.history, vectors=vectors)
         await client.set(keys.user(f"user-{user}"), states.pack(state))
@@ -153,7 +154,7 @@ async def fill(url: str, items: list[ItemVector], dim: int, seed: int) -> None:
     for number, key in enumerate(catalogue.keys.tolist()):
         same = np.flatnonzero(kinds == kinds[number])
         followers = rng.choice(same, min(100, len(same)), replace=False)
-        scores = _scores(rng, len(followers), now_ms, 30 * 86_400.0)
+        scores = _scores(rng, len(followers), at_ms, half_lives.covisits_s)
         pipeline.zadd(
             keys.covisits(key), dict(zip((members[f] for f in followers), scores, strict=True))
         )
@@ -161,7 +162,7 @@ async def fill(url: str, items: list[ItemVector], dim: int, seed: int) -> None:
             await pipeline.execute()
     for scope in ("all", *(keys.category_scope(f"kind-{kind}") for kind in range(KINDS))):
         chosen = rng.choice(len(items), 1000 if scope == "all" else 40, replace=False)
-        scores = _scores(rng, len(chosen), now_ms, 6 * 3600.0)
+        scores = _scores(rng, len(chosen), at_ms, half_lives.trending_s)
         pipeline.zadd(
             keys.trending(scope), dict(zip((members[c] for c in chosen), scores, strict=True))
         )
@@ -169,9 +170,9 @@ async def fill(url: str, items: list[ItemVector], dim: int, seed: int) -> None:
     await client.aclose()
 
 
-def _scores(rng: np.random.Generator, count: int, now_ms: int, half_life_s: float) -> list[float]:
+def _scores(rng: np.random.Generator, count: int, at_ms: int, half_life_s: float) -> list[float]:
     weights = rng.pareto(1.2, count) + 0.1
-    return [log2_weights.score_of(float(w), now_ms, half_life_s) for w in weights]
+    return [log2_weights.score_of(float(w), at_ms, half_life_s) for w in weights]
 
 
 class Figures:

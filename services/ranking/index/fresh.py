@@ -40,35 +40,35 @@ class FreshSegment:
 
     def add(self, rows: NDArray[np.int64], vectors: NDArray[Any]) -> None:
         """Append rows, each at most once and none of them in the segment; vectors: (m, d)."""
-        matrix, held, size = self._published
+        matrix, rows_at, size = self._published
         end = size + len(rows)
-        if end > len(held):
-            room = max(end, 2 * len(held))
-            matrix, held = _grown(matrix, room, 0), _grown(held, room, GONE)
+        if end > len(rows_at):
+            room = max(end, 2 * len(rows_at))
+            matrix, rows_at = _grown(matrix, room, 0), _grown(rows_at, room, GONE)
         matrix[size:end] = vectors
-        held[size:end] = rows
+        rows_at[size:end] = rows
         self._at.update(zip(rows.tolist(), range(size, end), strict=True))
-        self._published = (matrix, held, end)
+        self._published = (matrix, rows_at, end)
 
     def remove(self, row: int) -> None:
         """Search a row no more; one that is not here changes nothing."""
         at = self._at.pop(row, None)
         if at is None:
             return
-        matrix, held, size = self._published
-        held[at] = GONE
+        matrix, rows_at, size = self._published
+        rows_at[at] = GONE
         if size - len(self._at) > max(REBUILD_FROM, len(self._at)):
-            kept = np.flatnonzero(held[:size] != GONE)
-            rows = held[kept]
+            present = np.flatnonzero(rows_at[:size] != GONE)
+            rows = rows_at[present]
             self._at = {row: at for at, row in enumerate(rows.tolist())}
-            self._published = (matrix[kept], rows, len(kept))
+            self._published = (matrix[present], rows, len(present))
 
     def search(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_]) -> Hits:
         """Return the k best rows under a mask, none if the segment is empty; mask: (n,), n > 0."""
-        matrix, held, size = self._published
+        matrix, rows_at, size = self._published
         if not size:
             return hits.none(len(queries), 0)
-        rows = held[:size].copy()  # (m,) so that a removal meanwhile does not tear the answer
+        rows = rows_at[:size].copy()  # (m,) so that a removal meanwhile does not tear the answer
         # The tall matrix first: BLAS needs half the time that it takes the other way round.
         scores = np.ascontiguousarray((matrix[:size] @ queries.T).T)  # (q, m)
         scores += np.where(hits.within(mask, rows), np.float32(0), np.float32(-np.inf))

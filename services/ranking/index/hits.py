@@ -61,14 +61,14 @@ def best(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Hits:
     else:
         picked = (-scores).argsort(axis=1)
         top = scores.take(picked + starts * scored)
-    found = rows.take(picked if rows.ndim == 1 else picked + starts * scored)
+    hit = rows.take(picked if rows.ndim == 1 else picked + starts * scored)
     if width < k:
         padding = none(queries, k - width)
-        found = np.concatenate((found, padding[0]), axis=1)
+        hit = np.concatenate((hit, padding[0]), axis=1)
         top = np.concatenate((top, padding[1]), axis=1)
     if (top[:, -1] == -np.inf).any():  # the last are the worst
-        found[top == -np.inf] = -1
-    return found, top
+        hit[top == -np.inf] = -1
+    return hit, top
 
 
 def merged(one: Hits, other: Hits, k: int) -> Hits:

@@ -103,19 +103,19 @@ class Layers:
         fresh_us = len(self.fresh) * len(queries) * EXACT_SCORE_US
         if count * look_us <= graph_us + fresh_us:
             return self._search_each(queries, k, mask)
-        found = self.fresh.search(queries, k, mask)
+        best = self.fresh.search(queries, k, mask)
         if self.base is None or not to_fetch:
-            return found
+            return best
         labels, near = self.base.fetch(queries, to_fetch)
         rows = self._row_of.take(labels)  # (q, fetched)
         # What was not fetched is not nearer than the last that was.
         frontier = near[:, -1].copy() if near.size else np.full(len(queries), np.inf, np.float32)
         near[~hits.within(mask, rows)] = -np.inf
-        found = hits.merged((rows, near), found, k)
-        unsure = found[1][:, min(k, count) - 1] < frontier
+        best = hits.merged((rows, near), best, k)
+        unsure = best[1][:, min(k, count) - 1] < frontier
         if unsure.any():  # few of what is near is allowed: look at each that is
-            found[0][unsure], found[1][unsure] = self._search_each(queries[unsure], k, mask)
-        return found
+            best[0][unsure], best[1][unsure] = self._search_each(queries[unsure], k, mask)
+        return best
 
     def _search_each(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_]) -> Hits:
         return hits.search_rows(self._catalogue.vectors, hits.rows_under(mask), queries, k)

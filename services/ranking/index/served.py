@@ -136,7 +136,7 @@ def rows_of(loaded: LoadedBase, catalogue: Catalogue) -> NDArray[np.int64]:
     rows[rows >= len(vectors)] = -1  # came after the line above
     for start in range(0, len(rows), _BLOCK_ROWS):
         block = rows[start : start + _BLOCK_ROWS]
-        held = vectors.take(block, axis=0, mode="clip")
-        same = (held == loaded.vectors[start : start + _BLOCK_ROWS]).all(axis=1)
+        present = vectors.take(block, axis=0, mode="clip")
+        same = (present == loaded.vectors[start : start + _BLOCK_ROWS]).all(axis=1)
         block[~same] = -1
     return rows

@@ -173,13 +173,13 @@ class ItemFilter:
             values = [value for each in asked.any_of if (value := _value(each)) is not None]
             for kind in {kind_of(value) for value in values}:
                 rows, bits = attributes.carriers(asked.name, kind)
-                kept = np.zeros(len(rows), np.bool_)
+                fits = np.zeros(len(rows), np.bool_)
                 for value in values:
                     if kind_of(value) is kind:
-                        kept |= bits == bits_of(value)
+                        fits |= bits == bits_of(value)
                 if asked.HasField("range"):
-                    kept &= kind is float and _inside(bits.view(np.float64), asked.range)
-                having[rows[kept]] = True
+                    fits &= kind is float and _inside(bits.view(np.float64), asked.range)
+                having[rows[fits]] = True
         elif asked.HasField("range"):
             rows, bits = attributes.carriers(asked.name, float)
             having[rows[_inside(bits.view(np.float64), asked.range)]] = True

@@ -117,8 +117,8 @@ class Offers:
         item_versions = self._catalogue.versions[rows]
         for column, group in enumerate(GROUPS):
             offered = self._offered.carried[slots] & group != 0
-            kept = (own.carried[rows] & group != 0) & (versions[:, column] < item_versions)
-            wins = offered & ~kept
+            own_holds = (own.carried[rows] & group != 0) & (versions[:, column] < item_versions)
+            wins = offered & ~own_holds
             self.terms.copy_group(group, rows[wins], self._offered, slots[wins])
 
     def _on_catalogue(self, applied: Applied) -> None:

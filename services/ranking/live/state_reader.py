@@ -23,7 +23,7 @@ from shared.users.states import UserState
 
 COVISITS_READ: Final = 30  # followers of an item: the strongest, of at most 100
 FAILURES_AT_MOST: Final = 5  # in a row; fewer may be a pause of the network or of this process
-PAUSE_S: Final = 0.1  # then one call a pause waits out its budget, and all are right again soon
+PAUSE_S: Final = 0.1  # then one call a pause waits out its time, and all are right again soon
 
 
 class UserStates(NamedTuple):
@@ -193,9 +193,9 @@ class MemoryReader:
         """See Reader.states."""
         await self._answer(timeout_s)
         applied = -1 if partition is None else self.applied.get(partition, -1)
-        found = [self.users.get(user_id) for user_id in user_ids]
+        known = [self.users.get(user_id) for user_id in user_ids]
         return UserStates(
-            [s or states.empty() for s in found], [s is not None for s in found], applied
+            [s or states.empty() for s in known], [s is not None for s in known], applied
         )
 
     async def sets(
@@ -214,5 +214,5 @@ class MemoryReader:
             raise Unavailable("gone")
 
 
-def _first(found: Weighted | None, count: int) -> Weighted:
-    return signals.NONE if found is None else Weighted(found.keys[:count], found.scores[:count])
+def _first(items: Weighted | None, count: int) -> Weighted:
+    return signals.NONE if items is None else Weighted(items.keys[:count], items.scores[:count])

@@ -32,9 +32,9 @@ async def read_input(
     query: RecommendQuery, space: ServingSpace, deadline: Deadline
 ) -> RankingInput:
     """Read all that a list is made from beside the catalogue."""
-    found = (await read_states(query.users, query.after, space, deadline)).states
+    users = (await read_states(query.users, query.after, space, deadline)).states
     catalogue, now_ms = space.catalogue, space.now_ms()
-    state = merged(found, catalogue, space.vectors)
+    state = merged(users, catalogue, space.vectors)
     profile = profile_of(state, catalogue, space.offers.terms.price, space.vectors)
     signals = await _read_signals(profile, query.segment, space, deadline)
     return RankingInput(
@@ -44,7 +44,7 @@ async def read_input(
         signals,
         covisited(profile, signals, catalogue, now_ms, space.features),
         trends_for(profile, query.segment, space.trend_rows.of(signals.trending)),
-        _positions(found),
+        _positions(users),
     )
 
 
@@ -52,27 +52,27 @@ async def read_states(
     users: Sequence[str], after: PositionToken | None, space: ServingSpace, deadline: Deadline
 ) -> UserStates:
     """Read states, waiting for a position where one is asked for."""
-    found: UserStates | None
+    read: UserStates | None
     partition = None if after is None else after.partition
     wait_until_s = time.monotonic() + AFTER_SHARE * deadline.left_s()
     while True:
         try:
             timeout_s = deadline.share_s(degraded.STATE_SHARE)
-            found = await deadline.waiting(space.reader.states(users, timeout_s, partition))
+            read = await deadline.waiting(space.reader.states(users, timeout_s, partition))
         except Unavailable:
-            found = None
-        if found and (after is None or _reached(after, found)):
-            return found
+            read = None
+        if read and (after is None or _reached(after, read)):
+            return read
         in_time = time.monotonic() + AFTER_POLL_S < wait_until_s
         if after is None or not in_time or space.reader.broken:
             break
         await deadline.waiting(asyncio.sleep(AFTER_POLL_S))
     if after is not None:
         deadline.leave_out(degraded.AFTER_TIMEOUT)
-    if found is None:
+    if read is None:
         deadline.leave_out(degraded.STATE_UNAVAILABLE)
-        found = UserStates([states.empty()] * len(users), [False] * len(users), -1)
-    return found
+        read = UserStates([states.empty()] * len(users), [False] * len(users), -1)
+    return read
 
 
 async def _read_signals(
@@ -100,15 +100,15 @@ async def _read_signals(
     return Signals(covisits, trending.scopes)
 
 
-def _reached(after: PositionToken, found: UserStates) -> bool:
+def _reached(after: PositionToken, read: UserStates) -> bool:
     """Say whether an event's effect is in the states: by their guards or the whole partition's."""
-    guards = [state.guard.get(after.partition, -1) for state in found.states]
-    return max(found.applied, *guards) >= after.offset
+    guards = [state.guard.get(after.partition, -1) for state in read.states]
+    return max(read.applied, *guards) >= after.offset
 
 
-def _positions(found: Sequence[UserState]) -> list[PositionToken]:
+def _positions(users: Sequence[UserState]) -> list[PositionToken]:
     furthest: dict[int, int] = {}
-    for state in found:
+    for state in users:
         for partition, offset in state.guard.items():
             furthest[partition] = max(offset, furthest.get(partition, -1))
     return [PositionToken(*entry) for entry in sorted(furthest.items())]

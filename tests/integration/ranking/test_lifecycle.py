@@ -100,7 +100,7 @@ async def ends(there: World) -> dict[int, int]:
         found = await consumer.end_offsets(list(consumer.assignment()))
     finally:
         await consumer.stop()
-    return {place.partition: end for place, end in found.items()}
+    return {tp.partition: end for tp, end in found.items()}
 
 
 def write_snapshot(url: str, shop: Shop, offsets: dict[int, int]) -> str:
@@ -110,8 +110,8 @@ def write_snapshot(url: str, shop: Shop, offsets: dict[int, int]) -> str:
         space=SPACE,
         dim=DIM,
         count=len(rows.ids),
-        m=16,
-        ef_construction=120,
+        m=snapshots.HNSW_M,
+        ef_construction=snapshots.HNSW_EF_CONSTRUCTION,
         offsets=offsets,
         created_ms=now_ms(),
     )
@@ -217,6 +217,15 @@ def test_a_bad_setting_ends_it_with_exit_code_2() -> None:
     assert ended.returncode == 2
     said = "FRESHET_RANKING_PORT must be a whole number between 0 and 65535, was 'many'\n"
     assert ended.stderr.decode() == said
+
+
+def test_a_space_without_its_dimensions_ends_it_with_exit_code_2() -> None:
+    environ = {**os.environ, "FRESHET_SPACE": "other"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.ranking"], env=environ, capture_output=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.decode() == "FRESHET_DIM must be set with FRESHET_SPACE='other', was 0\n"
 
 
 def test_a_bad_ranker_ends_it_with_exit_code_2(tmp_path: Path) -> None:

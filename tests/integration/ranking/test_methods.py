@@ -147,6 +147,23 @@ async def test_explain_takes_the_score_of_the_list_apart(there: World) -> None:
     assert {part.name: part.value for part in parts}["dislike"] < -0.7
 
 
+async def test_a_list_tells_its_way_and_an_item_where_it_fell(there: World) -> None:
+    traced = await there.recommend("ann", trace=True)
+    stages = {stage.stage: stage for stage in traced.trace}
+    assert [stage.stage for stage in traced.trace] == [timing.stage for timing in traced.timings]
+    assert stages["rank"].candidates == stages["filter"].candidates > 40
+    assert stages["arrange"].candidates == len(traced.items) == 10
+    assert {step.name for step in stages["candidates"].steps} >= {"session", "covisits", "new"}
+    assert "hidden" in {step.name for step in stages["filter"].steps}
+    assert not (await there.recommend("ann")).trace
+    fell = await there.stub.Explain(pb.ExplainRequest(user_id="ann", item_id="rug-1"), timeout=5)
+    assert (fell.fate.stage, fell.fate.cause) == ("filter", "hidden")
+    first = traced.items[0].item_id
+    listed = await there.stub.Explain(pb.ExplainRequest(user_id="ann", item_id=first), timeout=5)
+    assert (listed.fate.stage, listed.fate.position) == ("", 0)
+    assert listed.item.score == traced.items[0].score
+
+
 async def test_forget_appends_its_event_and_returns_where(there: World) -> None:
     reply = await there.stub.Forget(pb.ForgetRequest(user_id="ann"), timeout=10)
     consumer: AIOKafkaConsumer = kafka_edge.consumer(there.kafka, "clicks")
