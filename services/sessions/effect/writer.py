@@ -141,12 +141,18 @@ class EffectWriter:
         if applied is not None and not missing:
             return applied, states, damaged
         value, values = await self._store.read(partition, missing)
+        applied = self._note_position(partition, value)
+        offset = applied.position.offset
+        ahead = [user for user in states if states[user].guard.get(partition, -1) > offset]
+        if ahead:  # Redis may have lost what memory holds of them
+            self._cache.drop(ahead)
+            return await self._read(partition, users)
         for user, packed in values.items():
             try:
                 states[user] = unpack(packed) if packed else empty()
             except ValueError as error:
                 damaged[user] = error
-        return self._note_position(partition, value), states, damaged
+        return applied, states, damaged
 
     def _note_position(self, partition: int, value: bytes | None) -> AppliedPosition:
         """Keep and return a partition's position, given its `pos:` value.

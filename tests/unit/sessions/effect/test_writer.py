@@ -169,6 +169,16 @@ async def test_a_position_that_is_gone_is_a_gap() -> None:
     assert not store.values
 
 
+async def test_states_in_memory_that_redis_has_lost_are_read_again() -> None:
+    """It came back empty: what memory has applied must not count as written."""
+    store = MemoryStore(TOPIC)
+    worker = writer(store)
+    await apply(worker, batch(LOG[:1]))
+    store.values, store.sets = {}, {}
+    await apply(worker, batch(LOG))  # of bob, who is in memory, and ann, who is not
+    assert_same(content(store), await plain())
+
+
 async def test_without_a_position_the_log_counts_from_where_it_begins() -> None:
     store = MemoryStore(TOPIC)
     late = [click(500 + n) for n in range(3)]
