@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -81,12 +82,12 @@ class RenewedProducer:
         headers: Headers = (),
         partition: int | None = None,
     ) -> asyncio.Future[RecordMetadata]:
-        """Hand over one record, for many in flight; the future gives where it stands.
+        """Hand over one record, for many in flight; `acknowledged` awaits the future.
 
-        Waits only while the client's buffer is full. Raises KafkaError, as the future does, which
-        is done within 20 s whatever happens; nothing is repeated.
+        Waits only while the client's buffer is full. Raises KafkaError; nothing is repeated.
         """
-        await self.start()
+        if self._producer is None:
+            await self.start()
         producer = self._producer
         future: asyncio.Future[RecordMetadata]
         try:
@@ -96,15 +97,19 @@ class RenewedProducer:
         except KafkaError as error:
             self._judge(producer, error)
             raise
-        late = asyncio.get_running_loop().call_later(ACKNOWLEDGED_WITHIN_S, _end_late, future)
-
-        def ended(future: asyncio.Future[RecordMetadata]) -> None:
-            late.cancel()
-            if not future.cancelled() and (error := future.exception()) is not None:
-                self._judge(producer, error)
-
-        future.add_done_callback(ended)
+        future.add_done_callback(partial(self._ended, producer))
         return future
+
+    async def acknowledged(self, future: asyncio.Future[RecordMetadata]) -> RecordMetadata:
+        """Wait until all replicas have a record, and return where it stands. Raises KafkaError.
+
+        A caller who waits no longer leaves the record on its way, and the producer to be judged
+        by what becomes of it.
+        """
+        if not future.done():
+            late = asyncio.get_running_loop().call_later(ACKNOWLEDGED_WITHIN_S, _end_late, future)
+            future.add_done_callback(lambda future: late.cancel())
+        return await asyncio.shield(future)
 
     async def send_and_wait(
         self,
@@ -115,12 +120,9 @@ class RenewedProducer:
         headers: Headers = (),
         partition: int | None = None,
     ) -> RecordMetadata:
-        """Write one record and return where it stands. Raises KafkaError; nothing is repeated.
-
-        A caller who waits no longer leaves the record on its way.
-        """
+        """Write one record and return where it stands. Raises KafkaError; nothing is repeated."""
         future = await self.send(topic, key=key, value=value, headers=headers, partition=partition)
-        return await asyncio.shield(future)
+        return await self.acknowledged(future)
 
     async def send_all(self, topic: str, entries: Sequence[Entry]) -> None:
         """Write records together. Raises KafkaError; some of them may stand in the log then."""
@@ -128,7 +130,7 @@ class RenewedProducer:
             await self.send(topic, key=entry.key, value=entry.value, headers=entry.headers)
             for entry in entries
         ]
-        await asyncio.gather(*map(asyncio.shield, sent))
+        await asyncio.gather(*map(self.acknowledged, sent))
 
     async def send_until_written(
         self,
@@ -155,6 +157,10 @@ class RenewedProducer:
                 log.warning("sending to %s again: %s", topic, error or type(error).__name__)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, WAIT_AT_MOST_S)
+
+    def _ended(self, producer: Any, future: asyncio.Future[RecordMetadata]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._judge(producer, error)
 
     def _judge(self, producer: Any, error: BaseException) -> None:
         """Give a producer up for an error, unless that is the record's fault."""

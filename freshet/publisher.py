@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,7 @@ from freshet.contract.events import Event, encode_event
 from freshet.contract.items import Item, encode_item
 from freshet.contract.offers import Offer, encode_offer
 from freshet.contract.position_tokens import PositionToken
-from freshet.contract.records import CONTENT_TYPE, PROTOBUF
+from freshet.contract.records import CONTENT_TYPE, PROTOBUF, BadRecord
 from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS
 from freshet.errors import (
     DeadlineExceeded,
@@ -28,6 +28,7 @@ from freshet.loop_bound import LoopBound
 from freshet.send_window import SendWindow
 
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import TypeAlias
 
     from aiokafka.structs import RecordMetadata
@@ -81,6 +82,7 @@ class Publisher(LoopBound):
         self._kafka = kafka
         self._linger_ms = linger_ms
         self._timeout = timeout
+        self._kafka_errors = _KafkaErrors(self._address)
         self._producer: RenewedProducer
 
     async def event(self, event: Event, *, timeout: float | None = None) -> str:
@@ -133,7 +135,7 @@ class Publisher(LoopBound):
     async def _publish(
         self, topic: str, key: str, value: bytes | None, timeout: float | None
     ) -> RecordMetadata:
-        with self._kafka_errors():
+        with self._kafka_errors:
             async with asyncio.timeout(self._timeout if timeout is None else timeout):
                 return await self._open().send_and_wait(
                     topic, key=key.encode(), value=value, headers=_HEADERS
@@ -154,35 +156,12 @@ class Publisher(LoopBound):
         self._producer = RenewedProducer(partial(kafka_clients.producer, kafka, **options))
 
     async def _connect(self) -> None:
-        with suppress(FreshetError), self._kafka_errors():
-            await self._open().start()
+        producer = self._open()
+        with suppress(FreshetError), self._kafka_errors:  # the first call says it
+            await producer.start()
 
     async def _disconnect(self) -> None:
         await self._producer.stop()
-
-    @contextmanager
-    def _kafka_errors(self) -> Iterator[None]:
-        """Turn what Kafka's client raises into FreshetError."""
-        from aiokafka.errors import (
-            ClusterAuthorizationFailedError,
-            KafkaError,
-            MessageSizeTooLargeError,
-            TopicAuthorizationFailedError,
-        )
-
-        where = f"Kafka at {self._address}"
-        try:
-            yield
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"{where} has not acknowledged in time; the record may be published all the same"
-            ) from error
-        except MessageSizeTooLargeError as error:
-            raise InvalidRequest(f"the record is too large: {error}") from error
-        except (ClusterAuthorizationFailedError, TopicAuthorizationFailedError) as error:
-            raise FreshetError(f"{where} refuses: {error}") from error
-        except (KafkaError, OSError) as error:
-            raise Unavailable(f"{where}: {error or type(error).__name__}") from error
 
 
 class Sending:
@@ -191,7 +170,7 @@ class Sending:
     def __init__(
         self,
         producer: RenewedProducer,
-        kafka_errors: Callable[[], AbstractContextManager[None]],
+        kafka_errors: _KafkaErrors,
         backfill: bool,
         on_token: Callable[[str], None] | None,
     ) -> None:
@@ -199,26 +178,26 @@ class Sending:
         self._kafka_errors = kafka_errors
         self._backfill = backfill
         self._on_token = on_token
-        self._last: dict[int, str] = {}  # partition of `clicks` → token
+        self._last: dict[int, RecordMetadata] = {}  # of each partition of `clicks`
 
     async def send(self, *records: Record) -> None:
         """Hand records over. Raises FreshetError for the first that cannot be, or was not, sent."""
         for record in records:
             entry = _encoded(record, backfill=self._backfill)
-            with self._kafka_errors():
+            with self._kafka_errors:
                 await self._window.send(*entry)
 
     async def finish(self) -> Published:
         """Wait until all replicas have everything."""
-        with self._kafka_errors():
+        with self._kafka_errors:
             await self._window.flush()
-        return Published(self._window.acknowledged, tuple(self._last.values()))
+        return Published(self._window.acknowledged, tuple(map(token, self._last.values())))
 
     def _acknowledged(self, written: RecordMetadata) -> None:
         if written.topic == CLICKS.name:
-            self._last[written.partition] = token(written)
+            self._last[written.partition] = written
             if self._on_token is not None:
-                self._on_token(self._last[written.partition])
+                self._on_token(token(written))
 
 
 def token(written: RecordMetadata) -> str:
@@ -228,7 +207,7 @@ def token(written: RecordMetadata) -> str:
 
 def _encoded(record: Record, *, backfill: bool = False) -> tuple[str, str, bytes]:
     """Return a record's topic, key and value. Raises InvalidRequest, TypeError."""
-    with as_invalid_request():
+    try:
         if isinstance(record, Event):
             return CLICKS.name, record.user_id, encode_event(record, PROTOBUF)
         if isinstance(record, Item):
@@ -236,6 +215,8 @@ def _encoded(record: Record, *, backfill: bool = False) -> tuple[str, str, bytes
             return topic.name, record.item_id, encode_item(record, PROTOBUF)
         if isinstance(record, Offer):
             return OFFERS.name, record.item_id, encode_offer(record, PROTOBUF)
+    except BadRecord as error:
+        raise InvalidRequest(str(error)) from None
     raise TypeError(f"an Event, Item or Offer can be published, not {type(record).__name__}")
 
 
@@ -243,6 +224,44 @@ def _checked(item_id: str) -> str:
     with as_invalid_request():
         check_id("item_id", item_id)
     return item_id
+
+
+class _KafkaErrors:
+    """Turns what Kafka's client raises in a `with` block into FreshetError."""
+
+    def __init__(self, address: str) -> None:
+        self._where = f"Kafka at {address}"
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and (meaning := self._meaning(error)) is not None:
+            raise meaning from error
+
+    def _meaning(self, error: BaseException) -> FreshetError | None:
+        from aiokafka.errors import (
+            ClusterAuthorizationFailedError,
+            KafkaError,
+            MessageSizeTooLargeError,
+            TopicAuthorizationFailedError,
+        )
+
+        if isinstance(error, TimeoutError):
+            late = "has not acknowledged in time; the record may be published all the same"
+            return DeadlineExceeded(f"{self._where} {late}")
+        if isinstance(error, MessageSizeTooLargeError):
+            return InvalidRequest(f"the record is too large: {error}")
+        if isinstance(error, (ClusterAuthorizationFailedError, TopicAuthorizationFailedError)):
+            return FreshetError(f"{self._where} refuses: {error}")
+        if isinstance(error, (KafkaError, OSError)):
+            return Unavailable(f"{self._where}: {error or type(error).__name__}")
+        return None
 
 
 async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:

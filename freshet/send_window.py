@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from freshet.contract.records import CONTENT_TYPE, PROTOBUF
+from freshet.contract.records import CONTENT_TYPE, JSON, PROTOBUF
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 IN_FLIGHT_RECORDS: Final = 20_000
 IN_FLIGHT_BYTES: Final = 32 * 1024 * 1024
+_HEADERS: Final = {each: [(CONTENT_TYPE, each.encode())] for each in (JSON, PROTOBUF)}
 
 
 class SendWindow:
     """Hands records over without waiting for each; `flush`, or the block's end, waits for all.
 
     `on_acknowledged` hears where each record stands, in the order of sending. Raises KafkaError
-    for the first record that fails.
+    for the first record that fails, after which nothing is in flight.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class SendWindow:
             self._in_flight and self._bytes > IN_FLIGHT_BYTES
         ):
             await self._oldest()
-        headers = [(CONTENT_TYPE, content_type.encode())]
-        future = await self._producer.send(topic, key=key.encode(), value=value, headers=headers)
+        future = await self._producer.send(
+            topic, key=key.encode(), value=value, headers=_HEADERS[content_type]
+        )
         self._in_flight.append((future, size))
 
     async def flush(self) -> None:
@@ -72,6 +74,13 @@ class SendWindow:
     async def _oldest(self) -> None:
         future, size = self._in_flight.popleft()
         self._bytes -= size
-        written = await future
+        try:
+            # most are acknowledged by the time that it is their turn
+            written = (
+                future.result() if future.done() else await self._producer.acknowledged(future)
+            )
+        except BaseException:
+            self._in_flight.clear()  # what becomes of those behind it, nobody waits to hear
+            raise
         self.acknowledged += 1
         self._on_acknowledged(written)

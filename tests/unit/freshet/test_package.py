@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pickle
 import re
+import sys
 import tomllib
 from collections.abc import Callable
 from typing import Any
@@ -81,6 +83,15 @@ def test_dependencies_are_four_and_no_older_than_the_generated_code() -> None:
     assert sorted(at_least) == ["aiokafka", "grpcio", "msgspec", "protobuf"]
     assert f"# Protobuf Python Version: {at_least['protobuf']}\n" in messages
     assert f"GRPC_GENERATED_VERSION = '{at_least['grpcio']}'\n" in methods
+
+
+def test_no_file_imports_anything_else() -> None:
+    allowed = {"aiokafka", "freshet", "google", "grpc", "msgspec"} | sys.stdlib_module_names
+    for path in (ROOT / "freshet").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert {name.split(".")[0] for name in names} <= allowed, path
 
 
 def test_errors_are_one_tree_and_travel_between_processes() -> None:
