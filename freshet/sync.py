@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import CancelledError
 from functools import partial, wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 import freshet
 from freshet import client, publisher
-from freshet.errors import Unavailable as Unavailable
 from freshet.loop_bound import LoopBound
 
 if TYPE_CHECKING:
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from freshet import StageStep as StageStep
     from freshet import StageTrace as StageTrace
     from freshet import State as State
+    from freshet import Unavailable as Unavailable
     from freshet import Versions as Versions
     from freshet.publisher import Record
 
@@ -80,10 +80,10 @@ Result = TypeVar("Result")
 
 
 class _LoopThread:
-    """One event loop in a thread of its own."""
+    """One event loop in a thread of its own, which ends with its last user."""
 
     def __init__(self) -> None:
-        self.users = 0
+        self.users = 0  # what is open, and calls under way
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
         self._running = threading.Event()
@@ -99,15 +99,18 @@ class _LoopThread:
 
         asyncio.run(until_stopped())
 
+    @property
+    def alive(self) -> bool:
+        """Say whether the thread runs in this process."""
+        return self._thread.is_alive()
+
     def run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Await work on the loop and return its result."""
-        if not self._thread.is_alive():
+        if not self.alive:
             raise RuntimeError("used before this process was forked: make another one after it")
         future = asyncio.run_coroutine_threadsafe(work(), self._loop)
         try:
             return future.result()
-        except CancelledError:
-            raise Unavailable("closed while the call was under way") from None
         finally:
             future.cancel()  # where the caller was interrupted, by Ctrl-C for instance
 
@@ -119,6 +122,26 @@ class _LoopThread:
 
 _lock = threading.Lock()
 _loop_thread: _LoopThread | None = None
+
+
+def _join() -> _LoopThread:
+    """Return the loop's thread with one user more; the lock is held."""
+    global _loop_thread
+    if _loop_thread is None or not _loop_thread.alive:  # a fork leaves its threads behind
+        _loop_thread = _LoopThread()
+    _loop_thread.users += 1
+    return _loop_thread
+
+
+def _leave(thread: _LoopThread) -> None:
+    global _loop_thread
+    with _lock:
+        thread.users -= 1
+        if thread.users:
+            return
+        if _loop_thread is thread:
+            _loop_thread = None
+    thread.stop()
 
 
 class _Blocking(Generic[Inner]):
@@ -146,35 +169,27 @@ class _Blocking(Generic[Inner]):
 
     def close(self) -> None:
         """Disconnect. Closing twice does no harm."""
-        global _loop_thread
         with _lock:
             self._closed = True
             thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        try:
-            thread.run(self._inner.close)
-        finally:
-            with _lock:
-                thread.users -= 1
-                last = thread.users == 0
-                if last and _loop_thread is thread:
-                    _loop_thread = None
-            if last:
-                thread.stop()
+        if thread is not None:
+            try:
+                thread.run(self._inner.close)
+            finally:
+                _leave(thread)
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        global _loop_thread
         with _lock:
             if self._closed:
                 raise RuntimeError(f"{self} cannot be used any more")
             if self._thread is None:
-                if _loop_thread is None:
-                    _loop_thread = _LoopThread()
-                self._thread = _loop_thread
-                self._thread.users += 1
+                self._thread = _join()
             thread = self._thread
-        return thread.run(work)
+            thread.users += 1
+        try:
+            return thread.run(work)
+        finally:
+            _leave(thread)
 
 
 def _blocking(
@@ -242,13 +257,14 @@ class Publisher(_Blocking[publisher.Publisher]):
         `records` is iterated and `on_token` called in the caller's thread, so that both may use
         what belongs to it, such as a database connection.
         """
-        tokens: list[str] = []
+        tokens = deque[str]()
 
         def hand_over() -> None:
             while tokens and on_token is not None:
-                on_token(tokens.pop(0))
+                on_token(tokens.popleft())
 
-        sending = self._run(partial(self._inner._sending, backfill, tokens.append))
+        append = None if on_token is None else tokens.append
+        sending = self._run(partial(self._inner._sending, backfill, append))
         try:
             source = iter(records)
             while chunk := list(islice(source, AT_ONCE)):

@@ -88,6 +88,19 @@ async def test_after_the_last_client_another_starts_anew(ranking: RankingDouble)
     assert len(ranking.calls) == 2
 
 
+async def test_clients_may_come_and_go_in_many_threads(ranking: RankingDouble) -> None:
+    def ask(number: int) -> int:
+        with Client(ranking.address, timeout=30) as client:
+            return len(client.recommend(f"user-{number}"))
+
+    def ask_all() -> list[int]:
+        with ThreadPoolExecutor(8) as threads:
+            return list(threads.map(ask, range(80)))
+
+    assert await asyncio.to_thread(ask_all) == [2] * 80
+    assert loop_threads() == []
+
+
 def test_what_was_never_used_starts_no_thread() -> None:
     Client("127.0.0.1:1").close()
     sync.Publisher("127.0.0.1:1").close()
@@ -95,9 +108,18 @@ def test_what_was_never_used_starts_no_thread() -> None:
     assert loop_threads() == []
 
 
-def test_a_loop_that_is_gone_as_after_a_fork_is_said_and_not_waited_for() -> None:
-    thread = sync._LoopThread()
-    thread.stop()
+async def test_a_loop_that_is_gone_as_after_a_fork_is_said_and_not_waited_for(
+    ranking: RankingDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = sync._LoopThread()
+    gone.stop()
+    monkeypatch.setattr(sync, "_loop_thread", gone)
 
     with pytest.raises(RuntimeError, match="make another one"):
-        thread.run(lambda: asyncio.sleep(0))
+        gone.run(lambda: asyncio.sleep(0))
+
+    def ask() -> int:
+        with Client(ranking.address, timeout=30) as client:
+            return len(client.recommend("ada"))
+
+    assert await asyncio.to_thread(ask) == 2
