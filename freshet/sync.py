@@ -204,7 +204,7 @@ def _blocking(
     return call
 
 
-class Client(_Blocking[client.Client]):
+class BlockingClient(_Blocking[client.Client]):
     """Speaks to ranking, as freshet.Client does; `with Client(...) as client`."""
 
     def __init__(
@@ -226,7 +226,7 @@ class Client(_Blocking[client.Client]):
     forget = _blocking(client.Client.forget)
 
 
-class Publisher(_Blocking[publisher.Publisher]):
+class BlockingPublisher(_Blocking[publisher.Publisher]):
     """Publishes to Kafka, as freshet.Publisher does; `with Publisher(...) as publisher`."""
 
     def __init__(
@@ -274,3 +274,7 @@ class Publisher(_Blocking[publisher.Publisher]):
             published = self._run(sending.finish)
             hand_over()
         return published
+
+
+Client = BlockingClient
+Publisher = BlockingPublisher
