@@ -78,6 +78,12 @@ async def delete_all_topics(bootstrap: str) -> None:
         names = [name for name in await client.list_topics() if not name.startswith("__")]
         if names:
             await client.delete_topics(names)
+
+        async def gone() -> bool:
+            return set(names).isdisjoint(await client.list_topics())
+
+        # Before that, what is written to a topic made anew may land in the old one's log.
+        await eventually(gone, what="the end of all topics")
     finally:
         await client.close()
 
