@@ -118,20 +118,22 @@ def fate_of(row: int, made: Recommendation, space: ServingSpace) -> pb.ItemFate:
     if row in listed.rows:
         fate.position = int(np.flatnonzero(listed.rows == row)[0])
     elif fate.HasField("rank"):
-        fate.stage, fate.cause = _place_taken(fate.rank, row, made, space)
+        fate.stage, fate.cause = _why_not_listed(fate.rank, row, made, space)
     else:
         out = [name for name, rows in _removals(np.array([row]), made, space) if rows.any()]
         fate.stage, fate.cause = (FILTER, out[0]) if out else (CANDIDATES, NOT_PROPOSED)
     return fate
 
 
-def _place_taken(rank: int, row: int, made: Recommendation, space: ServingSpace) -> tuple[str, str]:
+def _why_not_listed(
+    rank: int, row: int, made: Recommendation, space: ServingSpace
+) -> tuple[str, str]:
     """Return the stage and the cause for which a ranked item is not in the list."""
     query, ranked, listed = made.input.query, made.ranked, made.listed
     pinned = [space.catalogue.row(pin.item_id) for pin in query.rules.pins]
     by_score = np.isin(ranked.rows, listed.rows) & ~np.isin(ranked.rows, pinned)
     last = int(np.flatnonzero(by_score)[-1]) if by_score.any() else -1
-    if rank > last:
+    if rank > last and len(listed.rows) == query.k:  # a shorter list is one that caps left short
         return (RANK, "score") if rank >= query.k else (ARRANGE, "pins")
     limits = {cap.category: cap.at_most for cap in query.rules.caps}
     categories = space.catalogue.categories

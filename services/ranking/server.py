@@ -143,7 +143,8 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
         )
 
     async def _explain(self, request: pb.ExplainRequest, deadline: Deadline) -> pb.ExplainResponse:
-        return await explain.explain(requests.explain(request), self._serving(), deadline)
+        space = self._serving()
+        return await explain.explain(requests.explain(request), space, deadline)
 
     async def _forget(self, request: pb.ForgetRequest, deadline: Deadline) -> pb.ForgetResponse:
         self._serving()

@@ -254,6 +254,18 @@ async def test_an_item_that_caps_hold_back_falls_where_the_list_is_arranged(shop
     assert (became.stage, became.cause, became.rank) == ("arrange", "caps", 1)
 
 
+async def test_caps_that_leave_a_list_short_are_the_cause_whatever_the_rank(shop: Shop) -> None:
+    lamps = {
+        "filters": pb.Filters(categories_any=["lamp"]),
+        "rules": pb.Rules(caps=[pb.CategoryCap(at_most=2)]),
+    }
+    listed, _ = await made(shop, **lamps)
+    assert len(listed.listed.rows) == 2
+    for rank in (2, 20):  # within the length that was asked for, and beyond it
+        became = await fate(shop, shop.catalogue.ids[listed.ranked.rows[rank]], **lamps)
+        assert (became.stage, became.cause, became.rank) == ("arrange", "caps", rank)
+
+
 async def test_an_item_whose_position_a_pin_took_falls_where_the_list_is_arranged(
     shop: Shop,
 ) -> None:
