@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from freshet.errors import (
+    PUSH_BACK_METADATA,
     DeadlineExceeded,
     FreshetError,
     InvalidRequest,
@@ -20,7 +21,6 @@ from freshet.errors import (
 if TYPE_CHECKING:
     import grpc
 
-PUSH_BACK_METADATA: Final = "grpc-retry-pushback-ms"
 # Before the second, third and fourth attempt; each is cut by up to a half at random, so that
 # clients who failed together do not come back together.
 PAUSES_S: Final = (0.02, 0.04, 0.08)

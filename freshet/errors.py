@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+# Of a call that is refused with Overloaded: in how many ms to ask again.
+PUSH_BACK_METADATA: Final = "grpc-retry-pushback-ms"
 # What freshet.contract.bounds.refuse writes: `k must be between 1 and 500, was 10000`.
 _REFUSAL: Final = re.compile(r"(?P<field>.+?) must be (?P<bound>.+?), was ", re.DOTALL)
 

@@ -45,7 +45,8 @@ class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         """See protos/freshet/v1/embedding.proto."""
-        units = max(1, len(request.items))
+        count = len(request.items)
+        units = count if 1 <= count <= ITEMS_AT_MOST else 1  # else it is out of bounds
         return await self._guard.answer("Embed", request, context, self._embed, EMBED_S, units)
 
     async def EmbedQuery(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 import grpc
 
 from freshet.contract.records import BadRecord
-from freshet.errors import NotFound, Overloaded, Unavailable
+from freshet.errors import PUSH_BACK_METADATA, NotFound, Overloaded, Unavailable
 from shared.runtime import metrics
 from shared.runtime.deadline import Costs, Deadline
 
@@ -34,7 +34,6 @@ STATUSES: Final[dict[type[Exception], grpc.StatusCode]] = {
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-PUSH_BACK_METADATA: Final = "grpc-retry-pushback-ms"
 _SMOOTHING: Final = 0.05  # weight of the newest measurement
 
 
@@ -67,9 +66,9 @@ class Admission:
 
     @contextmanager
     def entered(self, left_s: float, deadline: Deadline, units: int = 1) -> Iterator[None]:
-        """Hold a place while a call is answered; left_s: until its deadline. Raises Overloaded.
+        """Count a call while it is answered; left_s: until its deadline. Raises Overloaded.
 
-        One call alone is always let in.
+        One call alone is always let in. A call that fails says nothing of how long a unit takes.
         """
         in_front = self.in_flight
         if in_front and in_front + units > self._at_most:
@@ -85,10 +84,10 @@ class Admission:
             yield
         finally:
             self.in_flight -= units
-            worked_s = self._clock() - began_s - deadline.waited_s
-            # Of what is at work at once each counts the others' work too: a share is its own.
-            unit_s = worked_s / (max(in_front, self.in_flight) + units)
-            self._unit_s += _SMOOTHING * (unit_s - self._unit_s)
+        worked_s = self._clock() - began_s - deadline.waited_s
+        # Of what is at work at once each counts the others' work too: a share is its own.
+        unit_s = worked_s / (max(in_front, self.in_flight) + units)
+        self._unit_s += _SMOOTHING * (unit_s - self._unit_s)
 
     def _refusal(self, why: str) -> Overloaded:
         return Overloaded(f"{self.in_flight} {self._unit} in flight{why}", self._retry_after_s)

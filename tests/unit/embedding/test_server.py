@@ -190,6 +190,17 @@ async def test_too_many_items_at_once_are_pushed_back(running: Running) -> None:
     assert len((await waiting).items) == 8
 
 
+async def test_what_is_out_of_bounds_is_said_beside_others_too(running: Running) -> None:
+    running.encoder.held = asyncio.Event()
+    one = pb.EmbedRequest(items=[item_pb2.Item(item_id="a", title="t")])
+    waiting = asyncio.ensure_future(running.stub.Embed(one))
+    await eventually(lambda: len(running.encoder.priorities) == 1)
+    code, text = await refusal(running.stub.Embed(pb.EmbedRequest(items=[one.items[0]] * 65)))
+    assert (code, text) == (grpc.StatusCode.INVALID_ARGUMENT, "items must be 1-64, was 65")
+    running.encoder.held.set()
+    await waiting
+
+
 async def test_request_larger_than_allowed_never_reaches_the_encoder(running: Running) -> None:
     large = pb.EmbedRequest(
         items=[item_pb2.Item(item_id=str(n), image_bytes=b"x" * 2**22) for n in range(3)]
