@@ -15,7 +15,7 @@ from freshet.contract.events import Event, encode_event
 from freshet.contract.items import Item, encode_item
 from freshet.contract.offers import Offer, encode_offer
 from freshet.contract.position_tokens import PositionToken
-from freshet.contract.records import CONTENT_TYPE, PROTOBUF, BadRecord
+from freshet.contract.records import PROTOBUF, PROTOBUF_HEADERS, BadRecord
 from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS
 from freshet.errors import (
     DeadlineExceeded,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 5.0  # a few ms where Kafka is well; a new leader takes seconds
 LINGER_MS: Final = 20  # what suits imports
 BATCH_BYTES: Final = 128 * 1024  # a batch that is full waits for nothing
-_HEADERS: Final = [(CONTENT_TYPE, PROTOBUF.encode())]
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
@@ -138,7 +137,7 @@ class Publisher(LoopBound):
         with self._kafka_errors:
             async with asyncio.timeout(self._timeout if timeout is None else timeout):
                 return await self._open().send_and_wait(
-                    topic, key=key.encode(), value=value, headers=_HEADERS
+                    topic, key=key.encode(), value=value, headers=PROTOBUF_HEADERS
                 )
 
     def _open(self) -> RenewedProducer:

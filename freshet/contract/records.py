@@ -21,6 +21,8 @@ ERROR_TEXT: Final = "error-text"
 SERVICE: Final = "service"
 FAILED_MS: Final = "failed-ms"
 
+PROTOBUF_HEADERS: Final[Sequence[tuple[str, bytes]]] = [(CONTENT_TYPE, PROTOBUF.encode())]
+
 # Values of BadRecord.error_class.
 UNDECODABLE: Final = "undecodable"  # not the JSON or protobuf of this message
 OUT_OF_BOUNDS: Final = "out-of-bounds"  # decoded, but a field has a value that the contract forbids

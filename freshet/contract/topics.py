@@ -53,7 +53,7 @@ DEAD_LETTERS: Final = Topic(
 
 
 def item_vectors(space: str) -> Topic:
-    """The encoded items of one space, key item_id; written by embedding only."""
+    """Return the topic of one space's encoded items, key item_id; written by embedding only."""
     return _compacted(f"item-vectors.{space}")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from services.ranking.service import NAME, RankingService
-from services.ranking.settings import RankingSettings
+from services.ranking.service import RankingService
+from services.ranking.settings import NAME, RankingSettings
 from shared.runtime.service import main
 
 if __name__ == "__main__":

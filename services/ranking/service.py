@@ -25,7 +25,7 @@ from services.ranking.live.trending import LocalTrending
 from services.ranking.onnx_ranker import BadRanker
 from services.ranking.server import Recommender
 from services.ranking.serving_space import ServingSpace
-from services.ranking.settings import RankingSettings
+from services.ranking.settings import NAME, RankingSettings
 from services.ranking.stages.blend import Ranker
 from shared.catalogue.active_bundle import ActiveBundle, BundleFollower
 from shared.catalogue.catalogue import Catalogue
@@ -41,7 +41,6 @@ from shared.runtime.service import Refused, Service, tune_collector
 
 log = logging.getLogger(__name__)
 
-NAME: Final = "ranking"
 RECEIVE_MAX_BYTES: Final = 5 * 1024 * 1024  # a picture of 4 MiB and its request
 READ_S: Final = 1.0  # of a connection; each request has a tighter deadline
 LOOK_S: Final = 2.0  # between looks at what is active, and at figures for metrics

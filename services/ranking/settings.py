@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from freshet.kafka_clients import KafkaSettings
 from freshet.settings import setting
@@ -12,6 +13,8 @@ from shared.catalogue.active_bundle import SpaceSettings
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
 from shared.users.session_vectors import VectorSettings
+
+NAME: Final = "ranking"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class VectorPublisher:
         """
         described = headers(version.time_ms, origin)
         if value is not None:
-            described.append((records.CONTENT_TYPE, records.PROTOBUF.encode()))
+            described += records.PROTOBUF_HEADERS
         return await self.write(partition, item_id.encode(), value, described)
 
     async def write(

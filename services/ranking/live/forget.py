@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from aiokafka.errors import KafkaError
 
 from freshet.contract.events import FORGET, Event, encode_event
 from freshet.contract.position_tokens import PositionToken
-from freshet.contract.records import CONTENT_TYPE, PROTOBUF
+from freshet.contract.records import PROTOBUF, PROTOBUF_HEADERS
 from freshet.contract.topics import CLICKS
 from freshet.errors import Unavailable
 from freshet.producer import RenewedProducer
-
-_HEADERS: Final = [(CONTENT_TYPE, PROTOBUF.encode())]
 
 
 async def forget(user_id: str, producer: RenewedProducer, within_s: float) -> PositionToken:
@@ -31,7 +28,7 @@ async def forget(user_id: str, producer: RenewedProducer, within_s: float) -> Po
                 CLICKS.name,
                 key=user_id.encode(),
                 value=encode_event(event, PROTOBUF),
-                headers=_HEADERS,
+                headers=PROTOBUF_HEADERS,
             )
     except (KafkaError, TimeoutError) as error:
         raise Unavailable(

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from aiokafka.errors import KafkaError
 
-from freshet.contract.records import CONTENT_TYPE, PROTOBUF
+from freshet.contract.records import PROTOBUF_HEADERS
 from freshet.contract.topics import IMPRESSIONS
 from freshet.producer import Entry, RenewedProducer
 from freshet.v1 import impression_pb2, recommender_pb2
@@ -25,8 +25,6 @@ BUFFERED_AT_MOST: Final = 10_000  # about 5 KB each with 50 items
 FLUSH_EVERY_S: Final = 0.1
 AT_ONCE: Final = 16  # encoded in about 1 ms; then requests have their turn
 RETRY_S: Final = 1.0
-
-_HEADERS: Final = [(CONTENT_TYPE, PROTOBUF.encode())]
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +90,7 @@ class Impressions:
 
 
 def _entry(shown: Shown) -> Entry:
-    return Entry(shown.user_id.encode(), message(shown).SerializeToString(), _HEADERS)
+    return Entry(shown.user_id.encode(), message(shown).SerializeToString(), PROTOBUF_HEADERS)
 
 
 def message(shown: Shown) -> impression_pb2.Impression:

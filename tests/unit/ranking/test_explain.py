@@ -255,7 +255,7 @@ async def test_an_item_that_caps_hold_back_falls_where_the_list_is_arranged(shop
 
 
 async def test_caps_that_leave_a_list_short_are_the_cause_whatever_the_rank(shop: Shop) -> None:
-    lamps = {
+    lamps: dict[str, Any] = {
         "filters": pb.Filters(categories_any=["lamp"]),
         "rules": pb.Rules(caps=[pb.CategoryCap(at_most=2)]),
     }
