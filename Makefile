@@ -50,7 +50,7 @@ test-unit: $(VENV)/installed-test ## Without servers, in parallel
 test-integration: $(VENV)/installed-test ## On the project's own Kafka and Valkey
 	$(PYTEST) tests/integration
 
-test-e2e: $(VENV)/installed-test ## The whole system through its public doors
+test-e2e: $(VENV)/installed-test ## The whole system through its public endpoints
 	$(PYTEST) tests/e2e
 
 test-proofs: $(VENV)/installed-test ## Kill loops and faults, slow

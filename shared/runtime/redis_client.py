@@ -1,6 +1,6 @@
-"""Reach Redis: binary clients that fail fast, and many commands in one exchange.
+"""Reach Redis: binary clients that fail fast, many commands in one exchange.
 
-Reads have their stage's budget as time-out and nothing is retried by the library: a command whose
+Reads have a share of the deadline as time-out, and the library retries nothing: a command whose
 reply is lost may have had its effect, so whoever writes decides what to repeat.
 """
 

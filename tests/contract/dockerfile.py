@@ -56,13 +56,13 @@ def files_in_image(stage: Stage) -> dict[PurePosixPath, Path]:
     Raises FileNotFoundError for a source that is not in the context.
     """
     copies = [text for name, text in stage.instructions if name == "COPY" and "--from" not in text]
-    placed: dict[PurePosixPath, Path] = {}
+    files: dict[PurePosixPath, Path] = {}
     for text in copies:
         *sources, target = text.split()
         for source in sources:
             for inside, path in _below(source):
-                placed[PurePosixPath(target) / inside] = path
-    return placed
+                files[PurePosixPath(target) / inside] = path
+    return files
 
 
 def _below(source: str) -> Iterator[tuple[str, Path]]:

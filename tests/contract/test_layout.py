@@ -50,7 +50,7 @@ def test_no_class_name_stands_twice() -> None:
             if isinstance(node, ast.ClassDef):
                 where[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
 
-    assert {name: places for name, places in where.items() if len(places) > 1} == {}
+    assert {name: files for name, files in where.items() if len(files) > 1} == {}
     assert len(where) > 100
 
 

@@ -1,4 +1,4 @@
-"""`freshet up` as a user runs it, and the doors that tests knock at."""
+"""`freshet up` as a user runs it, and the endpoints that tests ask."""
 
 from __future__ import annotations
 

@@ -144,11 +144,11 @@ async def redis_over_tls(server: EmbeddedValkey, authority: Authority) -> AsyncI
         for end in (writer, inner_writer):
             end.transport.abort()
 
-    door = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=authority.server_tls)
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=authority.server_tls)
     try:
-        yield int(door.sockets[0].getsockname()[1])
+        yield int(listener.sockets[0].getsockname()[1])
     finally:
-        door.close()
+        listener.close()
         for task in served:
             task.cancel()
         await asyncio.gather(*served, return_exceptions=True)

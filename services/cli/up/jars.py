@@ -27,7 +27,7 @@ Three ways out:
 
 
 class JarsMissing(RuntimeError):
-    """The jars cannot be had or are not the pinned ones; the text says which, and the ways out."""
+    """The jars are unavailable, or not the pinned ones; the text says which, and the ways out."""
 
 
 @dataclass(frozen=True, slots=True)

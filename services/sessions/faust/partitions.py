@@ -182,7 +182,7 @@ class Partitions:
                     await self._check()
                     checked_at = time.monotonic()
             except TRANSIENT_ERRORS as error:
-                log.warning("partitions wait to be placed or checked: %r", error)
+                log.warning("partitions wait to be read or checked: %r", error)
                 self._progress.made()
                 await asyncio.sleep(CHECK_EVERY_S)
             self._wake.clear()

@@ -174,9 +174,9 @@ async def test_embedding_lag_is_what_its_group_has_not_committed(settings: Kafka
         for _ in range(3):
             await producer.send_and_wait(ITEMS.name, b"x", key=b"k", partition=0)
     group = kafka_clients.consumer(settings, group_id=embedding_group("s"))
-    place = TopicPartition(ITEMS.name, 0)
-    group.assign([place])
+    partition = TopicPartition(ITEMS.name, 0)
+    group.assign([partition])
     async with group:
-        await group.commit({place: 2})
+        await group.commit({partition: 2})
 
     assert await lag.embedding_lag(settings, "s") == {"items": 1, "items-backfill": 0}

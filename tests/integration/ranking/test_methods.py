@@ -232,7 +232,7 @@ async def test_a_call_that_hangs_ends_with_its_deadline_and_leaves_its_place(
             await asyncio.sleep(3600)
         finally:
             cancelled.set()
-        raise AssertionError("nobody waits so long")
+        raise AssertionError("nobody waits that long")
 
     with monkeypatch.context() as patched:
         patched.setattr(StateReader, "states", hang)

@@ -19,7 +19,7 @@ from services.sessions.settings import SessionsSettings
 from shared.users import keys
 from shared.users.states import unpack
 from tests.proofs.sessions import harness
-from tests.unit.sessions.kit import Letters
+from tests.unit.sessions.kit import MemoryDeadLetters
 from tests.unit.sessions.kit import batch as batch_of
 
 pytestmark = pytest.mark.proof
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.proof
 ITEMS = harness.catalogue()
 
 
-class NoLetters(Letters):
+class NoDeadLetters(MemoryDeadLetters):
     """Fails the test that writes a dead letter."""
 
     async def send(self, record: Any, error: BadRecord) -> None:
@@ -43,7 +43,9 @@ async def states(redis: Redis) -> AsyncIterator[StatesStore]:
 
 async def writer(store: StatesStore, log: dict[int, list[ConsumerRecord]]) -> EffectWriter:
     """A writer that has just taken over all partitions."""
-    made = EffectWriter(store, NoLetters(), SessionsSettings(cache_users=1_000, slice_events=128))
+    made = EffectWriter(
+        store, NoDeadLetters(), SessionsSettings(cache_users=1_000, slice_events=128)
+    )
     for partition, value in (await store.positions(list(log))).items():
         made.take_over(partition, value, 0)
     return made

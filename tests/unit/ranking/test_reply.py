@@ -17,7 +17,7 @@ def test_a_state_is_shown_with_ids_types_and_times() -> None:
     ]
     assert shown.history[1].time_ms - shown.history[0].time_ms == 60_000
     assert list(shown.excluded) == ["rug-1"]
-    assert [(place.partition, place.offset) for place in shown.offsets] == [(0, 9)]
+    assert [(each.partition, each.offset) for each in shown.offsets] == [(0, 9)]
     assert len(shown.session_vector) == len(shown.long_term_vector) == 16
     assert len(shown.interests) == 1
     assert shown.space == "test"

@@ -26,7 +26,9 @@ def boost(**fields: Any) -> pb.Rules:
 
 
 def pins(*entries: tuple[str, int]) -> pb.Rules:
-    return pb.Rules(pins=[pb.PinRule(item_id=item, position=place) for item, place in entries])
+    return pb.Rules(
+        pins=[pb.PinRule(item_id=item, position=position) for item, position in entries]
+    )
 
 
 def having(**fields: Any) -> pb.Filters:

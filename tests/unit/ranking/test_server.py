@@ -103,7 +103,7 @@ CAPS = st.builds(
 @st.composite
 def good_requests(draw: st.DrawFn) -> pb.RecommendRequest:
     """Return Recommend requests that are within all bounds."""
-    pins = [pb.PinRule(item_id=item, position=place) for item, place in draw(PINS)]
+    pins = [pb.PinRule(item_id=item, position=position) for item, position in draw(PINS)]
     return pb.RecommendRequest(
         user_id=draw(USERS),
         also_user_ids=draw(st.lists(USERS, max_size=2)),

@@ -149,7 +149,7 @@ class FailingStore(MemoryStore):
                 raise ConnectionError("the reply is lost")
 
 
-class Letters(DeadLetterWriter):
+class MemoryDeadLetters(DeadLetterWriter):
     """Keeps dead letters; fails for so many first."""
 
     def __init__(self, failures: int = 0) -> None:
@@ -169,7 +169,7 @@ class Letters(DeadLetterWriter):
 
 def writer(
     store: MemoryStore,
-    letters: Letters | None = None,
+    letters: MemoryDeadLetters | None = None,
     *,
     slice_events: int = 4,
     begin: int = 0,
@@ -177,7 +177,7 @@ def writer(
 ) -> EffectWriter:
     """A writer that has just taken over all partitions of a log that begins at `begin`."""
     settings = SessionsSettings(cache_users=100, slice_events=slice_events)
-    made = EffectWriter(store, letters or Letters(), settings)
+    made = EffectWriter(store, letters or MemoryDeadLetters(), settings)
     for partition in range(partitions):
         made.take_over(partition, store.values.get(keys.position(TOPIC, partition)), begin)
     return made

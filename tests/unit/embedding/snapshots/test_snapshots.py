@@ -33,7 +33,7 @@ from tests.unit.embedding.snapshots.snapshot_kit import (
 
 @pytest.fixture(params=["folder", "file", "memory"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return a place for snapshots of each kind."""
+    """Return the URL of an empty store of each kind."""
     if request.param == "memory":
         yield "memory://snapshots"
         fsspec.filesystem("memory").store.clear()
@@ -101,10 +101,10 @@ def as_another_dimension(folder: Path) -> None:
     remark(folder)
 
 
-def with_header(place: int, value: int) -> Callable[[Path], None]:
+def with_header(word: int, value: int) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         raw = bytearray((folder / INDEX).read_bytes())
-        struct.pack_into("<Q", raw, place * 8, value)
+        struct.pack_into("<Q", raw, word * 8, value)
         (folder / INDEX).write_bytes(raw)
         remark(folder)
 

@@ -23,7 +23,7 @@ from shared.users import keys, positions
 from tests.unit.sessions.kit import (
     TOPIC,
     FailingStore,
-    Letters,
+    MemoryDeadLetters,
     MemoryItems,
     Record,
     assert_same,
@@ -196,7 +196,7 @@ async def test_offsets_that_the_log_leaves_out_are_no_gap() -> None:
 
 async def test_poison_goes_to_dead_letters_before_the_position_passes_it() -> None:
     records = [click(0), poison(1), click(2), poison(3)]
-    store, letters = MemoryStore(TOPIC), Letters(failures=2)
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters(failures=2)
     worker, part = writer(store, letters), batch(records)
     with pytest.raises(ConnectionError):
         await apply(worker, part)
@@ -208,7 +208,7 @@ async def test_poison_goes_to_dead_letters_before_the_position_passes_it() -> No
 
 
 async def test_a_batch_of_nothing_but_poison_moves_the_position() -> None:
-    store, letters = MemoryStore(TOPIC), Letters()
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
     await apply(writer(store, letters), batch([poison(0), poison(1)]))
     assert letters.offsets == [0, 1]
     assert content(store).keys() == {keys.position(TOPIC, 0)}
@@ -226,7 +226,7 @@ async def test_a_refused_batch_of_nothing_but_poison_looks_where_redis_is() -> N
 
 
 async def test_letters_that_are_there_are_not_written_again() -> None:
-    store, letters = FailingStore(["lost before"]), Letters()
+    store, letters = FailingStore(["lost before"]), MemoryDeadLetters()
     worker, part = writer(store, letters), batch([click(0), poison(1)])
     with pytest.raises(ConnectionError):
         await apply(worker, part)
@@ -235,7 +235,7 @@ async def test_letters_that_are_there_are_not_written_again() -> None:
 
 
 async def test_a_redelivered_batch_writes_no_letters_again() -> None:
-    store, letters = MemoryStore(TOPIC), Letters()
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
     worker = writer(store, letters)
     await apply(worker, batch([poison(0), click(1)]), batch([poison(0), click(1)]))
     await apply(worker, batch([poison(0), click(1), click(2)]))
@@ -251,7 +251,7 @@ async def test_an_event_at_which_the_fold_breaks_is_a_dead_letter_and_the_rest_c
         return fold_many(states, events, *more)
 
     monkeypatch.setattr(writer_module, "fold_many", fold_that_breaks)
-    store, letters = MemoryStore(TOPIC), Letters()
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
     await apply(writer(store, letters, slice_events=64), batch(LOG))
     monkeypatch.undo()
     broken = [record.offset for record in LOG if record.offset % 5 == 3]
@@ -265,7 +265,7 @@ async def test_an_event_at_which_the_fold_breaks_is_a_dead_letter_and_the_rest_c
 
 
 async def test_a_state_that_cannot_be_read_stays_and_its_events_are_dead_letters() -> None:
-    store, letters = MemoryStore(TOPIC), Letters()
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
     store.values[keys.user("bob")] = b"\xffnonsense"
     await apply(writer(store, letters), batch(LOG))
     assert letters.offsets == [record.offset for record in LOG if record.key == b"bob"]

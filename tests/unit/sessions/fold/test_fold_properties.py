@@ -95,8 +95,8 @@ def assert_same(one: Replayed, other: Replayed) -> None:
 @some
 @given(logs, st.lists(st.integers(0, 100), max_size=6))
 def test_any_cuts_into_batches_give_the_same(events: list[FoldEvent], cuts: list[int]) -> None:
-    places = [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
-    parts = [events[a:b] for a, b in zip(places, places[1:], strict=False)]
+    ends = [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
+    parts = [events[a:b] for a, b in zip(ends, ends[1:], strict=False)]
     assert_same(folded_in(parts), folded_in([events]))
 
 
