@@ -84,11 +84,11 @@ class Origin(NamedTuple):
 
 def header(headers: Headers, name: str) -> bytes | None:
     """Return a header's value, the last one where it stands several times, as Kafka does."""
-    found = None
+    last = None
     for key, value in headers:
         if key == name:
-            found = value
-    return found
+            last = value
+    return last
 
 
 def content_type(headers: Headers) -> str:
@@ -117,8 +117,8 @@ def origin_of(record: ConsumedRecord) -> Origin:
     its replay, so that nobody can date an event ahead.
     """
     own = Origin(record.topic, record.partition, record.offset, record.timestamp)
-    found = _read_origin(record.headers) if record.headers else None
-    return own if found is None else found._replace(time_ms=min(found.time_ms, own.time_ms))
+    stated = _read_origin(record.headers) if record.headers else None
+    return own if stated is None else stated._replace(time_ms=min(stated.time_ms, own.time_ms))
 
 
 def origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
@@ -135,10 +135,10 @@ def dead_letter_headers(
     failed_ms: int,
 ) -> list[tuple[str, bytes]]:
     """Return a dead letter's headers: the record's own, then where it stood and why it failed."""
-    kept = [(name, value) for name, value in headers if name not in _DEAD_LETTER]
+    own = [(name, value) for name, value in headers if name not in _DEAD_LETTER]
     key_header = [] if key is None else [(ORIGIN_KEY, key)]
     return [
-        *kept,
+        *own,
         *origin_headers(origin),
         *key_header,
         (ERROR_CLASS, error.error_class.encode()),
@@ -160,8 +160,8 @@ def replay_of(headers: Headers) -> tuple[str, bytes | None, list[tuple[str, byte
         raise BadRecord(
             UNDECODABLE, f"a dead letter must have the headers {ORIGIN}, {ORIGIN_TIME_MS}"
         )
-    kept = [(name, value) for name, value in headers if name not in _DEAD_LETTER]
-    return origin.topic, header(headers, ORIGIN_KEY), [*kept, *origin_headers(origin)]
+    own = [(name, value) for name, value in headers if name not in _DEAD_LETTER]
+    return origin.topic, header(headers, ORIGIN_KEY), [*own, *origin_headers(origin)]
 
 
 def check_key(key: bytes | None, user_id: str) -> None:

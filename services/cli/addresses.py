@@ -79,15 +79,15 @@ def find_addresses(folder: Path, environ: Mapping[str, str] = os.environ) -> Add
     named = any(name in environ for name in OWN_ADDRESSES)
     if running is None and not named and folder != default_data_folder(environ):
         raise NothingRuns(f"no `freshet up` runs on {folder}")
-    found = running.addresses if running else Addresses()
+    known = running.addresses if running else Addresses()
     health = {
-        name: environ.get(f"FRESHET_{name.upper()}_HEALTH_ADDRESS", found.health[name])
+        name: environ.get(f"FRESHET_{name.upper()}_HEALTH_ADDRESS", known.health[name])
         for name in SERVICES
     }
     return Addresses(
-        kafka=environ.get("KAFKA_BOOTSTRAP_SERVERS", found.kafka),
-        redis=environ.get("REDIS_URL", found.redis),
-        ranking=environ.get("FRESHET_RANKING_ADDRESS", found.ranking),
-        embedding=environ.get("FRESHET_EMBEDDING_ADDRESS", found.embedding),
+        kafka=environ.get("KAFKA_BOOTSTRAP_SERVERS", known.kafka),
+        redis=environ.get("REDIS_URL", known.redis),
+        ranking=environ.get("FRESHET_RANKING_ADDRESS", known.ranking),
+        embedding=environ.get("FRESHET_EMBEDDING_ADDRESS", known.embedding),
         health=health,
     )

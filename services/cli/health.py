@@ -36,11 +36,11 @@ async def gather(data: Path) -> dict[str, Any]:
     }
 
 
-def all_well(found: dict[str, Any]) -> bool:
+def all_well(report: dict[str, Any]) -> bool:
     """Return whether everything answers and every service is ready."""
-    servers = [found["kafka"], found["redis"]]
+    servers = [report["kafka"], report["redis"]]
     return all("error" not in server for server in servers) and all(
-        service.get("ready", False) for service in found["services"].values()
+        service.get("ready", False) for service in report["services"].values()
     )
 
 
@@ -59,26 +59,26 @@ async def _lags(where: Addresses) -> dict[str, dict[str, Any]]:
     from freshet.kafka_clients import cluster_id
     from shared.runtime import redis_client
 
-    found: dict[str, dict[str, Any]] = {"kafka": {}, "redis": {}, "services": {}}
+    report: dict[str, dict[str, Any]] = {"kafka": {}, "redis": {}, "services": {}}
     settings = endpoints.kafka_settings(where)
     client = redis_client.connect(endpoints.redis_settings(where), socket_timeout_s=ANSWER_WITHIN_S)
     space = None
     try:
         memory = await client.info("memory")
-        found["redis"]["memory_bytes"] = int(memory["used_memory"])
-        found["redis"]["keys"] = int(await client.dbsize())
+        report["redis"]["memory_bytes"] = int(memory["used_memory"])
+        report["redis"]["keys"] = int(await client.dbsize())
         space = await lag.active_space(client)
     except RedisError as error:
-        found["redis"]["error"] = str(error)
+        report["redis"]["error"] = str(error)
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            found["kafka"]["cluster_id"] = await cluster_id(settings)
-        if "error" not in found["redis"]:
-            found["services"]["sessions"] = await lag.sessions_lag(settings, client)
+            report["kafka"]["cluster_id"] = await cluster_id(settings)
+        if "error" not in report["redis"]:
+            report["services"]["sessions"] = await lag.sessions_lag(settings, client)
         if space is not None:
-            found["services"]["embedding"] = await lag.embedding_lag(settings, space)
+            report["services"]["embedding"] = await lag.embedding_lag(settings, space)
     except (KafkaError, OSError) as error:
-        found["kafka"]["error"] = str(error) or type(error).__name__
+        report["kafka"]["error"] = str(error) or type(error).__name__
     finally:
         await client.aclose()
-    return found
+    return report

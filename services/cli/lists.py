@@ -27,10 +27,10 @@ def as_dict(message: Message) -> dict[str, Any]:
 
     64-bit integers are texts there, so that no reader rounds them.
     """
-    found: dict[str, Any] = MessageToDict(
+    fields: dict[str, Any] = MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return found
+    return fields
 
 
 def show(

@@ -116,9 +116,9 @@ class CatalogueFeed:
     def _make_consumer(self, topic: str) -> AIOKafkaConsumer:
         return kafka_clients.consumer(self._settings, topic)
 
-    def _take(self, taken: Sequence[ConsumerRecord]) -> None:
+    def _take(self, consumed: Sequence[ConsumerRecord]) -> None:
         changes = []
-        for record in taken:
+        for record in consumed:
             try:
                 changes.append(change_of(record))
             except records.BadRecord as error:
@@ -128,7 +128,7 @@ class CatalogueFeed:
         now_ms = self._clock_ms()
         for item_id, why in self.catalogue.apply(changes, now_ms=now_ms).refused:
             log.warning("item %r is not taken in: %s", item_id, why)
-        self.delay_ms = max(0, now_ms - taken[-1].timestamp)
+        self.delay_ms = max(0, now_ms - consumed[-1].timestamp)
 
 
 def change_of(record: ConsumerRecord) -> Change:

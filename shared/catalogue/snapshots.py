@@ -164,8 +164,8 @@ def verify(folder: Path) -> Manifest:
     manifest = _manifest((folder / MANIFEST).read_bytes())
     for name, mark in manifest.files.items():
         with (folder / name).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != mark.sha256:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != mark.sha256:
             raise BadSnapshot(f"{name} has another sha256 than the manifest says")
     _check_header(folder / INDEX, manifest)
     return manifest
@@ -216,14 +216,14 @@ def _make_current(store: Store, name: str) -> list[str]:
 
 def _prune(store: Store, name: str, before: list[str]) -> None:
     """Remove what CURRENT names no more, and what a writer that was killed has left."""
-    kept = [name, *before][:KEPT]
+    current = [name, *before][:KEPT]
     try:
         for folder in store.folders():
-            found = _NAME.fullmatch(folder)
-            if found is None or folder in kept:
+            match = _NAME.fullmatch(folder)
+            if match is None or folder in current:
                 continue
             # Another writer may be at work on a young one; its name begins with its time.
-            if folder in before or int(found[1]) < int(name[:13]) - LEFT_OVER_MS:
+            if folder in before or int(match[1]) < int(name[:13]) - LEFT_OVER_MS:
                 store.remove(folder)
     except OSError as error:
         log.warning("old snapshots could not be removed: %s", error)

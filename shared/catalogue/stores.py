@@ -98,7 +98,7 @@ class LocalStore:
     def folders(self) -> list[str]:
         if not self._root.is_dir():
             return []
-        return [found.name for found in self._root.iterdir() if found.is_dir()]
+        return [path.name for path in self._root.iterdir() if path.is_dir()]
 
     def remove(self, folder: str) -> None:
         shutil.rmtree(self._root / folder, ignore_errors=True)
@@ -130,8 +130,8 @@ class RemoteStore:
 
     def read(self, path: str, at_most: int) -> bytes:
         with _as_os_errors():
-            found = self._files.cat_file(f"{self._root}/{path}", start=0, end=at_most + 1)
-        return _bounded(found, path, at_most)
+            data = self._files.cat_file(f"{self._root}/{path}", start=0, end=at_most + 1)
+        return _bounded(data, path, at_most)
 
     def replace(self, path: str, data: bytes) -> None:
         with _as_os_errors():
@@ -142,8 +142,8 @@ class RemoteStore:
             self._files.invalidate_cache()
             if not self._files.isdir(self._root):
                 return []
-            found = self._files.ls(self._root, detail=True)
-        return [entry["name"].rsplit("/", 1)[-1] for entry in found if entry["type"] == "directory"]
+            entries = self._files.ls(self._root, detail=True)
+        return [e["name"].rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"]
 
     def remove(self, folder: str) -> None:
         with contextlib.suppress(OSError), _as_os_errors():

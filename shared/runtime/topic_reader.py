@@ -115,8 +115,8 @@ class TopicReader:
         clock = asyncio.get_running_loop().time
         check_at, seen, idle_checks = clock() + self._check_s, dict(self.positions), 0
         while True:
-            found = await consumer.getmany(timeout_ms=POLL_MS, max_records=AT_ONCE)
-            for records in found.values():
+            batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=AT_ONCE)
+            for records in batches.values():
                 await self._take_in_slices(records)
             await self._note_positions(consumer)
             if clock() >= check_at:

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from services.cli import endpoints, options
 from services.cli.inputs.rows import BadInput, Fields, located, read_rows
 from services.cli.options import Data, Json, SkipBad
+from shared.clock import now_ms
 
 if TYPE_CHECKING:
     from freshet.contract.events import Event
@@ -47,10 +48,9 @@ def import_movielens(
     """
     from services.cli.inputs import movielens
 
-    now_ms = time.time_ns() // 1_000_000
-    interactions = movielens.read_interactions(folder, now_ms=now_ms, keep_times=keep_times)
-    wanted = set(interactions.movies.tolist())
-    movies = [movie for movie in movielens.read_movies(folder) if movie.movie in wanted]
+    interactions = movielens.read_interactions(folder, now_ms=now_ms(), keep_times=keep_times)
+    rated = set(interactions.movies.tolist())
+    movies = [movie for movie in movielens.read_movies(folder) if movie.movie in rated]
     poster_of = movielens.poster_names(folder)
 
     def items() -> Iterator[Item]:

@@ -25,12 +25,12 @@ def status(data: Data, as_json: Json = False) -> None:
     """Show every service, its lag, freshness and versions. Exit code 1 if anything is not well."""
     from services.cli import health
 
-    found = asyncio.run(health.gather(data))
+    report = asyncio.run(health.gather(data))
     if as_json:
-        options.print_json(found)
+        options.print_json(report)
     else:
-        options.console.print(_status(found))
-    if not health.all_well(found):
+        options.console.print(_status(report))
+    if not health.all_well(report):
         raise typer.Exit(1)
 
 
@@ -101,19 +101,19 @@ def build_models(
     options.console.print(f"{folder}: {bundle.space}, {bundle.dim} dimensions")
 
 
-def _status(found: dict[str, Any]) -> RenderableType:
+def _status(report: dict[str, Any]) -> RenderableType:
     table = Table(box=None, padding=(0, 2))
     for column in ("", "state", "address", "process"):
         table.add_column(column, no_wrap=True)
-    servers = {name: found[name] for name in ("kafka", "redis")}
+    servers = {name: report[name] for name in ("kafka", "redis")}
     for name, server in servers.items():
         table.add_row(name, _state(server, "answers"), server["address"], "")
-    for name, service in found["services"].items():
+    for name, service in report["services"].items():
         state = _state(service, "ready" if service.get("ready") else "not ready")
         table.add_row(name, state, service["address"], str(service["process"] or ""))
     details = [
         f"{name}: {_in_words(page)}"
-        for name, full in (servers | found["services"]).items()
+        for name, full in (servers | report["services"]).items()
         if (page := {key: full[key] for key in full if key not in SAID_IN_TABLE})
     ]
     return Group(table, "", *details)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from freshet import Client, Event, Item, Publisher
 from services.cli.demo import catalogue, shoppers
+from shared.clock import now_ms
 
 SERVED_WITHIN_S = 180.0  # all pictures encoded, on the slowest machine we mean to run on
 
@@ -38,7 +39,7 @@ async def open_shop(console: Console, publisher: Publisher, client: Client) -> O
     with Progress(*columns, console=console) as progress:
         items = await _publish_items(publisher, progress)
         await _until_served(client, items, progress)
-        past = list(shoppers.events(items, time.time_ns() // 1_000_000))
+        past = list(shoppers.events(items, now_ms()))
         task = progress.add_task(f"clicks of {shoppers.COUNT} shoppers", total=len(past))
         published = await publisher.many(past, on_token=lambda token: progress.advance(task))
         for token in published.positions:
@@ -50,7 +51,7 @@ async def open_shop(console: Console, publisher: Publisher, client: Client) -> O
 async def _publish_items(publisher: Publisher, progress: Progress) -> list[Item]:
     task = progress.add_task("drawing and publishing items", total=catalogue.COUNT)
     items = []
-    drawn = catalogue.items(time.time_ns() // 1_000_000)
+    drawn = catalogue.items(now_ms())
     while (item := await asyncio.to_thread(next, drawn, None)) is not None:
         await publisher.item(item, backfill=True)
         items.append(item)

@@ -85,8 +85,8 @@ class _Walk:
 
     async def _three_clicks(self, before: RankedList) -> float:
         """Click three items of one kind and style; returns the median time to a changed list."""
-        wanted = (self._kind.name.capitalize(), self._style.name)
-        liked = [item for item in self._shop.items if item.categories[1:] == wanted][:3]
+        kind_and_style = (self._kind.name.capitalize(), self._style.name)
+        liked = [item for item in self._shop.items if item.categories[1:] == kind_and_style][:3]
         _step(
             self._console,
             "Three clicks",

@@ -114,10 +114,10 @@ def _begin_of(year: int) -> int:
 
 def readable(title: str) -> str:
     """Move an article to the front: `Matrix, The (1999)` is The Matrix (1999)."""
-    found = _ARTICLE.match(title)
-    if found is None:
+    match = _ARTICLE.match(title)
+    if match is None:
         return title
-    return f"{found['article']} {found['name']}{found['rest'] or ''}"
+    return f"{match['article']} {match['name']}{match['rest'] or ''}"
 
 
 def spaced_times(users: Ints, now_ms: int) -> Ints:

@@ -70,9 +70,9 @@ def server_properties(folder: Path, port: int, controller_port: int) -> dict[str
 def new_cluster_id() -> str:
     """Return a random id as Kafka writes them; one that looks like an option is not handed out."""
     while True:
-        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        if not made.startswith("-"):
-            return made
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not cluster_id.startswith("-"):
+            return cluster_id
 
 
 def _keep_newest(folder: Path, count: int) -> None:
@@ -191,7 +191,7 @@ class EmbeddedKafka(GuardedChild):
         return [f"-XX:AOTCacheOutput={self._recording}"]
 
     def _format(self, jars: Sequence[Path], config: Path) -> None:
-        made = subprocess.run(
+        formatted = subprocess.run(
             [
                 *self._java(jars),
                 "-XX:TieredStopAtLevel=1",
@@ -207,7 +207,7 @@ class EmbeddedKafka(GuardedChild):
             env=self._environ,
             check=False,
         )
-        if made.returncode:
+        if formatted.returncode:
             raise StartFailed(
-                f"Kafka could not prepare {self.folder}: {made.stderr or made.stdout}"
+                f"Kafka could not prepare {self.folder}: {formatted.stderr or formatted.stdout}"
             )

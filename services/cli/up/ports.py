@@ -61,9 +61,9 @@ class Ports:
             raise StartFailed(f"{name}={named} is taken by another program")
         return int(named) or self.take()
 
-    def take(self, wanted: int = 0) -> int:
-        """Take `wanted`, or another one where it is taken."""
-        return next(port for port in port_candidates(wanted) if self._try(port))
+    def take(self, first: int = 0) -> int:
+        """Take `first`, or another one where it is taken."""
+        return next(port for port in port_candidates(first) if self._try(port))
 
     def _try(self, port: int) -> bool:
         if port in self._locks or not is_free(port):

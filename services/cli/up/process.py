@@ -87,19 +87,19 @@ class Guarded:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def free_port(wanted: int = 0) -> int:
-    """Return `wanted` if it is free on loopback, else a random free one.
+def free_port(first: int = 0) -> int:
+    """Return `first` if it is free on loopback, else a random free one.
 
     Random ones lie below those that systems hand to outgoing connections: a client that knocks at
     a restarting server's port would otherwise be given that very port and talk to itself.
     """
-    return next(port for port in port_candidates(wanted) if is_free(port))
+    return next(port for port in port_candidates(first) if is_free(port))
 
 
-def port_candidates(wanted: int = 0) -> Iterator[int]:
-    """Yield `wanted`, unless it is 0, then random ports without end."""
-    if wanted:
-        yield wanted
+def port_candidates(first: int = 0) -> Iterator[int]:
+    """Yield `first`, unless it is 0, then random ports without end."""
+    if first:
+        yield first
     while True:
         yield random.randint(15_000, 32_000)
 
