@@ -79,7 +79,7 @@ def encode_event(event: Event, content_type: str = JSON) -> bytes:
 
 
 def check(event: Event) -> None:
-    """Check every bound of an event (docs/architecture.md: the contracts' rules). Raises BadRecord."""
+    """Check every bound of an event (docs/architecture.md: contracts). Raises BadRecord."""
     plain = bounds.plain  # nearly every id is; a call of check_id for each would double the time
     if not plain(event.user_id):
         bounds.check_id("user_id", event.user_id)

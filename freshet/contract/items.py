@@ -83,7 +83,7 @@ def encode_item(item: Item, content_type: str = JSON) -> bytes:
 
 
 def check_item(item: Item) -> None:
-    """Check every bound of an item (docs/architecture.md: the contracts' rules). Raises BadRecord."""
+    """Check every bound of an item (docs/architecture.md: contracts). Raises BadRecord."""
     check_offer(item)
     bounds.check_text("title", item.title, TITLE_BYTES)
     bounds.check_text("description", item.description, DESCRIPTION_BYTES)
