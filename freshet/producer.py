@@ -22,7 +22,7 @@ from freshet import kafka_clients
 from freshet.contract.records import TOO_LARGE, BadRecord
 
 ACKNOWLEDGED_WITHIN_S: Final = 20.0  # longer than the client's own time-out of 15 s
-STOP_AT_MOST_S: Final = 5.0
+STOP_AT_MOST_S: Final = 3.0
 FIRST_WAIT_S: Final = 0.1  # before a record is sent again
 WAIT_AT_MOST_S: Final = 5.0
 

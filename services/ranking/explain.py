@@ -48,23 +48,29 @@ LEFT_OUT_BY: Final = {
 }
 
 
-def trace(made: Recommendation, space: ServingSpace, deadline: Deadline) -> list[pb.StageTrace]:
+def trace(
+    recommendation: Recommendation, space: ServingSpace, deadline: Deadline
+) -> list[pb.StageTrace]:
     """Return what each stage did with the candidates, and how long it took."""
-    gathered, filtered = len(made.gathered.rows), len(made.filtered.rows)
-    passed = int(np.count_nonzero(made.passed))
+    gathered, filtered = len(recommendation.gathered.rows), len(recommendation.filtered.rows)
+    passed = int(np.count_nonzero(recommendation.passed))
     proposed = [
-        pb.StageStep(name=name, added=added) for name, added in sources.counts(made.gathered)
+        pb.StageStep(name=name, added=added)
+        for name, added in sources.counts(recommendation.gathered)
     ]
     removed: Counter[str] = Counter()
-    for name, rows in _removals(made.gathered.rows, made, space):
-        removed[name] += int(np.count_nonzero(rows & ~made.passed))
+    for name, rows in _removals(recommendation.gathered.rows, recommendation, space):
+        removed[name] += int(np.count_nonzero(rows & ~recommendation.passed))
     removed[DELETED] = gathered - passed - removed.total()
     removals = [pb.StageStep(name=name, removed=n) for name, n in removed.items() if n]
     stages = {
         CANDIDATES: (gathered, proposed),
         FILTER: (filtered, removals + _added(filtered - passed)),
         RANK: (filtered, []),
-        ARRANGE: (len(made.listed.rows), _added(len(made.ranked.rows) - filtered)),
+        ARRANGE: (
+            len(recommendation.listed.rows),
+            _added(len(recommendation.ranked.rows) - filtered),
+        ),
     }
     traced = []
     for stage, took_s in deadline.timings:
@@ -88,28 +94,28 @@ async def explain(
     row = space.catalogue.row(query.item_id)
     if row < 0:
         raise NotFound(f"item_id {query.item_id!r} is unknown")
-    made = await recommend(query.listing, space, deadline)
+    recommendation = await recommend(query.listing, space, deadline)
     unread = [reason for reason in deadline.degraded if reason in LEFT_OUT_BY[STATE]]
     if unread:
         raise Unavailable(f"the score cannot be explained now: {', '.join(unread)}")
-    scored = made.ranked.take(np.flatnonzero(made.ranked.rows == row))
+    scored = recommendation.ranked.take(np.flatnonzero(recommendation.ranked.rows == row))
     if not len(scored.rows):
-        proposed = made.gathered.proposed[made.gathered.rows == row]
+        proposed = recommendation.gathered.proposed[recommendation.gathered.rows == row]
         alone = Candidates(np.array([row]), np.array([proposed.sum()]))
-        scored = rank(alone, made.input, space, deadline)
-    (item,) = reply.items_of(scored, made.input, space, explain=True)
+        scored = rank(alone, recommendation.input, space, deadline)
+    (item,) = reply.items_of(scored, recommendation.input, space, explain=True)
     values = zip(NAMES, scored.features[0].tolist(), strict=True)
     return pb.ExplainResponse(
         item=item,
         versions=space.versions(),
         features=[pb.Feature(name=name, value=value) for name, value in values],
-        fate=fate_of(row, made, space),
+        fate=fate_of(row, recommendation, space),
     )
 
 
-def fate_of(row: int, made: Recommendation, space: ServingSpace) -> pb.ItemFate:
+def fate_of(row: int, recommendation: Recommendation, space: ServingSpace) -> pb.ItemFate:
     """Say whether a list holds a row of the catalogue, and if not, where it fell and why."""
-    ranked, listed = made.ranked, made.listed
+    ranked, listed = recommendation.ranked, recommendation.listed
     fate = pb.ItemFate(
         ranked=len(ranked.rows), lowest_listed_score=listed.scores.min() if len(listed.rows) else 0
     )
@@ -118,18 +124,20 @@ def fate_of(row: int, made: Recommendation, space: ServingSpace) -> pb.ItemFate:
     if row in listed.rows:
         fate.position = int(np.flatnonzero(listed.rows == row)[0])
     elif fate.HasField("rank"):
-        fate.stage, fate.cause = _why_not_listed(fate.rank, row, made, space)
+        fate.stage, fate.cause = _why_not_listed(fate.rank, row, recommendation, space)
     else:
-        out = [name for name, rows in _removals(np.array([row]), made, space) if rows.any()]
+        out = [
+            name for name, rows in _removals(np.array([row]), recommendation, space) if rows.any()
+        ]
         fate.stage, fate.cause = (FILTER, out[0]) if out else (CANDIDATES, NOT_PROPOSED)
     return fate
 
 
 def _why_not_listed(
-    rank: int, row: int, made: Recommendation, space: ServingSpace
+    rank: int, row: int, recommendation: Recommendation, space: ServingSpace
 ) -> tuple[str, str]:
     """Return the stage and the cause for which a ranked item is not in the list."""
-    query, ranked, listed = made.input.query, made.ranked, made.listed
+    query, ranked, listed = recommendation.input.query, recommendation.ranked, recommendation.listed
     pinned = [space.catalogue.row(pin.item_id) for pin in query.rules.pins]
     by_score = np.isin(ranked.rows, listed.rows) & ~np.isin(ranked.rows, pinned)
     last = int(np.flatnonzero(by_score)[-1]) if by_score.any() else -1
@@ -141,11 +149,13 @@ def _why_not_listed(
     return ARRANGE, "caps" if set(full) & set(categories[row]) else "diversity"
 
 
-def _removals(rows: Rows, made: Recommendation, space: ServingSpace) -> Iterator[tuple[str, Mask]]:
+def _removals(
+    rows: Rows, recommendation: Recommendation, space: ServingSpace
+) -> Iterator[tuple[str, Mask]]:
     """Yield which of some rows each filter removes of what those before it left, (n,)."""
-    user = made.input
+    user = recommendation.input
     conditions = space.filter.each(user.query.filters, rows, user.now_ms)
-    conditions += [(name, ~np.isin(rows, out)) for name, out in made.exclusions]
+    conditions += [(name, ~np.isin(rows, out)) for name, out in recommendation.exclusions]
     left = np.ones(len(rows), np.bool_)
     for name, allowed in conditions:
         yield name, left & ~allowed

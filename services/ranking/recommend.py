@@ -28,12 +28,22 @@ from services.ranking.index.served import WORK
 from services.ranking.live.user_reader import read_input
 from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
-from services.ranking.stages import blend, degraded, recommendation, sources
+from services.ranking.stages import blend, degraded, sources
 from services.ranking.stages.arrange import Caps, arranged, full_categories
 from services.ranking.stages.blend import Ranked, Ranker
 from services.ranking.stages.features import features
 from services.ranking.stages.float16 import to_float32
-from services.ranking.stages.recommendation import Mask, RankingInput, Recommendation, Rows
+from services.ranking.stages.recommendation import (
+    ARRANGE,
+    CANDIDATES,
+    FILTER,
+    RANK,
+    STATE,
+    Mask,
+    RankingInput,
+    Recommendation,
+    Rows,
+)
 from services.ranking.stages.sources import BIT, Candidates
 from shared.catalogue.catalogue import Catalogue
 from shared.runtime import metrics
@@ -52,27 +62,26 @@ async def recommend(
     query: RecommendQuery, space: ServingSpace, deadline: Deadline
 ) -> Recommendation:
     """Make a list of at most k items. What there is no time for is left out and named."""
-    made = Recommendation(await read_input(query, space, deadline))
-    deadline.end(recommendation.STATE)
-    await gather(made, space, deadline)
-    deadline.end(recommendation.CANDIDATES)
-    await filter_candidates(made, space, deadline)
-    deadline.end(recommendation.FILTER)
-    made.ranked = rank(made.filtered, made.input, space, deadline)
-    deadline.end(recommendation.RANK)
-    await arrange(made, space, deadline)
-    deadline.end(recommendation.ARRANGE)
-    _count(made)
-    return made
+    recommendation = Recommendation(await read_input(query, space, deadline))
+    deadline.end(STATE)
+    await gather(recommendation, space, deadline)
+    deadline.end(CANDIDATES)
+    await filter_candidates(recommendation, space, deadline)
+    deadline.end(FILTER)
+    recommendation.ranked = rank(recommendation.filtered, recommendation.input, space, deadline)
+    deadline.end(RANK)
+    await arrange(recommendation, space, deadline)
+    deadline.end(ARRANGE)
+    return recommendation
 
 
-async def gather(made: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
+async def gather(recommendation: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
     """Let every source propose candidates."""
-    query, user, catalogue = made.input.query, made.input, space.catalogue
+    query, user, catalogue = recommendation.input.query, recommendation.input, space.catalogue
     # Both masks are as long as the catalogue is now: while a search is waited for it may grow.
-    made.fitting = space.filter.allowed(query.filters, user.now_ms)
-    made.exclusions = _exclusions(user, catalogue)
-    made.excluded = _mask_of(made.exclusions, len(catalogue))
+    recommendation.fitting = space.filter.allowed(query.filters, user.now_ms)
+    recommendation.exclusions = _exclusions(user, catalogue)
+    recommendation.excluded = _mask_of(recommendation.exclusions, len(catalogue))
     proposals: list[tuple[int, Rows]] = []
     if query.rules.pins:
         proposals.append(
@@ -80,7 +89,7 @@ async def gather(made: Recommendation, space: ServingSpace, deadline: Deadline) 
         )
     if query.candidates is not None:
         proposals.append((BIT["request"], _rows_of(query.candidates, catalogue)))
-        made.gathered = sources.together(proposals)
+        recommendation.gathered = sources.together(proposals)
         return
     proposals.append((BIT["covisits"], sources.covisited(user.covisits)))
     proposals += [(BIT["trending"], rows) for rows in sources.trending(user.trends)]
@@ -89,20 +98,26 @@ async def gather(made: Recommendation, space: ServingSpace, deadline: Deadline) 
     if user.profile.known and deadline.affords(WORK, degraded.NEAREST_SKIPPED):
         queries, bits = sources.queries(user.profile, catalogue)
         nearest, _ = await space.searcher.nearest(
-            queries, sources.NEAREST_EACH, made.fitting, deadline
+            queries, sources.NEAREST_EACH, recommendation.fitting, deadline
         )
         proposals += list(zip(bits, nearest, strict=True))
-    made.gathered = sources.together(proposals)
+    recommendation.gathered = sources.together(proposals)
 
 
-async def filter_candidates(made: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
+async def filter_candidates(
+    recommendation: Recommendation, space: ServingSpace, deadline: Deadline
+) -> None:
     """Keep what may be listed; where that is little, add what else may be."""
-    query, (rows, proposed) = made.input.query, made.gathered
-    made.passed = made.fitting[rows] & ~made.excluded[rows]
-    made.filtered = Candidates(rows[made.passed], proposed[made.passed])
-    if len(made.filtered.rows) < query.k + SPARE and query.candidates is None:
-        more = made.fitting & ~made.excluded
-        made.filtered = await _widened(made.filtered, more, made.input, space, deadline)
+    query, (rows, proposed) = recommendation.input.query, recommendation.gathered
+    recommendation.passed = recommendation.fitting[rows] & ~recommendation.excluded[rows]
+    recommendation.filtered = Candidates(
+        rows[recommendation.passed], proposed[recommendation.passed]
+    )
+    if len(recommendation.filtered.rows) < query.k + SPARE and query.candidates is None:
+        more = recommendation.fitting & ~recommendation.excluded
+        recommendation.filtered = await _widened(
+            recommendation.filtered, more, recommendation.input, space, deadline
+        )
 
 
 def rank(
@@ -131,18 +146,22 @@ def rank(
     return ranked.take(order)
 
 
-async def arrange(made: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
+async def arrange(recommendation: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
     """Put what ranks best in the list's order; where caps leave it short, look further."""
-    made.listed = _arranged(made.ranked, made.input, space, deadline)
-    query = made.input.query
-    if len(made.listed.rows) < query.k and query.rules.caps:
+    recommendation.listed = _arranged(recommendation.ranked, recommendation.input, space, deadline)
+    query = recommendation.input.query
+    if len(recommendation.listed.rows) < query.k and query.rules.caps:
         sets = space.catalogue.category_sets
-        full = full_categories(_limits(query), _categories(made.listed, space))
-        roomy = ~sets.any_of(full)[sets.ids[: len(made.fitting)]]
-        more = made.fitting & ~made.excluded & roomy
-        candidates = await _widened(made.filtered, more, made.input, space, deadline)
-        made.ranked = rank(candidates, made.input, space, deadline)
-        made.listed = _arranged(made.ranked, made.input, space, deadline)
+        full = full_categories(_limits(query), _categories(recommendation.listed, space))
+        roomy = ~sets.any_of(full)[sets.ids[: len(recommendation.fitting)]]
+        more = recommendation.fitting & ~recommendation.excluded & roomy
+        candidates = await _widened(
+            recommendation.filtered, more, recommendation.input, space, deadline
+        )
+        recommendation.ranked = rank(candidates, recommendation.input, space, deadline)
+        recommendation.listed = _arranged(
+            recommendation.ranked, recommendation.input, space, deadline
+        )
 
 
 def _exclusions(user: RankingInput, catalogue: Catalogue) -> list[tuple[str, Rows]]:
@@ -198,7 +217,7 @@ def _scored(
     ranker, fallback = space.ranker, space.fallback
     if ranker is fallback or not len(table):
         return fallback, fallback.score(table)
-    if deadline.affords(recommendation.RANK, degraded.RANKER_SKIPPED):
+    if deadline.affords(RANK, degraded.RANKER_SKIPPED):
         try:
             return ranker, ranker.score(table)
         except ValueError:
@@ -212,7 +231,7 @@ def _arranged(
     """Return the list: pins on their positions, then diversity and caps."""
     query, vectors = user.query, space.catalogue.vectors
     diversity = query.diversity
-    if diversity and not deadline.affords(recommendation.ARRANGE, degraded.DIVERSITY_SKIPPED):
+    if diversity and not deadline.affords(ARRANGE, degraded.DIVERSITY_SKIPPED):
         diversity = 0.0
     pins = {}
     for pin in query.rules.pins:
@@ -232,15 +251,15 @@ def _arranged(
     )
 
 
-def _count(made: Recommendation) -> None:
+def count_candidates(recommendation: Recommendation) -> None:
     """Let the metrics count the list's candidates, stage by stage."""
-    passed = int(np.count_nonzero(made.passed))
-    for name, proposed in sources.counts(made.gathered):
-        _candidates(recommendation.CANDIDATES, name).inc(proposed)
-    _candidates(recommendation.FILTER, "removed").inc(len(made.passed) - passed)
-    _candidates(recommendation.FILTER, "added").inc(len(made.filtered.rows) - passed)
-    _candidates(recommendation.RANK, "ranked").inc(len(made.ranked.rows))
-    _candidates(recommendation.ARRANGE, "listed").inc(len(made.listed.rows))
+    passed = int(np.count_nonzero(recommendation.passed))
+    for name, proposed in sources.counts(recommendation.gathered):
+        _candidates(CANDIDATES, name).inc(proposed)
+    _candidates(FILTER, "removed").inc(len(recommendation.passed) - passed)
+    _candidates(FILTER, "added").inc(len(recommendation.filtered.rows) - passed)
+    _candidates(RANK, "ranked").inc(len(recommendation.ranked.rows))
+    _candidates(ARRANGE, "listed").inc(len(recommendation.listed.rows))
 
 
 def _limits(query: RecommendQuery) -> dict[str, int]:

@@ -37,12 +37,12 @@ _SIMILAR_REASONS = {
 
 
 def recommended(
-    made: Recommendation, space: ServingSpace, deadline: Deadline
+    recommendation: Recommendation, space: ServingSpace, deadline: Deadline
 ) -> pb.RecommendResponse:
     """Return the reply to Recommend, without what is known at its end: timings and trace."""
-    user = made.input
+    user = recommendation.input
     return pb.RecommendResponse(
-        items=items_of(made.listed, user, space, explain=user.query.explain),
+        items=items_of(recommendation.listed, user, space, explain=user.query.explain),
         request_id=uuid.uuid4().hex,
         degraded=deadline.degraded,
         versions=space.versions(),

@@ -14,7 +14,7 @@ from services.ranking.live.embedding_client import EmbeddingClient
 from services.ranking.live.forget import forget
 from services.ranking.live.impressions import Impressions, Shown
 from services.ranking.live.user_reader import read_states
-from services.ranking.recommend import recommend
+from services.ranking.recommend import count_candidates, recommend
 from services.ranking.search import search
 from services.ranking.serving_space import ServingSpace
 from services.ranking.similar import similar
@@ -81,14 +81,15 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
         space = self._serving()
         query = requests.recommend(request)
         deadline.end(ADMIT)
-        made = await recommend(query, space, deadline)
-        response = reply.recommended(made, space, deadline)
+        recommendation = await recommend(query, space, deadline)
+        count_candidates(recommendation)
+        response = reply.recommended(recommendation, space, deadline)
         self._impressions.add(
             Shown(
                 response.request_id,
                 query.users[0],
                 response.items,
-                made.input.now_ms,
+                recommendation.input.now_ms,
                 response.versions,
                 deadline.degraded,
                 query.surface,
@@ -97,7 +98,7 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
         deadline.end(ANSWER)
         response.timings.extend(reply.timings(deadline))
         if query.trace:
-            response.trace.extend(explain.trace(made, space, deadline))
+            response.trace.extend(explain.trace(recommendation, space, deadline))
         return response
 
     async def _similar(self, request: pb.SimilarRequest, deadline: Deadline) -> pb.SimilarResponse:
@@ -144,7 +145,9 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
 
     async def _explain(self, request: pb.ExplainRequest, deadline: Deadline) -> pb.ExplainResponse:
         space = self._serving()
-        return await explain.explain(requests.explain(request), space, deadline)
+        explanation = await explain.explain(requests.explain(request), space, deadline)
+        deadline.timings.clear()  # stages are measured of lists that somebody sees
+        return explanation
 
     async def _forget(self, request: pb.ForgetRequest, deadline: Deadline) -> pb.ForgetResponse:
         self._serving()

@@ -44,10 +44,15 @@ class DeadLetterWriter:
         self.sent += 1
 
     async def send_until_written(self, record: records.ConsumedRecord, error: BadRecord) -> None:
-        """Write one dead letter, however long Kafka is gone."""
+        """Write one dead letter, however long Kafka is gone.
+
+        Raises MessageSizeTooLargeError for a topic that takes not even its headers.
+        """
         while True:
             try:
                 return await self.send(record, error)
+            except MessageSizeTooLargeError:
+                raise
             except TRANSIENT_ERRORS as failure:
                 origin = records.origin_of(record)
                 log.warning("dead letter of %s not written yet: %r", origin, failure)

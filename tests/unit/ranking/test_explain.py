@@ -14,7 +14,7 @@ from freshet.errors import NotFound, Unavailable
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import explain, requests
 from services.ranking.live.offers import OfferChange
-from services.ranking.recommend import recommend
+from services.ranking.recommend import count_candidates, recommend
 from services.ranking.stages.recommendation import Recommendation
 from shared.runtime import metrics
 from shared.runtime.deadline import Costs, Deadline
@@ -177,6 +177,7 @@ async def test_metrics_count_the_candidates_of_every_stage(shop: Shop) -> None:
     parts = [("candidates", "covisits"), ("filter", "removed"), ("rank", "ranked")]
     before = [value(*part) for part in parts]
     listed, stages = await made(shop)
+    count_candidates(listed)
     counted = [value(*part) - was for part, was in zip(parts, before, strict=True)]
     assert counted[0] == steps(stages["candidates"])["covisits"]
     assert counted[1] == -sum(n for n in steps(stages["filter"]).values() if n < 0)
