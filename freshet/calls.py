@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Before the second, third and fourth attempt; each is cut by up to a half at random, so that
 # clients who failed together do not come back together.
 PAUSES_S: Final = (0.02, 0.04, 0.08)
+TIMEOUT_AT_MOST_S: Final = 86_400.0
 
 Metadata = tuple[tuple[str, str], ...]
 Request = TypeVar("Request", contravariant=True)
@@ -36,6 +37,13 @@ class Method(Protocol[Request, Reply]):
     def __call__(
         self, request: Request, /, *, timeout: float, metadata: Metadata
     ) -> Awaitable[Reply]: ...
+
+
+def check_timeout(timeout_s: float) -> None:
+    """Refuse a time-out that is none, within what gRPC can count. Raises ValueError."""
+    if not isinstance(timeout_s, int | float) or not 0 < timeout_s <= TIMEOUT_AT_MOST_S:
+        bound = f"seconds above 0, at most {TIMEOUT_AT_MOST_S:g}"
+        raise ValueError(f"timeout must be {bound}, was {timeout_s!r}")
 
 
 async def call(
@@ -63,7 +71,7 @@ async def call(
         except grpc.aio.AioRpcError as error:
             pause_s = _pause_s(error, pauses_s.pop(0)) if pauses_s else None
             if pause_s is None or time.monotonic() + pause_s >= deadline_s:
-                raise _error_of(error) from error
+                raise _error_of(error, timeout_s) from error
         except grpc.aio.UsageError:
             raise _closed() from None
         except asyncio.CancelledError:
@@ -99,7 +107,7 @@ def _push_back_s(error: grpc.aio.AioRpcError) -> float | None:
     return None
 
 
-def _error_of(error: grpc.aio.AioRpcError) -> FreshetError:
+def _error_of(error: grpc.aio.AioRpcError, timeout_s: float) -> FreshetError:
     """Return what a status means, in the words of the service."""
     import grpc
 
@@ -113,7 +121,8 @@ def _error_of(error: grpc.aio.AioRpcError) -> FreshetError:
     if code is grpc.StatusCode.UNAVAILABLE:
         return Unavailable(text)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded(text)
+        said = text if text != "Deadline Exceeded" else ""  # gRPC's own words name no time
+        return DeadlineExceeded(said or f"no answer within {timeout_s:g} s")
     return FreshetError(f"{code.name}: {text}")
 
 

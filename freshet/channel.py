@@ -34,7 +34,27 @@ _OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 # host of host:port, with the resolver that gRPC lets stand before it: dns:///name:port
-_HOST: Final = re.compile(r"(?:(?:dns:(?://[^/]*/)?)|ipv4:|ipv6:)?(?P<host>\[.*\]|[^:]*)(?::\d+)?")
+_HOST: Final = re.compile(
+    r"(?:(?:dns:(?://[^/]*/)?)|ipv4:|ipv6:)?(?P<host>\[.*\]|[^:]*)(?::(?P<port>\d+))?"
+)
+
+
+def check_address(address: str) -> None:
+    """Raise ValueError unless an address names a host and a port, or a socket."""
+    if isinstance(address, str):
+        if address.startswith(("unix:", "unix-abstract:")):
+            return
+        match = _HOST.fullmatch(address.partition(",")[0])
+        port = match["port"] if match and match["host"] else None
+        if port and 0 < int(port) < 65_536:
+            return
+    raise ValueError(f"address must be host:port, such as 127.0.0.1:50051, was {address!r}")
+
+
+def check_token(token: str) -> None:
+    """Raise ValueError for a token that no header can carry, without showing it."""
+    if not token or not token.isascii() or not token.isprintable() or token != token.strip():
+        raise ValueError("token must be printable ASCII without spaces around it")
 
 
 def is_local(address: str) -> bool:

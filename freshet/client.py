@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from freshet.calls import call
-from freshet.channel import is_local, open_channel
+from freshet.calls import call, check_timeout
+from freshet.channel import check_address, check_token, is_local, open_channel
 from freshet.contract import requests
-from freshet.contract.bounds import refuse
+from freshet.contract.bounds import check_type, refuse
 from freshet.contract.filters import Filters, filters_message
 from freshet.contract.requests import K_DEFAULT, By, Seen
 from freshet.contract.rules import Rules, rules_message
@@ -62,8 +62,12 @@ class Client(LoopBound):
         tls: True, a PEM file of authorities, or grpc's ChannelCredentials.
         token: sent with each call as `authorization: Bearer …`; a function is asked each time.
         timeout: seconds, for calls that say none; else 0.2 for lists, 5 for forget, 1 for others.
-        Raises ValueError for a token that others could read on its way.
+        Raises ValueError for an address without host or port, for a token that no header can carry,
+        and for one that others could read on its way.
         """
+        check_address(address)
+        if isinstance(token, str):
+            check_token(token)
         if token is not None and not tls and not is_local(address):
             raise ValueError(
                 f"a token must travel by TLS: give tls=True, or an address of this machine; "
@@ -103,6 +107,7 @@ class Client(LoopBound):
         explain: fill `contributions`. trace: fill `trace`. surface: where the list is shown.
         """
         with as_invalid_request():
+            _check_texts(user_id=user_id, after=after, surface=surface)
             candidates = None if candidates is None else _ids("candidates", candidates)
             if candidates == []:  # on the wire that would be all items
                 refuse("candidates", f"1-{requests.CANDIDATES_AT_MOST} ids", "none")
@@ -139,7 +144,7 @@ class Client(LoopBound):
             requests.check_k(k)
             request = pb.SimilarRequest(
                 **_query(item_id=item_id, image=image),
-                by=pb.SimilarBy.Value(f"SIMILAR_BY_{By(by).name}"),
+                by=int(by),  # type: ignore[arg-type]  # checked below, by name and number
                 k=k,
                 filters=filters_message(filters),
                 exclude=_ids("exclude", exclude),
@@ -172,6 +177,7 @@ class Client(LoopBound):
     async def state(self, user_id: str, *, after: str = "", timeout: float | None = None) -> State:
         """Show what is kept of a user; after: a position token whose effect it shall hold."""
         with as_invalid_request():
+            _check_texts(user_id=user_id, after=after)
             request = pb.StateRequest(user_id=user_id, after=after)
             requests.check_state(request)
         return state_of(await self._call(self._open().State, request, timeout, QUERY_TIMEOUT_S))
@@ -196,6 +202,7 @@ class Client(LoopBound):
         unknown item.
         """
         with as_invalid_request():
+            _check_texts(user_id=user_id, item_id=item_id)
             request = pb.ExplainRequest(
                 **_list_fields(k, context, filters, exclude, seen, diversity, rules),
                 user_id=user_id,
@@ -212,6 +219,7 @@ class Client(LoopBound):
         does no harm.
         """
         with as_invalid_request():
+            _check_texts(user_id=user_id)
             request = pb.ForgetRequest(user_id=user_id)
             requests.check_forget(request)
         method = self._open().Forget
@@ -246,7 +254,11 @@ class Client(LoopBound):
     ) -> Reply:
         if timeout is None:
             timeout = default_s if self._timeout is None else self._timeout
-        token = self._token() if callable(self._token) else self._token
+        with as_invalid_request():
+            check_timeout(timeout)
+            token = self._token() if callable(self._token) else self._token
+            if token is not None:
+                check_token(token)
         metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         return await call(method, request, timeout, metadata, repeatable=repeatable)
 
@@ -261,13 +273,15 @@ def _list_fields(
     rules: Rules | None,
 ) -> dict[str, Any]:
     """Return the fields that say which list is meant."""
+    check_type("k", k, int)
     requests.check_k(k)
+    check_type("context", {} if context is None else context, Mapping)
     return {
         "k": k,
         "context": context,
         "filters": filters_message(filters),
         "exclude": _ids("exclude", exclude),
-        "seen": pb.SeenPolicy.Value(f"SEEN_POLICY_{Seen(seen).name}"),
+        "seen": int(seen),
         "diversity": diversity,
         "rules": rules_message(rules),
     }
@@ -277,12 +291,22 @@ def _ids(field: str, ids: Iterable[str]) -> list[str]:
     """Return ids as a list; a single text, which is a sequence of letters, is refused."""
     if isinstance(ids, str):
         refuse(field, "several ids", repr(ids))
-    return list(ids)
+    listed = list(ids)
+    for each in listed:
+        check_type(f"an entry of {field}", each, str)
+    return listed
+
+
+def _check_texts(**texts: object) -> None:
+    for name, text in texts.items():
+        check_type(name, text, str)
 
 
 def _query(**either: str | bytes | None) -> dict[str, Any]:
     """Return the one query that is given; of two, the last would win on the wire."""
     given = {name: query for name, query in either.items() if query is not None}
+    for name, query in given.items():
+        check_type(name, query, bytes if name == "image" else str)
     if len(given) != 1:
         refuse("query", " or ".join(either), "both" if given else "absent")
     return given

@@ -63,5 +63,5 @@ def as_invalid_request() -> Iterator[None]:
     """Turn what the contract refuses (BadRecord), or no message can hold, into InvalidRequest."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InvalidRequest(str(error)) from None

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from freshet.contract.bounds import check_id
+from freshet.calls import check_timeout
+from freshet.contract.bounds import check_id, check_types
 from freshet.contract.events import Event, encode_event
 from freshet.contract.items import Item, encode_item
 from freshet.contract.offers import Offer, encode_offer
@@ -134,8 +135,11 @@ class Publisher(LoopBound):
     async def _publish(
         self, topic: str, key: str, value: bytes | None, timeout: float | None
     ) -> RecordMetadata:
+        timeout = self._timeout if timeout is None else timeout
+        with as_invalid_request():
+            check_timeout(timeout)
         with self._kafka_errors:
-            async with asyncio.timeout(self._timeout if timeout is None else timeout):
+            async with asyncio.timeout(timeout):
                 return await self._open().send_and_wait(
                     topic, key=key.encode(), value=value, headers=PROTOBUF_HEADERS
                 )
@@ -208,11 +212,17 @@ def _encoded(record: Record, *, backfill: bool = False) -> tuple[str, str, bytes
     """Return a record's topic, key and value. Raises InvalidRequest, TypeError."""
     try:
         if isinstance(record, Event):
-            return CLICKS.name, record.user_id, encode_event(record, PROTOBUF)
+            try:
+                return CLICKS.name, record.user_id, encode_event(record, PROTOBUF)
+            except TypeError:  # say which field; to look before each event would cost a tenth
+                check_types(record)
+                raise
         if isinstance(record, Item):
+            check_types(record)
             topic = ITEMS_BACKFILL if backfill else ITEMS
             return topic.name, record.item_id, encode_item(record, PROTOBUF)
         if isinstance(record, Offer):
+            check_types(record)
             return OFFERS.name, record.item_id, encode_offer(record, PROTOBUF)
     except BadRecord as error:
         raise InvalidRequest(str(error)) from None

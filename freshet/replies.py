@@ -124,6 +124,13 @@ class State(msgspec.Struct, frozen=True, gc=False):
     positions: tuple[str, ...] = ()  # tokens: how far the user's events are in here
     forgotten_at_ms: int | None = None
 
+    def __repr__(self) -> str:
+        """Show what fits a line: vectors are hundreds of numbers."""
+        events = f"{len(self.history)} events, {len(self.interests)} interests"
+        return (
+            f"<State of {self.user_id!r}: {events}, at {', '.join(self.positions) or 'no event'}>"
+        )
+
 
 class ItemFate(msgspec.Struct, frozen=True, gc=False):
     """What became of an item on the way to a list."""

@@ -13,6 +13,7 @@ loop, in a thread that lives while any of them is in use.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
@@ -25,7 +26,6 @@ from freshet import client, publisher
 from freshet.loop_bound import LoopBound
 
 if TYPE_CHECKING:
-    import os
     from types import TracebackType
     from typing import Self
 
@@ -204,6 +204,9 @@ def _blocking(
     return call
 
 
+_grpc_process: int | None = None  # that gRPC's threads run in: a fork does not take them along
+
+
 class BlockingClient(_Blocking[client.Client]):
     """Speaks to ranking, as freshet.Client does; `with Client(...) as client`."""
 
@@ -217,6 +220,16 @@ class BlockingClient(_Blocking[client.Client]):
     ) -> None:
         """Connect at the first call; the arguments are freshet.Client's."""
         super().__init__(client.Client(address, tls=tls, token=token, timeout=timeout))
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        global _grpc_process
+        if _grpc_process not in (None, os.getpid()):
+            raise RuntimeError(
+                "gRPC was used before this process was forked and cannot be used in it: fork before"
+                " the first call, or start processes by spawn"
+            )
+        _grpc_process = os.getpid()
+        return super()._run(work)
 
     recommend = _blocking(client.Client.recommend)
     similar = _blocking(client.Client.similar)

@@ -6,10 +6,13 @@ UTF-8 bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Final, NoReturn
 from unicodedata import category
+
+import msgspec
 
 from freshet.contract.records import OUT_OF_BOUNDS, TOO_LARGE, BadRecord, shorten
 
@@ -19,6 +22,8 @@ CONTEXT_ENTRIES: Final = 32
 CONTEXT_BYTES: Final = 256  # of a name, and of a value
 IMAGE_BYTES: Final = 4 * 1024 * 1024
 QUERY_TEXT_BYTES: Final = 1024
+# What msgspec says of a value of another type.
+_TYPES: Final = re.compile(r"Expected `(?P<right>.+)`, got `(?P<was>.+)` - at `\$\.(?P<field>.+)`")
 
 
 def refuse(field: str, bound: str, shown: str) -> NoReturn:
@@ -42,6 +47,26 @@ def check_id(field: str, text: str, at_most: int = ID_BYTES) -> None:
     size = utf8_bytes(field, text)
     if not 0 < size <= at_most or any(category(c) == "Cc" for c in text):
         refuse(field, f"1-{at_most} bytes of UTF-8 without control characters", shorten(text))
+
+
+def check_type(field: str, value: object, right: type) -> None:
+    """Check that a value has a type: protobuf would refuse another without naming the field."""
+    if not isinstance(value, right):
+        refuse(field, f"of type {right.__name__}", type(value).__name__)
+
+
+def check_types(value: msgspec.Struct) -> None:
+    """Check that a value's fields have their types, which Python itself lets pass.
+
+    A text where several are meant would go out letter by letter. Nested values are not looked into.
+    """
+    try:
+        msgspec.convert(msgspec.structs.asdict(value), type(value))
+    except msgspec.ValidationError as error:
+        told = _TYPES.fullmatch(str(error))
+        if told is None:
+            raise BadRecord(OUT_OF_BOUNDS, str(error)) from None
+        refuse(told["field"], f"of type {told['right']}", told["was"])
 
 
 def check_ids(field: str, texts: Sequence[str], count: int) -> None:

@@ -50,9 +50,13 @@ class Filters(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
 
 def filters_message(filters: Filters | None) -> pb.Filters | None:
-    """Return filters as their message. Checks nothing."""
+    """Return filters as their message. Raises BadRecord for fields of other types, no more."""
     if filters is None:
         return None
+    bounds.check_type("filters", filters, Filters)
+    bounds.check_types(filters)
+    for each in filters.attributes:
+        bounds.check_types(each)
     return pb.Filters(
         categories_any=filters.categories_any,
         categories_none=filters.categories_none,

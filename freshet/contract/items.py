@@ -58,6 +58,17 @@ class Item(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     ) = None
     updated_ms: Time | None = None
 
+    def __repr__(self) -> str:
+        """Show what is set, a picture by its size."""
+        shown = []
+        for name, default in zip(self.__struct_fields__[1:], self.__struct_defaults__, strict=True):
+            value = getattr(self, name)
+            if name == "image_bytes" and value is not None:
+                shown.append(f"{name}=<{len(value)} bytes>")
+            elif value not in (default, {}):
+                shown.append(f"{name}={value!r}")
+        return f"Item({', '.join([f'item_id={self.item_id!r}', *shown])})"
+
 
 _from_json = msgspec.json.Decoder(Item).decode
 _to_json = msgspec.json.Encoder(order="deterministic").encode

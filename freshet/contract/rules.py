@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from freshet.contract import bounds
-from freshet.contract.bounds import check_id, check_text, refuse
+from freshet.contract.bounds import check_id, check_text, check_type, check_types, refuse
 from freshet.contract.filters import Filters, check_filters, filters_message
 from freshet.v1 import recommender_pb2 as pb
 
@@ -49,9 +49,12 @@ class Rules(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
 
 
 def rules_message(rules: Rules | None) -> pb.Rules | None:
-    """Return rules as their message. Checks nothing."""
+    """Return rules as their message. Raises BadRecord for fields of other types, no more."""
     if rules is None:
         return None
+    check_type("rules", rules, Rules)
+    for value in (rules, *rules.boosts, *rules.pins, *rules.caps):
+        check_types(value)
     return pb.Rules(
         boosts=[
             pb.BoostRule(match=filters_message(each.match), factor=each.factor, name=each.name)

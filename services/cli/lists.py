@@ -108,8 +108,8 @@ def explanation(reply: ExplainResponse) -> RenderableType:
     if fate.HasField("position"):
         became = f"listed at {fate.position + 1} ({ranked})"
     else:
-        lowest = f"lowest listed score {fate.lowest_listed_score:.3f}"
-        became = f"not listed: fell at {fate.stage}, {fate.cause} ({ranked}; {lowest})"
+        lowest = f"; lowest listed score {fate.lowest_listed_score:.3f}" if fate.ranked else ""
+        became = f"not listed: fell at {fate.stage}, {fate.cause} ({ranked}{lowest})"
     lines: list[RenderableType] = [f"{item.item_id}  {item.title}", table, became]
     if item.reason:
         lines.insert(1, item.reason)

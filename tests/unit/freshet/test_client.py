@@ -289,6 +289,41 @@ REFUSED: list[tuple[Ask, str, str]] = [
         "rules.pins[0].position",
         "between 0 and k - 1 (9)",
     ),
+    (lambda client: client.recommend(17), "user_id", "of type str"),  # type: ignore[arg-type]
+    (lambda client: client.recommend("ada", k="5"), "k", "of type int"),  # type: ignore[arg-type]
+    (
+        lambda client: client.recommend("ada", exclude=[17]),  # type: ignore[list-item]
+        "an entry of exclude",
+        "of type str",
+    ),
+    (
+        lambda client: client.recommend("ada", filters={}),  # type: ignore[arg-type]
+        "filters",
+        "of type Filters",
+    ),
+    (
+        lambda client: client.recommend(
+            "ada",
+            filters=Filters(categories_any="mugs"),  # type: ignore[arg-type]
+        ),
+        "categories_any",
+        "of type array",
+    ),
+    (
+        lambda client: client.recommend("ada", seen=9),  # type: ignore[arg-type]
+        "seen",
+        "one of EXCLUDE_HISTORY_AND_PURCHASES (1), EXCLUDE_PURCHASES (2), INCLUDE (3)",
+    ),
+    (
+        lambda client: client.recommend("ada", timeout=-1),
+        "timeout",
+        "seconds above 0, at most 86400",
+    ),
+    (
+        lambda client: client.recommend("ada", timeout=float("inf")),
+        "timeout",
+        "seconds above 0, at most 86400",
+    ),
     (lambda client: client.similar(), "query", "item_id or image"),
     (lambda client: client.similar("mug", image=b"jpeg"), "query", "item_id or image"),
     (
@@ -323,3 +358,31 @@ async def test_what_no_message_can_hold_is_refused_too(client: Client) -> None:
         await client.recommend("ada", rules=Rules(caps=(Cap(2**40),)))
     with pytest.raises(InvalidRequest):
         await client.recommend("\ud800")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "ranking", "127.0.0.1:99999", ":50051", "127.0.0.1:0", "http://x:80", 5]
+)
+def test_an_address_without_host_or_port_is_refused(address: Any) -> None:
+    with pytest.raises(ValueError, match=r"address must be host:port, such as 127\.0\.0\.1:50051"):
+        Client(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["ranking:50051", "dns:///ranking.shop:50051", "[::1]:50051", "unix:/run/ranking"]
+)
+def test_addresses_that_grpc_knows_are_taken(address: str) -> None:
+    Client(address)
+
+
+@pytest.mark.parametrize("token", ["", "secret\n", " secret", "sécret"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(ValueError, match="token must be printable ASCII") as refused:
+        Client(token=token)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_state_shows_itself_in_a_line() -> None:
+    state = State("ada", True, session_vector=(0.5,) * 96, positions=("3:7",))
+
+    assert repr(state) == "<State of 'ada': 0 events, 0 interests, at 3:7>"

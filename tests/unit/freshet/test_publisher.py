@@ -176,6 +176,12 @@ REFUSED: list[tuple[Publish, str]] = [
     (lambda each: each.event(Event(user_id="", item_id="mug", type="click")), "user_id"),
     (lambda each: each.event(Event(user_id="ada", type="click")), "item_id"),
     (lambda each: each.item(Item(item_id="mug", title="x" * 513)), "title"),
+    (
+        lambda each: each.item(Item(item_id="mug", categories="mugs")),  # type: ignore[arg-type]
+        "categories",
+    ),
+    (lambda each: each.event(Event(user_id=17, type="click")), "user_id"),  # type: ignore[arg-type]
+    (lambda each: each.item(MUG, timeout=0), "timeout"),
     (lambda each: each.offer(Offer(item_id="mug", price=-1)), "price"),
     (lambda each: each.delete("a\nb"), "item_id"),
     (lambda each: each.delete_offer(""), "item_id"),
@@ -356,3 +362,11 @@ async def test_the_blocking_publisher_does_the_same(kafka: KafkaDouble) -> None:
     assert tokens == [f"{5 if n % 2 == 0 else 3}:{n // 2 + n % 2}" for n in range(40)]
     assert len(callers) == 1  # what belongs to the caller's thread stays in it
     assert kafka.running == 0
+
+
+def test_an_item_shows_what_is_set_and_a_picture_by_its_size() -> None:
+    item = Item(item_id="mug", title="Blue mug", tags=("blue",), image_bytes=b"x" * 90_000)
+
+    assert repr(item) == (
+        "Item(item_id='mug', title='Blue mug', tags=('blue',), image_bytes=<90000 bytes>)"
+    )

@@ -123,3 +123,12 @@ async def test_a_loop_that_is_gone_as_after_a_fork_is_said_and_not_waited_for(
             return len(client.recommend("ada"))
 
     assert await asyncio.to_thread(ask) == 2
+
+
+async def test_a_process_that_was_forked_after_grpc_was_used_is_told(
+    ranking: RankingDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "_grpc_process", 1)  # as a child finds it
+
+    with pytest.raises(RuntimeError, match="fork before the first call"):
+        Client(ranking.address).recommend("ada")
