@@ -65,11 +65,17 @@ def test_a_file_says_first_what_it_does(path: Path) -> None:
     assert said.split()[0] not in NO_VERBS, said.splitlines()[0]
 
 
+def tracked(*patterns: str) -> list[str]:
+    """Return the project's own files: what a run leaves behind is none."""
+    command = ["git", "ls-files", *patterns]
+    return subprocess.check_output(command, cwd=ROOT, text=True).split()
+
+
 def named_paths(text: str) -> set[str]:
     """Return what a page names in backticks or links that can only be a path of the project."""
     linked = re.findall(r"\]\(([^)#:]+)\)", text)
     quoted = [word for word in re.findall(r"`([^`\s]+)`", text) if "/" in word]
-    tops = {path.name for path in ROOT.iterdir()}
+    tops = {path.split("/")[0] for path in tracked()}
     own = [word for word in quoted if word.split("/")[0] in tops and "*" not in word]
     return {*linked, *own}
 
@@ -87,10 +93,9 @@ def test_every_path_that_a_map_names_is_there(page: str) -> None:
 
 
 def test_the_command_for_a_measurement_is_a_module_that_is_there() -> None:
-    pages = subprocess.check_output(["git", "ls-files", "*.md"], cwd=ROOT, text=True).split()
     named = {
         module
-        for page in pages
+        for page in tracked("*.md")
         for module in re.findall(r"python -m (tests\.[a-z_.]+)", (ROOT / page).read_text())
     }
 
