@@ -141,13 +141,11 @@ class Client(LoopBound):
         Raises NotFound for an unknown item.
         """
         with as_invalid_request():
-            requests.check_k(k)
+            requests.check_one_of("by", By, by)
             request = pb.SimilarRequest(
                 **_query(item_id=item_id, image=image),
-                by=int(by),  # type: ignore[arg-type]  # checked below, by name and number
-                k=k,
-                filters=filters_message(filters),
-                exclude=_ids("exclude", exclude),
+                **_items_asked_for(k, filters, exclude),
+                by=int(by),  # type: ignore[arg-type]
             )
             requests.check_similar(request)
         return list_of(await self._call(self._open().Similar, request, timeout, QUERY_TIMEOUT_S))
@@ -164,12 +162,8 @@ class Client(LoopBound):
     ) -> RankedList:
         """List items that fit a text, or a picture."""
         with as_invalid_request():
-            requests.check_k(k)
             request = pb.SearchRequest(
-                **_query(text=text, image=image),
-                k=k,
-                filters=filters_message(filters),
-                exclude=_ids("exclude", exclude),
+                **_query(text=text, image=image), **_items_asked_for(k, filters, exclude)
             )
             requests.check_search(request)
         return list_of(await self._call(self._open().Search, request, timeout, QUERY_TIMEOUT_S))
@@ -273,18 +267,22 @@ def _list_fields(
     rules: Rules | None,
 ) -> dict[str, Any]:
     """Return the fields that say which list is meant."""
-    check_type("k", k, int)
-    requests.check_k(k)
     check_type("context", {} if context is None else context, Mapping)
+    requests.check_one_of("seen", Seen, seen)
     return {
-        "k": k,
+        **_items_asked_for(k, filters, exclude),
         "context": context,
-        "filters": filters_message(filters),
-        "exclude": _ids("exclude", exclude),
         "seen": int(seen),
         "diversity": diversity,
         "rules": rules_message(rules),
     }
+
+
+def _items_asked_for(k: int, filters: Filters | None, exclude: Iterable[str]) -> dict[str, Any]:
+    """Return the fields that every list has."""
+    check_type("k", k, int)
+    requests.check_k(k)
+    return {"k": k, "filters": filters_message(filters), "exclude": _ids("exclude", exclude)}
 
 
 def _ids(field: str, ids: Iterable[str]) -> list[str]:

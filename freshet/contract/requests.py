@@ -69,11 +69,11 @@ def check_similar(request: pb.SimilarRequest) -> None:
         check_id("item_id", request.item_id)
     else:
         check_query_image(request.image)
-    _check_one_of("by", By, request.by)
+    check_one_of("by", By, request.by)
     if kind == "image" and request.by not in (0, By.VISUAL, By.BLEND):
         name = By(request.by).name.lower()
         refuse("by", "visual or blend where the query is an image", name)
-    _check_item_list(request)
+    _check_items_asked_for(request)
 
 
 def check_search(request: pb.SearchRequest) -> None:
@@ -85,7 +85,7 @@ def check_search(request: pb.SearchRequest) -> None:
         check_query_text(request.text)
     else:
         check_query_image(request.image)
-    _check_item_list(request)
+    _check_items_asked_for(request)
 
 
 def check_state(request: pb.StateRequest) -> None:
@@ -113,29 +113,30 @@ def check_k(k: int) -> None:
         refuse("k", f"between 1 and {K_AT_MOST}", shorten_number(k))
 
 
+def check_one_of(field: str, kinds: type[IntEnum], value: object) -> None:
+    """Check that a value is one of an enum's; 0 leaves the choice to the service."""
+    if value and value not in kinds._value2member_map_:
+        names = ", ".join(f"{kind.name} ({kind.value})" for kind in kinds)
+        refuse(field, f"one of {names}", str(value))
+
+
 def _check_list(request: pb.RecommendRequest | pb.ExplainRequest) -> None:
+    _check_items_asked_for(request)
+    if request.HasField("diversity") and not 0 <= request.diversity <= 1:
+        refuse("diversity", "between 0 and 1", f"{request.diversity:g}")
+    check_context(request.context)
+    check_one_of("seen", Seen, request.seen)
+
+
+def _check_items_asked_for(
+    request: pb.RecommendRequest | pb.ExplainRequest | pb.SimilarRequest | pb.SearchRequest,
+) -> None:
     check_k(request.k or K_DEFAULT)
     check_ids("exclude", request.exclude, EXCLUDE_AT_MOST)
     if request.HasField("filters"):
         check_filters("filters", request.filters)
-    if request.HasField("diversity") and not 0 <= request.diversity <= 1:
-        refuse("diversity", "between 0 and 1", f"{request.diversity:g}")
-    check_context(request.context)
-    _check_one_of("seen", Seen, request.seen)
-
-
-def _check_item_list(request: pb.SimilarRequest | pb.SearchRequest) -> None:
-    check_k(request.k or K_DEFAULT)
-    check_filters("filters", request.filters)
-    check_ids("exclude", request.exclude, EXCLUDE_AT_MOST)
 
 
 def _check_after(token: str) -> None:
     if token:
         position_tokens.parse("after", token)
-
-
-def _check_one_of(field: str, kinds: type[IntEnum], value: int) -> None:
-    if value and value not in kinds._value2member_map_:
-        names = ", ".join(f"{kind.name} ({kind.value})" for kind in kinds)
-        refuse(field, f"one of {names}", str(value))

@@ -11,12 +11,11 @@ from services.ranking.live.embedding_client import EmbeddingClient
 from services.ranking.live.title_words import words_of
 from services.ranking.requests import ItemQuery
 from services.ranking.serving_space import ServingSpace
-from services.ranking.similar import allowed
+from services.ranking.similar import allowed, nearest_rows
 from services.ranking.stages import degraded
 from services.ranking.stages.similar_items import SimilarItems, cosines, nothing, ordered
 from shared.runtime.deadline import Deadline
 
-NEAREST_AT_LEAST: Final = 100
 TITLE_WEIGHT: Final = 0.5  # of all words in the title, beside a cosine of at most 1; of half, 1/8
 TITLES_AT_MOST: Final = 1_000  # the best by their words; more compete by vectors alone
 
@@ -40,13 +39,12 @@ async def search(
         deadline.leave_out(degraded.QUERY_VECTOR_UNAVAILABLE)
         vector = np.zeros(catalogue.dim, np.float32)
     mask = allowed(query, space)
-    count = max(NEAREST_AT_LEAST, 2 * query.k)
-    near, _ = await space.searcher.nearest(vector[None], count, mask, deadline)
+    near = await nearest_rows(vector, query, mask, space, deadline)
     shares = space.titles.matched(words_of(query.text))[: len(mask)] * mask
     matched = np.flatnonzero(shares)
     if len(matched) > TITLES_AT_MOST:
         matched = matched[np.argpartition(-shares[matched], TITLES_AT_MOST)[:TITLES_AT_MOST]]
-    rows = np.union1d(near[near >= 0], matched)
+    rows = np.union1d(near, matched)
     if not len(rows):
         return nothing("content", "title")
     parts = {

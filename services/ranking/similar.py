@@ -75,6 +75,20 @@ def allowed(query: ItemQuery, space: ServingSpace) -> Mask:
     return mask
 
 
+async def nearest_rows(
+    vector: NDArray[np.float32],
+    query: ItemQuery,
+    mask: Mask,
+    space: ServingSpace,
+    deadline: Deadline,
+) -> NDArray[np.int64]:
+    """Return the allowed rows nearest to a vector of the space, more than will be listed."""
+    count = max(NEAREST_AT_LEAST, 2 * query.k)
+    near, _ = await space.searcher.nearest(vector[None], count, mask, deadline)
+    rows: NDArray[np.int64] = near[near >= 0]
+    return rows
+
+
 async def _followers(row: int, space: ServingSpace, deadline: Deadline) -> Weighted | None:
     key = int(space.catalogue.keys[row])
     try:
@@ -117,10 +131,8 @@ async def _blended(
     deadline: Deadline,
 ) -> SimilarItems:
     mask, catalogue = allowed(query, space), space.catalogue
-    count = max(NEAREST_AT_LEAST, 2 * query.k)
     followed, strength = _strength(followers, mask, catalogue)
-    near, _ = await space.searcher.nearest(vector[None], count, mask, deadline)
-    rows = np.union1d(near[near >= 0], followed)
+    rows = np.union1d(await nearest_rows(vector, query, mask, space, deadline), followed)
     if not len(rows):
         return nothing("content", "covisits")
     behaviour = np.zeros(len(rows), np.float32)

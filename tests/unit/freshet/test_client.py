@@ -291,6 +291,8 @@ REFUSED: list[tuple[Ask, str, str]] = [
     ),
     (lambda client: client.recommend(17), "user_id", "of type str"),  # type: ignore[arg-type]
     (lambda client: client.recommend("ada", k="5"), "k", "of type int"),  # type: ignore[arg-type]
+    (lambda client: client.similar("mug", k="5"), "k", "of type int"),  # type: ignore[arg-type]
+    (lambda client: client.search("mug", k="5"), "k", "of type int"),  # type: ignore[arg-type]
     (
         lambda client: client.recommend("ada", exclude=[17]),  # type: ignore[list-item]
         "an entry of exclude",
@@ -313,6 +315,16 @@ REFUSED: list[tuple[Ask, str, str]] = [
         lambda client: client.recommend("ada", seen=9),  # type: ignore[arg-type]
         "seen",
         "one of EXCLUDE_HISTORY_AND_PURCHASES (1), EXCLUDE_PURCHASES (2), INCLUDE (3)",
+    ),
+    (
+        lambda client: client.explain("ada", "mug", seen="include"),  # type: ignore[arg-type]
+        "seen",
+        "one of EXCLUDE_HISTORY_AND_PURCHASES (1), EXCLUDE_PURCHASES (2), INCLUDE (3)",
+    ),
+    (
+        lambda client: client.similar("mug", by="visual"),  # type: ignore[arg-type]
+        "by",
+        "one of VISUAL (1), TEXT (2), BEHAVIOUR (3), BLEND (4)",
     ),
     (
         lambda client: client.recommend("ada", timeout=-1),
