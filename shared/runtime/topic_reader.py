@@ -50,6 +50,7 @@ class TopicReader:
         offsets: where to begin by partition; the others at the log's start.
         """
         self.positions: dict[int, int] = dict(offsets or {})  # next offset to take, by partition
+        self.ends_at_start: dict[int, int] | None = None  # by partition, before the first record
         self.replaced = 0  # consumers given up, since the start
         self._make = make
         self._topic = topic
@@ -105,6 +106,8 @@ class TopicReader:
             for tp in consumer.assignment():
                 if tp.partition in self.positions:
                     consumer.seek(tp, self.positions[tp.partition])
+            if self.ends_at_start is None:
+                self.ends_at_start = await _ends_of(consumer)
             self._consumer = consumer
             await self._read(consumer)
         finally:

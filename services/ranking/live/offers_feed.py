@@ -48,7 +48,6 @@ class OffersFeed:
         self._offers = offers
         self._dead_letters = dead_letters
         self._clock_ms = clock_ms
-        self._live = False  # all is read that stood in the topic at the start
         self._waiting: asyncio.Queue[_Bad] = asyncio.Queue(WAITING_AT_MOST)
         self._reader = TopicReader(self._make_consumer, topics.OFFERS.name, self._take)
 
@@ -56,7 +55,6 @@ class OffersFeed:
         """Read the topic until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reader.run())
-            tasks.create_task(self._go_live())
             tasks.create_task(self._write_dead_letters())
 
     async def caught_up(self) -> None:
@@ -91,16 +89,16 @@ class OffersFeed:
     def _refuse(self, record: ConsumerRecord, error: records.BadRecord) -> None:
         self.refused += 1
         log.warning("%s cannot be used: %s", records.origin_of(record), error)
-        if not self._live:
+        if not self._arrived_since_the_start(record):
             return
         try:
             self._waiting.put_nowait((record, error))
         except asyncio.QueueFull:
             self.dropped += 1
 
-    async def _go_live(self) -> None:
-        await self._reader.caught_up()
-        self._live = True
+    def _arrived_since_the_start(self, record: ConsumerRecord) -> bool:
+        stood_until = self._reader.ends_at_start or {}
+        return bool(record.offset >= stood_until.get(record.partition, 0))
 
     async def _write_dead_letters(self) -> None:
         while True:

@@ -123,6 +123,23 @@ async def test_bad_offers_become_dead_letters_with_their_origin_and_the_good_one
     assert feed.status()["refused"] == len(bad) + 1, "the one before the start is only counted"
 
 
+async def test_bad_offer_that_comes_while_the_topic_is_still_read_becomes_a_dead_letter(
+    settings: KafkaSettings, producer: AIOKafkaProducer
+) -> None:
+    value = encode_offer(Offer(item_id="item-1", price=5.0))
+    for _ in range(5_000):
+        await producer.send(topics.OFFERS.name, key=b"item-1", value=value)
+    await producer.flush()
+    feed = OffersFeed(
+        settings, Offers(catalogue_of(*CATALOGUE)), DeadLetterWriter(producer, "ranking")
+    )
+    async with at_work(feed.run()):
+        await eventually(lambda: feed._reader.ends_at_start is not None, within_s=10)
+        sent = await producer.send_and_wait(topics.OFFERS.name, key=b"item-1", value=b"not json")
+        (letter,) = await _dead_letters(settings, 1)
+    assert letter.key == f"offers:{sent.partition}:{sent.offset}".encode()
+
+
 async def _dead_letters(settings: KafkaSettings, count: int) -> list[ConsumerRecord]:
     """Read so many dead letters, and make sure that there is none more."""
     consumer = kafka_edge.consumer(settings, topics.DEAD_LETTERS.name)
