@@ -72,7 +72,7 @@ async def test_a_deleted_item_is_recommended_to_nobody(
     async def gone() -> bool:
         return not await listed()
 
-    await eventually(gone, within_s=1, what="the deleted mug's absence")
+    await eventually(gone, what="the deleted mug's absence")
     assert doomed.item_id not in await visitor.ids(candidates=[doomed.item_id], k=1)
 
 
@@ -90,7 +90,7 @@ async def test_an_item_out_of_stock_leaves_every_list_and_comes_back_with_stock(
     assert await offered()
 
     await publisher.offer(Offer(item_id=chair.item_id, in_stock=False))
-    await eventually(gone, within_s=1, what="the sold-out chair's absence")
+    await eventually(gone, what="the sold-out chair's absence")
     assert chair.item_id not in await visitor.ids(k=500)
 
     await publisher.offer(Offer(item_id=chair.item_id, in_stock=True))

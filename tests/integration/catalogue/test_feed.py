@@ -18,7 +18,7 @@ from freshet.kafka_clients import KafkaSettings
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import free_port
 from shared.catalogue.feed import CatalogueFeed
-from shared.runtime.topic_reader import SLICE, TopicReader
+from shared.runtime.topic_reader import POLL_MS, SLICE, TopicReader
 from tests.integration.catalogue.conftest import TOPIC, Publish, at_work, publisher
 from tests.servers import eventually
 from tests.unit.ranking.index.snapshots import write_snapshot
@@ -49,7 +49,7 @@ async def test_feed_holds_what_stood_in_the_topic_and_what_comes(
     assert (status["items"], status["stale"], status["refused"]) == (299, 1, 0)
 
 
-async def test_item_is_in_the_catalogue_within_milliseconds_of_its_record(
+async def test_item_is_in_the_catalogue_when_its_record_comes_not_at_the_next_look(
     settings: KafkaSettings, publish: Publish
 ) -> None:
     feed = CatalogueFeed(settings, SPACE, DIM)
@@ -61,7 +61,7 @@ async def test_item_is_in_the_catalogue_within_milliseconds_of_its_record(
             began = time.perf_counter()
             await eventually(partial(_holds, feed, f"item-{n}"), within_s=5)
             waits_s.append(time.perf_counter() - began)
-    assert np.median(waits_s) < 0.1
+    assert np.median(waits_s) < POLL_MS / 1000, "told of it, not found at the next look"
 
 
 def _holds(feed: CatalogueFeed, item_id: str) -> bool:

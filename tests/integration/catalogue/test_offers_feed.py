@@ -18,6 +18,7 @@ from freshet.kafka_clients import KafkaSettings
 from services.ranking.live.offers import Offers
 from services.ranking.live.offers_feed import OffersFeed
 from shared.runtime.dead_letters import DeadLetterWriter
+from shared.runtime.topic_reader import POLL_MS
 from tests.integration.catalogue.conftest import Publish, at_work
 from tests.servers import eventually
 from tests.unit.shared.catalogue.makers import catalogue_of, put
@@ -41,7 +42,7 @@ async def send(producer: AIOKafkaProducer, item_id: str, **fields: float | bool 
     await producer.send_and_wait(topics.OFFERS.name, key=item_id.encode(), value=value)
 
 
-async def test_offer_takes_effect_within_a_tenth_of_a_second_of_its_record(
+async def test_offer_takes_effect_when_its_record_comes_not_at_the_next_look(
     settings: KafkaSettings, producer: AIOKafkaProducer
 ) -> None:
     offers = Offers(catalogue_of(*CATALOGUE))
@@ -54,8 +55,7 @@ async def test_offer_takes_effect_within_a_tenth_of_a_second_of_its_record(
             began = time.perf_counter()
             await eventually(partial(_sold_out, offers, n), within_s=5)
             waits_s.append(time.perf_counter() - began)
-    assert np.median(waits_s) < 0.05
-    assert max(waits_s) < 1, "one slow turn of a busy machine is not a pattern"
+    assert np.median(waits_s) < POLL_MS / 1000, "told of it, not found at the next look"
 
 
 def _sold_out(offers: Offers, row: int) -> bool:
