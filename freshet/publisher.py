@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from freshet.calls import check_timeout
-from freshet.contract.bounds import check_id, check_types
+from freshet.contract.bounds import check_id
 from freshet.contract.events import Event, encode_event
+from freshet.contract.forms import read_text, tidied
 from freshet.contract.items import Item, encode_item
 from freshet.contract.offers import Offer, encode_offer
 from freshet.contract.position_tokens import PositionToken
@@ -214,15 +215,15 @@ def _encoded(record: Record, *, backfill: bool = False) -> tuple[str, str, bytes
         if isinstance(record, Event):
             try:
                 return CLICKS.name, record.user_id, encode_event(record, PROTOBUF)
-            except TypeError:  # say which field; to look before each event would cost a tenth
-                check_types(record)
-                raise
+            except (TypeError, AttributeError):  # to tidy each would cost a tenth
+                record = tidied(record)
+                return CLICKS.name, record.user_id, encode_event(record, PROTOBUF)
         if isinstance(record, Item):
-            check_types(record)
+            record = tidied(record)
             topic = ITEMS_BACKFILL if backfill else ITEMS
             return topic.name, record.item_id, encode_item(record, PROTOBUF)
         if isinstance(record, Offer):
-            check_types(record)
+            record = tidied(record)
             return OFFERS.name, record.item_id, encode_offer(record, PROTOBUF)
     except BadRecord as error:
         raise InvalidRequest(str(error)) from None
@@ -231,6 +232,7 @@ def _encoded(record: Record, *, backfill: bool = False) -> tuple[str, str, bytes
 
 def _checked(item_id: str) -> str:
     with as_invalid_request():
+        item_id = read_text("item_id", item_id)
         check_id("item_id", item_id)
     return item_id
 

@@ -8,22 +8,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from math import isfinite
-from typing import Final, NoReturn
+from typing import Annotated, Final, NoReturn
 from unicodedata import category
 
 import msgspec
+from msgspec import Meta
 
 from freshet.contract.records import OUT_OF_BOUNDS, TOO_LARGE, BadRecord, shorten
 
 ID_BYTES: Final = 128
 INT64_MAX: Final = 2**63 - 1
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
+LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01
 CONTEXT_ENTRIES: Final = 32
 CONTEXT_BYTES: Final = 256  # of a name, and of a value
 IMAGE_BYTES: Final = 4 * 1024 * 1024
 QUERY_TEXT_BYTES: Final = 1024
+# What makes milliseconds of another unit: multiplied by, divided by.
+_UNITS: Final = {"seconds": (1000, 1), "microseconds": (1, 1000), "nanoseconds": (1, 1_000_000)}
 # What msgspec says of a value of another type.
 _TYPES: Final = re.compile(r"Expected `(?P<right>.+)`, got `(?P<was>.+)` - at `\$\.(?P<field>.+)`")
+
+# Bounds as JSON Schema shows them; what checks them are the functions below.
+Id = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": ID_BYTES})]
+Time = Annotated[int, Meta(extra_json_schema={"minimum": EARLIEST_MS, "maximum": LATEST_MS})]
 
 
 def refuse(field: str, bound: str, shown: str) -> NoReturn:
@@ -84,8 +95,17 @@ def check_text(field: str, text: str, at_most: int) -> None:
 
 
 def check_time(field: str, time_ms: int | None) -> None:
-    """Check a time in ms since 1970: 0 or more, within int64."""
-    if time_ms is not None and not 0 <= time_ms <= INT64_MAX:
+    """Check a time that a client states, in ms since 1970: from 2000 to 2100.
+
+    Others are seconds, or zeros and nines that stand for none, and would count as what they are.
+    """
+    if time_ms is not None and not EARLIEST_MS <= time_ms <= LATEST_MS:
+        refuse(field, "milliseconds since 1970, of 2000 to 2100", _implausible(time_ms))
+
+
+def check_stored_time(field: str, time_ms: int) -> None:
+    """Check a time that a service wrote, in ms since 1970: 0 or more, within int64."""
+    if not 0 <= time_ms <= INT64_MAX:
         refuse(field, "between 0 and 2^63-1 ms", shorten_number(time_ms))
 
 
@@ -104,6 +124,21 @@ def check_size(what: str, value: bytes, at_most: int) -> None:
 def shorten_number(number: int) -> str:
     """Show an integer of any size in at most a line."""
     return str(number) if abs(number) <= 2**64 else f"an integer of {number.bit_length()} bits"
+
+
+def _implausible(time_ms: int) -> str:
+    """Show a time, the date that it is, and what it would be in the unit that was meant."""
+    shown = shorten_number(time_ms)
+    try:
+        when = EPOCH + timedelta(milliseconds=time_ms)
+    except OverflowError:
+        pass
+    else:
+        shown += f", which is {when:%Y-%m-%dT%H:%M:%SZ}"
+    for unit, (times, over) in _UNITS.items():
+        if EARLIEST_MS <= (meant := time_ms * times // over) <= LATEST_MS:
+            return f"{shown}; if these are {unit}, give {meant}"
+    return shown
 
 
 def utf8_bytes(field: str, text: str) -> int:

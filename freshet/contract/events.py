@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import msgspec
-from google.protobuf.message import DecodeError
 from msgspec import Meta
 
-from freshet.contract import bounds
+from freshet.contract import bounds, forms
+from freshet.contract.bounds import Id, Time
 from freshet.contract.records import JSON, UNDECODABLE, BadRecord
 from freshet.v1 import event_pb2
 
@@ -19,21 +19,26 @@ POSITION_AT_MOST: Final = 2**31 - 1
 EVENT_BYTES: Final = 256 * 1024  # a full context with every byte escaped takes under 100 KiB
 
 # The bounds as JSON Schema shows them; `check` is what enforces them, for both encodings.
-_Id = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": bounds.ID_BYTES})]
-_Time = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": bounds.INT64_MAX})]
 _Entry = Annotated[str, Meta(extra_json_schema={"maxLength": bounds.CONTEXT_BYTES})]
 
 
-class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Event(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
     """Something a user did with an item. Lengths count UTF-8 bytes."""
 
-    user_id: _Id
+    user_id: Id
     item_id: Annotated[str, Meta(extra_json_schema={"maxLength": bounds.ID_BYTES})] = ""
     type: Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": TYPE_BYTES})]
-    time_ms: _Time | None = None
-    session_id: _Id | None = None
-    request_id: _Id | None = None
-    event_id: _Id | None = None
+    time_ms: Time | None = None
+    session_id: Id | None = None
+    request_id: Id | None = None
+    event_id: Id | None = None
     position: (
         Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": POSITION_AT_MOST})] | None
     ) = None
@@ -43,9 +48,8 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     ] = {}
 
 
-_from_json = msgspec.json.Decoder(Event).decode
+_strict = msgspec.json.Decoder(Event)
 _to_json = msgspec.json.Encoder(order="deterministic").encode
-_from_protobuf = event_pb2.Event.FromString
 
 
 def decode_event(value: bytes | None, content_type: str) -> Event:
@@ -57,10 +61,7 @@ def decode_event(value: bytes | None, content_type: str) -> Event:
     if value is None:
         raise BadRecord(UNDECODABLE, "an event must not be null")
     bounds.check_size("an event", value, EVENT_BYTES)
-    try:
-        event = _from_json(value) if content_type == JSON else _from_message(_from_protobuf(value))
-    except (ValueError, RecursionError, DecodeError) as error:
-        raise BadRecord(UNDECODABLE, f"not an event in {content_type}: {error}") from None
+    event = forms.decode(_strict, _from_protobuf, value, content_type)
     check(event)
     return event
 
@@ -102,7 +103,8 @@ def check(event: Event) -> None:
         bounds.check_context(event.context)
 
 
-def _from_message(message: event_pb2.Event) -> Event:
+def _from_protobuf(value: bytes) -> Event:
+    message = event_pb2.Event.FromString(value)
     has = message.HasField
     context = message.context
     return Event(

@@ -7,14 +7,14 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from freshet.contract import bounds
+from freshet.contract import bounds, forms
+from freshet.contract.bounds import Id, Time
 from freshet.contract.offers import (
     Currency,
-    Id,
     Price,
-    Time,
-    check_offer,
-    decode,
+    Start,
+    check_terms,
+    check_times,
     offer_fields,
     present,
 )
@@ -33,7 +33,14 @@ IMAGE_URI_BYTES: Final = 2048
 Attribute = str | float | bool
 
 
-class Item(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Item(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
     """What can be recommended, the whole of it. Lengths count UTF-8 bytes."""
 
     item_id: Id
@@ -47,7 +54,7 @@ class Item(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     price: Price | None = None
     currency: Currency | None = None
     in_stock: bool | None = None
-    available_from_ms: Time | None = None
+    available_from_ms: Start | None = None
     available_until_ms: Time | None = None
     image_bytes: (
         Annotated[bytes, Meta(description="JPEG, PNG or WebP, at most 4 MiB before base64")] | None
@@ -70,7 +77,7 @@ class Item(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
         return f"Item({', '.join([f'item_id={self.item_id!r}', *shown])})"
 
 
-_from_json = msgspec.json.Decoder(Item).decode
+_strict = msgspec.json.Decoder(Item)
 _to_json = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -80,7 +87,7 @@ def decode_item(value: bytes, content_type: str) -> Item:
     content_type: records.JSON or records.PROTOBUF. Raises BadRecord, and nothing else.
     """
     bounds.check_size("an item", value, MESSAGE_MAX_BYTES)
-    item = decode("an item", _from_json, _from_protobuf, value, content_type)
+    item = forms.decode(_strict, _from_protobuf, value, content_type)
     check_item(item)
     return item
 
@@ -95,7 +102,13 @@ def encode_item(item: Item, content_type: str = JSON) -> bytes:
 
 def check_item(item: Item) -> None:
     """Check every bound of an item (docs/architecture.md: contracts). Raises BadRecord."""
-    check_offer(item)
+    check_stored_item(item)
+    check_times(item)
+
+
+def check_stored_item(item: Item) -> None:
+    """Check the bounds of an item that was taken before, when any time was. Raises BadRecord."""
+    check_terms(item)
     bounds.check_text("title", item.title, TITLE_BYTES)
     bounds.check_text("description", item.description, DESCRIPTION_BYTES)
     bounds.check_ids("categories", item.categories, CATEGORIES)
@@ -137,17 +150,7 @@ def attribute_message(value: Attribute) -> item_pb2.Attribute:
 
 
 def item_of_message(message: item_pb2.Item) -> Item:
-    """Return the item in a protobuf message, checked. Raises BadRecord."""
-    item = _item_of(message)
-    check_item(item)
-    return item
-
-
-def _from_protobuf(value: bytes) -> Item:
-    return _item_of(item_pb2.Item.FromString(value))
-
-
-def _item_of(message: item_pb2.Item) -> Item:
+    """Return the item in a protobuf message. Checks nothing."""
     attributes = message.attributes
     return Item(
         **offer_fields(message),
@@ -163,6 +166,10 @@ def _item_of(message: item_pb2.Item) -> Item:
         image_bytes=message.image_bytes if message.HasField("image_bytes") else None,
         image_uri=message.image_uri if message.HasField("image_uri") else None,
     )
+
+
+def _from_protobuf(value: bytes) -> Item:
+    return item_of_message(item_pb2.Item.FromString(value))
 
 
 def _attribute_of(message: item_pb2.Attribute) -> Attribute | None:

@@ -6,15 +6,14 @@ An item carries the same fields, so their types, bounds and decoding stand here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
-from google.protobuf.message import DecodeError
 from msgspec import Meta
 
-from freshet.contract import bounds
-from freshet.contract.records import JSON, UNDECODABLE, BadRecord, shorten
+from freshet.contract import bounds, forms
+from freshet.contract.bounds import Id, Time
+from freshet.contract.records import JSON, shorten
 from freshet.v1 import item_pb2, offer_pb2
 
 if TYPE_CHECKING:
@@ -23,28 +22,44 @@ if TYPE_CHECKING:
 OFFER_BYTES: Final = 64 * 1024
 
 # The bounds as JSON Schema shows them; the checks below are what enforces them.
-Id = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": bounds.ID_BYTES})]
-Time = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": bounds.INT64_MAX})]
 Price = Annotated[float, Meta(extra_json_schema={"minimum": 0})]
+Start = Annotated[
+    int,
+    Meta(
+        description="0: from ever",
+        extra_json_schema={
+            "anyOf": [
+                {"const": 0},
+                {"minimum": bounds.EARLIEST_MS, "maximum": bounds.LATEST_MS},
+            ]
+        },
+    ),
+]
 Currency = Annotated[str, Meta(extra_json_schema={"pattern": "^[A-Z]{3}$"})]
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
-class Offer(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Offer(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
     """What changes often about an item. Absent fields leave the item's own values as they are."""
 
     item_id: Id
     price: Price | None = None
     currency: Currency | None = None
     in_stock: bool | None = None
-    available_from_ms: Time | None = None
+    available_from_ms: Start | None = None
     available_until_ms: Time | None = None
     updated_ms: Time | None = None
 
 
-_from_json = msgspec.json.Decoder(Offer).decode
+_strict = msgspec.json.Decoder(Offer)
 _to_json = msgspec.json.Encoder(order="deterministic").encode
-_Decoded = TypeVar("_Decoded")
 
 
 def decode_offer(value: bytes, content_type: str) -> Offer:
@@ -53,7 +68,7 @@ def decode_offer(value: bytes, content_type: str) -> Offer:
     content_type: records.JSON or records.PROTOBUF. Raises BadRecord, and nothing else.
     """
     bounds.check_size("an offer", value, OFFER_BYTES)
-    offer = decode("an offer", _from_json, _from_protobuf, value, content_type)
+    offer = forms.decode(_strict, _from_protobuf, value, content_type)
     check_offer(offer)
     return offer
 
@@ -66,8 +81,14 @@ def encode_offer(offer: Offer, content_type: str = JSON) -> bytes:
     return offer_pb2.Offer(**present(offer)).SerializeToString(deterministic=True)
 
 
-def check_offer(offer: Offer | Item) -> None:
-    """Check the bounds of an offer, or of an item's part that offers change. Raises BadRecord."""
+def check_offer(offer: Offer) -> None:
+    """Check every bound of an offer (docs/architecture.md: contracts). Raises BadRecord."""
+    check_terms(offer)
+    check_times(offer)
+
+
+def check_terms(offer: Offer | Item) -> None:
+    """Check the bounds of what items and offers share, but for their times. Raises BadRecord."""
     bounds.check_id("item_id", offer.item_id)
     if offer.price is not None:
         bounds.check_finite("price", offer.price)
@@ -75,23 +96,20 @@ def check_offer(offer: Offer | Item) -> None:
             bounds.refuse("price", "0 or more", repr(offer.price))
     if offer.currency is not None and not _CURRENCY.fullmatch(offer.currency):
         bounds.refuse("currency", "three letters A-Z (ISO 4217)", shorten(offer.currency))
-    bounds.check_time("available_from_ms", offer.available_from_ms)
-    bounds.check_time("available_until_ms", offer.available_until_ms)
-    bounds.check_time("updated_ms", offer.updated_ms)
 
 
-def decode(
-    what: str,
-    from_json: Callable[[bytes], _Decoded],
-    from_protobuf: Callable[[bytes], _Decoded],
-    value: bytes,
-    content_type: str,
-) -> _Decoded:
-    """Decode a value in either encoding. Raises BadRecord, and nothing else."""
-    try:
-        return from_json(value) if content_type == JSON else from_protobuf(value)
-    except (ValueError, RecursionError, DecodeError) as error:
-        raise BadRecord(UNDECODABLE, f"not {what} in {content_type}: {error}") from None
+def check_times(offer: Offer | Item) -> None:
+    """Check each time that a client states, and that the window has its end behind its start.
+
+    Raises BadRecord.
+    """
+    for name in offer.__struct_fields__:
+        time_ms = getattr(offer, name) if name.endswith("_ms") else None
+        if (name, time_ms) != ("available_from_ms", 0):
+            bounds.check_time(name, time_ms)
+    start, end = offer.available_from_ms, offer.available_until_ms
+    if start is not None and end is not None and end < start:
+        bounds.refuse("available_until_ms", f"at or after available_from_ms, {start}", str(end))
 
 
 def _from_protobuf(value: bytes) -> Offer:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import grpc
 
 from freshet.contract import bounds
-from freshet.contract.items import Item, item_of_message
+from freshet.contract.items import Item, check_item, item_of_message
 from freshet.contract.records import BadRecord
 from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc
@@ -100,10 +100,12 @@ def _items(request: pb.EmbedRequest) -> list[Item]:
         bounds.refuse("items", f"1-{ITEMS_AT_MOST}", str(len(request.items)))
     items = []
     for number, message in enumerate(request.items):
+        item = item_of_message(message)
         try:
-            items.append(item_of_message(message))
+            check_item(item)
         except BadRecord as error:
             raise BadRecord(error.error_class, f"items[{number}].{error}") from None
+        items.append(item)
     return items
 
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from freshet.contract import bounds
-from freshet.contract.items import Item, item_message, item_of_message
+from freshet.contract.items import Item, check_stored_item, item_message, item_of_message
 from freshet.contract.records import UNDECODABLE, BadRecord, shorten
 from freshet.v1 import vector_pb2
 
@@ -68,6 +68,7 @@ def decode_item_vector(value: bytes) -> ItemVector:
         arrived_ms=message.arrived_ms,
         encoded_ms=message.encoded_ms,
     )
+    check_stored_item(decoded.item)
     check_item_vector(decoded)
     return decoded
 
@@ -100,9 +101,9 @@ def check_item_vector(encoded: ItemVector) -> None:
     if len(encoded.content_hash) > HASH_BYTES:
         size = len(encoded.content_hash)
         bounds.refuse("content_hash", f"at most {HASH_BYTES} bytes", f"{size}")
-    bounds.check_time("version", encoded.version)
-    bounds.check_time("arrived_ms", encoded.arrived_ms)
-    bounds.check_time("encoded_ms", encoded.encoded_ms)
+    bounds.check_stored_time("version", encoded.version)
+    bounds.check_stored_time("arrived_ms", encoded.arrived_ms)
+    bounds.check_stored_time("encoded_ms", encoded.encoded_ms)
     if not encoded.vector.size:
         bounds.refuse("vector", f"1-{DIM_AT_MOST} numbers", "empty")
     length = _length("vector", encoded.vector)

@@ -7,12 +7,14 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from freshet.contract.bounds import INT64_MAX
+from freshet.contract.bounds import EARLIEST_MS, LATEST_MS
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.offers import Offer
 
 _CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])
+
+_MIDDLE_MS = (EARLIEST_MS + LATEST_MS) // 2
 
 
 def _texts(at_least: int, at_most: int) -> SearchStrategy[str]:
@@ -22,7 +24,7 @@ def _texts(at_least: int, at_most: int) -> SearchStrategy[str]:
 
 
 ids = _texts(1, 128)
-times = st.integers(0, INT64_MAX)
+times = st.integers(EARLIEST_MS, LATEST_MS)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 prices = st.floats(0, 1e308)
 currencies = st.text("ABCXYZ", min_size=3, max_size=3)
@@ -45,8 +47,8 @@ _offer: dict[str, SearchStrategy[Any]] = {
     "price": st.none() | prices,
     "currency": st.none() | currencies,
     "in_stock": st.none() | st.booleans(),
-    "available_from_ms": st.none() | times,
-    "available_until_ms": st.none() | times,
+    "available_from_ms": st.none() | st.just(0) | st.integers(EARLIEST_MS, _MIDDLE_MS),
+    "available_until_ms": st.none() | st.integers(_MIDDLE_MS, LATEST_MS),
     "updated_ms": st.none() | times,
 }
 offers = st.builds(Offer, **_offer)

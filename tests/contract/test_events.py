@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from freshet.contract.bounds import EARLIEST_MS, LATEST_MS
 from freshet.contract.events import EVENT_BYTES, Event, check, decode_event, encode_event
 from freshet.contract.records import (
     JSON,
@@ -49,7 +50,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"item_id": "a" * 129}, "item_id must be 1-128 bytes"),
     ({"type": ""}, "type must be 1-64 bytes"),
     ({"type": "t" * 65}, "type must be 1-64 bytes"),
-    ({"time_ms": -1}, "time_ms must be between 0 and 2^63-1 ms, was -1"),
+    ({"time_ms": -1}, "time_ms must be milliseconds since 1970, of 2000 to 2100, was -1, which is"),
+    (
+        {"time_ms": 1_800_000_000},  # of seconds
+        "was 1800000000, which is 1970-01-21T20:00:00Z; if these are seconds, give 1800000000000",
+    ),
+    ({"time_ms": 1_800_000_000_000_000}, "if these are microseconds, give 1800000000000"),
+    ({"time_ms": 1_800_000_000_000_000_000}, "if these are nanoseconds, give 1800000000000"),
+    ({"time_ms": EARLIEST_MS - 1}, "which is 1999-12-31T23:59:59Z"),
+    ({"time_ms": LATEST_MS + 1}, "which is 2100-01-01T00:00:00Z"),
+    ({"time_ms": 20_240_105}, "which is 1970-01-01T05:37:20Z"),
     ({"session_id": ""}, "session_id must be 1-128 bytes"),
     ({"session_id": "s" * 129}, "session_id must be 1-128 bytes"),
     ({"request_id": "r\n"}, "request_id must be 1-128 bytes"),
@@ -77,8 +87,8 @@ def test_a_field_out_of_bounds_is_refused_by_name_and_bound(
     [
         {"user_id": "a" * 128, "item_id": "é" * 64, "type": "t" * 64},
         {"user_id": "user one", "item_id": "\u200b\u00a0\ue000"},
-        {"time_ms": 0, "position": 0, "value": -0.0},
-        {"time_ms": 2**63 - 1, "position": 2**31 - 1, "value": 1.7e308},
+        {"time_ms": EARLIEST_MS, "position": 0, "value": -0.0},
+        {"time_ms": LATEST_MS, "position": 2**31 - 1, "value": 1.7e308},
         {"context": {f"{n:>256}": "é" * 128 for n in range(32)}},
         {"type": "forget", "item_id": ""},
         {"type": "forget", "item_id": "lamp"},
@@ -102,14 +112,9 @@ def test_a_number_that_is_not_finite_is_refused_in_both_encodings(number: float)
         b"",
         b"null",
         b"[]",
-        b"{}",
-        b'{"user_id":"ana"}',
-        b'{"user_id":"ana","type":7}',
         b'{"user_id":"ana","type":"click","item_id":"\xff"}',
         b'{"user_id":"\\ud800","type":"click","item_id":"a"}',
         b'{"user_id":"ana","type":"click","item_id":"a","value":1e999}',
-        b'{"user_id":"ana","type":"click","item_id":"a","time_ms":1.5}',
-        b'{"user_id":"ana","type":"click","item_id":"a","context":{"k":1}}',
         b'{"user_id":"ana","type":"click","item_id":"a","more":' + b"[" * 100_000,
         b'{"user_id":"ana","type":"click","item_id":"a"} {}',
         b"\xef\xbb\xbf{}",
@@ -126,7 +131,7 @@ def test_an_integer_of_any_length_is_refused_in_few_words(digits: int) -> None:
     raw = json.dumps(GOOD)[:-1].encode() + b',"time_ms":' + b"9" * digits + b"}"
     with pytest.raises(BadRecord) as caught:
         decode_event(raw, JSON)
-    assert len(str(caught.value)) < 120
+    assert len(str(caught.value)) < 160
 
 
 def test_a_null_and_a_record_beyond_its_size_are_refused() -> None:
@@ -146,8 +151,7 @@ def test_the_words_of_a_refusal_hold_only_the_beginning_of_an_id() -> None:
     assert "(61 characters)" in words
 
 
-def test_unknown_fields_are_passed_over_in_both_encodings() -> None:
-    assert decode_event(encoded(JSON, GOOD | {"colour": {"of": ["sky"]}}), JSON) == Event(**GOOD)
+def test_fields_from_the_future_are_passed_over_in_protobuf() -> None:
     unknown = b"\xf2\x3f\x03sky"  # field 1022, three bytes
     assert decode_event(encoded(PROTOBUF, GOOD) + unknown, PROTOBUF) == Event(**GOOD)
 

@@ -180,7 +180,7 @@ REFUSED: list[tuple[Publish, str]] = [
         lambda each: each.item(Item(item_id="mug", categories="mugs")),  # type: ignore[arg-type]
         "categories",
     ),
-    (lambda each: each.event(Event(user_id=17, type="click")), "user_id"),  # type: ignore[arg-type]
+    (lambda each: each.event(Event(user_id=1.5, type="click")), "user_id"),  # type: ignore[arg-type]
     (lambda each: each.item(MUG, timeout=0), "timeout"),
     (lambda each: each.offer(Offer(item_id="mug", price=-1)), "price"),
     (lambda each: each.delete("a\nb"), "item_id"),
