@@ -10,6 +10,7 @@ from freshet.channel import check_address, check_token, is_local, open_channel
 from freshet.contract import requests
 from freshet.contract.bounds import check_type, refuse
 from freshet.contract.filters import Filters, filters_message
+from freshet.contract.forms import read_context, read_text
 from freshet.contract.requests import K_DEFAULT, By, Seen
 from freshet.contract.rules import Rules, rules_message
 from freshet.errors import as_invalid_request
@@ -107,19 +108,16 @@ class Client(LoopBound):
         explain: fill `contributions`. trace: fill `trace`. surface: where the list is shown.
         """
         with as_invalid_request():
-            _check_texts(user_id=user_id, after=after, surface=surface)
             candidates = None if candidates is None else _ids("candidates", candidates)
             if candidates == []:  # on the wire that would be all items
                 refuse("candidates", f"1-{requests.CANDIDATES_AT_MOST} ids", "none")
             request = pb.RecommendRequest(
                 **_list_fields(k, context, filters, exclude, seen, diversity, rules),
-                user_id=user_id,
+                **_texts(user_id=user_id, after=after, surface=surface),
                 also_user_ids=_ids("also_user_ids", also_user_ids),
                 candidates=candidates,
-                after=after,
                 explain=explain,
                 trace=trace,
-                surface=surface,
             )
             requests.check_recommend(request)
         reply = await self._call(self._open().Recommend, request, timeout, LIST_TIMEOUT_S)
@@ -171,8 +169,7 @@ class Client(LoopBound):
     async def state(self, user_id: str, *, after: str = "", timeout: float | None = None) -> State:
         """Show what is kept of a user; after: a position token whose effect it shall hold."""
         with as_invalid_request():
-            _check_texts(user_id=user_id, after=after)
-            request = pb.StateRequest(user_id=user_id, after=after)
+            request = pb.StateRequest(**_texts(user_id=user_id, after=after))
             requests.check_state(request)
         return state_of(await self._call(self._open().State, request, timeout, QUERY_TIMEOUT_S))
 
@@ -196,11 +193,9 @@ class Client(LoopBound):
         unknown item.
         """
         with as_invalid_request():
-            _check_texts(user_id=user_id, item_id=item_id)
             request = pb.ExplainRequest(
                 **_list_fields(k, context, filters, exclude, seen, diversity, rules),
-                user_id=user_id,
-                item_id=item_id,
+                **_texts(user_id=user_id, item_id=item_id),
             )
             requests.check_explain(request)
         reply = await self._call(self._open().Explain, request, timeout, QUERY_TIMEOUT_S)
@@ -213,8 +208,7 @@ class Client(LoopBound):
         does no harm.
         """
         with as_invalid_request():
-            _check_texts(user_id=user_id)
-            request = pb.ForgetRequest(user_id=user_id)
+            request = pb.ForgetRequest(**_texts(user_id=user_id))
             requests.check_forget(request)
         method = self._open().Forget
         reply = await self._call(method, request, timeout, FORGET_TIMEOUT_S, repeatable=False)
@@ -267,11 +261,10 @@ def _list_fields(
     rules: Rules | None,
 ) -> dict[str, Any]:
     """Return the fields that say which list is meant."""
-    check_type("context", {} if context is None else context, Mapping)
     requests.check_one_of("seen", Seen, seen)
     return {
         **_items_asked_for(k, filters, exclude),
-        "context": context,
+        "context": None if context is None else read_context("context", context),
         "seen": int(seen),
         "diversity": diversity,
         "rules": rules_message(rules),
@@ -289,22 +282,22 @@ def _ids(field: str, ids: Iterable[str]) -> list[str]:
     """Return ids as a list; a single text, which is a sequence of letters, is refused."""
     if isinstance(ids, str):
         refuse(field, "several ids", repr(ids))
-    listed = list(ids)
-    for each in listed:
-        check_type(f"an entry of {field}", each, str)
-    return listed
+    return [read_text(f"an entry of {field}", each) for each in ids]
 
 
-def _check_texts(**texts: object) -> None:
-    for name, text in texts.items():
-        check_type(name, text, str)
+def _texts(**texts: str) -> dict[str, Any]:
+    """Return ids and other texts by their fields; numbers are read as wherever they are written."""
+    return {name: read_text(name, text) for name, text in texts.items()}
 
 
 def _query(**either: str | bytes | None) -> dict[str, Any]:
     """Return the one query that is given; of two, the last would win on the wire."""
     given = {name: query for name, query in either.items() if query is not None}
-    for name, query in given.items():
-        check_type(name, query, bytes if name == "image" else str)
     if len(given) != 1:
         refuse("query", " or ".join(either), "both" if given else "absent")
+    for name, query in given.items():
+        if name == "image":
+            check_type(name, query, bytes)
+        else:
+            given[name] = read_text(name, query)
     return given

@@ -61,7 +61,7 @@ class Event(_message.Message):
     type: _builtins.str
     """view, click, like, share, cart, purchase, rate, dislike, hide, remove, forget, or a type of one's own (1-64 bytes)."""
     time_ms: _builtins.int
-    """since 1970 UTC; absent: the record's"""
+    """since 1970 UTC, of 2000 to 2100; absent: the record's"""
     session_id: _builtins.str
     request_id: _builtins.str
     """of the reply that showed the item"""

@@ -101,7 +101,9 @@ class Item(_message.Message):
     in_stock: _builtins.bool
     """absent: in stock"""
     available_from_ms: _builtins.int
+    """since 1970 UTC, of 2000 to 2100, as every time; 0: from ever"""
     available_until_ms: _builtins.int
+    """not before available_from_ms"""
     image_bytes: _builtins.bytes
     """JPEG, PNG or WebP, at most 4 MiB"""
     image_uri: _builtins.str

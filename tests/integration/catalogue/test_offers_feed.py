@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from freshet import kafka_clients as kafka_edge
 from freshet.contract import records, topics
+from freshet.contract.bounds import EARLIEST_MS, LATEST_MS
 from freshet.contract.offers import Offer, encode_offer
 from freshet.kafka_clients import KafkaSettings
 from services.ranking.live.offers import Offers
@@ -25,7 +26,8 @@ from tests.unit.shared.catalogue.makers import catalogue_of, put
 
 pytestmark = pytest.mark.integration
 
-CATALOGUE = [put(f"item-{n}", 1, price=10.0) for n in range(40)]
+ITEMS_MS = EARLIEST_MS + 1  # their version
+CATALOGUE = [put(f"item-{n}", ITEMS_MS, price=10.0) for n in range(40)]
 
 
 @pytest.fixture
@@ -66,8 +68,8 @@ async def test_offers_of_before_the_start_are_there_and_null_takes_one_back(
     settings: KafkaSettings, producer: AIOKafkaProducer
 ) -> None:
     await send(producer, "item-1", price=5.0)
-    await send(producer, "item-2", price=6.0, updated_ms=1)  # as old as the item: the offer wins
-    await send(producer, "item-3", price=6.0, updated_ms=0)  # older
+    await send(producer, "item-2", price=6.0, updated_ms=ITEMS_MS)  # as old: the offer wins
+    await send(producer, "item-3", price=6.0, updated_ms=EARLIEST_MS)  # older
     await send(producer, "item-4", price=7.0)
     await producer.send_and_wait(topics.OFFERS.name, key=b"item-4", value=None)
     offers = Offers(catalogue_of(*CATALOGUE))
@@ -81,7 +83,7 @@ async def test_offers_of_before_the_start_are_there_and_null_takes_one_back(
 async def test_version_is_never_later_than_the_record(
     settings: KafkaSettings, producer: AIOKafkaProducer
 ) -> None:
-    await send(producer, "item-1", price=5.0, updated_ms=2**52)
+    await send(producer, "item-1", price=5.0, updated_ms=LATEST_MS)
     await send(producer, "item-1", price=6.0)
     offers = Offers(catalogue_of(*CATALOGUE))
     feed = OffersFeed(settings, offers, DeadLetterWriter(producer, "ranking"))

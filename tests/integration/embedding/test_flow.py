@@ -15,6 +15,7 @@ import redis
 from PIL import Image
 
 from freshet.contract import records, topics
+from freshet.contract.bounds import EARLIEST_MS
 from freshet.contract.items import Item, encode_item
 from freshet.contract.records import header
 from freshet.v1 import embedding_pb2 as pb
@@ -106,14 +107,14 @@ async def test_older_version_from_the_backfill_changes_nothing(
     await shop.publish(Item(item_id="kept", title="New"))
     await shop.has_vector("kept")
     overtaken = count(embedding, "overtaken")
-    await shop.publish(Item(item_id="kept", title="Old", updated_ms=5), "items-backfill")
+    await shop.publish(Item(item_id="kept", title="Old", updated_ms=EARLIEST_MS), "items-backfill")
     await eventually(lambda: count(embedding, "overtaken") == overtaken + 1)
     versions = [r for r in (await shop.vectors()).records if r.key == b"kept"]
     assert len(versions) == 1
 
 
 async def test_newer_version_from_the_backfill_counts(shop: Shop) -> None:
-    await shop.publish(Item(item_id="renewed", title="Old", updated_ms=5))
+    await shop.publish(Item(item_id="renewed", title="Old", updated_ms=EARLIEST_MS))
     await shop.has_vector("renewed")
     await shop.publish(Item(item_id="renewed", title="New"), "items-backfill")
     await eventually(lambda: _has_title(shop, "renewed", "New"))
@@ -125,17 +126,17 @@ async def _has_title(shop: Shop, item_id: str, title: str) -> bool:
 
 
 async def test_every_record_states_its_version_and_origin(shop: Shop) -> None:
-    offset = await shop.publish(Item(item_id="stated", title="x", updated_ms=77))
+    offset = await shop.publish(Item(item_id="stated", title="x", updated_ms=EARLIEST_MS))
     await shop.has_vector("stated")
     await shop.delete("stated")
     await shop.is_gone("stated")
     first, last = (r for r in (await shop.vectors()).records if r.key == b"stated")
-    assert header(first.headers, records.VERSION) == b"77"
+    assert header(first.headers, records.VERSION) == b"%d" % EARLIEST_MS
     origin = header(first.headers, records.ORIGIN)
     assert origin is not None
     assert origin.decode().startswith("items:")
     assert origin.decode().endswith(f":{offset}")
-    assert int(header(last.headers, records.VERSION) or 0) > 77
+    assert int(header(last.headers, records.VERSION) or 0) > EARLIEST_MS
 
 
 @pytest.mark.parametrize("deleted", [False, True])
@@ -143,7 +144,7 @@ async def test_lower_version_that_comes_to_stand_last_is_mended(
     deleted: bool, shop: Shop, embedding: Service
 ) -> None:
     item_id = f"late-{deleted}"
-    await shop.publish(Item(item_id=item_id, title="Old", updated_ms=5))
+    await shop.publish(Item(item_id=item_id, title="Old", updated_ms=EARLIEST_MS))
     old = await shop.has_vector(item_id)
     if deleted:
         await shop.delete(item_id)

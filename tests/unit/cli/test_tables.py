@@ -11,6 +11,7 @@ import pytest
 
 from freshet.contract.events import Event
 from freshet.contract.items import Item
+from freshet.contract.records import BadRecord
 from services.cli.inputs import convert
 from services.cli.inputs.rows import BadInput, located, read_lines, read_rows
 
@@ -76,7 +77,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
 def test_jsonl_events_put_further_fields_into_the_context(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text(
-        '{"user_id":"u","item_id":"i","type":"click","time_ms":5,"segment":"de","page":3}\n\n'
+        '{"user_id":"u","item_id":"i","type":"click","time_ms":1767225600000,"segment":"de","page":3}\n\n'
         '{"user_id":"u","item_id":"i","type":"rate","value":4}\n'
     )
 
@@ -88,10 +89,12 @@ def test_jsonl_events_put_further_fields_into_the_context(tmp_path: Path) -> Non
 
 def test_csv_events_read_numbers_and_times(tmp_path: Path) -> None:
     file = tmp_path / "events.csv"
-    file.write_text("user_id,item_id,type,time_ms,value,position\nu,i,rate,1970-01-01,2.5,3\n")
+    file.write_text("user_id,item_id,type,time_ms,value,position\nu,i,rate,2026-01-01,2.5,3\n")
 
     assert _events(file) == [
-        Event(user_id="u", item_id="i", type="rate", time_ms=0, value=2.5, position=3)
+        Event(
+            user_id="u", item_id="i", type="rate", time_ms=1_767_225_600_000, value=2.5, position=3
+        )
     ]
 
 
@@ -100,7 +103,7 @@ def test_csv_events_read_numbers_and_times(tmp_path: Path) -> None:
     [
         ("e.jsonl", '{"user_id":"u"\n', r"e\.jsonl:1: not JSON"),
         ("e.jsonl", "[1]\n", r"e\.jsonl:1: a line must hold one JSON object, was list"),
-        ("e.jsonl", '{"user_id":"u","item_id":"i"}', r":1: Object missing required field `type`"),
+        ("e.jsonl", '{"user_id":"u","item_id":"i"}', r":1: type must be given, was absent"),
         ("e.csv", "user_id,item_id,type\nu,i\n", r"e\.csv:2: the row must have as many cells"),
         (
             "e.csv",
@@ -145,7 +148,7 @@ def test_bad_items_are_refused_with_place_and_remedy(
 
 
 def test_nested_columns_are_no_attributes(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="size must be text, a number or true/false, was dict"):
+    with pytest.raises(BadRecord, match="attributes.size must be a text, a number, true or false"):
         convert.item_of({"item_id": "a", "size": {"w": 1}}, tmp_path)
 
 

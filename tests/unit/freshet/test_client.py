@@ -97,6 +97,16 @@ async def test_a_list_is_a_sequence_of_items_that_knows_how_it_was_made(client: 
     assert listed.timings == {"state": 0.5}
 
 
+async def test_ids_and_contexts_are_read_as_in_records(
+    client: Client, ranking: RankingDouble
+) -> None:
+    await client.recommend(42, exclude=[7], context={"page": 2})  # type: ignore[arg-type, dict-item, list-item]
+
+    assert isinstance(ranking.request, pb.RecommendRequest)
+    assert (ranking.request.user_id, list(ranking.request.exclude)) == ("42", ["7"])
+    assert ranking.request.context == {"page": "2"}
+
+
 async def test_a_list_cannot_be_changed_and_shows_itself_in_a_line(client: Client) -> None:
     listed = await client.recommend("ada")
 
@@ -289,14 +299,14 @@ REFUSED: list[tuple[Ask, str, str]] = [
         "rules.pins[0].position",
         "between 0 and k - 1 (9)",
     ),
-    (lambda client: client.recommend(17), "user_id", "of type str"),  # type: ignore[arg-type]
+    (lambda client: client.recommend(1.5), "user_id", "a text"),  # type: ignore[arg-type]
     (lambda client: client.recommend("ada", k="5"), "k", "of type int"),  # type: ignore[arg-type]
     (lambda client: client.similar("mug", k="5"), "k", "of type int"),  # type: ignore[arg-type]
     (lambda client: client.search("mug", k="5"), "k", "of type int"),  # type: ignore[arg-type]
     (
-        lambda client: client.recommend("ada", exclude=[17]),  # type: ignore[list-item]
+        lambda client: client.recommend("ada", exclude=[b"mug"]),  # type: ignore[list-item]
         "an entry of exclude",
-        "of type str",
+        "a text",
     ),
     (
         lambda client: client.recommend("ada", filters={}),  # type: ignore[arg-type]

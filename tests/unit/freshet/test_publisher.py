@@ -201,6 +201,38 @@ async def test_what_is_out_of_bounds_is_refused_before_it_is_sent(
     assert kafka.sent == []
 
 
+async def test_ids_and_values_are_read_as_in_files_and_records(
+    publisher: Publisher, kafka: KafkaDouble
+) -> None:
+    await publisher.event(
+        Event(user_id=42, item_id=7, type="rate", value="4")  # type: ignore[arg-type]
+    )
+    await publisher.item(Item(item_id=7, tags=None, in_stock=1))  # type: ignore[arg-type]
+    await publisher.delete(7)  # type: ignore[arg-type]
+
+    event, item, delete = kafka.sent
+    assert decode_event(event.value, PROTOBUF) == Event(
+        user_id="42", item_id="7", type="rate", value=4.0
+    )
+    assert decode_item(item.value or b"", PROTOBUF) == Item(item_id="7", in_stock=True)
+    assert [event.key, item.key, delete.key] == [b"42", b"7", b"7"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Event(user_id="ada", item_id="mug", type="click", time_ms=1_800_000_000),
+        Item(item_id="mug", updated_ms=1_800_000_000),
+        Offer(item_id="mug", available_until_ms=1_800_000_000),
+    ],
+)
+async def test_seconds_where_milliseconds_are_meant_are_refused(
+    publisher: Publisher, record: Event | Item | Offer
+) -> None:
+    with pytest.raises(InvalidRequest, match="if these are seconds, give 1800000000000"):
+        await publisher.many([record])
+
+
 async def test_what_is_no_record_is_a_mistake_of_types(publisher: Publisher) -> None:
     with pytest.raises(TypeError, match="an Event, Item or Offer can be published, not dict"):
         await publisher.many([{"user_id": "ada"}])  # type: ignore[list-item]

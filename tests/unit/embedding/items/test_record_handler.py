@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freshet.contract import records
+from freshet.contract.bounds import EARLIEST_MS
 from freshet.contract.items import Item
 from services.embedding.encode.content import NOTHING_TO_ENCODE
 from services.embedding.items.latest_versions import ITEM_KEY_COLLISION, LatestVersions
@@ -74,9 +75,9 @@ async def test_redelivered_record_changes_nothing() -> None:
 
 async def test_older_version_from_the_backfill_changes_nothing() -> None:
     world = World()
-    await world.handle(upsert(CHAIR, 5, 1_000))
-    old = msgspec.structs.replace(BLUE, updated_ms=900)
-    await world.handle(upsert(old, 8, 2_000, topic="items-backfill"))
+    await world.handle(upsert(CHAIR, 5, EARLIEST_MS + 1_000))
+    old = msgspec.structs.replace(BLUE, updated_ms=EARLIEST_MS + 900)
+    await world.handle(upsert(old, 8, EARLIEST_MS + 2_000, topic="items-backfill"))
     assert len(world.log.written) == 1
     assert world.encoder.encoded == ["Red chair"]
     assert world.handler.counts.overtaken == 1
@@ -84,11 +85,12 @@ async def test_older_version_from_the_backfill_changes_nothing() -> None:
 
 async def test_equal_version_from_the_backfill_changes_nothing_after_a_restart_too() -> None:
     world = World()
-    item = msgspec.structs.replace(CHAIR, updated_ms=900)
-    other_item = msgspec.structs.replace(BLUE, updated_ms=900)
-    await world.handle(upsert(item, 5, 1_000))
+    item = msgspec.structs.replace(CHAIR, updated_ms=EARLIEST_MS + 900)
+    other_item = msgspec.structs.replace(BLUE, updated_ms=EARLIEST_MS + 900)
+    await world.handle(upsert(item, 5, EARLIEST_MS + 1_000))
     restarted = world.restarted()
-    await restarted.handle(upsert(other_item, 99, 2_000, topic="items-backfill"))
+    later_ms = EARLIEST_MS + 2_000
+    await restarted.handle(upsert(other_item, 99, later_ms, topic="items-backfill"))
     assert len(world.log.written) == 1
 
 
@@ -248,7 +250,7 @@ EVENTS = st.lists(
         st.sampled_from(["a", "b"]),
         st.sampled_from(["items", "items-backfill", "delete"]),
         st.integers(1, 4),  # the log's time advances by so much
-        st.one_of(st.none(), st.integers(0, 20)),  # updated_ms
+        st.one_of(st.none(), st.integers(EARLIEST_MS, EARLIEST_MS + 20)),  # updated_ms
     ),
     max_size=12,
 )
@@ -259,7 +261,7 @@ EVENTS = st.lists(
 async def test_any_order_of_processing_ends_with_the_highest_version(
     events: list[tuple[str, str, int, int | None]], seed: int
 ) -> None:
-    world, time_ms = World(), 0
+    world, time_ms = World(), EARLIEST_MS
     consumed: list[Consumed] = []
     best: dict[str, RecordVersion] = {}
     for offset, (item_id, topic, gap_ms, updated_ms) in enumerate(events):
@@ -294,8 +296,8 @@ async def test_any_order_of_processing_ends_with_the_highest_version(
 
 async def test_backfilled_item_is_as_old_as_its_version() -> None:
     world = World()
-    old = msgspec.structs.replace(CHAIR, updated_ms=50)
-    await world.handle(upsert(old, 0, 9_000, topic="items-backfill"))
+    old = msgspec.structs.replace(CHAIR, updated_ms=EARLIEST_MS)
+    await world.handle(upsert(old, 0, EARLIEST_MS + 9_000, topic="items-backfill"))
     found = world.log.of("a")[0].vector
     assert found is not None
-    assert found.arrived_ms == 50
+    assert found.arrived_ms == EARLIEST_MS
