@@ -36,7 +36,9 @@ class Offer(_message.Message):
     currency: _builtins.str
     in_stock: _builtins.bool
     available_from_ms: _builtins.int
+    """0: from ever"""
     available_until_ms: _builtins.int
+    """not before available_from_ms"""
     updated_ms: _builtins.int
     def __init__(
         self,
