@@ -1,11 +1,11 @@
-"""Open the channel to ranking: its address, how it is secured, how its connections live."""
+"""Open the channel to ranking: how it is secured, how its connections live."""
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from freshet.addresses import is_local
 
 if TYPE_CHECKING:
     import os
@@ -33,22 +33,6 @@ _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
-# host of host:port, with the resolver that gRPC lets stand before it: dns:///name:port
-_HOST: Final = re.compile(
-    r"(?:(?:dns:(?://[^/]*/)?)|ipv4:|ipv6:)?(?P<host>\[.*\]|[^:]*)(?::(?P<port>\d+))?"
-)
-
-
-def check_address(address: str) -> None:
-    """Raise ValueError unless an address names a host and a port, or a socket."""
-    if isinstance(address, str):
-        if address.startswith(("unix:", "unix-abstract:")):
-            return
-        match = _HOST.fullmatch(address.partition(",")[0])
-        port = match["port"] if match and match["host"] else None
-        if port and 0 < int(port) < 65_536:
-            return
-    raise ValueError(f"address must be host:port, such as 127.0.0.1:50051, was {address!r}")
 
 
 def check_token(token: str) -> None:
@@ -57,18 +41,9 @@ def check_token(token: str) -> None:
         raise ValueError("token must be printable ASCII without spaces around it")
 
 
-def is_local(address: str) -> bool:
-    """Say whether an address is on this machine: loopback or a Unix socket."""
-    if address.startswith(("unix:", "unix-abstract:")):
-        return True
-    match = _HOST.fullmatch(address)
-    host = match["host"].strip("[]").lower() if match else ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def proxy_options(address: str) -> list[tuple[str, Any]]:
+    """Return the options by which what is on this machine is never asked through a proxy."""
+    return [("grpc.enable_http_proxy", 0)] if is_local(address) else []
 
 
 def open_channel(address: str, tls: Tls = False) -> grpc.aio.Channel:
@@ -78,9 +53,7 @@ def open_channel(address: str, tls: Tls = False) -> grpc.aio.Channel:
     """
     import grpc
 
-    options: list[tuple[str, Any]] = list(_OPTIONS)
-    if is_local(address):
-        options.append(("grpc.enable_http_proxy", 0))
+    options = [*_OPTIONS, *proxy_options(address)]
     if not tls:
         return grpc.aio.insecure_channel(address, options=options)
     if not isinstance(tls, grpc.ChannelCredentials):

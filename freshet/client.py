@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from freshet.addresses import check_address, is_local
 from freshet.calls import call, check_timeout
-from freshet.channel import check_address, check_token, is_local, open_channel
+from freshet.channel import check_token, open_channel
 from freshet.contract import requests
 from freshet.contract.bounds import check_type, refuse
 from freshet.contract.filters import Filters, filters_message

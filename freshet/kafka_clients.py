@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.codec import has_lz4
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from freshet.addresses import SERVERS
 from freshet.contract.topics import DEAD_LETTER_MAX_BYTES, MESSAGE_MAX_BYTES, Topic
 from freshet.settings import setting
 
@@ -25,7 +26,10 @@ class KafkaSettings:
     """Where Kafka is and how to talk to it."""
 
     bootstrap_servers: str = setting(
-        "KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092", help="host:port, comma separated"
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "127.0.0.1:9092",
+        form=SERVERS,
+        help="host:port, comma separated",
     )
     security_protocol: str = setting(
         "FRESHET_KAFKA_SECURITY_PROTOCOL",

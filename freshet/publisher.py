@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from freshet.addresses import check_servers
 from freshet.calls import check_timeout
 from freshet.contract.bounds import check_id
 from freshet.contract.events import Event, encode_event
@@ -77,8 +78,9 @@ class Publisher(LoopBound):
 
         kafka: bootstrap servers as host:port, comma separated; KafkaSettings for TLS and passwords.
         linger_ms: how long a batch waits for company; 0 for single clicks, 20 for imports.
-        timeout: seconds, for calls that say none.
+        timeout: seconds, for calls that say none. Raises ValueError for servers without a port.
         """
+        check_servers(getattr(kafka, "bootstrap_servers", kafka))
         super().__init__(kafka if isinstance(kafka, str) else kafka.bootstrap_servers)
         self._kafka = kafka
         self._linger_ms = linger_ms

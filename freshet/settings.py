@@ -13,15 +13,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 
 class BadSetting(ValueError):
     """A variable's value cannot be used; the text names variable, value and what would be right."""
+
+
+class Form(NamedTuple):
+    """How a text must be written: in words, and as a check that raises ValueError."""
+
+    right: str
+    check: Callable[[str], object]
 
 
 def setting(
@@ -31,6 +39,7 @@ def setting(
     at_least: float | None = None,
     at_most: float | None = None,
     one_of: tuple[str, ...] | None = None,
+    form: Form | None = None,
     secret: bool = False,
     help: str = "",
 ) -> Any:
@@ -43,6 +52,7 @@ def setting(
         "at_least": at_least,
         "at_most": at_most,
         "one_of": one_of,
+        "form": form,
         "help": help,
     }
     return dataclasses.field(default=default, metadata=meta, repr=not secret)
@@ -105,6 +115,9 @@ def from_environment(cls: type[T], environ: Mapping[str, str]) -> T:
         text = environ.get(meta["variable"])
         if text is None:
             continue
+        if meta["form"]:
+            values[field.name] = checked(meta["variable"], text, meta["form"])
+            continue
         parse, right = _PARSERS[kinds[field.name]]
         right += _bounds(meta)
         if meta["one_of"]:
@@ -119,6 +132,25 @@ def from_environment(cls: type[T], environ: Mapping[str, str]) -> T:
         except (ValueError, KeyError):
             good = False
         if not good:
-            raise BadSetting(f"{meta['variable']} must be {right}, was {text!r}")
+            raise _bad(meta["variable"], right, text)
         values[field.name] = value
     return cls(**values)
+
+
+def checked(variable: str, text: str, form: Form) -> str:
+    """Return a variable's text if it has its form. Raises BadSetting."""
+    try:
+        form.check(text)
+    except ValueError:
+        raise _bad(variable, form.right, text) from None
+    return text
+
+
+def without_password(text: str) -> str:
+    """Return a URL, or what should have been one, with stars for user and password."""
+    hidden = re.sub(r"\A(\w*://)?.*@", r"\1***@", text, flags=re.DOTALL)
+    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
+
+
+def _bad(variable: str, right: str, text: str) -> BadSetting:
+    return BadSetting(f"{variable} must be {right}, was {without_password(text)!r}")

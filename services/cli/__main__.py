@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from freshet.settings import BadSetting
 from services.cli.commands import asking, importing, operating, publishing, running
 from services.cli.failures import explain
 
@@ -22,7 +23,7 @@ for commands in (running, importing, publishing, asking, operating):
 
 
 def main() -> None:
-    """Run the command line: exit code 0, 1 for a failure, 2 for a mistake in the command line."""
+    """Run the command line: exit code 0, 1 for a failure, 2 for a mistake in it or in a setting."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
     try:
         app()
@@ -31,7 +32,7 @@ def main() -> None:
         if sentence is None:
             raise
         print(f"freshet: {sentence}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, BadSetting) else 1)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from freshet.addresses import ADDRESS, SERVERS
+from freshet.settings import Form, checked
 from services.cli.up.lock import holder_of
 
 RUN_FILE: Final = "run.json"
@@ -69,25 +71,40 @@ def read_running(folder: Path) -> Running | None:
     return written if written.pid == holder else None  # else a killed predecessor wrote it
 
 
+def named(variable: str, environ: Mapping[str, str]) -> str | None:
+    """Return the address that a variable holds, None where it is not set. Raises BadSetting."""
+    text = environ.get(variable)
+    return None if text is None else checked(variable, text, _form_of(variable))
+
+
+def _form_of(variable: str) -> Form:
+    if variable == "REDIS_URL":
+        from shared.runtime.redis_client import REDIS_URL  # slow to import, and seldom needed
+
+        return REDIS_URL
+    return SERVERS if variable == "KAFKA_BOOTSTRAP_SERVERS" else ADDRESS
+
+
 def find_addresses(folder: Path, environ: Mapping[str, str] = os.environ) -> Addresses:
     """Return where a client finds everything; where nothing else runs, a demo under `folder`.
 
-    Raises NothingRuns for a folder that is not the usual one, on which no `freshet up` runs: what
-    happens to listen at the usual ports is not what was meant.
+    Raises BadSetting for a variable that holds no address, and NothingRuns for a folder that is
+    not the usual one, on which no `freshet up` runs: what happens to listen at the usual ports is
+    not what was meant.
     """
     running = read_running(folder) or read_running(folder / DEMO)
-    named = any(name in environ for name in OWN_ADDRESSES)
-    if running is None and not named and folder != default_data_folder(environ):
+    elsewhere = any(name in environ for name in OWN_ADDRESSES)
+    if running is None and not elsewhere and folder != default_data_folder(environ):
         raise NothingRuns(f"no `freshet up` runs on {folder}")
     known = running.addresses if running else Addresses()
     health = {
-        name: environ.get(f"FRESHET_{name.upper()}_HEALTH_ADDRESS", known.health[name])
+        name: named(f"FRESHET_{name.upper()}_HEALTH_ADDRESS", environ) or known.health[name]
         for name in SERVICES
     }
     return Addresses(
-        kafka=environ.get("KAFKA_BOOTSTRAP_SERVERS", known.kafka),
-        redis=environ.get("REDIS_URL", known.redis),
-        ranking=environ.get("FRESHET_RANKING_ADDRESS", known.ranking),
-        embedding=environ.get("FRESHET_EMBEDDING_ADDRESS", known.embedding),
+        kafka=named("KAFKA_BOOTSTRAP_SERVERS", environ) or known.kafka,
+        redis=named("REDIS_URL", environ) or known.redis,
+        ranking=named("FRESHET_RANKING_ADDRESS", environ) or known.ranking,
+        embedding=named("FRESHET_EMBEDDING_ADDRESS", environ) or known.embedding,
         health=health,
     )

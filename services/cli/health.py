@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from freshet.settings import without_password
 from services.cli import endpoints, lag
 from services.cli.addresses import SERVICES, Addresses, read_running
 from services.cli.endpoints import EndpointUnavailable
@@ -23,7 +24,7 @@ async def gather(data: Path) -> dict[str, Any]:
     )
     return {
         "kafka": {"address": where.kafka, **lags["kafka"]},
-        "redis": {"address": where.redis, **lags["redis"]},
+        "redis": {"address": without_password(where.redis), **lags["redis"]},
         "services": {
             name: {
                 "address": where.health[name],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from freshet.addresses import ADDRESS
 from freshet.kafka_clients import KafkaSettings
 from freshet.settings import setting
 from services.ranking.stages.blend import BlendSettings
@@ -40,7 +41,10 @@ class RankingSettings:
         help="health and metrics; 0: a free one",
     )
     embedding_address: str = setting(
-        "FRESHET_EMBEDDING_ADDRESS", "127.0.0.1:50061", help="host:port, for Search and pictures"
+        "FRESHET_EMBEDDING_ADDRESS",
+        "127.0.0.1:50061",
+        form=ADDRESS,
+        help="host:port, for Search and pictures",
     )
     snapshots: str = setting(
         "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder or any fsspec URL"

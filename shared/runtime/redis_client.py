@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import hiredis
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
@@ -19,7 +21,25 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from freshet.settings import setting
+from freshet.settings import Form, setting
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError unless a URL says how to connect."""
+    try:
+        pool = ConnectionPool.from_url(url)
+        pool.connection_class(**pool.connection_kwargs)
+    except (TypeError, RedisError) as error:  # an option that is none
+        raise ValueError(str(error)) from None
+    path = urlsplit(url).path
+    if not (path if url.startswith("unix:") else re.fullmatch("(/[0-9]*)?", path)):
+        raise ValueError(f"no database: {path}")
+
+
+REDIS_URL: Final = Form(
+    "redis://host:port/db, such as redis://127.0.0.1:6379/0 (rediss:// with TLS, unix:///path)",
+    check_url,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +47,11 @@ class RedisSettings:
     """Where Redis is."""
 
     url: str = setting(
-        "REDIS_URL", "redis://127.0.0.1:6379/0", help="redis://, rediss:// or unix://"
+        "REDIS_URL",
+        "redis://127.0.0.1:6379/0",
+        form=REDIS_URL,
+        secret=True,
+        help="redis://, rediss:// or unix://",
     )
 
 

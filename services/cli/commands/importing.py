@@ -19,6 +19,7 @@ from shared.clock import now_ms
 if TYPE_CHECKING:
     from freshet.contract.events import Event
     from freshet.contract.items import Item
+    from services.cli.addresses import Addresses
 
 commands = typer.Typer(help="Import items and events.", no_args_is_help=True)
 T = TypeVar("T")
@@ -112,8 +113,9 @@ def _import(
     as_json: bool,
 ) -> None:
     began = time.monotonic()
+    where = endpoints.addresses(data)  # what is wrong with it is said before any bar
     with options.progress_bars() as progress:
-        counts = asyncio.run(_publish_all(data, items, events, totals, progress))
+        counts = asyncio.run(_publish_all(where, items, events, totals, progress))
     seconds = time.monotonic() - began
     if as_json:
         options.print_json({**counts, "seconds": round(seconds, 1)})
@@ -125,7 +127,7 @@ def _import(
 
 
 async def _publish_all(
-    data: Path,
+    where: Addresses,
     items: Iterable[Item],
     events: Iterable[Event],
     totals: tuple[int | None, int | None],
@@ -139,7 +141,6 @@ async def _publish_all(
     from services.cli import lag
     from shared.runtime import redis_client
 
-    where = endpoints.addresses(data)
     settings = endpoints.kafka_settings(where)
     client = redis_client.connect(endpoints.redis_settings(where))
     await ensure_topics(settings, FIXED)

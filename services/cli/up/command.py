@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from freshet.settings import without_password
 from services.cli.addresses import Running
 from services.cli.up.system import run_system
 
@@ -30,7 +31,7 @@ def table(running: Running, folder: Path) -> Table:
     where = running.addresses
     addresses = {
         "kafka": where.kafka,
-        "valkey": where.redis,
+        "valkey": without_password(where.redis),
         "embedding": where.embedding,
         "sessions": where.health["sessions"],
         "ranking": where.ranking,

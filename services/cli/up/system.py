@@ -12,7 +12,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from services.cli.addresses import RUN_FILE, SERVICES, Addresses, Running, write_running
+from services.cli.addresses import (
+    RUN_FILE,
+    SERVICES,
+    Addresses,
+    Running,
+    named,
+    write_running,
+)
 from services.cli.up.jars import cache_folder
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.lock import take_lock
@@ -41,7 +48,7 @@ def build_system(
     """Lay out the system under `folder`; nothing is started. `ports` by name, as Ports chooses."""
     folder = folder.resolve()
     servers: list[Child] = []
-    kafka = environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    kafka = named("KAFKA_BOOTSTRAP_SERVERS", environ)
     if kafka is None:
         kafka = f"127.0.0.1:{ports['KAFKA']}"
         servers.append(
@@ -54,7 +61,7 @@ def build_system(
                 tell=tell,
             )
         )
-    redis = environ.get("REDIS_URL")
+    redis = named("REDIS_URL", environ)
     if redis is None:
         redis = f"redis://127.0.0.1:{ports['VALKEY']}/0"
         servers.append(
@@ -102,13 +109,14 @@ def run_system(
     """Run everything under `folder` while the body runs: ready when it begins, gone at its end.
 
     `tell` hears in plain words what happens to children, from a thread of its own; `progress`
-    hears again and again who is waited for. Raises AlreadyRunning, JarsMissing, StartFailed.
+    hears again and again who is waited for. Raises AlreadyRunning, BadSetting, JarsMissing,
+    StartFailed.
     """
     with take_lock(folder), Ports(cache_folder(environ) / "ports") as ports, _ending_by_signals():
-        if fresh:
-            empty(folder)
         chosen = ports.choose(environ)
         addresses, supervisor = build_system(folder, chosen, environ, tell)
+        if fresh:  # only once it is sure that there is something to start
+            empty(folder)
         stop = threading.Event()
 
         def note(*, ready: bool) -> Running:

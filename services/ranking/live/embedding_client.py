@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.channel import proxy_options
 from freshet.contract.records import OUT_OF_BOUNDS, BadRecord
 from freshet.errors import Unavailable
 from freshet.v1 import embedding_pb2, embedding_pb2_grpc
@@ -36,7 +37,8 @@ class EmbeddingClient:
     """Asks the service at an address; connects on first use and again by itself."""
 
     def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        options = [*_OPTIONS, *proxy_options(address)]
+        self._channel = grpc.aio.insecure_channel(address, options=options)
         self._stub: EmbeddingAsyncStub = embedding_pb2_grpc.EmbeddingStub(self._channel)
 
     async def encode(

@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from freshet import Client, Unavailable
-from freshet.channel import is_local, open_stub
+from freshet.addresses import is_local
+from freshet.channel import open_stub
 from freshet.v1.recommender_pb2 import RecommendRequest
 from tests.unit.freshet.ranking_double import RankingDouble, serve
 

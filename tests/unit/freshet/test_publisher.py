@@ -165,6 +165,15 @@ async def test_the_producer_is_made_at_the_first_call_and_stopped_at_the_end(
         await publisher.event(CLICK)
 
 
+@pytest.mark.parametrize(
+    "kafka", ["", "localhost:abc", "localhost", None, KafkaSettings(bootstrap_servers="mug")]
+)
+def test_what_are_no_servers_is_refused_at_once(kafka: Any) -> None:
+    for kind in (Publisher, sync.Publisher):
+        with pytest.raises(ValueError, match="servers must be host:port, comma separated, such as"):
+            kind(kafka)
+
+
 def test_a_password_stands_in_no_repr() -> None:
     settings = KafkaSettings(sasl_username="shop", sasl_password="pa55")
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from freshet.settings import BadSetting, from_environment, setting
+from freshet.addresses import ADDRESS, SERVERS
+from freshet.settings import BadSetting, checked, from_environment, setting, without_password
+from shared.runtime.redis_client import RedisSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +89,83 @@ def test_a_bad_value_is_refused_with_variable_value_and_what_would_be_right(
 def test_a_bad_value_of_nested_settings_is_refused_too() -> None:
     with pytest.raises(BadSetting, match="PORT must be a whole number"):
         from_environment(Outer, {"PORT": "x"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost:6379",
+        "valkey://h",
+        "http://h:6379",
+        "redis://h:port",
+        "redis://h:99999",
+        "redis://h/first",
+        "redis://h/0?patience=9",
+        "redis://h/0?socket_timeout=long",
+        "rediss://h?ssl_cert_reqs=perhaps",
+        "unix://",
+        "redis://:pa55#word@h:6379",
+        "redis://:pa55/word@h:6379",
+        "shop:pa55word@h:6379",
+        "valkey://h/0?password=pa55word",
+    ],
+)
+def test_what_is_no_redis_url_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        from_environment(RedisSettings, {"REDIS_URL": url})
+    right = "REDIS_URL must be redis://host:port/db, such as redis://127.0.0.1:6379/0"
+    assert str(caught.value).startswith(right)
+    assert str(caught.value).endswith(f"was {without_password(url)!r}")
+    assert "pa55" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://h:6379",
+        "redis://h:6379/15",
+        "rediss://shop:pa55@h:6379/0?ssl_cert_reqs=required",
+        "unix:///run/valkey.sock?db=2",
+    ],
+)
+def test_a_redis_url_is_taken_and_shows_its_password_nowhere(url: str) -> None:
+    settings = from_environment(RedisSettings, {"REDIS_URL": url})
+    assert settings.url == url
+    assert "pa55" not in repr(settings) + without_password(url)
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "",
+        "localhost",
+        "localhost:abc",
+        "h:0",
+        "h:65536",
+        "http://h:9092",
+        "a:1,b",
+        "a:1,,b:2",
+        "a b:1",
+    ],
+)
+def test_what_are_no_bootstrap_servers_is_refused(servers: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        checked("KAFKA_BOOTSTRAP_SERVERS", servers, SERVERS)
+    assert str(caught.value) == (
+        "KAFKA_BOOTSTRAP_SERVERS must be host:port, comma separated, such as 127.0.0.1:9092, "
+        f"was {servers!r}"
+    )
+
+
+@pytest.mark.parametrize("servers", ["h:9092", "a.b-c:1, d_e:2", "[::1]:9092", "10.0.0.1:65535"])
+def test_bootstrap_servers_are_taken(servers: str) -> None:
+    assert checked("KAFKA_BOOTSTRAP_SERVERS", servers, SERVERS) == servers
+
+
+@pytest.mark.parametrize("address", ["", "h", "h:port", ":1", "h:0", "http://h:1"])
+def test_what_is_no_address_of_a_service_is_refused(address: str) -> None:
+    with pytest.raises(BadSetting, match="X must be host:port, such as 127.0.0.1:50051, was"):
+        checked("X", address, ADDRESS)
