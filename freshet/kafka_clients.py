@@ -9,7 +9,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -18,7 +19,19 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from freshet.addresses import SERVERS
 from freshet.contract.topics import DEAD_LETTER_MAX_BYTES, MESSAGE_MAX_BYTES, Topic
-from freshet.settings import setting
+from freshet.settings import Form, setting
+
+
+def check_pem(name: str) -> None:
+    """Raise ValueError unless the file that is named, if any, can be read and holds PEM."""
+    try:
+        if name and b"-----BEGIN " not in Path(name).read_bytes():
+            raise ValueError(f"no PEM: {name}")
+    except OSError as error:
+        raise ValueError(str(error)) from None
+
+
+PEM: Final = Form("a PEM file that can be read", check_pem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +50,13 @@ class KafkaSettings:
         one_of=("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
         help="how brokers are spoken to",
     )
-    ca_file: str = setting("FRESHET_KAFKA_CA_FILE", "", help="PEM; empty: the system's authorities")
-    cert_file: str = setting("FRESHET_KAFKA_CERT_FILE", "", help="PEM client certificate")
-    key_file: str = setting("FRESHET_KAFKA_KEY_FILE", "", help="PEM key of the client certificate")
+    ca_file: str = setting(
+        "FRESHET_KAFKA_CA_FILE", "", form=PEM, help="PEM; empty: the system's authorities"
+    )
+    cert_file: str = setting("FRESHET_KAFKA_CERT_FILE", "", form=PEM, help="PEM client certificate")
+    key_file: str = setting(
+        "FRESHET_KAFKA_KEY_FILE", "", form=PEM, help="PEM key of the client certificate"
+    )
     sasl_mechanism: str = setting(
         "FRESHET_KAFKA_SASL_MECHANISM",
         "SCRAM-SHA-512",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from freshet.addresses import ADDRESS, SERVERS
+from freshet.kafka_clients import KafkaSettings
 from freshet.settings import BadSetting, checked, from_environment, setting, without_password
 from shared.runtime.redis_client import RedisSettings
 
@@ -169,3 +171,15 @@ def test_bootstrap_servers_are_taken(servers: str) -> None:
 def test_what_is_no_address_of_a_service_is_refused(address: str) -> None:
     with pytest.raises(BadSetting, match="X must be host:port, such as 127.0.0.1:50051, was"):
         checked("X", address, ADDRESS)
+
+
+@pytest.mark.parametrize("variable", ["CA_FILE", "CERT_FILE", "KEY_FILE"])
+def test_a_file_of_kafkas_security_is_pem_or_refused(variable: str, tmp_path: Path) -> None:
+    name, file = f"FRESHET_KAFKA_{variable}", tmp_path / "file.pem"
+    for _ in range(2):  # not there, then no PEM
+        with pytest.raises(BadSetting, match=f"{name} must be a PEM file that can be read, was"):
+            from_environment(KafkaSettings, {name: str(file)})
+        file.write_text("hello")
+    file.write_text("-----BEGIN CERTIFICATE-----")
+    for taken in ("", str(file)):
+        from_environment(KafkaSettings, {name: taken})
