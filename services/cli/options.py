@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.cli.addresses import default_data_folder
+from services.cli.inputs.lines import check_encoding
+from services.cli.inputs.refusals import BadInput, LeftOut, located
+from services.cli.inputs.rows import Row
 
+Read = TypeVar("Read")
+Made = TypeVar("Made")
 Data = Annotated[
     Path,
     typer.Option(
@@ -26,7 +32,26 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Count = Annotated[int, typer.Option("-k", min=1, max=500, help="How many items.")]
 SkipBad = Annotated[
     bool,
-    typer.Option("--skip-bad", help="Leave out lines that cannot be used, saying which."),
+    typer.Option("--skip-bad", help="Leave out lines that cannot be used; say how many, and why."),
+]
+
+
+def _known_encoding(name: str | None) -> str | None:
+    try:
+        if name is not None:
+            check_encoding(name)
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from None
+    return name
+
+
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        callback=_known_encoding,
+        help="Of text files, such as cp1252.",
+        show_default="by the byte order mark, else utf-8",
+    ),
 ]
 
 PIPED_WIDTH = 200  # columns where nobody's window sets them, so that nothing is cut
@@ -37,6 +62,27 @@ errors = Console(stderr=True, highlight=False)
 def print_json(value: Any) -> None:
     """Print a result for programs."""
     print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def usable(
+    rows: Iterable[Row[Read]], make: Callable[[Read], Made], *, skip_bad: bool
+) -> Iterator[Made]:
+    """Make something of each row. Raises BadInput at the first that cannot be used.
+
+    skip_bad: leave it out instead, say why for the first of each kind, and how many in the end.
+    """
+    left_out = LeftOut()
+    for origin, read in rows:
+        try:
+            with located(origin):
+                yield make(read())
+        except BadInput as error:
+            if not skip_bad:
+                raise
+            if left_out.add(origin, error):
+                errors.print(f"left out {error}", markup=False)
+    if left_out.kinds:
+        errors.print(str(left_out), markup=False)
 
 
 def progress_bars() -> Progress:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -12,14 +14,15 @@ import typer
 from rich.progress import Progress
 
 from services.cli import endpoints, options
-from services.cli.inputs.rows import BadInput, Fields, located, read_rows
-from services.cli.options import Data, Json, SkipBad
+from services.cli.inputs.rows import DELIMITERS, Table, open_table
+from services.cli.options import Data, Encoding, Json, SkipBad
 from shared.clock import now_ms
 
 if TYPE_CHECKING:
     from freshet.contract.events import Event
     from freshet.contract.items import Item
     from services.cli.addresses import Addresses
+    from services.cli.inputs.convert import Reading
 
 commands = typer.Typer(help="Import items and events.", no_args_is_help=True)
 T = TypeVar("T")
@@ -31,8 +34,23 @@ Posters = Annotated[
 KeepTimes = Annotated[
     bool, typer.Option("--keep-times", help="Leave times as they are; else the last one is now.")
 ]
-ItemsFile = Annotated[str | None, typer.Option("--items", help=".jsonl, .csv or .parquet")]
-EventsFile = Annotated[str | None, typer.Option("--events", help=".jsonl, .csv or .parquet")]
+TABLES = ".jsonl, .csv, .tsv (also .gz or .zst), .parquet; - is JSONL from standard input"
+ItemsFile = Annotated[str | None, typer.Option("--items", help=TABLES)]
+EventsFile = Annotated[str | None, typer.Option("--events", help=TABLES)]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="COLUMN=FIELD",
+        help="What a column is; nothing after = leaves it out. May be given several times.",
+    ),
+]
+TimeUnit = Annotated[
+    str | None, typer.Option("--time-unit", help="Of numbers that are times: s, ms, us or ns.")
+]
+EventType = Annotated[
+    str | None, typer.Option("--type", help="What the events are, where no column says it.")
+]
 
 
 @commands.command("movielens")
@@ -69,40 +87,60 @@ def import_files(
     data: Data,
     items: ItemsFile = None,
     events: EventsFile = None,
+    columns: Map = None,
+    time_unit: TimeUnit = None,
+    event_type: EventType = None,
+    encoding: Encoding = None,
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
-    """Import items and events from tables; columns are the contract's field names.
+    """Import items and events from tables; columns are the contract's field names or near ones.
 
-    `one|two` is a list, times are milliseconds or ISO 8601, further columns become attributes or
-    context, `image_file` names a picture beside the table.
+    `one|two` is a list, times are ISO 8601 or numbers since 1970, further columns become attributes
+    or context, `image_file` names a picture beside the table. docs/importing.md says the rest.
     """
+    from freshet.contract.events import Event
+    from freshet.contract.items import Item
     from services.cli.inputs import convert
+    from services.cli.inputs.cells import TIME_UNITS
+    from services.cli.inputs.columns import Kind, check_mapped, parse_map
 
     if items is None and events is None:
         raise typer.BadParameter("give --items, --events or both")
+    if time_unit not in (None, *TIME_UNITS):
+        raise typer.BadParameter(f"--time-unit must be one of {', '.join(TIME_UNITS)}")
+    reading = convert.Reading(tuple(map(parse_map, columns or ())), time_unit, event_type)
+    make_item = partial(convert.item_of, folder=Path(items or ".").parent)
+    with ExitStack() as files:
+        named: dict[Kind, str | None] = {Item: items, Event: events}
+        tables = {
+            kind: files.enter_context(open_table(name, encoding))
+            for kind, name in named.items()
+            if name is not None
+        }
+        check_mapped(reading.mapped, [table.columns for table in tables.values()])
+        readings = {kind: reading.of_table(kind, table) for kind, table in tables.items()}
+        for kind, table in tables.items():
+            _say_how(table, readings[kind], timed=kind is Event)
 
-    def make_item(fields: Fields) -> Item:
-        return convert.item_of(fields, Path(items or ".").parent)
+        def rows(kind: Kind, make: Callable[..., T]) -> Iterator[T]:
+            if kind not in tables:
+                return iter(())
+            made = partial(make, reading=readings[kind])
+            return options.usable(tables[kind].rows, made, skip_bad=skip_bad)
 
-    _import(
-        data,
-        _rows(items, make_item, skip_bad=skip_bad),
-        _rows(events, convert.event_of, skip_bad=skip_bad),
-        (None, None),
-        as_json,
-    )
+        _import(data, rows(Item, make_item), rows(Event, convert.event_of), (None, None), as_json)
 
 
-def _rows(name: str | None, make: Callable[[Fields], T], *, skip_bad: bool) -> Iterator[T]:
-    for row in read_rows(name) if name else ():
-        try:
-            with located(row.origin):
-                yield make(row.fields())
-        except BadInput as error:
-            if not skip_bad:
-                raise
-            options.errors.print(f"left out {error}")
+def _say_how(table: Table, reading: Reading, *, timed: bool) -> None:
+    """Say what a table is read as, where that may not be what was meant."""
+    if table.delimiter != ",":
+        separators = DELIMITERS[table.delimiter]
+        options.errors.print(f"{table.name}: cells are separated by {separators}", markup=False)
+    if timed and reading.columns and "time_ms" not in reading.columns.values():
+        options.errors.print(
+            f"{table.name}: no column is time_ms: the events happen now", markup=False
+        )
 
 
 def _import(

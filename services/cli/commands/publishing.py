@@ -12,8 +12,8 @@ import typer
 from freshet.contract.records import JSON
 from freshet.contract.topics import CLICKS, ITEMS, OFFERS, Topic
 from services.cli import endpoints, options
-from services.cli.inputs.rows import BadInput, located, read_lines
-from services.cli.options import Data, Json, SkipBad
+from services.cli.inputs.rows import open_jsonl
+from services.cli.options import Data, Encoding, Json, SkipBad
 
 items = typer.Typer(help="Publish or delete items.", no_args_is_help=True)
 offers = typer.Typer(help="Publish price, stock and window of items.", no_args_is_help=True)
@@ -31,11 +31,19 @@ class KeyedValue(NamedTuple):
 
 
 @items.command("publish")
-def publish_items(file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False) -> None:
+def publish_items(
+    file: File,
+    data: Data,
+    encoding: Encoding = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
     """Publish whole items; each is recommendable once it is encoded."""
     from freshet.contract.items import decode_item
 
-    records = _checked(file, lambda line: decode_item(line, JSON).item_id, skip_bad=skip_bad)
+    records = _checked(
+        file, lambda line: decode_item(line, JSON).item_id, encoding, skip_bad=skip_bad
+    )
     _report(_publish(data, ITEMS, records), "items", as_json=as_json)
 
 
@@ -48,42 +56,52 @@ def delete_items(ids: Ids, data: Data, as_json: Json = False) -> None:
 
 @offers.command("publish")
 def publish_offers(
-    file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False
+    file: File,
+    data: Data,
+    encoding: Encoding = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
 ) -> None:
     """Publish offers: price, stock or window, without the picture."""
     from freshet.contract.offers import decode_offer
 
-    records = _checked(file, lambda line: decode_offer(line, JSON).item_id, skip_bad=skip_bad)
+    records = _checked(
+        file, lambda line: decode_offer(line, JSON).item_id, encoding, skip_bad=skip_bad
+    )
     _report(_publish(data, OFFERS, records), "offers", as_json=as_json)
 
 
 @events.command("publish")
 def publish_events(
-    file: File, data: Data, skip_bad: SkipBad = False, as_json: Json = False
+    file: File,
+    data: Data,
+    encoding: Encoding = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
 ) -> None:
     """Publish events; prints the position token of each, in the order of the lines."""
     from freshet.contract.events import decode_event
 
-    records = _checked(file, lambda line: decode_event(line, JSON).user_id, skip_bad=skip_bad)
+    records = _checked(
+        file, lambda line: decode_event(line, JSON).user_id, encoding, skip_bad=skip_bad
+    )
     tokens: list[str] = []
     _publish(data, CLICKS, records, tokens.append if as_json else print)
     if as_json:
         options.print_json({"tokens": tokens})
 
 
-def _checked(file: str, key_of: Callable[[bytes], str], *, skip_bad: bool) -> Iterator[KeyedValue]:
-    """Read the lines that the contract allows, as they are.
+def _checked(
+    file: str, key_of: Callable[[bytes], str], encoding: str | None, *, skip_bad: bool
+) -> Iterator[KeyedValue]:
+    """Read the lines that the contract allows, as they are (in UTF-8).
 
     Raises BadInput at the first other one, or says so and goes on where that is asked for.
     """
-    for origin, line in read_lines(file):
-        try:
-            with located(origin):
-                yield KeyedValue(key_of(line), line)
-        except BadInput as error:
-            if not skip_bad:
-                raise
-            options.errors.print(f"left out {error}")
+    with open_jsonl(file, encoding) as lines:
+        yield from options.usable(
+            lines, lambda line: KeyedValue(key_of(line), line), skip_bad=skip_bad
+        )
 
 
 def _publish(

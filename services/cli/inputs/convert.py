@@ -1,52 +1,127 @@
 """Turn a table's rows into events and items (pure but for pictures named by `image_file`).
 
-Columns are the contract's field names, their values in every form that the contract reads
-(freshet/contract/forms.py). A list in one cell is `one|two`, and any further column becomes an
-attribute of the item, or an entry of the event's context.
+docs/importing.md says what is read as what.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from freshet.contract import forms
 from freshet.contract.events import Event
 from freshet.contract.events import check as check_event
 from freshet.contract.items import Item, check_item
-from services.cli.inputs.rows import BadInput, Fields
+from services.cli.inputs import cells
+from services.cli.inputs.columns import (
+    FURTHER,
+    IMAGE_FILE,
+    Kind,
+    Mapped,
+    check_complete,
+    read_columns,
+)
+from services.cli.inputs.refusals import BadInput, located
+from services.cli.inputs.rows import Fields, Table
 
-IMAGE_FILE: Final = "image_file"
-_LISTS: Final = ("categories", "tags")
+_TEXTS: Final = (
+    *("item_id", "title", "description", "currency", "image_uri", IMAGE_FILE),
+    *("user_id", "type", "session_id", "request_id", "event_id"),
+)
+_PARSERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+    **dict.fromkeys(_TEXTS, cells.text),
+    **dict.fromkeys(("categories", "tags"), cells.texts),
+    **dict.fromkeys(("price", "value"), cells.number),
+    "position": cells.whole_number,
+    "in_stock": cells.flag,
+    "image_bytes": cells.base64_bytes,
+}
 
 
-def item_of(fields: Fields, folder: Path) -> Item:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How rows are to be read: what the command line says, and what holds for their table."""
+
+    mapped: Mapped = ()
+    time_unit: str | None = None  # of numbers; None: as the column's name or the number tells
+    event_type: str | None = None  # of events where no column says it
+    columns: Mapping[str, str] | None = None  # the table's; None: each row names its own
+    typed: bool = True  # else all values are text, as in CSV
+
+    def of_table(self, kind: Kind, table: Table) -> Reading:
+        """Return how this table is to be read. Raises BadInput if its columns do not say enough."""
+        if table.columns is None:
+            return self
+        with located(table.name):
+            columns = read_columns(kind, table.columns, self.mapped)
+            stated = ("type",) if self.event_type else ()
+            check_complete(kind, table.columns, (*columns.values(), *stated))
+        return replace(self, columns=columns, typed=table.typed)
+
+
+def item_of(fields: Fields, folder: Path, reading: Reading) -> Item:
     """Make an item; `image_file` is read from beside the table. Raises BadInput or BadRecord."""
-    named = fields.pop(IMAGE_FILE, None)
-    known = {name: _list(value) if name in _LISTS else value for name, value in fields.items()}
-    if named is not None:
-        known["image_bytes"] = _picture(folder / str(named))
-    item = forms.read(Item, known, further="attributes")
+    known, further = _split(fields, Item, reading)
+    if (named := known.pop(IMAGE_FILE, None)) is not None:
+        known["image_bytes"] = _picture(folder / named)
+    attributes = {name: cells.attribute(name, value) for name, value in further.items()}
+    _require(known, "item_id")
+    item = Item(**known, attributes=attributes)
     check_item(item)
     return item
 
 
-def event_of(fields: Fields) -> Event:
-    """Make an event. Raises BadRecord."""
-    event = forms.read(Event, fields, further="context")
+def event_of(fields: Fields, reading: Reading) -> Event:
+    """Make an event. Raises BadInput or BadRecord."""
+    known, further = _split(fields, Event, reading)
+    if reading.event_type is not None:
+        known.setdefault("type", reading.event_type)
+    context = {name: cells.entry(name, value) for name, value in further.items()}
+    _require(known, "user_id", "type")
+    event = Event(**known, context=context)
     check_event(event)
     return event
 
 
-def _list(value: Any) -> Any:
-    """Split what one cell holds."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split("|") if part.strip()]
-    return value
+def _split(fields: Fields, kind: Kind, reading: Reading) -> tuple[Fields, Fields]:
+    """Read the known fields' values; return them, and the further data by name."""
+    columns = reading.columns or read_columns(kind, tuple(fields), reading.mapped)
+    further_field = FURTHER[kind]
+    known: Fields = {}
+    further: Fields = {}
+    for column, value in fields.items():
+        field = columns.get(column, "")
+        label = column if column == field else f"{column} ({field})"
+        if field == further_field:
+            _add(further, cells.mapping(label, value))
+        elif field.startswith(f"{further_field}."):
+            guess = kind is Item and not reading.typed  # entries of a context are text
+            name = field.removeprefix(f"{further_field}.")
+            _add(further, {name: cells.guessed(value) if guess else value})
+        elif field.endswith("_ms"):
+            unit = reading.time_unit or ("ms" if column.lower().endswith("ms") else None)
+            known[field] = cells.time_ms(label, value, unit)
+        elif field:
+            known[field] = _PARSERS[field](label, value)
+    return known, further
+
+
+def _add(further: Fields, new: Fields) -> None:
+    for name in new.keys() & further.keys():
+        raise BadInput(f"{name!r} must be given once, by a column or by JSON, was given twice")
+    further |= new
+
+
+def _require(known: Fields, *fields: str) -> None:
+    for field in fields:
+        if field not in known:
+            raise BadInput(f"{field} must be given, was empty")
 
 
 def _picture(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{IMAGE_FILE} {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        told = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{IMAGE_FILE} {path}: {told}") from None

@@ -1,4 +1,8 @@
-"""Read MovieLens folders: 100K (u.data, u.item), 1M (ratings.dat, movies.dat) and ml-1m.txt.
+"""Read MovieLens folders: 100K (u.data), 1M and 10M (ratings.dat), the CSV sets, and ml-1m.txt.
+
+Ratings are 1-5, from 10M on .5-5 in steps of a half. Files of before 10M are Latin-1, newer ones
+UTF-8, so each line is read as UTF-8 where it is that. The CSV sets (ratings.csv, movies.csv,
+tags.csv, links.csv) are 20M, 25M, 32M and ml-latest.
 
 ml-1m.txt is the order-only form of 1M that sequence models are measured on: `user item` a line,
 oldest first within each user, numbers of its own with tables back to MovieLens' ids beside it.
@@ -6,19 +10,22 @@ oldest first within each user, numbers of its own with tables back to MovieLens'
 
 from __future__ import annotations
 
+import csv
 import datetime
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.contract import bounds
 from freshet.contract.events import Event
 from freshet.contract.items import Item
-from services.cli.inputs.rows import BadInput
+from services.cli.inputs.refusals import BadInput
 
 MINUTE_MS: Final = 60_000
 GENRES_100K: Final = (
@@ -29,17 +36,24 @@ GENRES_100K: Final = (
 _ARTICLE = re.compile(r"^(?P<name>.+), (?P<article>The|A|An)(?P<rest> \(.*)?$")
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
+_NO_GENRES: Final = "(no genres listed)"
+TAGS_AT_MOST: Final = 16  # of a movie, the ones given most often: each is encoded with its title
+_SEPARATORS: Final = {"movies.dat": "::", "tags.dat": "::", "u.item": "|"}
+_RATINGS: Final = ("user", "movie", "rating", "seconds")
+
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Line = TypeVar("Line")
 
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """All interactions by time: (n,) each; ratings 1-5, None where the file has none."""
+    """All interactions by time: (n,) each; ratings .5-5, None where the file has none."""
 
     users: Ints
     movies: Ints
     times_ms: Ints
-    ratings: Ints | None
+    ratings: Floats | None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -63,6 +77,8 @@ class Movie:
     movie: int
     title: str
     genres: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)  # ids elsewhere, as text
 
 
 def read_interactions(folder: Path, *, now_ms: int, keep_times: bool) -> Interactions:
@@ -72,20 +88,30 @@ def read_interactions(folder: Path, *, now_ms: int, keep_times: bool) -> Interac
     """
     if (folder / "ml-1m.txt").exists():
         return _order_only(folder, now_ms)
-    for name, separator in (("ratings.dat", "::"), ("u.data", "\t")):
+    for name, separator in (("ratings.csv", ","), ("ratings.dat", ":"), ("u.data", "\t")):
         if (folder / name).exists():
             return _timed(folder / name, separator, None if keep_times else now_ms)
-    raise BadInput(f"{folder}: must hold ml-1m.txt, ratings.dat or u.data")
+    raise BadInput(f"{folder}: must hold ml-1m.txt, ratings.csv, ratings.dat or u.data")
 
 
 def read_movies(folder: Path) -> list[Movie]:
-    """Read titles and genres. Raises BadInput when the folder has no table of movies."""
-    if (folder / "movies.dat").exists():
-        rows = (line.split("::") for line in _lines(folder / "movies.dat"))
-        return [Movie(int(row[0]), readable(row[1]), tuple(row[2].split("|"))) for row in rows]
+    """Read titles, genres and, of newer sets, tags and links.
+
+    Raises BadInput when the folder has no table of movies, or one that cannot be read.
+    """
+    tags, links = _tags(folder), _links(folder)
+
+    def movie(row: list[str]) -> Movie:
+        number, title, genres = int(row[0]), readable(row[1]), row[2]
+        listed = () if genres == _NO_GENRES else tuple(genres.split("|"))
+        return Movie(number, title, listed, tags.get(number, ()), links.get(number, {}))
+
+    for name in ("movies.csv", "movies.dat"):
+        if (folder / name).exists():
+            return list(_parsed(folder / name, movie))
     if (folder / "u.item").exists():
-        return [_movie_100k(line.split("|")) for line in _lines(folder / "u.item")]
-    raise BadInput(f"{folder}: must hold movies.dat or u.item")
+        return list(_parsed(folder / "u.item", _movie_100k))
+    raise BadInput(f"{folder}: must hold movies.csv, movies.dat or u.item")
 
 
 def poster_names(folder: Path) -> dict[int, int]:
@@ -101,7 +127,8 @@ def item_of(movie: Movie, picture: bytes | None) -> Item:
         item_id=str(movie.movie),
         title=movie.title,
         categories=movie.genres,
-        attributes={"year": float(year[1])} if year else {},
+        tags=movie.tags,
+        attributes={**({"year": float(year[1])} if year else {}), **movie.links},
         image_bytes=picture,
         updated_ms=_begin_of(int(year[1])) if year else None,
     )
@@ -139,15 +166,38 @@ def _order_only(folder: Path, now_ms: int) -> Interactions:
 
 
 def _timed(file: Path, separator: str, last_ms: int | None) -> Interactions:
-    rows = [[int(word) for word in line.split(separator)[:4]] for line in _lines(file)]
-    table = np.array(rows, dtype=np.int64)  # (n, 4): user, movie, rating, seconds
-    times_ms = table[:, 3] * 1000
+    users, movies, ratings, seconds = _ratings(file, separator)
+    times_ms = seconds * 1000
     if last_ms is not None:
         times_ms += last_ms - times_ms.max()
-    return _by_time(table[:, 0], table[:, 1], times_ms, table[:, 2])
+    return _by_time(users, movies, times_ms, ratings)
 
 
-def _by_time(users: Ints, movies: Ints, times_ms: Ints, ratings: Ints | None) -> Interactions:
+def _ratings(file: Path, separator: str) -> tuple[Ints, Ints, Floats, Ints]:
+    """Read users, movies, ratings and seconds: 33 million rows take a gigabyte, not ten."""
+    import pyarrow
+    from pyarrow import csv as arrow_csv
+
+    names = list(_RATINGS)
+    if separator == ":":  # `::` is one colon with an empty column behind it
+        names = [name for each in _RATINGS for name in (each, f"behind {each}")][:-1]
+    kinds = dict.fromkeys(_RATINGS, pyarrow.int64()) | {"rating": pyarrow.float64()}
+    try:
+        table = arrow_csv.read_csv(
+            file,
+            arrow_csv.ReadOptions(column_names=names, skip_rows=1 if separator == "," else 0),
+            arrow_csv.ParseOptions(delimiter=separator),
+            arrow_csv.ConvertOptions(include_columns=list(_RATINGS), column_types=kinds),
+        )
+    except pyarrow.ArrowException as error:
+        raise BadInput(f"{file}: {error}") from None
+    if not len(table):
+        raise BadInput(f"{file}: must hold ratings, has none")
+    users, movies, ratings, seconds = (table[name].to_numpy() for name in _RATINGS)
+    return users, movies, ratings, seconds
+
+
+def _by_time(users: Ints, movies: Ints, times_ms: Ints, ratings: Floats | None) -> Interactions:
     order = np.argsort(times_ms, kind="stable")
     return Interactions(
         users[order],
@@ -167,7 +217,37 @@ def _renumbered(numbers: Ints, table: Path) -> Ints:
 
 
 def _pairs(table: Path) -> dict[int, int]:
-    return {int(a): int(b) for a, b in (line.split() for line in _lines(table))}
+    def pair(words: list[str]) -> tuple[int, int]:
+        first, second = words
+        return int(first), int(second)
+
+    return dict(_parsed(table, pair))
+
+
+def _tags(folder: Path) -> dict[int, tuple[str, ...]]:
+    """Read the tags that users gave, by movie, the most frequent first."""
+    given: dict[int, Counter[str]] = defaultdict(Counter)
+    for name in ("tags.csv", "tags.dat"):
+        if (folder / name).exists():
+            for movie, tag in _parsed(folder / name, lambda row: (int(row[1]), row[2].strip())):
+                if bounds.plain(tag):  # a few are whole sentences
+                    given[movie][tag] += 1
+            break
+    return {
+        movie: tuple(tag for tag, _ in counts.most_common(TAGS_AT_MOST))
+        for movie, counts in given.items()
+    }
+
+
+def _links(folder: Path) -> dict[int, dict[str, str]]:
+    """Read the movies' ids at IMDb and TMDB, where they have one."""
+
+    def link(row: list[str]) -> tuple[int, dict[str, str]]:
+        elsewhere = {"imdb_id": row[1], "tmdb_id": row[2]}
+        return int(row[0]), {name: text for name, text in elsewhere.items() if text}
+
+    file = folder / "links.csv"
+    return dict(_parsed(file, link)) if file.exists() else {}
 
 
 def _movie_100k(row: list[str]) -> Movie:
@@ -175,6 +255,31 @@ def _movie_100k(row: list[str]) -> Movie:
     return Movie(int(row[0]), readable(row[1]), tuple(genres))
 
 
+def _parsed(file: Path, parse: Callable[[list[str]], Line]) -> Iterator[Line]:
+    """Parse each line's words, a CSV's header left out. Raises BadInput for one that is none."""
+    lines = _lines(file)
+    if file.suffix == ".csv":
+        rows = enumerate(csv.reader(lines), start=1)
+        next(rows, None)
+    else:
+        separator = _SEPARATORS.get(file.name)  # None: blanks
+        rows = enumerate((line.split(separator) for line in lines), start=1)
+    for number, row in rows:
+        try:
+            yield parse(row)
+        except (ValueError, IndexError) as error:
+            raise BadInput(f"{file}:{number}: not a line of {file.name}: {error}") from None
+
+
 def _lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="latin-1") as lines:
-        yield from (line.rstrip("\n") for line in lines if line.strip())
+    with file.open("rb") as lines:
+        for line in lines:
+            if line.strip():
+                yield _text(line.rstrip(b"\r\n"))
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
