@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import math
 import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NoReturn
@@ -42,9 +43,11 @@ def text(column: str, value: Any) -> str:
     """Read a text or an id; whole numbers, also those that a table holds as floats, are digits."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or value != value:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         _refuse(column, "text", value)
-    return str(int(value)) if value == value // 1 else str(value)
+    if not math.isfinite(value):
+        _refuse(column, "text", value)
+    return str(int(value)) if value == int(value) else str(value)
 
 
 def texts(column: str, value: Any) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
@@ -85,7 +86,7 @@ def read_columns(kind: Kind, columns: tuple[str, ...], mapped: Mapped = ()) -> M
             field = f"{FURTHER[kind]}.{column}"
         if not _is_of(kind, field):
             raise BadInput(
-                f"--map {_quoted(f'{column}={field}')} must name one of "
+                f"--map {shlex.quote(f'{column}={field}')} must name one of "
                 f"{', '.join(fields_of(kind))}; where one --map cannot serve items and events, "
                 "import them one after the other"
             )
@@ -120,7 +121,7 @@ def check_mapped(mapped: Mapped, tables: Sequence[tuple[str, ...] | None]) -> No
     for column, field in mapped:
         if column not in known and None not in tables:
             raise BadInput(
-                f"--map {_quoted(f'{column}={field}')} must name a column ({_found(known)})"
+                f"--map {shlex.quote(f'{column}={field}')} must name a column ({_found(known)})"
             )
 
 
@@ -179,17 +180,11 @@ def _folded(column: str) -> str:
 
 def _remedies(kind: Kind, column: str, near: Sequence[str]) -> str:
     def mapped(field: str) -> str:
-        return f"--map {_quoted(f'{column}={field}')}"
+        return f"--map {shlex.quote(f'{column}={field}')}"
 
     field = near[0] if len(near) == 1 else "FIELD"
     keep = f"{FURTHER[kind]}.{column}"
-    return (
-        f"{mapped(field)} says what it is, {mapped(keep)} keeps it so, {mapped('')} leaves it out"
-    )
-
-
-def _quoted(argument: str) -> str:
-    return f"'{argument}'" if re.search(r"[^\w=.-]", argument) else argument
+    return f"{mapped(field)} says what it is, {mapped(keep)} keeps it, {mapped('')} leaves it out"
 
 
 def _nearest(field: str, columns: tuple[str, ...]) -> str:

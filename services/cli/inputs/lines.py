@@ -40,20 +40,23 @@ class Lines(Iterator[str]):
         self.encoding = encoding
         self.number = 0  # of the line that was read last, from 1
         self._text = text
-        self._left = ROW_CHARACTERS
+        self._row = name  # where the present row begins
+        self._left = ROW_CHARACTERS  # that it may still take
 
     def begin_row(self) -> str:
         """Begin a row; return its place, file:line."""
         self._left = ROW_CHARACTERS
-        return f"{self.name}:{self.number + 1}"
+        self._row = f"{self.name}:{self.number + 1}"
+        return self._row
 
     def __next__(self) -> str:
         """Return the next line. Raises BadInput for a file that cannot be read on."""
-        place = f"{self.name}:{self.number + 1}"
         try:
             line = self._text.readline(self._left + 1)
         except UnicodeDecodeError as error:
-            raise BadInput(f"{place}: not {self.encoding} ({error.reason}); {_REMEDY}") from None
+            raise BadInput(
+                f"{self._row}: not {self.encoding} ({error.reason}); {_REMEDY}"
+            ) from None
         except OSError as error:  # of a packed stream: it names no file
             raise BadInput(f"{self.name}: cannot be unpacked: {error}") from None
         if not line:
@@ -61,7 +64,7 @@ class Lines(Iterator[str]):
         self._left -= len(line)
         if self._left < 0:
             raise BadInput(
-                f"{place}: a row must have at most {ROW_CHARACTERS} characters; "
+                f"{self._row}: a row must have at most {ROW_CHARACTERS} characters; "
                 "this one goes on: is a quote left open?"
             )
         self.number += 1
@@ -72,11 +75,12 @@ class Lines(Iterator[str]):
         if text.isascii() or (bad := _MARKED.search(text)) is None:
             return
         around = text[max(0, bad.start() - _AROUND) : bad.end() + _AROUND]
-        remedy = _REMEDY
+        would = ""
         if self.encoding == _UTF_8:
-            would_be = around.encode(_UTF_8, "surrogateescape").decode("cp1252", "replace")
-            remedy += f" (cp1252 would read {would_be!r})"
-        raise BadInput(f"byte 0x{ord(bad[0]) - 0xDC00:02x} is not {self.encoding}; {remedy}")
+            as_cp1252 = around.encode(_UTF_8, "surrogateescape").decode("cp1252", "replace")
+            would = f" (cp1252 would read {as_cp1252!r})"
+        byte = ord(bad[0]) - 0xDC00
+        raise BadInput(f"byte 0x{byte:02x} is not {self.encoding}; {_REMEDY}{would}")
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from freshet.contract import bounds
 from freshet.contract.events import Event
 from freshet.contract.items import Item
+from freshet.contract.records import shorten
 from services.cli.inputs.refusals import BadInput
 
 MINUTE_MS: Final = 60_000
@@ -39,7 +40,7 @@ _YEAR = re.compile(r"\((\d{4})\)\s*$")
 _NO_GENRES: Final = "(no genres listed)"
 TAGS_AT_MOST: Final = 16  # of a movie, the ones given most often: each is encoded with its title
 _SEPARATORS: Final = {"movies.dat": "::", "tags.dat": "::", "u.item": "|"}
-_RATINGS: Final = ("user", "movie", "rating", "seconds")
+_RATINGS: Final = ("userId", "movieId", "rating", "timestamp")  # as the CSV sets name them
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -159,7 +160,11 @@ def spaced_times(users: Ints, now_ms: int) -> Ints:
 
 
 def _order_only(folder: Path, now_ms: int) -> Interactions:
-    table = np.loadtxt(folder / "ml-1m.txt", dtype=np.int64)  # (n, 2)
+    file = folder / "ml-1m.txt"
+    try:
+        table = np.loadtxt(file, dtype=np.int64).reshape(-1, 2)
+    except ValueError as error:
+        raise BadInput(f"{file}: not `user item` a line: {error}") from None
     users = _renumbered(table[:, 0], folder / "user_to_original.txt")
     movies = _renumbered(table[:, 1], folder / "item_to_movie.txt")
     return _by_time(users, movies, spaced_times(users, now_ms), None)
@@ -178,19 +183,23 @@ def _ratings(file: Path, separator: str) -> tuple[Ints, Ints, Floats, Ints]:
     import pyarrow
     from pyarrow import csv as arrow_csv
 
-    names = list(_RATINGS)
-    if separator == ":":  # `::` is one colon with an empty column behind it
+    names: list[str] = []  # none: the header has them
+    if separator == "\t":
+        names = list(_RATINGS)
+    elif separator == ":":  # `::` is one colon and an empty column behind it
         names = [name for each in _RATINGS for name in (each, f"behind {each}")][:-1]
     kinds = dict.fromkeys(_RATINGS, pyarrow.int64()) | {"rating": pyarrow.float64()}
     try:
         table = arrow_csv.read_csv(
             file,
-            arrow_csv.ReadOptions(column_names=names, skip_rows=1 if separator == "," else 0),
+            arrow_csv.ReadOptions(column_names=names, use_threads=False),  # errors then name rows
             arrow_csv.ParseOptions(delimiter=separator),
-            arrow_csv.ConvertOptions(include_columns=list(_RATINGS), column_types=kinds),
+            arrow_csv.ConvertOptions(
+                include_columns=list(_RATINGS), column_types=kinds, null_values=[]
+            ),
         )
     except pyarrow.ArrowException as error:
-        raise BadInput(f"{file}: {error}") from None
+        raise BadInput(f"{file}: {str(error).strip()}") from None
     if not len(table):
         raise BadInput(f"{file}: must hold ratings, has none")
     users, movies, ratings, seconds = (table[name].to_numpy() for name in _RATINGS)
@@ -267,8 +276,9 @@ def _parsed(file: Path, parse: Callable[[list[str]], Line]) -> Iterator[Line]:
     for number, row in rows:
         try:
             yield parse(row)
-        except (ValueError, IndexError) as error:
-            raise BadInput(f"{file}:{number}: not a line of {file.name}: {error}") from None
+        except (ValueError, IndexError):
+            shown = shorten(" ".join(row))
+            raise BadInput(f"{file}:{number}: must be a line of {file.name}, was {shown}") from None
 
 
 def _lines(file: Path) -> Iterator[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from services.cli.inputs import movielens
-from services.cli.inputs.rows import BadInput
+from services.cli.inputs.refusals import BadInput
 
 NOW_MS = 1_800_000_000_000
 
@@ -112,7 +112,83 @@ def test_an_item_without_year_and_poster_is_whole_all_the_same() -> None:
 
 
 def test_another_folder_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"must hold ml-1m\.txt, ratings\.dat or u\.data"):
+    with pytest.raises(BadInput, match=r"must hold ml-1m\.txt, ratings\.csv, ratings\.dat or"):
         movielens.read_interactions(tmp_path, now_ms=NOW_MS, keep_times=False)
-    with pytest.raises(BadInput, match=r"must hold movies\.dat or u\.item"):
+    with pytest.raises(BadInput, match=r"must hold movies\.csv, movies\.dat or u\.item"):
         movielens.read_movies(tmp_path)
+
+
+def test_the_10m_form_has_half_stars_utf_8_and_tags(tmp_path: Path) -> None:
+    (tmp_path / "ratings.dat").write_text("1::122::4.5::838985046\n1::185::0.5::838983525\n")
+    (tmp_path / "movies.dat").write_text("122::Amélie (2001)::Comedy|Romance\n", encoding="utf-8")
+    (tmp_path / "tags.dat").write_text(
+        "1::122::paris::1\n2::122::whimsical::2\n3::122::whimsical::3\n"
+    )
+
+    found = movielens.read_interactions(tmp_path, now_ms=NOW_MS, keep_times=True)
+
+    assert [(e.item_id, e.value, e.time_ms) for e in found.events()] == [
+        ("185", 0.5, 838_983_525_000),
+        ("122", 4.5, 838_985_046_000),
+    ]
+    assert movielens.read_movies(tmp_path) == [
+        movielens.Movie(122, "Amélie (2001)", ("Comedy", "Romance"), ("whimsical", "paris"))
+    ]
+
+
+def test_the_csv_sets_have_quoted_titles_tags_and_links(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text(
+        "userId,movieId,rating,timestamp\n1,11,3.5,964982703\n1,4,5.0,964982931\n"
+    )
+    (tmp_path / "movies.csv").write_text(
+        "movieId,title,genres\n"
+        '11,"American President, The (1995)",Comedy|Drama\n'
+        "4,Untitled,(no genres listed)\n"
+    )
+    (tmp_path / "links.csv").write_text("movieId,imdbId,tmdbId\n11,0112346,9087\n4,0114885,\n")
+    (tmp_path / "tags.csv").write_text(
+        f'userId,movieId,tag,timestamp\n1,11,"witty, warm",1\n1,11,{"long " * 30},2\n'
+    )
+
+    found = movielens.read_interactions(tmp_path, now_ms=NOW_MS, keep_times=True)
+    president, untitled = (
+        movielens.item_of(movie, None) for movie in movielens.read_movies(tmp_path)
+    )
+
+    assert [(e.user_id, e.item_id, e.type, e.value) for e in found.events()] == [
+        ("1", "11", "rate", 3.5),
+        ("1", "4", "rate", 5.0),
+    ]
+    assert president.title == "The American President (1995)"
+    assert president.categories == ("Comedy", "Drama")
+    assert president.tags == ("witty, warm",)
+    assert president.attributes == {"year": 1995.0, "imdb_id": "0112346", "tmdb_id": "9087"}
+    assert untitled.categories == ()
+    assert untitled.attributes == {"imdb_id": "0114885"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("ratings.csv", "user,movie,stars\n1,2,3\n", r"ratings\.csv: Column 'userId'"),
+        ("ratings.dat", "1::2::x::4\n", r"ratings\.dat: .*Row #1.* invalid value 'x'"),
+        ("ratings.dat", "", r"ratings\.dat: Empty CSV file"),
+        ("u.data", "1\t2\t3\n", r"u\.data: .*Row #1: Expected 4 columns, got 3"),
+        ("ml-1m.txt", "1 x\n", r"ml-1m\.txt: not `user item` a line"),
+        ("movies.dat", "1::2\n", r"movies\.dat:1: must be a line of movies\.dat, was '1 2'"),
+        ("movies.csv", "movieId,title\nx,y,z\n", r"movies\.csv:2: must be a line of movies\.csv"),
+        ("u.item", "a|b\n", r"u\.item:1: must be a line of u\.item"),
+    ],
+)
+def test_damaged_files_are_refused_with_the_place(
+    tmp_path: Path, name: str, content: str, told: str
+) -> None:
+    (tmp_path / name).write_text(content)
+
+    def read() -> object:
+        if name.startswith(("movies", "u.item")):
+            return movielens.read_movies(tmp_path)
+        return movielens.read_interactions(tmp_path, now_ms=NOW_MS, keep_times=True)
+
+    with pytest.raises(BadInput, match=told):
+        read()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import decimal
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -11,29 +15,60 @@ import pytest
 
 from freshet.contract.events import Event
 from freshet.contract.items import Item
-from freshet.contract.records import BadRecord
+from services.cli import options
 from services.cli.inputs import convert
-from services.cli.inputs.rows import BadInput, located, read_lines, read_rows
+from services.cli.inputs.columns import Kind, parse_map
+from services.cli.inputs.convert import Reading
+from services.cli.inputs.refusals import BadInput, located
+from services.cli.inputs.rows import open_jsonl, open_table
+
+MOMENT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+MOMENT_MS = 1_767_225_600_000
 
 
-def _items(file: Path) -> list[Item]:
-    return [convert.item_of(row.fields(), file.parent) for row in read_rows(str(file))]
+def read(kind: Kind, file: Path, reading: Reading | None = None) -> list[Any]:
+    made: list[Any] = []
+    with open_table(str(file)) as table:
+        as_said = (reading or Reading()).of_table(kind, table)
+        for row in table.rows:
+            with located(row.origin):
+                if kind is Item:
+                    made.append(convert.item_of(row.read(), file.parent, as_said))
+                else:
+                    made.append(convert.event_of(row.read(), as_said))
+    return made
 
 
-def _events(file: Path) -> list[Event]:
-    return [convert.event_of(row.fields()) for row in read_rows(str(file))]
+@pytest.fixture
+def table(tmp_path: Path) -> Any:
+    def write(name: str, content: str | bytes) -> Path:
+        file = tmp_path / name
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return file
+
+    return write
 
 
-def test_csv_columns_become_fields_and_further_ones_attributes(tmp_path: Path) -> None:
-    (tmp_path / "lamp.png").write_bytes(b"picture")
-    file = tmp_path / "items.csv"
-    file.write_text(
+@pytest.fixture
+def parquet(tmp_path: Path) -> Any:
+    def write(columns: Mapping[str, Any]) -> Path:
+        file = tmp_path / "rows.parquet"
+        pyarrow.parquet.write_table(pyarrow.table(dict(columns)), file)
+        return file
+
+    return write
+
+
+def test_csv_columns_become_fields_and_further_ones_attributes(table: Any) -> None:
+    table("lamp.png", b"picture")
+    file = table(
+        "items.csv",
         "item_id,title,categories,price,currency,in_stock,available_from_ms,colour,image_file\n"
         'a,"Lamp, small",lamp|light,12.50,EUR,yes,2026-01-01T00:00:00Z,red,lamp.png\n'
-        "b,Chair,,,,,,,\n"
+        "b,Chair,,,,,,,\n",
     )
 
-    lamp, chair = _items(file)
+    lamp, chair = read(Item, file)
 
     assert lamp == Item(
         item_id="a",
@@ -42,90 +77,187 @@ def test_csv_columns_become_fields_and_further_ones_attributes(tmp_path: Path) -
         price=12.5,
         currency="EUR",
         in_stock=True,
-        available_from_ms=1_767_225_600_000,
+        available_from_ms=MOMENT_MS,
         attributes={"colour": "red"},
         image_bytes=b"picture",
     )
     assert chair == Item(item_id="b", title="Chair")
 
 
-def test_parquet_keeps_its_types(tmp_path: Path) -> None:
-    file = tmp_path / "items.parquet"
-    moment = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    table = pyarrow.table(
+def test_a_shop_s_own_columns_are_told_by_their_names(table: Any) -> None:
+    file = table(
+        "products.csv",
+        "Product ID,Name,Category,Price,Year,Zip,Sale\n00123,Mug,kitchen,18,1994,01067,true\n",
+    )
+
+    assert read(Item, file) == [
+        Item(
+            item_id="00123",
+            title="Mug",
+            categories=("kitchen",),
+            price=18.0,
+            attributes={"Year": 1994.0, "Zip": "01067", "Sale": True},
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("e.csv", "userId,movieId,rating,timestamp,type\n7,42,4.5,1767225600,rate\n"),
+        ("e.csv", "user;item;event;time;score\n7;42;rate;2026-01-01;4.5\n"),
+        ("e.tsv", "visitorid\titemid\tevent\ttimestamp\trating\n7\t42\trate\t20260101\t4.5\n"),
+        ("e.csv", "\ufeffUser ID,Item ID,Type,Date,Value\r\n7,42,rate,2026-01-01 00:00,4.5\r\n"),
+        (
+            "e.jsonl",
+            '\ufeff{"userId":7,"itemId":42.0,"type":"rate","ts":1767225600000,"rating":"4.5"}',
+        ),
+    ],
+)
+def test_events_as_other_systems_write_them_are_the_same_event(
+    table: Any, name: str, content: str
+) -> None:
+    assert read(Event, table(name, content)) == [
+        Event(user_id="7", item_id="42", type="rate", time_ms=MOMENT_MS, value=4.5)
+    ]
+
+
+def test_the_command_line_says_what_columns_are(table: Any) -> None:
+    file = table("e.csv", "who,what,seen,page_date,junk\nu,i,1767225600,2020,x\n")
+    said = ["who=user_id", "what=item_id", "seen=time_ms", "page_date=context.day", "junk="]
+    reading = Reading(tuple(map(parse_map, said)), time_unit="s", event_type="click")
+
+    assert read(Event, file, reading) == [
+        Event(user_id="u", item_id="i", type="click", time_ms=MOMENT_MS, context={"day": "2020"})
+    ]
+
+
+def test_json_in_a_cell_goes_with_further_columns(table: Any) -> None:
+    file = table(
+        "items.csv", 'id,attributes,size\na,"{""colour"": ""red"", ""none"": null, ""n"": 3}",38\n'
+    )
+
+    (item,) = read(Item, file)
+
+    assert item.attributes == {"colour": "red", "n": 3.0, "size": 38.0}
+
+
+def test_parquet_keeps_its_types(parquet: Any) -> None:
+    file = parquet(
         {
-            "item_id": [7],
+            "item_id": [7.0],
             "title": ["Lamp"],
-            "tags": [["warm", "small"]],
-            "updated_ms": [moment],
+            "tags": [["warm", None, "small"]],
+            "price": [decimal.Decimal("12.50")],
+            "updated_ms": [MOMENT],
             "weight": [1.5],
+            "made": [MOMENT.date()],
+            "attributes": [{"colour": "red", "none": None}],
+            "__index_level_0__": [0],
         }
     )
-    pyarrow.parquet.write_table(table, file)
 
-    assert _items(file) == [
+    assert read(Item, file) == [
         Item(
             item_id="7",
             title="Lamp",
             tags=("warm", "small"),
-            updated_ms=1_767_225_600_000,
-            attributes={"weight": 1.5},
+            price=12.5,
+            updated_ms=MOMENT_MS,
+            attributes={"weight": 1.5, "made": "2026-01-01", "colour": "red"},
         )
     ]
 
 
-def test_jsonl_events_put_further_fields_into_the_context(tmp_path: Path) -> None:
-    file = tmp_path / "events.jsonl"
-    file.write_text(
-        '{"user_id":"u","item_id":"i","type":"click","time_ms":1767225600000,"segment":"de","page":3}\n\n'
-        '{"user_id":"u","item_id":"i","type":"rate","value":4}\n'
+def test_parquet_times_in_nanoseconds_and_maps_are_read(parquet: Any) -> None:
+    nanoseconds = pyarrow.timestamp("ns", "Europe/Berlin")
+    entries = pyarrow.map_(pyarrow.string(), pyarrow.int64())
+    file = parquet(
+        {
+            "user": ["u"],
+            "item": ["i"],
+            "type": ["click"],
+            "timestamp": pyarrow.array([MOMENT_MS * 1_000_000 + 789], nanoseconds),
+            "context": pyarrow.array([[("page", 3), ("none", None)]], entries),
+        }
     )
 
-    click, rate = _events(file)
-
-    assert click.context == {"segment": "de", "page": "3"}
-    assert rate.value == 4.0
-
-
-def test_csv_events_read_numbers_and_times(tmp_path: Path) -> None:
-    file = tmp_path / "events.csv"
-    file.write_text("user_id,item_id,type,time_ms,value,position\nu,i,rate,2026-01-01,2.5,3\n")
-
-    assert _events(file) == [
-        Event(
-            user_id="u", item_id="i", type="rate", time_ms=1_767_225_600_000, value=2.5, position=3
-        )
+    assert read(Event, file) == [
+        Event(user_id="u", item_id="i", type="click", time_ms=MOMENT_MS, context={"page": "3"})
     ]
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        (
+            pyarrow.array([2**60], pyarrow.timestamp("ms")),
+            r": a timestamp\[ms\] that can",
+        ),
+        ([[1]], " must be a time: .*, was list"),
+    ],
+)
+def test_bad_parquet_values_are_refused_with_row_and_column(
+    parquet: Any, column: Any, told: str
+) -> None:
+    with pytest.raises(BadInput, match=f"parquet:row 1: updated_ms{told}"):
+        read(Item, parquet({"id": ["a"], "updated_ms": column}))
+
+
+def test_jsonl_events_put_further_fields_into_the_context(table: Any) -> None:
+    file = table(
+        "events.jsonl",
+        '{"user_id":"u","item_id":"i","type":"click","time_ms":1767225600000,"segment":"de",'
+        '"page":3,"new":true,"session_id":null}\n\n'
+        '{"user_id":"u","item_id":"i","type":"rate","value":4}\n',
+    )
+
+    click, rate = read(Event, file)
+
+    assert click.context == {"segment": "de", "page": "3", "new": "true"}
+    assert rate.value == 4.0
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("e.jsonl", '{"user_id":"u"\n', r"e\.jsonl:1: not JSON"),
+        ("e.jsonl", "[" * 5000, r"e\.jsonl:1: not JSON"),
         ("e.jsonl", "[1]\n", r"e\.jsonl:1: a line must hold one JSON object, was list"),
-        ("e.jsonl", '{"user_id":"u","item_id":"i"}', r":1: type must be given, was absent"),
-        ("e.csv", "user_id,item_id,type\nu,i\n", r"e\.csv:2: the row must have as many cells"),
+        ("e.jsonl", '{"user_id":"u","item_id":"i"}', r"e\.jsonl:1: type must be given"),
+        ("e.jsonl", '{"user_id":["u"],"type":"c"}', r":1: user_id must be text, was list"),
+        ("e.jsonl", '{"user_id":"u","typ":"c"}', r":1: column 'typ' is no field, but near to type"),
         (
             "e.csv",
-            "user_id,item_id,type,time_ms\nu,i,click,noon\n",
-            r":2: time_ms must be milliseconds since 1970 or ISO 8601, was 'noon'",
+            "user_id,item_id,type\nu,i\n",
+            r"e\.csv:2: the row must have as many cells as the header, 3, was 2",
+        ),
+        ("e.csv", "", r"e\.csv:1: the first line must name the columns"),
+        ("e.csv", 'user_id,item_id,type\nu,"i,c\nv,i,c\n', r"e\.csv:2: .* opened and not closed"),
+        ("e.csv", 'user_id,item_id,type\nu,"i"x,c\n', r"e\.csv:2: not CSV: ',' expected"),
+        (
+            "e.csv",
+            'user_id,item_id,type,context\nu,i,c,"{a:1}"\n',
+            r":2: context must be JSON, an object, was '{a:1}'",
         ),
         (
             "e.csv",
-            "user_id,item_id,type,value\nu,i,rate,five\n",
-            r":2: value must be a number, was 'five'",
+            "user_id,item_id,type,seen at\n",
+            r"column 'seen at' is no field, but near to time_ms: --map 'seen at=time_ms' says",
         ),
+        (
+            "e.csv",
+            "user_id,item_id,type,position\nu,i,rate,2.5\n",
+            r":2: position must be a whole number, was '2\.5'",
+        ),
+        ("e.parquet", "x", r"e\.parquet: Parquet file size is 1 bytes"),
     ],
 )
 def test_bad_events_are_refused_with_place_and_remedy(
-    tmp_path: Path, name: str, content: str, message: str
+    table: Any, name: str, content: str, message: str
 ) -> None:
-    file = tmp_path / name
-    file.write_text(content)
-    (row,) = read_rows(str(file))
-
-    with pytest.raises(BadInput, match=message), located(row.origin):
-        convert.event_of(row.fields())
+    with pytest.raises(BadInput, match=message):
+        read(Event, table(name, content))
 
 
 @pytest.mark.parametrize(
@@ -136,29 +268,70 @@ def test_bad_events_are_refused_with_place_and_remedy(
         (f"{'x' * 200},,", "item_id must be"),
     ],
 )
-def test_bad_items_are_refused_with_place_and_remedy(
-    tmp_path: Path, cells: str, message: str
-) -> None:
-    file = tmp_path / "items.csv"
-    file.write_text(f"item_id,in_stock,image_file\n{cells}\n")
-    (row,) = read_rows(str(file))
+def test_bad_items_are_refused_with_place_and_remedy(table: Any, cells: str, message: str) -> None:
+    file = table("items.csv", f"item_id,in_stock,image_file\n{cells}\n")
 
-    with pytest.raises(BadInput, match=rf"items\.csv:2: {message}"), located(row.origin):
-        convert.item_of(row.fields(), tmp_path)
+    with pytest.raises(BadInput, match=rf"items\.csv:2: {message}"):
+        read(Item, file)
 
 
-def test_nested_columns_are_no_attributes(tmp_path: Path) -> None:
-    with pytest.raises(BadRecord, match="attributes.size must be a text, a number, true or false"):
-        convert.item_of({"item_id": "a", "size": {"w": 1}}, tmp_path)
+@pytest.mark.parametrize("value", [{"w": 1}, ["a"]])
+def test_what_is_no_attribute_is_refused_with_the_ways_out(table: Any, value: Any) -> None:
+    file = table("items.jsonl", json.dumps({"item_id": "a", "size": value}))
+
+    with pytest.raises(BadInput, match=r":1: size must be .* \(a list: --map it to tags"):
+        read(Item, file)
+
+
+def test_a_long_cell_is_read_and_then_held_to_its_field_s_bound(table: Any) -> None:
+    file = table("items.csv", f"item_id,title\na,{'x' * 140_000}\n")
+
+    with pytest.raises(BadInput, match=r"csv:2: title must be at most 512 bytes, was 140000"):
+        read(Item, file)
+
+
+def test_what_a_column_and_json_both_say_is_refused(table: Any) -> None:
+    file = table("items.csv", 'id,attributes,size\na,"{""size"": 1}",2\n')
+
+    with pytest.raises(BadInput, match="'size' must be given once"):
+        read(Item, file)
 
 
 def test_another_ending_is_refused_with_the_known_ones() -> None:
     with pytest.raises(BadInput, match=r"items\.xls: the name must end in one of \.jsonl"):
-        read_rows("items.xls")
+        open_table("items.xls")
 
 
-def test_lines_are_numbered_as_an_editor_does(tmp_path: Path) -> None:
-    file = tmp_path / "lines.jsonl"
-    file.write_text("a\n\n  b\n")
+def test_lines_are_numbered_as_an_editor_does(table: Any) -> None:
+    file = table("lines.jsonl", "a\n\n  b\n")
 
-    assert list(read_lines(str(file))) == [(f"{file}:1", b"a"), (f"{file}:3", b"b")]
+    with open_jsonl(str(file)) as lines:
+        assert [(origin, read()) for origin, read in lines] == [
+            (f"{file}:1", b"a"),
+            (f"{file}:3", b"b"),
+        ]
+
+
+def test_rows_of_several_lines_stand_where_they_begin(table: Any) -> None:
+    file = table("items.csv", 'id,title\na,"two\nlines"\nb,"x"y\n')
+
+    with pytest.raises(BadInput, match=r"items\.csv:4: not CSV"):
+        read(Item, file)
+
+
+def test_rows_left_out_are_counted_by_kind(table: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = "".join(f"u,i,click,day {number}\n" for number in range(5))
+    file = table("e.csv", f"user,item,type,time\n{bad}u,i,click,2026-01-01\nu,,click,\n")
+    with open_table(str(file)) as rows:
+        reading = Reading().of_table(Event, rows)
+        kept = list(
+            options.usable(
+                rows.rows, lambda fields: convert.event_of(fields, reading), skip_bad=True
+            )
+        )
+
+    told = capsys.readouterr().err.replace("\n", " ")
+    assert [event.time_ms for event in kept] == [MOMENT_MS]
+    assert told.count("was 'day ") == 3  # the others are only counted
+    assert "left out 6 in all:   5 × time (time_ms) must be a time" in told
+    assert "1 × item_id must be" in told

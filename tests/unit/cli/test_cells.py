@@ -1,0 +1,152 @@
+"""Cells have one meaning each, or are refused with what would be right."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from services.cli.inputs import cells
+from services.cli.inputs.refusals import BadInput
+
+DAY_MS = 1_704_412_800_000  # 2024-01-05
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a|b", '["a","b"]', "a,b", "a;b", " a | b |", '["a", null, "b"]', ["a", "b"], ("a", "b")],
+)
+def test_lists_are_read_by_one_rule(value: Any) -> None:
+    assert cells.texts("tags", value) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("value", "entries"),
+    [
+        ("Home, Garden|Tools", ("Home, Garden", "Tools")),
+        ("Home, Garden|", ("Home, Garden",)),
+        ('["Home, Garden"]', ("Home, Garden",)),
+        ("a,b;c", ("a,b", "c")),
+        ("one", ("one",)),
+        (" | ", ()),
+        ([1, 2.0], ("1", "2")),
+    ],
+)
+def test_a_list_is_split_at_the_first_separator_that_it_holds(
+    value: Any, entries: tuple[str, ...]
+) -> None:
+    assert cells.texts("tags", value) == entries
+
+
+@pytest.mark.parametrize("value", ["['a', 'b']", "[1", {"a": 1}, 5, [["a"]], [True]])
+def test_what_is_no_list_is_refused(value: Any) -> None:
+    with pytest.raises(BadInput, match="tags must be"):
+        cells.texts("tags", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"),
+    [
+        ("2024-01-05", None),
+        ("20240105", None),
+        (20240105, None),
+        ("2024-01-05 00:00:00", None),
+        ("2024-01-05T02:00:00+02:00", None),
+        ("2024-01-05 00:00:00 UTC", None),
+        ("2024-01-05T00:00:00.000Z", None),
+        (datetime.date(2024, 1, 5), None),
+        (datetime.datetime(2024, 1, 5), None),  # noqa: DTZ001  # without a zone it is UTC
+        (datetime.datetime(2024, 1, 5, tzinfo=datetime.UTC), None),
+        ("1704412800", None),
+        (1_704_412_800, "s"),
+        ("1.7044128e9", None),
+        (1_704_412_800.0, None),
+        ("1704412800000", None),
+        ("1704412800000", "ms"),
+        (1_704_412_800_000_000, None),
+        ("1704412800000000000", None),
+        ("1704412800000000000", "ns"),
+    ],
+)
+def test_times_in_all_their_forms_are_the_same_time(value: Any, unit: str | None) -> None:
+    assert cells.time_ms("time", value, unit) == DAY_MS
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "told"),
+    [
+        ("20241399", None, "was '20241399'"),
+        ("20240105", "s", r"since 1970 in s, was 20240105$"),
+        ("20240105", "ms", r"since 1970 in ms, was 20240105$"),
+        ("1704412800", "ms", r"was 1704412800 \(--time-unit s would fit\)"),
+        ("5", None, "was 5$"),
+        ("-1704412800", None, "was -1704412800"),
+        ("05/01/2024", None, "ISO 8601 such as 2026-01-31T18:30:00Z, .*was '05/01/2024'"),
+        ("noon", None, "was 'noon'"),
+        ("10:30", None, "was '10:30'"),
+        ("nan", None, "was 'nan'"),
+        ("1e999999", None, "was '1e999999'"),
+        (True, None, "was True"),
+        ([1], None, "was list"),
+    ],
+)
+def test_what_is_no_time_is_refused(value: Any, unit: str | None, told: str) -> None:
+    with pytest.raises(BadInput, match=f"time must be a time: .*{told}"):
+        cells.time_ms("time", value, unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1994", 1994.0),
+        ("-3.5", -3.5),
+        ("0", 0.0),
+        ("true", True),
+        ("FALSE", False),
+        ("00123", "00123"),
+        ("+49", "+49"),
+        ("1e5", "1e5"),
+        ("12,50", "12,50"),
+        ("1.", "1."),
+        ("nan", "nan"),
+        ("١٢", "١٢"),
+        ("1234567890123456", "1234567890123456"),
+        ("yes", "yes"),
+        ("", ""),
+    ],
+)
+def test_a_cell_is_a_number_where_that_is_beyond_doubt(text: str, value: Any) -> None:
+    read = cells.guessed(text)
+
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize("value", ["12,50", "€12", "1.234,50", "", True, None, [1]])
+def test_what_is_no_number_is_refused(value: Any) -> None:
+    with pytest.raises(BadInput, match="price must be a number"):
+        cells.number("price", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [(7, "7"), (42.0, "42"), ("42.0", "42.0"), (10**30, "1" + "0" * 30)]
+)
+def test_ids_are_text_and_whole_numbers_their_digits(value: Any, read: str) -> None:
+    assert cells.text("item_id", value) == read
+
+
+@pytest.mark.parametrize("value", [True, float("nan"), float("inf"), ["a"], b"a"])
+def test_what_is_no_id_is_refused(value: Any) -> None:
+    with pytest.raises(BadInput, match="item_id must be text"):
+        cells.text("item_id", value)
+
+
+@pytest.mark.parametrize("value", ["no", "0", 0, False, "FALSE"])
+def test_flags_are_read(value: Any) -> None:
+    assert cells.flag("in_stock", value) is False
+
+
+@pytest.mark.parametrize("value", ["5", 5, 0.5, [], "maybe"])
+def test_a_count_is_no_flag(value: Any) -> None:
+    with pytest.raises(BadInput, match="in_stock must be true or false"):
+        cells.flag("in_stock", value)
