@@ -155,7 +155,7 @@ def check_context(context: Mapping[str, str]) -> None:
         refuse("context", f"at most {CONTEXT_ENTRIES} entries", f"{len(context)}")
     for name, text in context.items():
         check_text("a name in context", name, CONTEXT_BYTES)
-        check_text("a value in context", text, CONTEXT_BYTES)
+        check_text(f"context.{name}", text, CONTEXT_BYTES)
 
 
 def check_query_image(image: bytes) -> None:

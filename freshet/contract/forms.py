@@ -84,6 +84,11 @@ def read(kind: type[M], fields: Mapping[str, Any], further: str | None = None) -
     return kind(**values)
 
 
+def read_field(kind: type[msgspec.Struct], field: str, value: Any, called: str) -> Any:
+    """Read one field's value. called: what errors name it, such as a file's column."""
+    return _form_of(kind).reads[field](called, value)
+
+
 def tidied(message: M) -> M:
     """Return a message that Python made with each value as its field has it. Raises BadRecord."""
     return read(type(message), msgspec.structs.asdict(message))
@@ -285,6 +290,8 @@ def _context_text(field: str, value: Any) -> str:
 def _whole(value: Any) -> int | None:
     """Return a whole number of any kind as an int, None for everything else."""
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    if isinstance(value, Decimal) and value == value.to_integral_value() and abs(value) < 2**64:
         return int(value)
     if isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) < 2**64:
         return int(value)

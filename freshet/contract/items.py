@@ -118,9 +118,9 @@ def check_stored_item(item: Item) -> None:
     for name, attribute in item.attributes.items():
         bounds.check_id("a name in attributes", name)
         if isinstance(attribute, str):
-            bounds.check_text("a text in attributes", attribute, ATTRIBUTE_BYTES)
+            bounds.check_text(f"attributes.{name}", attribute, ATTRIBUTE_BYTES)
         else:
-            bounds.check_finite("a number in attributes", attribute)
+            bounds.check_finite(f"attributes.{name}", attribute)
     if item.image_bytes is not None and item.image_uri is not None:
         bounds.refuse("image", "image_bytes or image_uri", "both")
     if item.image_bytes is not None and len(item.image_bytes) > bounds.IMAGE_BYTES:

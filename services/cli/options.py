@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -36,12 +37,19 @@ SkipBad = Annotated[
 ]
 
 
-def _known_encoding(name: str | None) -> str | None:
+@contextmanager
+def in_command_line() -> Iterator[None]:
+    """Call what the body refuses a mistake in the command line."""
     try:
-        if name is not None:
-            check_encoding(name)
+        yield
     except BadInput as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _known_encoding(name: str | None) -> str | None:
+    if name is not None:
+        with in_command_line():
+            check_encoding(name)
     return name
 
 

@@ -66,7 +66,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"event_id": "é" * 65}, "event_id must be 1-128 bytes"),
     ({"position": -1}, "position must be between 0 and 2^31-1, was -1"),
     ({"context": {f"k{n}": "v" for n in range(33)}}, "context must be at most 32 entries, was 33"),
-    ({"context": {"k": "é" * 129}}, "a value in context must be at most 256 bytes, was 258"),
+    ({"context": {"k": "é" * 129}}, "context.k must be at most 256 bytes, was 258"),
     ({"context": {"k" * 257: "v"}}, "a name in context must be at most 256 bytes, was 257"),
 ]
 

@@ -95,6 +95,7 @@ def test_a_value_means_the_same_in_each_form(
         ("time_ms", NOON.replace(tzinfo=None), NOON_MS),
         ("time_ms", date(2026, 9, 1), NOON_MS - 12 * 3_600_000),
         ("user_id", np.int64(42), "42"),
+        ("user_id", Decimal("42.00"), "42"),
         ("value", Decimal("4.5"), 4.5),
         ("value", np.float32(4.5), 4.5),
     ],

@@ -80,7 +80,7 @@ ITEM_BAD: list[tuple[dict[str, Any], str]] = [
     ({"tags": ["t" * 129]}, "an entry of tags must be 1-128 bytes"),
     ({"attributes": {f"a{n}": True for n in range(65)}}, "attributes must be at most 64, was 65"),
     ({"attributes": {"": True}}, "a name in attributes must be 1-128 bytes"),
-    ({"attributes": {"a": "x" * 1025}}, "a text in attributes must be at most 1024 bytes"),
+    ({"attributes": {"a": "x" * 1025}}, "attributes.a must be at most 1024 bytes"),
     ({"image_bytes": b"x" * (IMAGE_BYTES + 1)}, "image_bytes must be at most 4194304 bytes"),
     ({"image_uri": ""}, "image_uri must be 1-2048 bytes"),
     ({"image_uri": "https://e.org/" + "x" * 2048}, "image_uri must be 1-2048 bytes"),
@@ -143,7 +143,7 @@ def test_a_picture_of_4_mib_fits_a_record_in_either_encoding(encoding: str) -> N
 def test_numbers_that_are_not_finite_are_refused_in_both_encodings(number: float) -> None:
     cases: dict[str, dict[str, Any]] = {
         "price": {"price": number},
-        "a number in attributes": {"attributes": {"watts": number}},
+        "attributes.watts": {"attributes": {"watts": number}},
     }
     for name, changes in cases.items():
         fields = {"item_id": "lamp"} | changes

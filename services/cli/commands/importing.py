@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.progress import Progress
 
 from services.cli import endpoints, options
-from services.cli.inputs.rows import DELIMITERS, Table, open_table
+from services.cli.inputs.lines import STDIN
+from services.cli.inputs.rows import DELIMITERS, open_table
 from services.cli.options import Data, Encoding, Json, SkipBad
 from shared.clock import now_ms
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from freshet.contract.events import Event
     from freshet.contract.items import Item
     from services.cli.addresses import Addresses
+    from services.cli.inputs.columns import Kind
     from services.cli.inputs.convert import Reading
 
 commands = typer.Typer(help="Import items and events.", no_args_is_help=True)
@@ -46,7 +47,8 @@ Map = Annotated[
     ),
 ]
 TimeUnit = Annotated[
-    str | None, typer.Option("--time-unit", help="Of numbers that are times: s, ms, us or ns.")
+    Literal["s", "ms", "us", "ns"] | None,
+    typer.Option("--time-unit", help="Of numbers that are times."),
 ]
 EventType = Annotated[
     str | None, typer.Option("--type", help="What the events are, where no column says it.")
@@ -102,45 +104,57 @@ def import_files(
     from freshet.contract.events import Event
     from freshet.contract.items import Item
     from services.cli.inputs import convert
-    from services.cli.inputs.cells import TIME_UNITS
-    from services.cli.inputs.columns import Kind, check_mapped, parse_map
+    from services.cli.inputs.columns import parse_map
 
     if items is None and events is None:
         raise typer.BadParameter("give --items, --events or both")
-    if time_unit not in (None, *TIME_UNITS):
-        raise typer.BadParameter(f"--time-unit must be one of {', '.join(TIME_UNITS)}")
-    reading = convert.Reading(tuple(map(parse_map, columns or ())), time_unit, event_type)
+    if items == events:
+        raise typer.BadParameter("--items and --events must be two files")
+    with options.in_command_line():
+        mapped = tuple(map(parse_map, columns or ()))
+    reading = convert.Reading(mapped, time_unit, event_type)
     make_item = partial(convert.item_of, folder=Path(items or ".").parent)
-    with ExitStack() as files:
-        named: dict[Kind, str | None] = {Item: items, Event: events}
-        tables = {
-            kind: files.enter_context(open_table(name, encoding))
-            for kind, name in named.items()
-            if name is not None
-        }
-        check_mapped(reading.mapped, [table.columns for table in tables.values()])
-        readings = {kind: reading.of_table(kind, table) for kind, table in tables.items()}
-        for kind, table in tables.items():
-            _say_how(table, readings[kind], timed=kind is Event)
+    named: dict[Kind, str] = {
+        kind: name for kind, name in ((Item, items), (Event, events)) if name is not None
+    }
+    readings = _check_headers(named, encoding, reading)
 
-        def rows(kind: Kind, make: Callable[..., T]) -> Iterator[T]:
-            if kind not in tables:
-                return iter(())
-            made = partial(make, reading=readings[kind])
-            return options.usable(tables[kind].rows, made, skip_bad=skip_bad)
+    def rows(kind: Kind, make: Callable[..., T]) -> Iterator[T]:
+        if kind in named:
+            with open_table(named[kind], encoding) as table:
+                made = partial(make, reading=readings[kind])
+                yield from options.usable(table.rows, made, skip_bad=skip_bad)
 
-        _import(data, rows(Item, make_item), rows(Event, convert.event_of), (None, None), as_json)
+    _import(data, rows(Item, make_item), rows(Event, convert.event_of), (None, None), as_json)
 
 
-def _say_how(table: Table, reading: Reading, *, timed: bool) -> None:
-    """Say what a table is read as, where that may not be what was meant."""
-    if table.delimiter != ",":
-        separators = DELIMITERS[table.delimiter]
-        options.errors.print(f"{table.name}: cells are separated by {separators}", markup=False)
-    if timed and reading.columns and "time_ms" not in reading.columns.values():
-        options.errors.print(
-            f"{table.name}: no column is time_ms: the events happen now", markup=False
-        )
+def _check_headers(
+    named: dict[Kind, str], encoding: str | None, reading: Reading
+) -> dict[Kind, Reading]:
+    """Say how each file is read, by its columns. Raises BadInput before anything is published."""
+    from freshet.contract.events import Event
+    from services.cli.inputs.columns import check_mapped
+
+    readings: dict[Kind, Reading] = {}
+    columns: list[tuple[str, ...] | None] = []
+    for kind, name in named.items():
+        if name == STDIN:  # is read once; it is JSONL, in which each line names its own columns
+            readings[kind] = reading
+            columns.append(None)
+            continue
+        with open_table(name, encoding) as table:
+            columns.append(table.columns)
+            readings[kind] = reading.of_table(kind, table)
+            if table.delimiter != ",":
+                _say(f"{name}: cells are separated by {DELIMITERS[table.delimiter]}")
+            if kind is Event and table.columns and "time_ms" not in readings[kind].fields:
+                _say(f"{name}: no column is time_ms: the events happen now")
+    check_mapped(reading.mapped, columns)
+    return readings
+
+
+def _say(text: str) -> None:
+    options.errors.print(text, markup=False)
 
 
 def _import(

@@ -1,20 +1,19 @@
-"""Read the values of cells, whatever wrote them: text, JSON or Parquet's types (pure).
+"""Read what only cells of files need, before the contract's forms read it on (pure).
 
-Each function takes the column's name, for messages, and a value that is not None; it raises
-BadInput naming the column, what the value must be, and what it was. docs/importing.md has the
-rules in words.
+Lists and JSON in a cell, times in any unit, numbers of files that know text alone. Each function
+takes the column's name, for messages, and a value that is not None; it raises BadInput naming the
+column, what the value must be, and what it was. docs/importing.md has the rules in words.
 """
 
 from __future__ import annotations
 
-import base64
 import datetime
 import json
-import math
 import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NoReturn
 
+from freshet.contract import forms
 from freshet.contract.records import shorten
 from services.cli.inputs.refusals import BadInput
 
@@ -30,124 +29,53 @@ TIME_UNITS: Final = {
 TIME_AT_LEAST_MS: Final = 10**11
 TIME_BELOW_MS: Final = 10**14
 _EXPONENT_AT_MOST: Final = 100  # far beyond any time, far within what Decimal multiplies
-_TIMES: Final = "a time: ISO 8601 such as 2026-01-31T18:30:00Z, or a number since 1970"
+_DATE: Final = re.compile(r"\d{8}", re.ASCII)
 _SEPARATORS: Final = "|;,"  # of lists, the first that a text holds
-_YES_OR_NO: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _FLAGS: Final = {"true": True, "false": False}
 # What is a number beyond doubt: codes (`00123`, `1e5`, 16 digits and more) stay text.
 _PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _EXACT_DIGITS: Final = 15  # of decimal digits a float keeps that many
 
 
-def text(column: str, value: Any) -> str:
-    """Read a text or an id; whole numbers, also those that a table holds as floats, are digits."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        _refuse(column, "text", value)
-    if not math.isfinite(value):
-        _refuse(column, "text", value)
-    return str(int(value)) if value == int(value) else str(value)
+def split(column: str, value: Any) -> Any:
+    """Split the text of a list: JSON where it begins with `[`, else at `|`, `;` or `,`.
 
-
-def texts(column: str, value: Any) -> tuple[str, ...]:
-    """Read a list: of values, as JSON where it begins with `[`, else split at `|`, `;` or `,`.
-
-    The first of these three that a text holds is the one that separates.
+    The first of these three that a text holds is the one that separates. What is no text is left.
     """
-    if isinstance(value, str):
-        value = _json(column, value, list) if value.lstrip().startswith("[") else _split(value)
-    if not isinstance(value, (list, tuple)):
-        _refuse(column, 'a list such as a|b or ["a", "b"]', value)
-    return tuple(text(f"an entry of {column}", each) for each in value if each is not None)
-
-
-def number(column: str, value: Any) -> int | float:
-    """Read a number, written with a decimal point."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-        _refuse(column, "a number", value)
-    try:
-        read = float(value)
-    except (ValueError, OverflowError):
-        _refuse(column, "a number such as 12.50", value)
-    return int(read) if read.is_integer() else read
-
-
-def whole_number(column: str, value: Any) -> int:
-    """Read a whole number."""
-    read = number(column, value)
-    if not isinstance(read, int):
-        _refuse(column, "a whole number", value)
-    return read
-
-
-def base64_bytes(column: str, value: Any) -> bytes:
-    """Read bytes, or a text that is bytes in base64."""
-    if isinstance(value, bytes):
+    if not isinstance(value, str):
         return value
-    try:
-        return base64.b64decode(value, validate=True)
-    except (ValueError, TypeError):
-        _refuse(column, "bytes in base64", value)
-
-
-def flag(column: str, value: Any) -> bool:
-    """Read true or false, yes or no, 1 or 0."""
-    known = _YES_OR_NO.get(str(value).lower()) if isinstance(value, (str, int)) else None
-    if known is None:
-        _refuse(column, "true or false", value)
-    return known
+    if value.lstrip().startswith("["):
+        return _json(column, value, 'a list such as a|b or ["a", "b"]')
+    separator = next((each for each in _SEPARATORS if each in value), "|")
+    return [part.strip() for part in value.split(separator) if part.strip()]
 
 
 def time_ms(column: str, value: Any, unit: str | None) -> int:
-    """Read a time in ms since 1970 UTC: a date-time, ISO 8601 (UTC where it names no zone), a date
-    (its beginning, also as 20260131), or a number.
+    """Read a time in ms since 1970 UTC: as the contract does, a date also as 20260131, or a number.
 
     unit: of numbers, a key of TIME_UNITS; None: the one that gives a time between 1973 and 5138.
     """
-    if isinstance(value, (str, int, float, Decimal)) and not isinstance(value, bool):
-        digits = _decimal(value)
-        is_date = unit is None and re.fullmatch(r"\d{8}", str(value), re.ASCII)
-        if digits is not None and not is_date:
-            return _since_1970(column, digits, unit)
+    if isinstance(value, str):
+        value = value.removesuffix(" UTC")  # as databases write it; ISO 8601 has Z
+    if unit is None and _DATE.fullmatch(str(value)):
         try:
-            value = datetime.datetime.fromisoformat(str(value).removesuffix(" UTC"))
+            value = datetime.date.fromisoformat(str(value))
         except ValueError:
-            _refuse(column, _TIMES, value)
-    if not isinstance(value, datetime.date):
-        _refuse(column, _TIMES, value)
-    moment = datetime.datetime.combine(value, datetime.time())
-    if isinstance(value, datetime.datetime):
-        moment = value
-    zoned = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-    return round(zoned.timestamp() * 1000)
+            _refuse(column, "a date such as 20260131, or a time", value)
+    number = _decimal(value)
+    if number is None:
+        return forms.read_time(column, value)
+    return _since_1970(column, number, unit) if number else 0  # 0 is no time in every unit
 
 
 def mapping(column: str, value: Any) -> dict[str, Any]:
-    """Read names and values: an object, or a text that is one in JSON. Nulls are absent."""
+    """Read names and values: an object, or a text that is one in JSON."""
+    right = 'an object such as {"colour": "red"}'
     if isinstance(value, str):
-        value = _json(column, value, dict)
+        value = _json(column, value, right)
     if not isinstance(value, dict):
-        _refuse(column, 'an object such as {"colour": "red"}', value)
-    return {str(name): each for name, each in value.items() if each is not None}
-
-
-def attribute(column: str, value: Any) -> str | float | bool:
-    """Read an attribute."""
-    if isinstance(value, (str, bool)):
-        return value
-    if isinstance(value, (int, float, Decimal)):
-        return float(number(column, value))
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    _refuse(column, "text, a number or true/false (a list: --map it to tags)", value)
-
-
-def entry(column: str, value: Any) -> str:
-    """Read an entry of a context, which is text."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value.isoformat() if isinstance(value, datetime.date) else text(column, value)
+        _refuse(column, right, value)
+    return {str(name): each for name, each in value.items()}
 
 
 def guessed(value: Any) -> Any:
@@ -159,7 +87,9 @@ def guessed(value: Any) -> Any:
     return _FLAGS.get(value.lower(), value)
 
 
-def _decimal(value: str | float | Decimal) -> Decimal | None:
+def _decimal(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+        return None
     try:
         found = Decimal(value)
     except InvalidOperation:
@@ -167,38 +97,28 @@ def _decimal(value: str | float | Decimal) -> Decimal | None:
     return found if found.is_finite() and abs(found.adjusted()) < _EXPONENT_AT_MOST else None
 
 
-def _since_1970(column: str, digits: Decimal, unit: str | None) -> int:
+def _since_1970(column: str, number: Decimal, unit: str | None) -> int:
     fitting = {
-        name: round(digits * factor)
+        name: round(number * factor)
         for name, factor in TIME_UNITS.items()
-        if TIME_AT_LEAST_MS <= digits * factor < TIME_BELOW_MS
+        if TIME_AT_LEAST_MS <= number * factor < TIME_BELOW_MS
     }
     if unit in fitting:
         return fitting[unit]
     if unit is None and fitting:
         return next(iter(fitting.values()))
-    as_unit = f" in {unit}" if unit else ""
+    right = f"{unit or 'a time'} since 1970, or ISO 8601 such as 2026-01-31T18:30:00Z"
     remedy = "".join(f" (--time-unit {name} would fit)" for name in fitting)
-    raise BadInput(f"{column} must be {_TIMES}{as_unit}, was {digits}{remedy}")
+    raise BadInput(f"{column} must be {right}, was {number}{remedy}")
 
 
-def _split(value: str) -> list[str]:
-    separator = next((each for each in _SEPARATORS if each in value), "|")
-    return [part.strip() for part in value.split(separator) if part.strip()]
-
-
-def _json(column: str, value: str, kind: type) -> Any:
+def _json(column: str, value: str, right: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        _refuse(column, f"JSON, {'a list' if kind is list else 'an object'}", value)
+        _refuse(column, f"{right} in JSON", value)
 
 
 def _refuse(column: str, right: str, value: Any) -> NoReturn:
-    if isinstance(value, str):
-        shown = shorten(value)
-    elif isinstance(value, (bool, int, float, Decimal)):
-        shown = f"{value!s:.20}"
-    else:
-        shown = type(value).__name__
+    shown = shorten(str(value)) if isinstance(value, (str, int)) else type(value).__name__
     raise BadInput(f"{column} must be {right}, was {shown}")

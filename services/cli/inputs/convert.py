@@ -5,11 +5,12 @@ docs/importing.md says what is read as what.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from freshet.contract import forms
 from freshet.contract.events import Event
 from freshet.contract.events import check as check_event
 from freshet.contract.items import Item, check_item
@@ -25,18 +26,7 @@ from services.cli.inputs.columns import (
 from services.cli.inputs.refusals import BadInput, located
 from services.cli.inputs.rows import Fields, Table
 
-_TEXTS: Final = (
-    *("item_id", "title", "description", "currency", "image_uri", IMAGE_FILE),
-    *("user_id", "type", "session_id", "request_id", "event_id"),
-)
-_PARSERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
-    **dict.fromkeys(_TEXTS, cells.text),
-    **dict.fromkeys(("categories", "tags"), cells.texts),
-    **dict.fromkeys(("price", "value"), cells.number),
-    "position": cells.whole_number,
-    "in_stock": cells.flag,
-    "image_bytes": cells.base64_bytes,
-}
+_LISTS: Final = ("categories", "tags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +38,11 @@ class Reading:
     event_type: str | None = None  # of events where no column says it
     columns: Mapping[str, str] | None = None  # the table's; None: each row names its own
     typed: bool = True  # else all values are text, as in CSV
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that a table's columns are."""
+        return frozenset((self.columns or {}).values())
 
     def of_table(self, kind: Kind, table: Table) -> Reading:
         """Return how this table is to be read. Raises BadInput if its columns do not say enough."""
@@ -62,61 +57,54 @@ class Reading:
 
 def item_of(fields: Fields, folder: Path, reading: Reading) -> Item:
     """Make an item; `image_file` is read from beside the table. Raises BadInput or BadRecord."""
-    known, further = _split(fields, Item, reading)
+    known = _read(fields, Item, reading)
     if (named := known.pop(IMAGE_FILE, None)) is not None:
         known["image_bytes"] = _picture(folder / named)
-    attributes = {name: cells.attribute(name, value) for name, value in further.items()}
-    _require(known, "item_id")
-    item = Item(**known, attributes=attributes)
+    item = forms.read(Item, known)
     check_item(item)
     return item
 
 
 def event_of(fields: Fields, reading: Reading) -> Event:
     """Make an event. Raises BadInput or BadRecord."""
-    known, further = _split(fields, Event, reading)
+    known = _read(fields, Event, reading)
     if reading.event_type is not None:
         known.setdefault("type", reading.event_type)
-    context = {name: cells.entry(name, value) for name, value in further.items()}
-    _require(known, "user_id", "type")
-    event = Event(**known, context=context)
+    event = forms.read(Event, known)
     check_event(event)
     return event
 
 
-def _split(fields: Fields, kind: Kind, reading: Reading) -> tuple[Fields, Fields]:
-    """Read the known fields' values; return them, and the further data by name."""
+def _read(fields: Fields, kind: Kind, reading: Reading) -> Fields:
+    """Read each column's value, so that what is refused is named as the table names it."""
     columns = reading.columns or read_columns(kind, tuple(fields), reading.mapped)
     further_field = FURTHER[kind]
     known: Fields = {}
     further: Fields = {}
     for column, value in fields.items():
         field = columns.get(column, "")
-        label = column if column == field else f"{column} ({field})"
+        called = column if column == field else f"{column} ({field})"
         if field == further_field:
-            _add(further, cells.mapping(label, value))
+            _add(further, cells.mapping(called, value))
         elif field.startswith(f"{further_field}."):
             guess = kind is Item and not reading.typed  # entries of a context are text
             name = field.removeprefix(f"{further_field}.")
             _add(further, {name: cells.guessed(value) if guess else value})
         elif field.endswith("_ms"):
             unit = reading.time_unit or ("ms" if column.lower().endswith("ms") else None)
-            known[field] = cells.time_ms(label, value, unit)
+            known[field] = cells.time_ms(called, value, unit)
+        elif field == IMAGE_FILE:
+            known[field] = forms.read_text(called, value)
         elif field:
-            known[field] = _PARSERS[field](label, value)
-    return known, further
+            value = cells.split(called, value) if field in _LISTS else value
+            known[field] = forms.read_field(kind, field, value, called)
+    return {**known, further_field: further}
 
 
 def _add(further: Fields, new: Fields) -> None:
     for name in new.keys() & further.keys():
         raise BadInput(f"{name!r} must be given once, by a column or by JSON, was given twice")
     further |= new
-
-
-def _require(known: Fields, *fields: str) -> None:
-    for field in fields:
-        if field not in known:
-            raise BadInput(f"{field} must be given, was empty")
 
 
 def _picture(path: Path) -> bytes:

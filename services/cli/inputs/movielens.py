@@ -122,7 +122,10 @@ def poster_names(folder: Path) -> dict[int, int]:
 
 
 def item_of(movie: Movie, picture: bytes | None) -> Item:
-    """Make the item of a movie, which is as old as its year: importing makes nothing new."""
+    """Make the item of a movie, which is as old as its year: importing makes nothing new.
+
+    Those of before 2000 are of 2000, the earliest that the contract takes.
+    """
     year = _YEAR.search(movie.title)
     return Item(
         item_id=str(movie.movie),
@@ -136,8 +139,9 @@ def item_of(movie: Movie, picture: bytes | None) -> Item:
 
 
 def _begin_of(year: int) -> int:
-    begin = datetime.datetime(year, 1, 1, tzinfo=datetime.UTC)
-    return max(0, int(begin.timestamp() * 1000))
+    """Return when a year began, of the years that a client may state."""
+    begin = datetime.datetime(max(1, year), 1, 1, tzinfo=datetime.UTC)
+    return min(max(bounds.EARLIEST_MS, int(begin.timestamp() * 1000)), bounds.LATEST_MS)
 
 
 def readable(title: str) -> str:

@@ -50,7 +50,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"exclude": ["x"] * 1001}, "exclude must be at most 1000, was 1001"),
     ({"exclude": [LONG]}, "an entry of exclude must be 1-128 bytes"),
     ({"context": {str(n): "" for n in range(33)}}, "context must be at most 32 entries, was 33"),
-    ({"context": {"segment": "x" * 257}}, "a value in context must be at most 256 bytes, was 257"),
+    ({"context": {"segment": "x" * 257}}, "context.segment must be at most 256 bytes, was 257"),
     ({"context": {"x" * 257: ""}}, "a name in context must be at most 256 bytes, was 257"),
     ({"seen": 7}, "seen must be one of EXCLUDE_HISTORY_AND_PURCHASES (1), "),
     ({"diversity": 1.5}, "diversity must be between 0 and 1, was 1.5"),
