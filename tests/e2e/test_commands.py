@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -157,22 +158,24 @@ def test_a_snapshot_is_built_on_demand(up: Up, shop: list[Item]) -> None:
 
 
 def test_tables_are_imported(up: Up, tmp_path: Path, user: str) -> None:
-    (tmp_path / "items.csv").write_text(
-        "item_id,title,categories,price,currency\n"
-        "imported-1,Blue garden hose,garden|tools,19.9,EUR\n"
-        "imported-2,Green garden rake,garden|tools,24.9,EUR\n"
+    products = (
+        "sku;name;category;price;currency;bought at\n"
+        "imported-1;Blue garden hose;Gärten|tools;19.9;EUR;x\n"
+        "imported-2;Green garden rake;Gärten|tools;24.9;EUR;x\n"
     )
+    (tmp_path / "items.csv.gz").write_bytes(gzip.compress(products.encode("cp1252")))
     (tmp_path / "events.jsonl").write_text(
-        jsonl([{"user_id": user, "item_id": "imported-1", "type": "like"}])
+        jsonl([{"user": user, "item": "imported-1", "event": "like"}])
     )
 
     counts = up.json(
         "import",
         "files",
         "--items",
-        str(tmp_path / "items.csv"),
+        str(tmp_path / "items.csv.gz"),
         "--events",
         str(tmp_path / "events.jsonl"),
+        *("--encoding", "cp1252", "--map", "bought at="),
     )
 
     assert (counts["items"], counts["events"]) == (2, 1)

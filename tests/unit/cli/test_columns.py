@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from freshet.contract.events import Event
@@ -44,6 +47,21 @@ from services.cli.inputs.refusals import BadInput
 )
 def test_a_column_is_the_field_that_its_name_says(kind: Kind, column: str, field: str) -> None:
     assert read_columns(kind, (column,)) == {column: field}
+
+
+@pytest.mark.parametrize(("kind", "header"), [(Item, "an item"), (Event, "an event")])
+def test_the_page_on_importing_names_what_columns_are_read_as(kind: Kind, header: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "importing.md").read_text()
+    table = page.partition(f"| field of {header} | also called |\n|---|---|\n")[2]
+    written: dict[str, set[str]] = {}
+    for row in table.partition("\n\n")[0].splitlines():
+        fields, names = (re.findall(r"`([a-z_]+)`", cell) for cell in row.split("|")[1:3])
+        written |= {field: set(names) for field in fields}
+
+    assert set(written) == set(fields_of(kind))
+    for field, names in written.items():
+        for name in names - {"_ms"}:
+            assert read_columns(kind, (name,)) == {name: field}
 
 
 @pytest.mark.parametrize("kind", [Item, Event])
