@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from freshet import kafka_clients
+from freshet import AttributeFilter, Filters, Range, kafka_clients
 from freshet.contract.items import Item, encode_item
 from freshet.contract.records import JSON
 from freshet.contract.topics import CLICKS
+from freshet.sync import Client
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
 from tests.e2e.shop import kind_named, of_kind
@@ -159,9 +160,9 @@ def test_a_snapshot_is_built_on_demand(up: Up, shop: list[Item]) -> None:
 
 def test_tables_are_imported(up: Up, tmp_path: Path, user: str) -> None:
     products = (
-        "sku;name;category;price;currency;bought at\n"
-        "imported-1;Blue garden hose;Gärten|tools;19.9;EUR;x\n"
-        "imported-2;Green garden rake;Gärten|tools;24.9;EUR;x\n"
+        "sku;name;category;price;currency;metres;bought at\n"
+        "imported-1;Blue garden hose;Gärten|tools;19.9;EUR;12.5;x\n"
+        "imported-2;Green garden rake;Gärten|tools;24.9;EUR;2;x\n"
     )
     (tmp_path / "items.csv.gz").write_bytes(gzip.compress(products.encode("cp1252")))
     (tmp_path / "events.jsonl").write_text(
@@ -183,6 +184,11 @@ def test_tables_are_imported(up: Up, tmp_path: Path, user: str) -> None:
     assert found[0]["item_id"] == "imported-1"
     history = up.json("state", user)["state"]["history"]
     assert [entry["type"] for entry in history] == ["like"]
+    assert up.running is not None
+    long = Filters(attributes=(AttributeFilter("metres", range=Range(min=10.0)),))
+    with Client(up.running.addresses.ranking) as client:
+        listed = client.recommend("somebody-else", filters=long)
+    assert [item.item_id for item in listed] == ["imported-1"]  # a cell's number is a number
 
 
 @pytest.mark.parametrize(

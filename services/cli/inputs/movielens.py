@@ -179,7 +179,10 @@ def _timed(file: Path, separator: str, last_ms: int | None) -> Interactions:
     times_ms = seconds * 1000
     if last_ms is not None:
         times_ms += last_ms - times_ms.max()
-    return _by_time(users, movies, times_ms, ratings)
+    found = _by_time(users, movies, times_ms, ratings)
+    if last_ms is not None:  # 32M spans 29 years, and begins too early for the contract even so
+        np.maximum(found.times_ms, bounds.EARLIEST_MS, out=found.times_ms)
+    return found
 
 
 def _ratings(file: Path, separator: str) -> tuple[Ints, Ints, Floats, Ints]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from freshet.contract import bounds
+from freshet.contract.items import encode_item
 from services.cli.inputs import movielens
 from services.cli.inputs.refusals import BadInput
 
@@ -66,6 +68,16 @@ def test_ratings_keep_their_distances_and_the_last_one_is_now(timed: Path) -> No
     assert first.time_ms == NOW_MS - 49_000
 
 
+def test_ratings_that_are_too_early_for_the_contract_count_as_of_2000(tmp_path: Path) -> None:
+    (tmp_path / "ratings.dat").write_text("1::8::4::1697000000\n1::9::4::789652009\n")
+
+    found = movielens.read_interactions(tmp_path, now_ms=NOW_MS, keep_times=False)
+
+    early, late = found.events()
+    assert (early.item_id, early.time_ms) == ("9", bounds.EARLIEST_MS)
+    assert late.time_ms == NOW_MS
+
+
 def test_keep_times_leaves_them(timed: Path) -> None:
     found = movielens.read_interactions(timed, now_ms=NOW_MS, keep_times=True)
 
@@ -102,6 +114,7 @@ def test_an_item_holds_year_and_poster() -> None:
     assert item.item_id == "1"
     assert item.attributes == {"year": 1995.0}
     assert item.image_bytes == b"jpeg"
+    assert encode_item(item)  # the contract takes it, though it is of before 2000
 
 
 def test_an_item_without_year_and_poster_is_whole_all_the_same() -> None:
