@@ -23,7 +23,6 @@ STDIN: Final = "-"
 PACKED: Final = (".gz", ".zst")
 ROW_CHARACTERS: Final = MESSAGE_MAX_BYTES  # no record is larger
 _UTF_8: Final = "utf-8"
-_REMEDY: Final = "--encoding names the file's own"
 _MARKED: Final = re.compile("[\udc80-\udcff]")
 _AROUND: Final = 12  # characters shown before and after a bad byte
 _BYTE_ORDER_MARKS: Final = (  # UTF-32 first: its mark begins with that of UTF-16
@@ -55,7 +54,7 @@ class Lines(Iterator[str]):
             line = self._text.readline(self._left + 1)
         except UnicodeDecodeError as error:
             raise BadInput(
-                f"{self._row}: not {self.encoding} ({error.reason}); {_REMEDY}"
+                f"{self._row}: must be {self.encoding}, unless --encoding says, was {error.reason}"
             ) from None
         except OSError as error:  # of a packed stream: it names no file
             raise BadInput(f"{self.name}: cannot be unpacked: {error}") from None
@@ -70,17 +69,19 @@ class Lines(Iterator[str]):
         self.number += 1
         return line if self.number > 1 else line.removeprefix("\ufeff")
 
-    def check(self, text: str) -> None:
-        """Check that a text of this file holds no byte that is not in its encoding."""
+    def check(self, called: str, text: str) -> None:
+        """Check that a text of this file holds no byte that is not in its encoding.
+
+        called: what the error names. Raises BadInput.
+        """
         if text.isascii() or (bad := _MARKED.search(text)) is None:
             return
-        around = text[max(0, bad.start() - _AROUND) : bad.end() + _AROUND]
-        would = ""
+        told = f"byte 0x{ord(bad[0]) - 0xDC00:02x}"
         if self.encoding == _UTF_8:
+            around = text[max(0, bad.start() - _AROUND) : bad.end() + _AROUND]
             as_cp1252 = around.encode(_UTF_8, "surrogateescape").decode("cp1252", "replace")
-            would = f" (cp1252 would read {as_cp1252!r})"
-        byte = ord(bad[0]) - 0xDC00
-        raise BadInput(f"byte 0x{byte:02x} is not {self.encoding}; {_REMEDY}{would}")
+            told += f"; cp1252 would read {as_cp1252!r}"
+        raise BadInput(f"{called} must be {self.encoding}, unless --encoding says, was {told}")
 
 
 @contextmanager
@@ -130,5 +131,5 @@ def _told(name: str, file: IO[bytes]) -> str:
             return encoding
     if b"\0" in head[:2]:
         guess = "utf-16-be" if head[:1] == b"\0" else "utf-16-le"
-        raise BadInput(f"{name}:1: byte 0x00 is not text in utf-8; try --encoding {guess}")
+        raise BadInput(f"{name}:1: must be utf-8, was byte 0x00; try --encoding {guess}")
     return _UTF_8

@@ -96,7 +96,7 @@ def _full_lines(lines: Lines) -> Iterator[Row[bytes]]:
 
 
 def _encoded(lines: Lines, text: str) -> bytes:
-    lines.check(text)
+    lines.check("a line", text)
     return text.encode()
 
 
@@ -125,8 +125,7 @@ def _csv(name: str, encoding: str | None) -> Iterator[Table]:
         reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
         try:
             header = next(reader, [])
-            for column in header:
-                lines.check(column)
+            lines.check("a header", delimiter.join(header))
             columns = _named(header)
         except (csv.Error, BadInput) as error:
             raise BadInput(f"{name}:1: {error}") from None
@@ -167,10 +166,7 @@ def _csv_fields(lines: Lines, columns: Sequence[str], cells: list[str]) -> Field
             f"the row must have as many cells as the header, {len(columns)}, was {len(cells)}"
         )
     for column, text in zip(columns, cells, strict=True):
-        try:
-            lines.check(text)
-        except BadInput as error:
-            raise BadInput(f"{column}: {error}") from None
+        lines.check(column, text)
     return {column: text for column, text in zip(columns, cells, strict=True) if text}
 
 
