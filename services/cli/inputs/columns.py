@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -101,10 +101,10 @@ def read_columns(kind: Kind, columns: tuple[str, ...], mapped: Mapped = ()) -> M
     return targets
 
 
-def check_complete(kind: Kind, columns: tuple[str, ...], found: Iterable[str]) -> None:
+def check_complete(kind: Kind, columns: tuple[str, ...], found: Collection[str]) -> None:
     """Check that a table's columns hold all that a row must have. Raises BadInput."""
     needed = ("user_id", "item_id", "type") if kind is Event else ("item_id",)
-    for field in sorted(set(needed) - set(found), key=needed.index):
+    if field := next((each for each in needed if each not in found), None):
         also = "; or --type click, if all rows are of one type" if field == "type" else ""
         raise BadInput(
             f"no column is {field}: name one, as in --map {_nearest(field, columns)}={field}{also} "

@@ -112,6 +112,4 @@ def _picture(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         told = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(
-            f"{IMAGE_FILE} must be a file that can be read, was {path}: {told}"
-        ) from None
+        raise BadInput(f"{IMAGE_FILE} must be a readable file, was {path}: {told}") from None

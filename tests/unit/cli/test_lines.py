@@ -86,9 +86,7 @@ def test_utf_16_without_its_mark_is_refused_with_its_name(tmp_path: Path, encodi
     file = tmp_path / "items.csv"
     file.write_bytes(TEXT.encode(encoding))
 
-    with pytest.raises(
-        BadInput, match=rf"items\.csv:1: must be utf-8, was byte 0x00; try --encoding {encoding}"
-    ):
+    with pytest.raises(BadInput, match=rf"csv:1: must be utf-8, .* try --encoding {encoding}"):
         _titles(file)
 
 

@@ -264,7 +264,7 @@ def test_bad_events_are_refused_with_place_and_remedy(
     ("cells", "message"),
     [
         ("a,maybe,", "in_stock must be true or false, was 'maybe'"),
-        ("a,,none.png", r"image_file must be a file .*, was .*none\.png: No such file"),
+        ("a,,none.png", r"image_file must be a readable file, was .*none\.png: No such file"),
         (f"{'x' * 200},,", "item_id must be"),
     ],
 )
