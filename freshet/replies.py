@@ -119,10 +119,13 @@ class State(msgspec.Struct, frozen=True, gc=False):
     session_vector: tuple[float, ...] = ()
     long_term_vector: tuple[float, ...] = ()
     interests: tuple[tuple[float, ...], ...] = ()  # at most 3 vectors
-    excluded: tuple[str, ...] = ()  # hidden or disliked items
+    excluded: tuple[str, ...] = ()  # hidden or disliked items, each once
+    disliked: tuple[str, ...] = ()  # those of them that are disliked, hidden too or not
     purchased: tuple[str, ...] = ()
     positions: tuple[str, ...] = ()  # tokens: how far the user's events are in here
     forgotten_at_ms: int | None = None
+    # Of hidden, disliked and purchased the lists from which the next item drops the oldest.
+    full: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Show what fits a line: vectors are hundreds of numbers."""
@@ -185,9 +188,11 @@ def state_of(reply: pb.StateResponse) -> State:
         long_term_vector=tuple(state.long_term_vector),
         interests=tuple(tuple(interest.vector) for interest in state.interests),
         excluded=tuple(state.excluded),
+        disliked=tuple(state.disliked),
         purchased=tuple(state.purchased),
         positions=_positions_of(state.offsets),
         forgotten_at_ms=state.forgotten_at_ms or None,
+        full=tuple(state.full),
     )
 
 

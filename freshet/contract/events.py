@@ -13,12 +13,26 @@ from freshet.contract.records import JSON, UNDECODABLE, BadRecord
 from freshet.v1 import event_pb2
 
 FORGET: Final = "forget"
+TYPES: Final = (
+    *("view", "click", "like", "share", "cart", "purchase", "rate", "dislike", "hide", "remove"),
+    *("unhide", "undislike", "refund"),
+    FORGET,
+)
 SEGMENT: Final = "segment"  # the entry of a context that opens a trending scope
 TYPE_BYTES: Final = 64
 POSITION_AT_MOST: Final = 2**31 - 1
 EVENT_BYTES: Final = 256 * 1024  # a full context with every byte escaped takes under 100 KiB
 
 # The bounds as JSON Schema shows them; `check` is what enforces them, for both encodings.
+_Type = Annotated[
+    str,
+    Meta(
+        description=f"{', '.join(TYPES)}, or a type of one's own. Case and blanks around it do not"
+        " count. A like undoes a dislike; unhide, undislike and refund undo hide, dislike and"
+        " purchase.",
+        extra_json_schema={"minLength": 1, "maxLength": TYPE_BYTES},
+    ),
+]
 _Entry = Annotated[str, Meta(extra_json_schema={"maxLength": bounds.CONTEXT_BYTES})]
 
 
@@ -34,7 +48,7 @@ class Event(
 
     user_id: Id
     item_id: Annotated[str, Meta(extra_json_schema={"maxLength": bounds.ID_BYTES})] = ""
-    type: Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": TYPE_BYTES})]
+    type: _Type
     time_ms: Time | None = None
     session_id: Id | None = None
     request_id: Id | None = None
@@ -46,6 +60,11 @@ class Event(
     context: Annotated[
         dict[str, _Entry], Meta(extra_json_schema={"maxProperties": bounds.CONTEXT_ENTRIES})
     ] = {}
+
+    def __post_init__(self) -> None:
+        """Spell the type in one way, whoever made the event: `Like ` is a like."""
+        if isinstance(self.type, str) and self.type != (spelt := self.type.strip(" ").lower()):
+            msgspec.structs.force_setattr(self, "type", spelt)
 
 
 _strict = msgspec.json.Decoder(Event)

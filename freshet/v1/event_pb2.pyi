@@ -59,7 +59,9 @@ class Event(_message.Message):
     item_id: _builtins.str
     """empty for forget"""
     type: _builtins.str
-    """view, click, like, share, cart, purchase, rate, dislike, hide, remove, forget, or a type of one's own (1-64 bytes)."""
+    """view, click, like, share, cart, purchase, rate, dislike, hide, remove, forget; unhide, undislike and refund, which
+    undo; or a type of one's own (1-64 bytes). Case and blanks around it do not count.
+    """
     time_ms: _builtins.int
     """since 1970 UTC, of 2000 to 2100; absent: the record's"""
     session_id: _builtins.str

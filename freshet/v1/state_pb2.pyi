@@ -32,6 +32,7 @@ class HistoryEntry(_message.Message):
     item_id: _builtins.str
     """`key:HEX` where the catalogue does not know the item"""
     type: _builtins.str
+    """as sent, in lower case; `hide (undone)` once an unhide followed"""
     time_ms: _builtins.int
     """whole seconds"""
     value: _builtins.float
@@ -93,6 +94,8 @@ class UserState(_message.Message):
     PURCHASED_FIELD_NUMBER: _builtins.int
     OFFSETS_FIELD_NUMBER: _builtins.int
     FORGOTTEN_AT_MS_FIELD_NUMBER: _builtins.int
+    DISLIKED_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     space: _builtins.str
     forgotten_at_ms: _builtins.int
@@ -111,12 +114,20 @@ class UserState(_message.Message):
 
     @_builtins.property
     def excluded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """hidden or disliked items"""
+        """hidden or disliked items, each once"""
 
     @_builtins.property
     def purchased(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def offsets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionOffset]: ...
+    @_builtins.property
+    def disliked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """those of `excluded` that are disliked, hidden too or not"""
+
+    @_builtins.property
+    def full(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of hidden, disliked, purchased, the lists from which the next item drops the oldest"""
+
     def __init__(
         self,
         *,
@@ -130,10 +141,12 @@ class UserState(_message.Message):
         purchased: _abc.Iterable[_builtins.str] | None = ...,
         offsets: _abc.Iterable[Global___PartitionOffset] | None = ...,
         forgotten_at_ms: _builtins.int = ...,
+        disliked: _abc.Iterable[_builtins.str] | None = ...,
+        full: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded", b"excluded", "forgotten_at_ms", b"forgotten_at_ms", "history", b"history", "interests", b"interests", "long_term_vector", b"long_term_vector", "offsets", b"offsets", "purchased", b"purchased", "session_vector", b"session_vector", "space", b"space", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disliked", b"disliked", "excluded", b"excluded", "forgotten_at_ms", b"forgotten_at_ms", "full", b"full", "history", b"history", "interests", b"interests", "long_term_vector", b"long_term_vector", "offsets", b"offsets", "purchased", b"purchased", "session_vector", b"session_vector", "space", b"space", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -134,6 +134,8 @@ def user_state(reply: StateResponse) -> RenderableType:
         f"{len(state.excluded)} hidden or disliked · {len(state.purchased)} bought · "
         f"position {position or '(none)'}",
     ]
+    if state.full:
+        lines.append(f"full: {', '.join(state.full)}; the next item there drops the oldest")
     if state.forgotten_at_ms:
         forgotten = datetime.datetime.fromtimestamp(state.forgotten_at_ms / 1000, datetime.UTC)
         lines.append(f"forgotten at {forgotten:%Y-%m-%d %H:%M:%S} UTC")

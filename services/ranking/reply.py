@@ -124,9 +124,17 @@ def similar(listed: SimilarItems, catalogue: Catalogue, query: str) -> list[pb.R
 
 
 def state(
-    user_id: str, state: UserState, catalogue: Catalogue, weights: EventWeights
+    user_id: str,
+    state: UserState,
+    catalogue: Catalogue,
+    weights: EventWeights,
+    *,
+    full: Sequence[str] = (),
 ) -> state_pb2.UserState:
-    """Return a state with ids instead of keys; items that the catalogue lacks show as `key:HEX`."""
+    """Return a state with ids instead of keys; items that the catalogue lacks show as `key:HEX`.
+
+    full: the names of the lists that are.
+    """
     history = state.history
     ids = _ids_of(history["item"].tolist(), catalogue)
     session, long_term = state.session, state.long_term
@@ -135,7 +143,7 @@ def state(
         history=[
             state_pb2.HistoryEntry(
                 item_id=item_id,
-                type=weights.name_of(int(entry["type"])),
+                type=weights.name_of(int(entry["type"]), state.type_names),
                 time_ms=int(entry["seconds"]) * 1000,
                 value=float(entry["value"]) if entry["flags"] & HAS_VALUE else 0.0,
                 starts_session=bool(entry["flags"] & STARTS_SESSION),
@@ -147,7 +155,9 @@ def state(
         long_term_vector=[] if long_term is None else long_term.tolist(),
         interests=[state_pb2.InterestVector(vector=vector) for vector in state.interests.tolist()],
         excluded=_ids_of(state.excluded, catalogue),
+        disliked=_ids_of(state.disliked, catalogue),
         purchased=_ids_of(state.purchased, catalogue),
+        full=full,
         offsets=[
             state_pb2.PartitionOffset(partition=partition, offset=offset)
             for partition, offset in sorted(state.guard.items())

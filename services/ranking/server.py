@@ -139,9 +139,14 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
             why = ", ".join(deadline.degraded)
             raise Unavailable(f"the state cannot be read in time: {why}")
         (state,), (known,) = read.states, read.known
-        return pb.StateResponse(
-            state=reply.state(user_id, state, space.catalogue, space.vectors.weights), known=known
+        shown = reply.state(
+            user_id,
+            state,
+            space.catalogue,
+            space.vectors.weights,
+            full=space.exclusions.full(state),
         )
+        return pb.StateResponse(state=shown, known=known)
 
     async def _explain(self, request: pb.ExplainRequest, deadline: Deadline) -> pb.ExplainResponse:
         space = self._serving()

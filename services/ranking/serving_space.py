@@ -20,6 +20,7 @@ from services.ranking.stages.features import FeatureSettings
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Snapshot
 from shared.clock import now_ms
+from shared.users.exclusions import ExclusionSettings
 from shared.users.session_vectors import VectorSettings
 
 
@@ -41,6 +42,7 @@ class ServingSpace:
     fallback: BlendRanker  # needs nothing but the features
     features: FeatureSettings
     vectors: VectorSettings
+    exclusions: ExclusionSettings
     now_ms: Callable[[], int]
 
     @classmethod
@@ -77,6 +79,7 @@ class ServingSpace:
             fallback=blend,
             features=settings.features,
             vectors=settings.vectors,
+            exclusions=settings.exclusions,
             now_ms=now_ms,
         )
 

@@ -13,6 +13,7 @@ from services.ranking.stages.features import FeatureSettings
 from shared.catalogue.active_bundle import SpaceSettings
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
+from shared.users.exclusions import ExclusionSettings
 from shared.users.session_vectors import VectorSettings
 
 NAME: Final = "ranking"
@@ -27,6 +28,7 @@ class RankingSettings:
     logs: LogSettings = field(default_factory=LogSettings)
     space: SpaceSettings = field(default_factory=SpaceSettings)
     vectors: VectorSettings = field(default_factory=VectorSettings)
+    exclusions: ExclusionSettings = field(default_factory=ExclusionSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
     blend: BlendSettings = field(default_factory=BlendSettings)
     bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address to listen on")

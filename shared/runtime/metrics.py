@@ -18,6 +18,15 @@ EVENTS_FOLDED = Counter(
 EVENTS_DROPPED = Counter(
     "freshet_events_dropped_total", "Events that a guard covered already", ["partition"]
 )
+UNKNOWN_TYPES = Counter(
+    "freshet_unknown_event_types_total",
+    "Events of types that nobody weighs, by the first 20 names; the rest are `other`",
+    ["type"],
+)
+EXCLUSIONS_DROPPED = Counter(
+    "freshet_exclusions_dropped_total",
+    "Hidden, disliked or bought items that full lists let go (FRESHET_EXCLUSIONS_AT_MOST)",
+)
 WRITES_REFUSED = Counter(
     "freshet_writes_refused_total", "Scripts that found another guard or stamp than expected"
 )

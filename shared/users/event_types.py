@@ -1,11 +1,17 @@
 """Give each type of event its code, one byte, and its weight.
 
-A history entry keeps its event's type as a code: fixed for the types of the contract, a hash of the
-name for types that the settings weigh (so that the order of settings means nothing), OTHER else.
+A history entry keeps its event's type as a code:
+
+    0-31      types of the contract, fixed for ever
+    32-63     the same, of events that were undone since: they weigh nothing
+    64-127    types that nobody weighs: the number of their name in the state, plus 64
+    128-254   types that the settings weigh: a hash of the name, so that their order means nothing
+    255       OTHER: a type whose name the state lacks, as 0.1.0 wrote it
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -29,6 +35,11 @@ RATE: Final = 7
 DISLIKE: Final = 8
 HIDE: Final = 9
 REMOVE: Final = 10
+UNHIDE: Final = 11
+UNDISLIKE: Final = 12
+REFUND: Final = 13
+UNDONE: Final = 32  # added to the code of an event that was undone
+UNKNOWN: Final = 64  # added to the number of a name
 OTHER: Final = 255
 
 CODES: Final = {
@@ -43,7 +54,11 @@ CODES: Final = {
     "dislike": DISLIKE,
     "hide": HIDE,
     "remove": REMOVE,
+    "unhide": UNHIDE,
+    "undislike": UNDISLIKE,
+    "refund": REFUND,
 }
+UNDOES: Final = {UNHIDE: HIDE, UNDISLIKE: DISLIKE, LIKE: DISLIKE, REFUND: PURCHASE}
 _FIRST_OF_SETTINGS: Final = 128  # to 254
 
 
@@ -100,7 +115,7 @@ class EventWeights:
         help="types that no setting names: as a view, the weakest sign",
     )
     named: tuple[str, ...] = setting(
-        "FRESHET_WEIGHTS_NAMED", (), help="weights of further types: listen=1,refund=-2"
+        "FRESHET_WEIGHTS_NAMED", (), help="weights of further types: listen=1,return=-2"
     )
 
     def __post_init__(self) -> None:
@@ -116,14 +131,22 @@ class EventWeights:
     def _by_code(self) -> NDArray[np.float32]:
         """Weight of each of the 256 codes; 0 for RATE, whose weight depends on the value."""
         weights = np.full(256, self.other, np.float32)
+        weights[UNDONE:UNKNOWN] = 0
         for name, code in CODES.items():
             weights[code] = getattr(self, name, 0.0)
         for code, weight in _named_codes(self.named).values():
             weights[code] = weight
         return weights
 
-    def name_of(self, code: int) -> str:
-        """Return the type's name; `other` where these settings do not know it."""
+    def name_of(self, code: int, names: Sequence[str] = ()) -> str:
+        """Return the type's name; `other` where neither settings nor the state know it.
+
+        names: the state's own, of types that nobody weighs.
+        """
+        if UNKNOWN <= code < UNKNOWN + len(names):
+            return names[code - UNKNOWN]
+        if UNDONE <= code < UNKNOWN:
+            return f"{self.name_of(code - UNDONE)} (undone)"
         return next((name for name, known in self.codes.items() if known == code), "other")
 
     def of(self, entries: NDArray[np.void]) -> NDArray[np.float32]:
@@ -145,7 +168,7 @@ def _named_codes(named: tuple[str, ...]) -> dict[str, tuple[int, float]]:
     taken: dict[int, str] = {}
     for part in named:
         name, _, text = part.partition("=")
-        name = name.strip()
+        name = name.strip().lower()
         try:
             weight = float(text)
         except ValueError:

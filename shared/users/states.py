@@ -7,21 +7,25 @@ are equal exactly when their bytes are.
 Layout, little-endian:
 
     bytes   what
-    1       format
+    1       format: 1 wherever a state fits it, else 2
     2       n, partitions in the guard; then for each, ascending:
     12·n      partition (4), last offset applied (8)
             ... `guard_of` is everything up to here: a prefix, so a script compares it in place
     8       forgotten_at, ms since 1970; 0: never
     4       hash of the last session id; 0: none yet
     1       h, entries in the history (at most 50)
-    1, 1    excluded, purchased: item keys in each list (at most 200)
+    1, 1    hidden, purchased: item keys in each list (at most 200)
+            ... in format 2 instead 2, 2, 2, 2: hidden, disliked, purchased, then bytes of names
     1       s, bytes of the space's name
     1       vectors present: bit 0 session, bit 1 long-term, bits 2-3 number of interests
     2       d, dimensions
     20·h    history, oldest first: see ENTRY
-    8·...   item keys excluded (hide, dislike), then purchased, newest last
+    8·...   item keys hidden, disliked (format 2), purchased, newest last
+    ...     format 2: names of event types that no setting knows, UTF-8, parted by line ends
     s       space, UTF-8
     4+d     for each vector: scale (float32), then int8; its value is scale · int8
+
+Format 1 is what 0.1.0 wrote: it listed disliked items with the hidden ones and knew no names.
 """
 
 from __future__ import annotations
@@ -33,9 +37,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT: Final = 1
+FORMATS: Final = (1, 2)
 HISTORY_AT_MOST: Final = 50  # entries
-EXCLUSIONS_AT_MOST: Final = 200  # item keys in each of the two lists
+FORMAT_1_KEYS: Final = 200  # in each list at most
+KEYS_AT_MOST: Final = 2**16 - 1  # in each list
 INTERESTS_AT_MOST: Final = 3
 
 STARTS_SESSION: Final = 1  # flag: the event brought another session id than the last seen
@@ -57,7 +62,8 @@ ENTRY_BYTES: Final = ENTRY_STRUCT.size
 _GUARD_HEAD: Final = struct.Struct("<BH")
 _GUARD_ENTRY: Final = struct.Struct("<Iq")
 _ONE_GUARD: Final = struct.Struct("<BHIq")  # nearly every user comes on one partition
-_HEAD: Final = struct.Struct("<qIBBBBBH")
+_HEADS: Final = {1: struct.Struct("<qIBBBBBH"), 2: struct.Struct("<qIBHHHHBBH")}
+_NAMES_END: Final = "\n"  # a control character: no type has one
 _SCALE: Final = struct.Struct("<f")
 
 Floats = NDArray[np.float32]
@@ -113,8 +119,10 @@ class UserState(msgspec.Struct, frozen=True, gc=False):
     forgotten_at_ms: int = 0
     session_hash: int = 0
     history_bytes: bytes = b""
-    excluded_bytes: bytes = b""
+    hidden_bytes: bytes = b""
+    disliked_bytes: bytes = b""
     purchased_bytes: bytes = b""
+    type_names: tuple[str, ...] = ()  # of types that only they name (event_types.py: UNKNOWN)
     vectors: UserVectors = NO_VECTORS
 
     @property
@@ -123,9 +131,19 @@ class UserState(msgspec.Struct, frozen=True, gc=False):
         return np.frombuffer(self.history_bytes, ENTRY)
 
     @property
+    def hidden(self) -> tuple[int, ...]:
+        """Item keys that the user hid, newest last."""
+        return _keys(self.hidden_bytes)
+
+    @property
+    def disliked(self) -> tuple[int, ...]:
+        """Item keys that the user disliked, newest last."""
+        return _keys(self.disliked_bytes)
+
+    @property
     def excluded(self) -> tuple[int, ...]:
-        """Item keys that the user hid or disliked, newest last."""
-        return _keys(self.excluded_bytes)
+        """Item keys that the user hid or disliked, each once."""
+        return tuple(dict.fromkeys(self.hidden + self.disliked))
 
     @property
     def purchased(self) -> tuple[int, ...]:
@@ -163,34 +181,44 @@ def empty() -> UserState:
 
 def pack_guard(state: UserState) -> bytes:
     """Return the bytes that `guard_of` finds in the state's packed value."""
-    guard = state.guard
+    return _pack_guard(state.guard, _format(state))
+
+
+def _pack_guard(guard: dict[int, int], version: int) -> bytes:
     if len(guard) == 1:
         ((partition, offset),) = guard.items()
-        return _ONE_GUARD.pack(FORMAT, 1, partition, offset)
+        return _ONE_GUARD.pack(version, 1, partition, offset)
     entries = [_GUARD_ENTRY.pack(*entry) for entry in sorted(guard.items())]
-    return _GUARD_HEAD.pack(FORMAT, len(entries)) + b"".join(entries)
+    return _GUARD_HEAD.pack(version, len(entries)) + b"".join(entries)
 
 
 def pack(state: UserState) -> bytes:
     """Return the state's bytes, the same for equal states."""
     vectors = state.vectors
     space = vectors.space.encode()
+    hidden, purchased = len(state.hidden_bytes) // 8, len(state.purchased_bytes) // 8
+    names, version = b"", _format(state)
+    lists: tuple[int, ...] = (hidden, purchased)
+    if version == 2:
+        names = _NAMES_END.join(state.type_names).encode()
+        lists = (hidden, len(state.disliked_bytes) // 8, purchased, len(names))
     return b"".join(
         (
-            pack_guard(state),
-            _HEAD.pack(
+            _pack_guard(state.guard, version),
+            _HEADS[version].pack(
                 state.forgotten_at_ms,
                 state.session_hash,
                 len(state.history_bytes) // ENTRY_BYTES,
-                len(state.excluded_bytes) // 8,
-                len(state.purchased_bytes) // 8,
+                *lists,
                 len(space),
                 vectors.present,
                 vectors.dim,
             ),
             state.history_bytes,
-            state.excluded_bytes,
+            state.hidden_bytes,
+            state.disliked_bytes,
             state.purchased_bytes,
+            names,
             space,
             vectors.data,
         )
@@ -210,16 +238,19 @@ def unpack(value: bytes) -> UserState:
 
     Raises ValueError saying what is wrong with the bytes; no length in them is trusted.
     """
-    at_head = _guard_end(value)
+    at_head, version = _guard_end(value), value[0]
     guard = _guard(value[_GUARD_HEAD.size : at_head])
-    at_history = at_head + _HEAD.size
+    at_history = at_head + _HEADS[version].size
     if len(value) < at_history:
         raise _damaged(f"{len(value)} bytes end before the head does, at {at_history}")
-    head = _HEAD.unpack_from(value, at_head)
-    forgotten_at_ms, session_hash, entries, excluded, purchased, named, present, dim = head
-    at_excluded = at_history + ENTRY_BYTES * entries
-    at_purchased = at_excluded + 8 * excluded
-    at_space = at_purchased + 8 * purchased
+    head = _HEADS[version].unpack_from(value, at_head)
+    forgotten_at_ms, session_hash, entries, *lists, named, present, dim = head
+    hidden, disliked, purchased, names = lists if version == 2 else (lists[0], 0, lists[1], 0)
+    at_hidden = at_history + ENTRY_BYTES * entries
+    at_disliked = at_hidden + 8 * hidden
+    at_purchased = at_disliked + 8 * disliked
+    at_names = at_purchased + 8 * purchased
+    at_space = at_names + names
     at_vectors = at_space + named
     end = at_vectors + ((present & 1) + (present >> 1 & 1) + (present >> 2)) * (4 + dim)
     if len(value) != end:
@@ -227,34 +258,57 @@ def unpack(value: bytes) -> UserState:
     if (
         forgotten_at_ms < 0
         or entries > HISTORY_AT_MOST
-        or max(excluded, purchased) > EXCLUSIONS_AT_MOST
+        or (version == 1 and max(hidden, purchased) > FORMAT_1_KEYS)
         or present >= 4 * (INTERESTS_AT_MOST + 1)
     ):
         raise _damaged(f"its head is out of bounds: {head}")
     for at in range(at_vectors, end, 4 + dim):
         if not 0 <= _SCALE.unpack_from(value, at)[0] <= 1:  # NaN is not either
             raise _damaged("the scale of a vector is not between 0 and 1")
-    try:
-        space = value[at_space:at_vectors].decode()
-    except UnicodeDecodeError:
-        raise _damaged("the space is not UTF-8") from None
-    return UserState(
+    state = UserState(
         guard,
         forgotten_at_ms,
         session_hash,
-        value[at_history:at_excluded],
-        value[at_excluded:at_purchased],
-        value[at_purchased:at_space],
-        UserVectors(space, dim, present, value[at_vectors:]),
+        value[at_history:at_hidden],
+        value[at_hidden:at_disliked],
+        value[at_disliked:at_purchased],
+        value[at_purchased:at_names],
+        _names(value[at_names:at_space]) if names else (),
+        UserVectors(
+            _text(value[at_space:at_vectors], "the space"), dim, present, value[at_vectors:]
+        ),
     )
+    if version == 2 and _format(state) == 1:  # guards of equal states would differ
+        raise _damaged("it fits format 1 and stands in format 2")
+    return state
+
+
+def _format(state: UserState) -> int:
+    """Return the first format that has room for a state: a function of it, so guards compare."""
+    fits = len(state.hidden_bytes) <= 8 * FORMAT_1_KEYS >= len(state.purchased_bytes)
+    return 1 if fits and not (state.disliked_bytes or state.type_names) else 2
+
+
+def _names(data: bytes) -> tuple[str, ...]:
+    names = tuple(_text(data, "a name").split(_NAMES_END))
+    if len(names) > HISTORY_AT_MOST:
+        raise _damaged(f"it has {len(names)} names of types")
+    return names
+
+
+def _text(data: bytes, what: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise _damaged(f"{what} is not UTF-8") from None
 
 
 def _guard_end(value: bytes) -> int:
     if len(value) < _GUARD_HEAD.size:
         raise _damaged(f"{len(value)} bytes are no state")
     version, partitions = _GUARD_HEAD.unpack_from(value)
-    if version != FORMAT:
-        raise ValueError(f"user state of format {version}: this program reads format {FORMAT}")
+    if version not in FORMATS:
+        raise ValueError(f"user state of format {version}: this program reads formats 1 and 2")
     end: int = _GUARD_HEAD.size + partitions * _GUARD_ENTRY.size
     if len(value) < end:
         raise _damaged(f"{len(value)} bytes end before the guard does, at {end}")

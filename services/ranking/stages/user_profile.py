@@ -5,7 +5,6 @@ Legend: h entries of the history; i interests; d dimensions.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from functools import cache
 from typing import Final, NamedTuple
@@ -14,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.catalogue.catalogue import Catalogue
-from shared.users import event_types
+from shared.users import event_types, exclusions
 from shared.users.session_vectors import VectorSettings, session_vectors
-from shared.users.states import ENTRY, EXCLUSIONS_AT_MOST, HISTORY_AT_MOST, NO_VECTORS, UserState
+from shared.users.states import ENTRY, HISTORY_AT_MOST, NO_VECTORS, UserState
 
 LIKED_AT_MOST: Final = 10  # the last items whose co-visits are read
 CONTENT_OF: Final = 3  # the last items whose likes are sought
@@ -73,8 +72,9 @@ def merged(
     history = entries.tobytes()
     return UserState(
         history_bytes=history,
-        excluded_bytes=_union([state.excluded for state in states]),
-        purchased_bytes=_union([state.purchased for state in states]),
+        hidden_bytes=exclusions.union(state.hidden for state in states),
+        disliked_bytes=exclusions.union(state.disliked for state in states),
+        purchased_bytes=exclusions.union(state.purchased for state in states),
         vectors=session_vectors([history], catalogue, settings)[0],
     )
 
@@ -87,11 +87,12 @@ def profile_of(
 ) -> UserProfile:
     """Read a state against a catalogue; items that it does not hold count for exclusion only."""
     history = state.history
-    if not (len(history) or state.excluded_bytes or state.purchased_bytes):
+    excluded = state.hidden_bytes + state.disliked_bytes
+    if not (len(history) or excluded or state.purchased_bytes):
         return _nobody(catalogue.dim)
-    keys = history["item"].tobytes() + state.excluded_bytes + state.purchased_bytes
+    keys = history["item"].tobytes() + excluded + state.purchased_bytes
     all_rows = catalogue.rows(np.frombuffer(keys, "<u8"))
-    events, hidden_to = len(history), len(history) + len(state.excluded_bytes) // 8
+    events, hidden_to = len(history), len(history) + len(excluded) // 8
     rows, hidden, purchased = all_rows[:events], all_rows[events:hidden_to], all_rows[hidden_to:]
     weights = settings.weights.of(history)
     weights[rows < 0] = 0
@@ -174,11 +175,6 @@ def _categories(
     total = sum(sums.values())
     largest = sorted(shares.items(), key=lambda share: (-share[1], share[0]))
     return tuple((name, share / total) for name, share in largest[:CATEGORIES_AT_MOST])
-
-
-def _union(lists: Sequence[tuple[int, ...]]) -> bytes:
-    keys = list(dict.fromkeys(key for keys in lists for key in keys))[-EXCLUSIONS_AT_MOST:]
-    return struct.pack(f"<{len(keys)}Q", *keys)
 
 
 assert ENTRY.fields is not None  # `history["item"]` and the others are fields by name

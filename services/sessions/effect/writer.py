@@ -19,6 +19,7 @@ from typing import NamedTuple
 from freshet.contract import records
 from services.sessions.effect.cache import StateCache
 from services.sessions.effect.store import StatesStore, UserWrite, WriteChunk
+from services.sessions.effect.unknown_types import UnknownTypes
 from services.sessions.faust.batches import Batch, Rejected, decode, unprocessable
 from services.sessions.fold.fold import FoldedChunk, FoldEvent, fold_many
 from services.sessions.settings import SessionsSettings
@@ -60,6 +61,8 @@ class EffectWriter:
         self._applied: dict[int, AppliedPosition] = {}  # by partition
         self._without_value: dict[int, Position] = {}  # what no `pos:` value means, by partition
         self._lettered: defaultdict[int, set[int]] = defaultdict(set)  # offsets of letters sent
+        self.unknown_types = UnknownTypes(settings.fold.vectors.weights.codes)
+        self.exclusions_dropped = 0  # by full lists, since the start
         self._stamp_prefix = os.urandom(8)
         self._counter = itertools.count(1)
 
@@ -180,13 +183,14 @@ class EffectWriter:
         """Fold slice by slice, each being written while the next one is folded."""
         done, value, last = applied.position, applied.value, batch.records[-1]
         events = [event for event in events if event.offset > done.offset]
-        folded = 0
+        folded = dropped = 0
         starts = range(0, max(len(events), 1), self._settings.slice_events)
         async with _SliceWriter(self._store, batch.partition) as slices:
             for start in starts:
                 part = events[start : start + self._settings.slice_events]
                 chunks, failures = self._fold(states, part, items)
                 folded += sum(chunk.events for chunk in chunks)
+                dropped += sum(chunk.dropped for chunk in chunks)
                 rejected += [_reject(batch, event, error) for event, error in failures]
                 chunks = chunks or [FoldedChunk()]
                 reached = [done] * len(chunks)
@@ -200,6 +204,9 @@ class EffectWriter:
         partition = str(batch.partition)
         metrics.EVENTS_FOLDED.labels(partition).inc(folded)
         metrics.EVENTS_DROPPED.labels(partition).inc(len(events) - folded)
+        metrics.EXCLUSIONS_DROPPED.inc(dropped)
+        self.exclusions_dropped += dropped
+        self.unknown_types.count(event.event.type for event in events)
         oldest_s = batch.records[0].timestamp / 1000
         metrics.EVENT_TO_STATE_S.observe(max(0.0, time.time() - oldest_s))
 

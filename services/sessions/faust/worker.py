@@ -175,6 +175,8 @@ class Worker:
             "waiting_for": next(iter(self.progress.waiting.values()), None),
             "rewinds": self.partitions.rewinds,
             "records_gone": self.partitions.gone,
+            "unknown_types": self._writer.unknown_types.seen() or None,
+            "exclusions_dropped": self._writer.exclusions_dropped,
             "users_in_memory": self._writer.users_in_memory(),
             "partitions": {
                 str(partition): {

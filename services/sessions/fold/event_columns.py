@@ -43,7 +43,7 @@ class EventColumns:
     """What the fold needs of each event, in lists and arrays by the event's number in the batch."""
 
     def __init__(self, records: Sequence[FoldEvent], items: Items, settings: FoldSettings) -> None:
-        events = [record.event for record in records]
+        self._events = events = [record.event for record in records]
         self.partitions = [record.partition for record in records]
         self.offsets = [record.offset for record in records]
         self.record_ms = [record.record_time_ms for record in records]
@@ -82,6 +82,7 @@ class EventColumns:
         entries["flags"] |= STARTS_SESSION
         self._starting = entries.tobytes()
         self.scopes = _scopes(events, self.item_keys, items)
+        self.exclusions_at_most = settings.exclusions.at_most
         # Members of sorted sets that an event of positive weight raises, at most.
         self.increments = [settings.covisit_reach + len(scopes) for scopes in self.scopes]
 
@@ -89,6 +90,10 @@ class EventColumns:
         """Return an event as an entry of a history."""
         packed = self._starting if starts_session else self._entries
         return packed[number * ENTRY_BYTES : (number + 1) * ENTRY_BYTES]
+
+    def type_name(self, number: int) -> str:
+        """Return the name of an event's type."""
+        return self._events[number].type
 
 
 def hash_of(text: str | None) -> int:

@@ -57,6 +57,7 @@ class FoldedChunk:
     covisits: Covisits = field(default_factory=dict)
     trends: Trends = field(default_factory=dict)
     events: int = 0  # that moved a guard
+    dropped: int = 0  # items that full lists of exclusions let go
 
 
 @dataclass(slots=True)
@@ -130,6 +131,7 @@ class ChunkBuilder:
     users: list[tuple[str, UserState | None, MutableUserState]] = field(default_factory=list)
     positive: PositiveEvents = field(default_factory=PositiveEvents)
     events: int = 0
+    dropped: int = 0
 
 
 class BatchFold:
@@ -162,6 +164,7 @@ class BatchFold:
                 chunk = ChunkBuilder(settings.chunk_increments)
                 self._chunks.append(chunk)
                 positive, events_before, start = chunk.positive, 0, None
+        chunk.dropped += state.dropped
         if chunk.events > events_before:
             chunk.users.append((user_id, start, state))
 
@@ -182,7 +185,7 @@ class BatchFold:
                 after = state.close(next(vectors))
                 changes.append(StateChange(user_id, before, after))
             trends = trends_of(events, chunk.positive.numbers, scores)
-            chunks.append(FoldedChunk(changes, followed, trends, chunk.events))
+            chunks.append(FoldedChunk(changes, followed, trends, chunk.events, chunk.dropped))
         return Folded(chunks, dict(zip(EFFECTS, self._effects, strict=True)))
 
 

@@ -16,20 +16,23 @@ import msgspec
 import numpy as np
 
 from services.sessions.fold.event_columns import EventColumns
-from shared.users.event_types import DISLIKE, FORGET, HIDE, PURCHASE
-from shared.users.states import (
-    ENTRY,
-    ENTRY_BYTES,
-    EXCLUSIONS_AT_MOST,
-    HISTORY_AT_MOST,
-    UserState,
-    UserVectors,
+from shared.users.event_types import (
+    DISLIKE,
+    FORGET,
+    HIDE,
+    OTHER,
+    PURCHASE,
+    UNDOES,
+    UNDONE,
+    UNKNOWN,
 )
+from shared.users.exclusions import KEY_BYTES, without
+from shared.users.states import ENTRY, ENTRY_BYTES, HISTORY_AT_MOST, UserState, UserVectors
 
-_EXCLUDING: Final = frozenset({HIDE, DISLIKE, PURCHASE})
-_EXCLUSIONS_BYTES: Final = 8 * EXCLUSIONS_AT_MOST
+_LISTS: Final = {HIDE: "hidden", DISLIKE: "disliked", PURCHASE: "purchased"}
 _HISTORY_BYTES: Final = HISTORY_AT_MOST * ENTRY_BYTES
 _EVENT_ID_AT: Final = 12  # of an entry's bytes
+_TYPE_AT: Final = 18
 _NEWEST_SECOND_AT: Final = -ENTRY_BYTES + 8  # from a history's end
 _UINT: Final = Struct("<I")
 
@@ -51,10 +54,13 @@ class MutableUserState(msgspec.Struct, gc=False):
     forgotten_at_ms: int
     session_hash: int
     history: bytes
-    excluded: bytes
+    hidden: bytes
+    disliked: bytes
     purchased: bytes
+    type_names: tuple[str, ...]
     newest_s: int  # second of the newest entry
     byte_offset: int = 0  # in the history, of the entry put into it last; negative: it fell out
+    dropped: int = 0  # items that full lists let go since it was opened
 
     @classmethod
     def of(cls, state: UserState) -> MutableUserState:
@@ -64,8 +70,10 @@ class MutableUserState(msgspec.Struct, gc=False):
             state.forgotten_at_ms,
             state.session_hash,
             state.history_bytes,
-            state.excluded_bytes,
+            state.hidden_bytes,
+            state.disliked_bytes,
             state.purchased_bytes,
+            state.type_names,
             _newest_second(state.history_bytes),
         )
 
@@ -80,8 +88,10 @@ class MutableUserState(msgspec.Struct, gc=False):
             self.forgotten_at_ms,
             self.session_hash,
             self.history,
-            self.excluded,
+            self.hidden,
+            self.disliked,
             self.purchased,
+            self.type_names,
             vectors,
         )
 
@@ -103,7 +113,7 @@ class MutableUserState(msgspec.Struct, gc=False):
         return self._enter(events, number, code)
 
     def _enter(self, events: EventColumns, number: int, code: int) -> int:
-        """Put an event into the history and, if it stays there, into the exclusions."""
+        """Put an event into the history and, if it stays there, let it exclude or undo."""
         second, session = events.seconds[number], events.session_hashes[number]
         if second >= self.newest_s:
             effect = APPLIED
@@ -111,27 +121,88 @@ class MutableUserState(msgspec.Struct, gc=False):
             starts = session != self.session_hash and session != 0
             if starts:
                 self.session_hash = session
-            self.history, self.byte_offset = _append(self.history, events.entry(number, starts))
+            entry = self._entry(events, number, code, starts)
+            self.history, self.byte_offset = _append(self.history, entry)
         else:
-            entry = events.entry(number, False)
+            entry = self._entry(events, number, code, False)
             self.history, self.byte_offset = _insert(self.history, entry, second)
-            if self.byte_offset < 0:
-                return TOO_OLD
-            effect = LATE
-        if code in _EXCLUDING:
-            item = events.item_keys[number]
-            if code == PURCHASE:
-                self.purchased = _with_key(self.purchased, item)
-            else:
-                self.excluded = _with_key(self.excluded, item)
+            effect = TOO_OLD if self.byte_offset < 0 else LATE
+        if self.type_names:
+            self._drop_unused_names()
+        if effect != TOO_OLD:
+            if code in UNDOES:
+                self._undo(entry[:KEY_BYTES], UNDOES[code])
+            elif code in _LISTS:
+                self._exclude(entry[:KEY_BYTES], code, events.exclusions_at_most)
         return effect
+
+    def _entry(self, events: EventColumns, number: int, code: int, starts: bool) -> bytes:
+        """Return an event as an entry; one of a type that nobody weighs by its name's number."""
+        entry = events.entry(number, starts)
+        if code != OTHER:
+            return entry
+        name = events.type_name(number)
+        if name not in self.type_names:
+            self.type_names += (name,)
+        return _typed(entry, 0, UNKNOWN + self.type_names.index(name))
+
+    def _drop_unused_names(self) -> None:
+        """Let go the names whose last entry left the history, and number the others anew."""
+        types = self.history[_TYPE_AT::ENTRY_BYTES]
+        used = [n for n in range(len(self.type_names)) if UNKNOWN + n in types]
+        if len(used) == len(self.type_names):
+            return
+        self.type_names = tuple(self.type_names[n] for n in used)
+        numbers = bytes.maketrans(
+            bytes(UNKNOWN + n for n in used), bytes(range(UNKNOWN, UNKNOWN + len(used)))
+        )
+        history = bytearray(self.history)
+        history[_TYPE_AT::ENTRY_BYTES] = types.translate(numbers)
+        self.history = bytes(history)
+
+    def _exclude(self, key: bytes, code: int, at_most: int) -> None:
+        """Put an item on its type's list, unless a later event, which came before, undid it."""
+        history, at = self.history, self.byte_offset
+        for later in range(at + ENTRY_BYTES, len(history), ENTRY_BYTES):
+            if (
+                history[later : later + KEY_BYTES] == key
+                and UNDOES.get(history[later + _TYPE_AT]) == code
+            ):
+                self.history = _typed(history, at, code + UNDONE)
+                return
+        name = _LISTS[code]
+        longer = without(getattr(self, name), key) + key
+        kept = longer[-KEY_BYTES * at_most :]
+        self.dropped += (len(longer) - len(kept)) // KEY_BYTES
+        setattr(self, name, kept)
+
+    def _undo(self, key: bytes, code: int) -> None:
+        """Undo an item's events of a type before this one, and take the item off their list.
+
+        It stays there if a later event of the type, which came before, says so again.
+        """
+        said_later = False
+        types = self.history[_TYPE_AT::ENTRY_BYTES]
+        number = types.find(code)
+        while number >= 0:
+            at = number * ENTRY_BYTES
+            if self.history[at : at + KEY_BYTES] == key:
+                if at < self.byte_offset:
+                    self.history = _typed(self.history, at, code + UNDONE)
+                else:
+                    said_later = True
+            number = types.find(code, number + 1)
+        if not said_later:
+            name = _LISTS[code]
+            setattr(self, name, without(getattr(self, name), key))
 
     def _forget(self, record_ms: int) -> None:
         """Empty all but the guard; after a later forget nothing is left to empty."""
         if record_ms > self.forgotten_at_ms:
             self.forgotten_at_ms = record_ms
             self.session_hash = self.newest_s = 0
-            self.history = self.excluded = self.purchased = b""
+            self.history = self.hidden = self.disliked = self.purchased = b""
+            self.type_names = ()
 
 
 def _newest_second(history: bytes) -> int:
@@ -175,12 +246,6 @@ def _insert(history: bytes, entry: bytes, second: int) -> tuple[bytes, int]:
     return longer[ENTRY_BYTES:], at - ENTRY_BYTES
 
 
-def _with_key(keys: bytes, item: int) -> bytes:
-    """Put an item key last in a list, once, dropping the oldest beyond the list's bound."""
-    key = item.to_bytes(8, "little")
-    at = keys.find(key)
-    while at > 0 and at % 8:  # found across two keys
-        at = keys.find(key, at + 1)
-    if at >= 0:
-        keys = keys[:at] + keys[at + 8 :]
-    return (keys + key)[-_EXCLUSIONS_BYTES:]
+def _typed(history: bytes, at: int, code: int) -> bytes:
+    """Return a history whose entry at a byte offset has another type."""
+    return history[: at + _TYPE_AT] + bytes((code,)) + history[at + _TYPE_AT + 1 :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from freshet.settings import setting
+from shared.users.exclusions import ExclusionSettings
 from shared.users.log2_weights import HalfLives
 from shared.users.session_vectors import VectorSettings
 
@@ -15,6 +16,7 @@ class FoldSettings:
 
     vectors: VectorSettings = field(default_factory=VectorSettings)
     half_lives: HalfLives = field(default_factory=HalfLives)
+    exclusions: ExclusionSettings = field(default_factory=ExclusionSettings)
     future_ms: int = setting(
         "FRESHET_FUTURE_MS",
         60_000,

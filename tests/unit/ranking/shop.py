@@ -115,14 +115,14 @@ class Shop:
         state = state_of(
             guard={0: offset},
             history=history,
-            excluded=tuple(keys.item_key(item_id) for item_id in hidden),
+            hidden=tuple(keys.item_key(item_id) for item_id in hidden),
             purchased=tuple(keys.item_key(item_id) for item_id in purchased),
         )
         vectors = session_vectors([state.history_bytes], self.catalogue, VECTORS)[0]
         state = state_of(
             guard=state.guard,
             history=history,
-            excluded=state.excluded,
+            hidden=state.hidden,
             purchased=state.purchased,
             vectors=vectors,
         )

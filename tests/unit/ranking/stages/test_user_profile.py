@@ -85,9 +85,9 @@ def test_merged_histories_stand_in_the_order_of_time_and_keep_what_is_excluded(
     shop: Shop,
 ) -> None:
     one = state_of(
-        history=[(keys.item_key("lamp-1"), 10, 0, 0.0, 2, 0)], excluded=(1,), purchased=(3,)
+        history=[(keys.item_key("lamp-1"), 10, 0, 0.0, 2, 0)], hidden=(1,), purchased=(3,)
     )
-    other = state_of(history=[(keys.item_key("rug-1"), 5, 0, 0.0, 2, 0)], excluded=(2, 1))
+    other = state_of(history=[(keys.item_key("rug-1"), 5, 0, 0.0, 2, 0)], hidden=(2, 1))
     both = merged([one, other], shop.catalogue, VECTORS)
     assert both.history["seconds"].tolist() == [5, 10]
     assert both.excluded == (1, 2)

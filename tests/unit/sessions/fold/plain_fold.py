@@ -22,12 +22,14 @@ from shared.users import keys
 EPOCH_S = 946_684_800  # 2000-01-01
 FOR = {"view": 0.5, "click": 1.0, "like": 3.0, "share": 3.0, "cart": 3.0, "purchase": 5.0}
 AGAINST = {"dislike": -3.0, "hide": -5.0, "remove": -1.0}
-WEIGHTS = FOR | AGAINST
+UNDOES = {"unhide": "hide", "undislike": "dislike", "like": "dislike", "refund": "purchase"}
+WEIGHTS = {"unhide": 0.0, "undislike": 0.0, "refund": 0.0} | FOR | AGAINST
 
 
 @dataclass(frozen=True)
 class Entry:
     item: int
+    type: str
     second: int
     event_id: str | None
     weight: float
@@ -40,8 +42,10 @@ class User:
     forgotten_at_ms: int = 0
     session_id: str | None = None
     history: list[Entry] = field(default_factory=list)
-    excluded: list[int] = field(default_factory=list)
-    purchased: list[int] = field(default_factory=list)
+    # Items by the type of event that put them there, newest last.
+    lists: dict[str, list[int]] = field(
+        default_factory=lambda: {"hide": [], "dislike": [], "purchase": []}
+    )
 
 
 class PlainFold:
@@ -78,12 +82,11 @@ class PlainFold:
         if event.event_id and event.event_id in [entry.event_id for entry in user.history]:
             return  # sent twice
         item, weight = keys.item_key(event.item_id), _weight(record)
-        entry = Entry(item, time_ms // 1000, event.event_id, weight, starts_session=False)
+        entry = Entry(item, event.type, time_ms // 1000, event.event_id, weight, False)
         before = self._put(user, entry, event.session_id)
         if before is not None:
-            lists = {"hide": user.excluded, "dislike": user.excluded, "purchase": user.purchased}
-            exclusions = lists.get(event.type, [])
-            exclusions[:] = [key for key in exclusions if key != item][-199:] + [item]
+            self._undo(user, entry, len(before))
+            self._exclude(user, entry, len(before))
         if weight > 0:
             self._count(event.context.get("segment"), item, weight, time_ms / 1000, before or [])
 
@@ -99,6 +102,29 @@ class PlainFold:
             del history[0]
             index -= 1
         return None if index < 0 else history[:index]
+
+    def _undo(self, user: User, entry: Entry, index: int) -> None:
+        """Let an event at an index undo what was said of its item before."""
+        undone = UNDOES.get(entry.type)
+        if undone is None:
+            return
+        same = [n for n, e in enumerate(user.history) if (e.item, e.type) == (entry.item, undone)]
+        for n in same:
+            if n < index:
+                user.history[n] = _undone(user.history[n])
+        if not any(n > index for n in same) and entry.item in user.lists[undone]:
+            user.lists[undone].remove(entry.item)
+
+    def _exclude(self, user: User, entry: Entry, index: int) -> None:
+        """Put an event's item on the list of its type, unless a later event undid it already."""
+        if entry.type not in user.lists:
+            return
+        for later in user.history[index + 1 :]:
+            if later.item == entry.item and UNDOES.get(later.type) == entry.type:
+                user.history[index] = _undone(user.history[index])
+                return
+        keys_ = [key for key in user.lists[entry.type] if key != entry.item]
+        user.lists[entry.type] = [*keys_, entry.item][-self.settings.exclusions.at_most :]
 
     def _count(
         self, segment: str | None, item: int, weight: float, at_s: float, before: list[Entry]
@@ -139,6 +165,10 @@ class PlainFold:
                 total += entry.weight * decay * self.items.vectors[row].astype(np.float64)
         norm = float(np.linalg.norm(total))
         return total / norm if norm > 1e-5 else total * 0
+
+
+def _undone(entry: Entry) -> Entry:
+    return replace(entry, type=f"{entry.type} (undone)", weight=0.0)
 
 
 def _weight(record: FoldEvent) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 from zlib import crc32
 
@@ -14,7 +15,8 @@ from services.sessions.fold.fold import FoldEvent, fold, fold_many
 from services.sessions.fold.increments import Covisits, Trends
 from services.sessions.fold.settings import FoldSettings
 from shared.users import keys, log2_weights
-from shared.users.event_types import CODES, OTHER, EventWeights
+from shared.users.event_types import CODES, EventWeights
+from shared.users.exclusions import ExclusionSettings
 from shared.users.session_vectors import VectorSettings
 from shared.users.states import HAS_VALUE, STARTS_SESSION, UserState, empty, pack
 from tests.unit.sessions.kit import NOW_MS, NOW_S, Log, MemoryItems, key_of, name_of
@@ -226,7 +228,7 @@ def test_hidden_disliked_and_bought_items_are_listed_beyond_the_history(log: Log
     state, _, _ = folded([log.event(n, kind, at_s=NOW_S) for n, kind in enumerate(kinds)])
     state, _, _ = folded([log.event(9, at_s=NOW_S + n) for n in range(50)], state)
     assert set(rows_of(state)) == {9}
-    assert state.excluded == (key_of(0), key_of(1))
+    assert (state.hidden, state.disliked) == ((key_of(0),), (key_of(1),))
     assert state.purchased == (key_of(2),)
 
 
@@ -241,18 +243,146 @@ def test_a_key_that_only_spans_two_others_is_listed_anew(log: Log) -> None:
         int.from_bytes(spanning[:8], "little"),
         int.from_bytes(spanning[8:], "little"),
     )
-    state, _, _ = folded([log.event(0, "hide")], state_of(excluded=others))
-    assert state.excluded == (*others, key_of(0))
+    state, _, _ = folded([log.event(0, "hide")], state_of(hidden=others))
+    assert state.hidden == (*others, key_of(0))
 
 
-def test_lists_keep_the_last_200(log: Log) -> None:
+def test_the_201st_hide_brings_back_nothing(log: Log) -> None:
     state, _, _ = folded([log.event(n, "hide") for n in range(205)])
-    assert state.excluded == tuple(key_of(n) for n in range(5, 205))
+    assert state.hidden == tuple(key_of(n) for n in range(205))
+
+
+@pytest.mark.parametrize("kind", ["hide", "dislike", "purchase"])
+def test_a_full_list_lets_the_oldest_go_and_counts_it(log: Log, kind: str) -> None:
+    state, _, _ = folded([log.event(n, kind) for n in range(999)])
+    assert SETTINGS.exclusions.full(state) == []
+    folding = fold_many({"ann": state}, [log.event(n, kind) for n in (999, 5)], ITEMS, SETTINGS)
+    state = folding.states["ann"]
+    name = {"hide": "hidden", "dislike": "disliked", "purchase": "purchased"}[kind]
+    assert SETTINGS.exclusions.full(state) == [name]
+    assert sum(chunk.dropped for chunk in folding.chunks) == 0
+    folding = fold_many({"ann": state}, [log.event(n, kind) for n in (7777, 5)], ITEMS, SETTINGS)
+    listed = getattr(folding.states["ann"], name)
+    assert (len(listed), listed[0], listed[-1]) == (1_000, key_of(1), key_of(5))
+    assert sum(chunk.dropped for chunk in folding.chunks) == 1
+
+
+def test_a_bound_that_was_lowered_holds_from_the_next_item_on(log: Log) -> None:
+    state, _, _ = folded([log.event(n, "hide") for n in range(9)])
+    small = FoldSettings(exclusions=ExclusionSettings(at_most=3))
+    folding = fold_many({"ann": state}, [log.event(9, "hide")], ITEMS, small)
+    assert folding.states["ann"].hidden == tuple(key_of(n) for n in (7, 8, 9))
+    assert folding.chunks[0].dropped == 7
 
 
 def test_a_late_hide_hides_all_the_same(log: Log) -> None:
     state, _, _ = folded([log.event(0), log.event(1, "hide", at_s=NOW_S - 60, record_s=NOW_S)])
-    assert state.excluded == (key_of(1),)
+    assert state.hidden == (key_of(1),)
+
+
+# Undoing
+
+UNDOING = [
+    ("hide", "unhide"),
+    ("dislike", "undislike"),
+    ("dislike", "like"),
+    ("purchase", "refund"),
+]
+
+
+def names_of(state: UserState) -> list[str]:
+    weights = SETTINGS.vectors.weights
+    return [weights.name_of(code, state.type_names) for code in state.history["type"].tolist()]
+
+
+def listed_in(state: UserState) -> set[int]:
+    return {*state.excluded, *state.purchased}
+
+
+@pytest.mark.parametrize(("said", "undo"), UNDOING)
+def test_what_undoes_takes_the_item_off_its_list_and_the_weight_away(
+    log: Log, said: str, undo: str
+) -> None:
+    state, _, _ = folded([log.event(0, said, event_id="a"), log.event(1, said), log.event(2, said)])
+    state, _, _ = folded([log.event(1, undo, at_s=NOW_S + 9)], state)
+    assert listed_in(state) == {key_of(0), key_of(2)}
+    assert names_of(state) == [said, f"{said} (undone)", said, undo]
+    alone, _, _ = folded([log.event(0, said), log.event(2, said), log.event(1, undo)])
+    weights = SETTINGS.vectors.weights.of
+    assert weights(state.history).tolist()[1] == 0
+    assert weights(state.history).sum() == weights(alone.history).sum()
+    assert effect_of(log.event(1, said, event_id="a"), state) == "repeated"
+
+
+@pytest.mark.parametrize(("said", "undo"), UNDOING)
+def test_what_was_said_beyond_the_history_is_undone(log: Log, said: str, undo: str) -> None:
+    state, _, _ = folded([log.event(0, said)])
+    state, _, _ = folded([log.event(9, at_s=NOW_S + n) for n in range(60)], state)
+    assert listed_in(state) == {key_of(0)}
+    state, _, _ = folded([log.event(0, undo, at_s=NOW_S + 99)], state)
+    assert listed_in(state) == set()
+
+
+@pytest.mark.parametrize("undo", ["undislike", "like", "refund", "view", "click"])
+def test_a_hide_is_undone_by_an_unhide_alone(log: Log, undo: str) -> None:
+    state, _, _ = folded([log.event(0, "hide"), log.event(0, "dislike"), log.event(0, undo)])
+    assert state.hidden == (key_of(0),)
+    assert key_of(0) in state.excluded
+
+
+def test_an_unhide_leaves_a_dislike(log: Log) -> None:
+    state, _, _ = folded([log.event(0, "hide"), log.event(0, "dislike"), log.event(0, "unhide")])
+    assert (state.hidden, state.disliked) == ((), (key_of(0),))
+    assert names_of(state) == ["hide (undone)", "dislike", "unhide"]
+
+
+@pytest.mark.parametrize(("said", "undo"), UNDOING)
+def test_what_was_undone_may_be_said_again(log: Log, said: str, undo: str) -> None:
+    state, _, _ = folded([log.event(0, said), log.event(0, undo), log.event(0, said)])
+    assert listed_in(state) == {key_of(0)}
+    assert names_of(state) == [f"{said} (undone)", undo, said]
+
+
+@pytest.mark.parametrize(("said", "undo"), UNDOING)
+def test_times_decide_what_is_undone_not_the_order_of_arrival(
+    log: Log, said: str, undo: str
+) -> None:
+    events = [
+        log.event(0, said, at_s=NOW_S),
+        log.event(0, undo, at_s=NOW_S + 5),
+        log.event(1, said, at_s=NOW_S + 6),
+        log.event(0, said, at_s=NOW_S + 7),
+    ]
+    for order in permutations(events):
+        log = Log()
+        arriving = [log.event(0, at_s=None, record_s=NOW_S + 9)]  # all that comes is late
+        arriving += [
+            FoldEvent(each.event, 1, offset, (NOW_S + 9) * 1000)
+            for offset, each in enumerate(order)
+        ]
+        state, _, _ = folded(arriving)
+        assert names_of(state) == [f"{said} (undone)", undo, said, said, "click"]
+        assert listed_in(state) == {key_of(0), key_of(1)}
+
+
+def test_a_late_hide_that_was_undone_since_hides_nothing(log: Log) -> None:
+    state, _, _ = folded([log.event(0, "unhide", at_s=NOW_S + 5)])
+    state, _, _ = folded([log.event(0, "hide", at_s=NOW_S, record_s=NOW_S + 9)], state)
+    assert state.hidden == ()
+    assert names_of(state) == ["hide (undone)", "unhide"]
+
+
+def test_an_undoing_of_nothing_is_an_event_without_weight(log: Log) -> None:
+    state, covisits, trends = folded([log.event(0), log.event(1, "unhide")])
+    assert names_of(state) == ["click", "unhide"]
+    assert (covisits, trends.keys()) == ({}, folded([log.event(0)])[2].keys())
+
+
+def test_a_refund_takes_back_no_co_visit_and_no_trend(log: Log) -> None:
+    bought = [log.event(1), log.event(0, "purchase")]
+    _, covisits, trends = folded(bought)
+    _, after_covisits, after_trends = folded([*bought, log.event(0, "refund")])
+    assert (after_covisits, after_trends) == (covisits, trends)
 
 
 # Co-visits
@@ -364,18 +494,48 @@ def test_a_value_is_kept_as_float16(log: Log) -> None:
 
 def test_an_unknown_type_passes_with_the_weight_of_others(log: Log) -> None:
     state, _, trends = folded([log.event(0, "listen")])
-    assert only(state.history)["type"] == OTHER
+    assert names_of(state) == ["listen"]
     assert weight_of(trends["all", key_of(0)], LIVES.trending_s) == pytest.approx(0.5)
 
 
+def test_a_state_keeps_the_names_of_unknown_types_as_long_as_their_events(log: Log) -> None:
+    names = ["listen", "swipe", "listen", "click", "zoom"]
+    state, _, _ = folded([log.event(n, name, at_s=NOW_S + n) for n, name in enumerate(names)])
+    assert names_of(state) == names
+    assert state.type_names == ("listen", "swipe", "zoom")
+    state, _, _ = folded([log.event(9, at_s=NOW_S + 9 + n) for n in range(47)], state)
+    assert names_of(state)[:3] == ["listen", "click", "zoom"]
+    assert state.type_names == ("listen", "zoom")
+    state, _, _ = folded([log.event(9, at_s=NOW_S + 99 + n) for n in range(3)], state)
+    assert state.type_names == ()
+    assert pack(state)[0] == 1
+
+
+def test_fifty_unknown_types_keep_their_names(log: Log) -> None:
+    names = [f"type {n}" for n in range(60)]
+    state, _, _ = folded([log.event(n, name, at_s=NOW_S + n) for n, name in enumerate(names)])
+    assert names_of(state) == names[10:]
+    late = log.event(0, "too old", at_s=NOW_S - 9, record_s=NOW_S + 99)
+    assert effect_of(late, state) == "too_old"
+    assert folded([late], state)[0].type_names == state.type_names
+    assert SETTINGS.vectors.weights.of(state.history).tolist() == [0.5] * 50
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_"), [("DISLIKE", "dislike"), ("Like", "like"), (" Hide ", "hide")]
+)
+def test_case_and_blanks_tell_no_types_apart(log: Log, sent: str, is_: str) -> None:
+    assert pack(folded([log.event(0, sent)])[0]) == pack(folded([Log().event(0, is_)])[0])
+
+
 def test_a_named_type_has_its_own_weight(log: Log) -> None:
-    weights = EventWeights(named=("listen=2", "refund=-4"))
+    weights = EventWeights(named=("listen=2", "return=-4"))
     settings = FoldSettings(vectors=VectorSettings(weights=weights))
-    state, _, trends = folded([log.event(0, "listen"), log.event(1, "refund")], settings=settings)
+    state, _, trends = folded([log.event(0, "listen"), log.event(1, "return")], settings=settings)
     assert weight_of(trends["all", key_of(0)], LIVES.trending_s) == pytest.approx(2)
     assert ("all", key_of(1)) not in trends
     names = [weights.name_of(code) for code in state.history["type"].tolist()]
-    assert names == ["listen", "refund"]
+    assert names == ["listen", "return"]
 
 
 # Forget

@@ -24,13 +24,14 @@ ITEMS = MemoryItems(
 )
 some = settings(max_examples=50, deadline=None)  # other work on the machine decides no test
 KINDS = ("view", "click", "click", "like", "cart", "purchase", "rate", "dislike", "hide", "remove")
+UNDOING = ("unhide", "undislike", "refund")
 
 some_events = st.lists(
     st.fixed_dictionaries(
         {
             "user": st.sampled_from(["ann", "ann", "ben"]),
             "item": st.integers(0, 9),  # two of them unknown to the catalogue
-            "type": st.sampled_from([*KINDS, "listen", "forget"]),
+            "type": st.sampled_from([*KINDS, *UNDOING, "listen", "Wish List", "forget"]),
             # Own time less the record's: late, in order, same second, in the future, none.
             "ahead_s": st.sampled_from([None, -4_000, -90, -1, 0, 0, 0, 0, 0.4, 30, 3_000]),
             "passed_s": st.sampled_from([0, 0.2, 1, 20, 400, 2_000]),
@@ -188,8 +189,17 @@ def test_the_fold_does_what_its_description_says(events: list[FoldEvent]) -> Non
         assert state.history["seconds"].tolist() == [entry.second for entry in user.history]
         starts = [bool(flags & 1) for flags in state.history["flags"].tolist()]
         assert starts == [entry.starts_session for entry in user.history]
-        assert list(state.excluded) == user.excluded
-        assert list(state.purchased) == user.purchased
+        names = [
+            SETTINGS.vectors.weights.name_of(code, state.type_names)
+            for code in state.history["type"].tolist()
+        ]
+        assert names == [entry.type for entry in user.history]
+        assert set(state.type_names) == set(names) & {"listen", "wish list"}
+        assert {
+            "hide": list(state.hidden),
+            "dislike": list(state.disliked),
+            "purchase": list(state.purchased),
+        } == user.lists
         for held, right in zip(
             (state.session, state.long_term), plain.vectors(user_id), strict=True
         ):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from shared.users.states import (
     ENTRY,
-    EXCLUSIONS_AT_MOST,
     HISTORY_AT_MOST,
+    KEYS_AT_MOST,
     NO_VECTORS,
     UserState,
     UserVectors,
@@ -23,8 +23,10 @@ def state_of(
     guard: Mapping[int, int] | None = None,
     forgotten_at_ms: int = 0,
     history: Sequence[tuple[float, ...]] | NDArray[np.void] = (),
-    excluded: tuple[int, ...] = (),
+    hidden: tuple[int, ...] = (),
+    disliked: tuple[int, ...] = (),
     purchased: tuple[int, ...] = (),
+    type_names: tuple[str, ...] = (),
     vectors: UserVectors = NO_VECTORS,
 ) -> UserState:
     """Build a state from readable parts.
@@ -35,16 +37,15 @@ def state_of(
     entries = np.array(list(history), ENTRY)
     if len(entries) > HISTORY_AT_MOST:
         raise ValueError(f"a history has at most {HISTORY_AT_MOST} entries, was {len(entries)}")
-    if max(len(excluded), len(purchased)) > EXCLUSIONS_AT_MOST:
-        raise ValueError(
-            f"a list has at most {EXCLUSIONS_AT_MOST} item keys,"
-            f" were {len(excluded)} excluded and {len(purchased)} purchased"
-        )
+    if (longest := max(len(hidden), len(disliked), len(purchased))) > KEYS_AT_MOST:
+        raise ValueError(f"a list has at most {KEYS_AT_MOST} item keys, was {longest}")
     return UserState(
         guard=dict(guard or {}),
         forgotten_at_ms=forgotten_at_ms,
         history_bytes=entries.tobytes(),
-        excluded_bytes=struct.pack(f"<{len(excluded)}Q", *excluded),
+        hidden_bytes=struct.pack(f"<{len(hidden)}Q", *hidden),
+        disliked_bytes=struct.pack(f"<{len(disliked)}Q", *disliked),
         purchased_bytes=struct.pack(f"<{len(purchased)}Q", *purchased),
+        type_names=type_names,
         vectors=vectors,
     )

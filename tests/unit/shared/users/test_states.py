@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ from tests.unit.shared.users.makers import state_of
 ITEMS = MemoryItems(np.eye(8))
 
 
-def a_state(entries: int = 3, guard: dict[int, int] | None = None) -> UserState:
+def a_state(entries: int = 3, guard: dict[int, int] | None = None, version: int = 1) -> UserState:
+    """A state that fits format 1, or one that needs format 2."""
     history = [(key_of(n), NOW_S + n, 7 + n, 2.5, CLICK, HAS_VALUE) for n in range(entries)]
     parts = state_of(history=history)
     (vectors,) = session_vectors([parts.history_bytes], ITEMS, VectorSettings())
@@ -39,21 +41,28 @@ def a_state(entries: int = 3, guard: dict[int, int] | None = None) -> UserState:
         guard=guard or {3: 12_345_678_901},
         forgotten_at_ms=1_700_000_000_123,
         history=history,
-        excluded=(key_of(1), 2**64 - 1),
+        hidden=(key_of(1), 2**64 - 1),
+        disliked=(key_of(1), key_of(4)) if version == 2 else (),
         purchased=(key_of(2),),
+        type_names=("listen", "wunschliste ❤") if version == 2 else (),
         vectors=vectors,
     )
 
 
-def test_a_state_is_read_as_it_was_packed() -> None:
-    state = a_state()
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_state_is_read_as_it_was_packed(version: int) -> None:
+    state = a_state(version=version)
+    assert pack(state)[0] == version
     read = unpack(pack(state))
     assert read == state
     assert read.guard == {3: 12_345_678_901}
     assert read.forgotten_at_ms == 1_700_000_000_123
     assert read.history["item"].tolist() == [key_of(0), key_of(1), key_of(2)]
     assert read.history["value"].tolist() == [2.5, 2.5, 2.5]
-    assert read.excluded == (key_of(1), 2**64 - 1)
+    assert read.hidden == (key_of(1), 2**64 - 1)
+    assert read.disliked == state.disliked
+    assert read.excluded == (key_of(1), 2**64 - 1, *state.disliked[1:])
+    assert read.type_names == state.type_names
     assert read.purchased == (key_of(2),)
     assert read.space == "test"
     assert read.session is not None
@@ -82,9 +91,10 @@ def test_an_entry_takes_20_bytes_and_packs_like_its_struct() -> None:
     assert np.array([entry], ENTRY).tobytes() == ENTRY_STRUCT.pack(*entry)
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("guard", [{0: 0}, {7: 2**62}, {0: 5, 4: 1, 47: 9}])
-def test_the_guard_is_a_prefix_of_the_state(guard: dict[int, int]) -> None:
-    state = a_state(guard=guard)
+def test_the_guard_is_a_prefix_of_the_state(guard: dict[int, int], version: int) -> None:
+    state = a_state(guard=guard, version=version)
     value = pack(state)
     assert guard_of(value) == pack_guard(state)
     assert value.startswith(guard_of(value))
@@ -113,16 +123,54 @@ def test_vectors_of_which_some_are_missing_are_told_apart() -> None:
     assert long_term.interests.shape == (0, 2)
 
 
-@pytest.mark.parametrize("version", [0, 2, 255])
+@pytest.mark.parametrize("version", [0, 3, 255])
 def test_an_unknown_format_is_refused_by_name(version: int) -> None:
     value = bytes([version]) + pack(a_state())[1:]
     for read in (unpack, guard_of):
-        with pytest.raises(ValueError, match=f"format {version}: this program reads format 1"):
+        with pytest.raises(
+            ValueError, match=f"format {version}: this program reads formats 1 and 2"
+        ):
             read(value)
 
 
-def test_every_truncation_is_refused() -> None:
-    value = pack(a_state())
+@pytest.mark.parametrize(
+    ("parts", "version"),
+    [
+        ({}, 1),
+        ({"hidden": range(200), "purchased": range(200)}, 1),
+        ({"hidden": range(201)}, 2),
+        ({"purchased": range(201)}, 2),
+        ({"disliked": (1,)}, 2),
+        ({"type_names": ("listen",)}, 2),
+        ({"hidden": range(65_535), "disliked": range(65_535), "purchased": range(65_535)}, 2),
+    ],
+)
+def test_a_state_takes_the_first_format_that_has_room_for_it(
+    parts: dict[str, Any], version: int
+) -> None:
+    state = state_of(guard={0: 1}, **{name: tuple(part) for name, part in parts.items()})
+    value = pack(state)
+    assert value[0] == version
+    assert unpack(value) == state
+
+
+def test_a_state_in_a_format_that_it_does_not_need_is_refused() -> None:
+    # Else equal states had other bytes, and a guard would not compare with what is stored.
+    small = pack(a_state())
+    head = struct.unpack_from("<qIBBBBBH", small, 15)
+    wide = struct.pack("<qIBHHHHBBH", *head[:3], head[3], 0, head[4], 0, *head[5:])
+    with pytest.raises(ValueError, match="it fits format 1 and stands in format 2"):
+        unpack(b"\2" + small[1:15] + wide + small[15 + 19 :])
+
+
+def test_more_names_than_entries_are_refused() -> None:
+    with pytest.raises(ValueError, match="it has 51 names of types"):
+        unpack(pack(state_of(type_names=tuple(f"type-{n}" for n in range(51)))))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_every_truncation_is_refused(version: int) -> None:
+    value = pack(a_state(version=version))
     for size in range(1, len(value)):
         with pytest.raises(ValueError, match=r"^damaged user state: \d+ bytes"):
             unpack(value[:size])
@@ -165,8 +213,10 @@ def test_more_than_a_state_holds_is_refused() -> None:
         unpack(bytes(long) + bytes(51 * 20))
     with pytest.raises(ValueError, match="at most 50 entries, was 51"):
         state_of(history=[(1, 1, 0, 0, 1, 0)] * 51)
-    with pytest.raises(ValueError, match="at most 200 item keys, were 201 excluded"):
-        state_of(excluded=(1,) * 201)
+    listed = bytearray(pack(state_of(guard={0: 1})))
+    listed[15 + 13] = 201
+    with pytest.raises(ValueError, match="head is out of bounds"):
+        unpack(bytes(listed) + bytes(201 * 8))
 
 
 def read_or_refuse(value: bytes) -> UserState | None:
@@ -177,16 +227,20 @@ def read_or_refuse(value: bytes) -> UserState | None:
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\1\1\0" + tail))
+@given(
+    st.binary(max_size=200)
+    | st.binary(max_size=200).map(lambda tail: b"\1\1\0" + tail)
+    | st.binary(max_size=200).map(lambda tail: b"\2\1\0" + tail)
+)
 def test_any_bytes_are_a_state_or_a_value_error(value: bytes) -> None:
     state = read_or_refuse(value)
     assert state is None or pack(state) == value
 
 
 @settings(deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 255))
-def test_a_flipped_byte_never_brings_the_reader_down(at: int, flip: int) -> None:
-    value = bytearray(pack(a_state()))
+@given(st.integers(0, 10_000), st.integers(1, 255), st.sampled_from([1, 2]))
+def test_a_flipped_byte_never_brings_the_reader_down(at: int, flip: int, version: int) -> None:
+    value = bytearray(pack(a_state(version=version)))
     value[at % len(value)] ^= flip
     state = read_or_refuse(bytes(value))
     if state is not None:
