@@ -59,6 +59,8 @@ CODES: Final = {
     "refund": REFUND,
 }
 UNDOES: Final = {UNHIDE: HIDE, UNDISLIKE: DISLIKE, LIKE: DISLIKE, REFUND: PURCHASE}
+_SILENT: Final = np.zeros(256, np.bool_)
+_SILENT[[UNHIDE, UNDISLIKE, REFUND]] = _SILENT[UNDONE:UNKNOWN] = True
 _FIRST_OF_SETTINGS: Final = 128  # to 254
 
 
@@ -160,6 +162,11 @@ class EventWeights:
             bounded = np.clip(np.nan_to_num(above), -self.rate_at_most, self.rate_at_most)
             weights[rated] = np.where(some["flags"] & HAS_VALUE, bounded, 0)
         return weights
+
+
+def stands(entries: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Say which entries of a history say something: not what was undone, nor what undid it."""
+    return ~_SILENT.take(entries["type"])
 
 
 def _named_codes(named: tuple[str, ...]) -> dict[str, tuple[int, float]]:

@@ -40,6 +40,28 @@ def refused(encoding: str, changes: dict[str, Any]) -> BadRecord:
     return caught.value
 
 
+@pytest.mark.parametrize("encoding", [JSON, PROTOBUF])
+@pytest.mark.parametrize(
+    ("sent", "is_"),
+    [("DISLIKE", "dislike"), ("Like", "like"), (" hide ", "hide"), ("Wish List", "wish list")],
+)
+def test_case_and_blanks_around_a_type_do_not_count(encoding: str, sent: str, is_: str) -> None:
+    event = decode_event(encoded(encoding, GOOD | {"type": sent}), encoding)
+    assert event.type == is_
+    assert event == Event(**GOOD | {"type": sent})
+    assert decode_event(encode_event(event, encoding), encoding) == event
+
+
+@pytest.mark.parametrize("encoding", [JSON, PROTOBUF])
+def test_a_forget_needs_no_item_however_it_is_written(encoding: str) -> None:
+    event = decode_event(encoded(encoding, {"user_id": "ana", "type": "Forget"}), encoding)
+    assert (event.type, event.item_id) == ("forget", "")
+
+
+def test_a_type_that_grows_in_lower_case_is_held_to_its_bound() -> None:
+    assert "type must be 1-64 bytes" in str(refused(JSON, {"type": "İ" * 32}))
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"user_id": ""}, "user_id must be 1-128 bytes of UTF-8 without control characters, was ''"),
     ({"user_id": "a" * 129}, "user_id must be 1-128 bytes"),

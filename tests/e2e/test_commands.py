@@ -135,6 +135,18 @@ def test_status_shows_every_service_ready_and_caught_up(up: Up, shop: list[Item]
     assert "ready" in up.freshet("status").stdout
 
 
+def test_a_misspelt_type_is_shown_by_name(up: Up, shop: list[Item], user: str) -> None:
+    lamp = of_kind(shop, "lamp")[0].item_id
+    events = [{"user_id": user, "item_id": lamp, "type": kind} for kind in ("Dislike", "Dislke")]
+    token = up.json("events", "publish", "-", stdin=jsonl(events))["tokens"][-1]
+
+    kept = up.json("state", user, "--after", token)["state"]
+    assert [entry["type"] for entry in kept["history"]] == ["dislike", "dislke"]
+    assert kept["disliked"] == [lamp]
+    assert up.json("status")["services"]["sessions"]["unknown_types"]["dislke"] == 1
+    assert "dislke" in up.freshet("status").stdout
+
+
 async def test_poison_is_shown_among_dead_letters_and_can_be_replayed(up: Up, user: str) -> None:
     async with kafka_clients.producer(up.kafka) as producer:
         await producer.send_and_wait(CLICKS.name, b"no event at all", key=user.encode())

@@ -126,6 +126,24 @@ async def test_a_dislike_moves_its_kind_down(visitor: Visitor, shop: list[Item])
     assert lamps[2].item_id not in after
 
 
+@pytest.mark.parametrize(
+    ("said", "undo"), [("hide", "unhide"), ("dislike", "undislike"), ("purchase", "refund")]
+)
+async def test_what_was_undone_is_listed_again(
+    visitor: Visitor, shop: list[Item], said: str, undo: str
+) -> None:
+    lamps = of_kind(shop, "lamp")
+    item = lamps[0].item_id
+    token = await visitor.does("click", *lamps[1:4])
+    assert item in await visitor.ids(k=500, after=token)
+
+    token = await visitor.does(said, item)
+    assert item not in await visitor.ids(k=500, after=token)
+
+    token = await visitor.does(undo, item)
+    assert item in await visitor.ids(k=500, after=token)
+
+
 async def test_a_hidden_item_stays_away_after_50_further_events(
     visitor: Visitor, shop: list[Item]
 ) -> None:

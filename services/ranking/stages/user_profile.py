@@ -42,7 +42,7 @@ class UserProfile(NamedTuple):
     long_term: Floats  # (d,)
     interests: Floats  # (i, d)
     categories: tuple[tuple[str, float], ...]  # the weightiest with their shares of 1
-    history: NDArray[np.int64]  # (h,) rows, -1 where the catalogue does not know the item
+    history: NDArray[np.int64]  # rows of what stands, -1 where the catalogue does not know them
     hidden: NDArray[np.int64]  # rows of what was hidden or disliked, -1 likewise
     purchased: NDArray[np.int64]  # rows, -1 likewise
     last_event_s: int  # 0: no event
@@ -111,7 +111,7 @@ def profile_of(
         long_term=nothing if long_term is None else long_term,
         interests=interests if usable else np.empty((0, dim), np.float32),
         categories=_categories(catalogue, rows, weights),
-        history=rows,
+        history=rows[event_types.stands(history)],
         hidden=hidden,
         purchased=purchased,
         last_event_s=int(history["seconds"][-1]) if len(history) else 0,

@@ -14,6 +14,8 @@ from redis.exceptions import ResponseError
 from services.sessions.effect.double import MemoryStore
 from services.sessions.effect.store import StatesStore, UserWrite, WriteChunk, WriteRefused
 from shared.users import keys
+from shared.users.states import pack, pack_guard
+from tests.unit.shared.users import makers
 
 pytestmark = pytest.mark.integration
 
@@ -41,6 +43,26 @@ def chunk(
     trends: Mapping[tuple[str, int], float] | None = None,
 ) -> WriteChunk:
     return WriteChunk(expected, position, users, covisits or {}, trends or {})
+
+
+async def test_a_guard_compares_with_its_format_as_states_go_from_one_to_the_other(
+    store: StatesStore,
+) -> None:
+    states = [
+        makers.state_of(guard={0: 1}),
+        makers.state_of(guard={0: 2}, disliked=(7,)),
+        makers.state_of(guard={0: 3}, type_names=("swipe",)),
+        makers.state_of(guard={0: 4}),
+    ]
+    guard = position = b""
+    for n, state in enumerate(states):
+        reached = b"p%d" % n
+        await store.write(0, [chunk(position, reached, UserWrite("ann", guard, pack(state)))])
+        assert await state_of(store, "ann") == pack(state)
+        guard, position = pack_guard(state), reached
+        other_format = bytes([3 - guard[0]]) + guard[1:]
+        with pytest.raises(WriteRefused):
+            await store.write(0, [chunk(position, b"p", UserWrite("ann", other_format, b"x"))])
 
 
 async def members(store: StatesStore, redis: Redis, key: bytes) -> dict[int, float]:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from freshet.v1 import recommender_pb2 as pb
+from freshet.v1 import state_pb2
 from services.cli import lists
 
 ITEMS = [pb.RankedItem(item_id="lamp", title="A lamp", score=1.5, reason="new")]
@@ -59,6 +60,14 @@ def test_programs_see_the_field_of_a_trace_only_where_it_was_asked_for(
     ]
     lists.show(reply, lambda: "", as_json=True)
     assert json.loads(capsys.readouterr().out)["trace"] == []
+
+
+def test_a_state_shows_types_by_name_and_which_lists_are_full() -> None:
+    history = [state_pb2.HistoryEntry(item_id="lamp", type="swipe", time_ms=0)]
+    state = state_pb2.UserState(user_id="ann", history=history, full=["hidden", "purchased"])
+    lines = shown(lists.user_state(pb.StateResponse(state=state, known=True)))
+    assert lines[1] == "1970-01-01 00:00:00 swipe lamp"
+    assert lines[-1] == "full: hidden, purchased; the next item there drops the oldest"
 
 
 def test_an_explanation_shows_the_score_taken_apart_and_where_the_item_fell() -> None:

@@ -125,6 +125,8 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
             session_vector=[0.5, 0.25],
             interests=[state_pb2.InterestVector(vector=[1.0, 0.0])],
             excluded=["cup"],
+            disliked=["cup"],
+            full=["purchased"],
             offsets=[state_pb2.PartitionOffset(partition=3, offset=1024)],
         )
         return pb.StateResponse(state=state, known=True)

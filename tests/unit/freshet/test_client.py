@@ -241,7 +241,9 @@ async def test_a_state_is_a_plain_value(client: Client) -> None:
         session_vector=(0.5, 0.25),
         interests=((1.0, 0.0),),
         excluded=("cup",),
+        disliked=("cup",),
         positions=("3:1024",),
+        full=("purchased",),
     )
 
 

@@ -29,13 +29,27 @@ def test_values_and_session_starts_are_shown_where_they_are() -> None:
     history = [
         (keys.item_key("lamp-1"), 5, 0, 4.5, event_types.RATE, flags),
         (keys.item_key("lamp-1"), 6, 0, 0.0, event_types.OTHER, 0),
+        (keys.item_key("lamp-1"), 7, 0, 0.0, event_types.UNKNOWN + 1, 0),
+        (keys.item_key("lamp-1"), 8, 0, 0.0, event_types.HIDE + event_types.UNDONE, 0),
     ]
-    state = state_of(history=history, purchased=(1,), forgotten_at_ms=3)
-    shown = reply.state("ann", state, shop.catalogue, VECTORS.weights)
+    state = state_of(
+        history=history,
+        hidden=(2, 3),
+        disliked=(3,),
+        purchased=(1,),
+        forgotten_at_ms=3,
+        type_names=("swipe", "wunschliste"),
+    )
+    shown = reply.state("ann", state, shop.catalogue, VECTORS.weights, full=["purchased"])
     assert [(e.type, e.value, e.starts_session) for e in shown.history] == [
         ("rate", 4.5, True),
         ("other", 0.0, False),
+        ("wunschliste", 0.0, False),
+        ("hide (undone)", 0.0, False),
     ]
+    assert list(shown.excluded) == ["key:0000000000000002", "key:0000000000000003"]
+    assert list(shown.disliked) == ["key:0000000000000003"]
+    assert list(shown.full) == ["purchased"]
     assert list(shown.purchased) == ["key:0000000000000001"]
     assert shown.forgotten_at_ms == 3
 

@@ -21,6 +21,7 @@ from tests.unit.ranking.live.test_impressions import MemoryLog
 from tests.unit.ranking.messages import any_message
 from tests.unit.ranking.shop import Shop, near
 from tests.unit.ranking.test_similar_search import MemoryEmbedding
+from tests.unit.shared.users.makers import state_of
 
 HANDLERS = {
     pb.RecommendRequest: Recommender._recommend,
@@ -36,6 +37,7 @@ def recommender() -> Recommender:
     shop = Shop(each=8)
     shop.user("ann", [("click", "lamp-3"), ("dislike", "rug-1")], hidden=("rug-1",))
     shop.user("bob", [("purchase", "vase-3")], purchased=("vase-3",))
+    shop.reader.users["cid"] = state_of(disliked=tuple(range(1_000)), hidden=tuple(range(999)))
     shop.follows("lamp-3", {"rug-7": 3.0, "gone": 2.0})
     shop.trends("all", {"vase-1": 5.0, "gone": 9.0})
     embedding = MemoryEmbedding()
@@ -92,6 +94,12 @@ FILTERS = st.builds(
     include_out_of_stock=st.booleans(),
 )
 BOOSTS = st.builds(pb.BoostRule, match=FILTERS, factor=st.floats(0, 100, width=32))
+
+
+def test_a_state_says_which_lists_are_full() -> None:
+    assert list(answer(pb.StateRequest(user_id="cid")).state.full) == ["disliked"]
+
+
 PINS = st.lists(
     st.tuples(ITEMS, st.integers(0, 4)), max_size=3, unique_by=(lambda p: p[0], lambda p: p[1])
 )

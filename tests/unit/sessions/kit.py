@@ -17,6 +17,7 @@ from services.sessions.effect.store import WriteChunk
 from services.sessions.effect.writer import EffectWriter
 from services.sessions.faust.batches import Batch, Rejected
 from services.sessions.fold.fold import FoldEvent
+from services.sessions.fold.settings import FoldSettings
 from services.sessions.settings import SessionsSettings
 from shared.catalogue.columns import KeyRows
 from shared.runtime.dead_letters import DeadLetterWriter
@@ -174,9 +175,12 @@ def writer(
     slice_events: int = 4,
     begin: int = 0,
     partitions: int = 2,
+    fold: FoldSettings | None = None,
 ) -> EffectWriter:
     """A writer that has just taken over all partitions of a log that begins at `begin`."""
-    settings = SessionsSettings(cache_users=100, slice_events=slice_events)
+    settings = SessionsSettings(
+        cache_users=100, slice_events=slice_events, fold=fold or FoldSettings()
+    )
     made = EffectWriter(store, letters or MemoryDeadLetters(), settings)
     for partition in range(partitions):
         made.take_over(partition, store.values.get(keys.position(TOPIC, partition)), begin)

@@ -5,7 +5,7 @@ import pytest
 
 from services.ranking.stages.user_profile import merged, profile_of
 from shared.catalogue.catalogue import Catalogue, Change
-from shared.users import keys, states
+from shared.users import event_types, keys, states
 from shared.users.session_vectors import session_vectors
 from tests.unit.ranking.shop import VECTORS, Shop
 from tests.unit.shared.users.makers import state_of
@@ -93,6 +93,28 @@ def test_merged_histories_stand_in_the_order_of_time_and_keep_what_is_excluded(
     assert both.excluded == (1, 2)
     assert both.purchased == (3,)
     assert len(both.interests) == 2
+
+
+def test_merged_states_forget_nothing_that_either_hid_disliked_or_bought(shop: Shop) -> None:
+    one = state_of(hidden=tuple(range(900)), purchased=tuple(range(300)))
+    other = state_of(hidden=tuple(range(500, 1_500)), disliked=tuple(range(1_500, 1_800)))
+    both = merged([one, other], shop.catalogue, VECTORS)
+    assert set(both.excluded) == set(range(1_800))
+    assert set(both.purchased) == set(range(300))
+
+
+def test_neither_what_was_undone_nor_what_undid_it_counts_as_seen_or_liked(shop: Shop) -> None:
+    codes = (event_types.HIDE + event_types.UNDONE, event_types.UNHIDE, event_types.VIEW)
+    items = ("lamp-1", "lamp-1", "rug-1")
+    history = [
+        (keys.item_key(item), 1, 0, 0.0, code, 0) for item, code in zip(items, codes, strict=True)
+    ]
+    profile = profile_of(
+        state_of(history=history), shop.catalogue, shop.offers.terms.price, VECTORS
+    )
+    assert [shop.catalogue.ids[row] for row in profile.history] == ["rug-1"]
+    assert [shop.catalogue.ids[like.row] for like in profile.liked] == ["rug-1"]
+    assert len(profile.disliked) == 0
 
 
 def test_of_long_histories_the_newest_events_stay(shop: Shop) -> None:

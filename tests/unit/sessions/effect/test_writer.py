@@ -19,7 +19,9 @@ from services.sessions.effect.store import WriteRefused
 from services.sessions.effect.writer import EffectWriter, Gap
 from services.sessions.faust.batches import Batch
 from services.sessions.fold.fold import Folded, FoldEvent, fold_many
+from services.sessions.fold.settings import FoldSettings
 from shared.users import keys, positions
+from shared.users.exclusions import ExclusionSettings
 from tests.unit.sessions.kit import (
     TOPIC,
     FailingStore,
@@ -285,6 +287,27 @@ async def test_a_hot_user_costs_no_read() -> None:
     store.read = read  # type: ignore[assignment,method-assign]
     await apply(worker, batch(LOG[10:]))
     assert position_of(store).offset == 19
+
+
+async def test_a_state_changes_its_format_and_back_while_guards_compare() -> None:
+    kinds = ["click", "swipe", "dislike", *["click"] * 50, "undislike", *["click"] * 3]
+    log = [click(n, item=n % 51, type=kind) for n, kind in enumerate(kinds)]  # 53 is 2 again
+    store, formats = MemoryStore(TOPIC), []
+    for record in log:
+        await apply(writer(store), batch([record]))  # reads what the one before wrote
+        await apply(writer(store), batch([record]))
+        formats.append(store.values[keys.user("ann")][0])
+    assert formats == [1, *[2] * 52, *[1] * 4]
+    assert_same(content(store), await plain(log))
+
+
+async def test_what_full_lists_let_go_and_what_nobody_weighs_is_counted() -> None:
+    small = FoldSettings(exclusions=ExclusionSettings(at_most=2))
+    worker = writer(MemoryStore(TOPIC), fold=small)
+    log = [click(n, item=n, type=("Hide", "Swipe")[n // 5]) for n in range(7)]
+    await apply(worker, batch(log), batch(log))
+    assert worker.exclusions_dropped == 3
+    assert worker.unknown_types.seen() == {"swipe": 2}
 
 
 async def test_leaving_a_partition_forgets_its_users() -> None:
