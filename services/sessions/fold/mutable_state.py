@@ -1,7 +1,7 @@
 """Apply events to one user's state, one after the other. Pure.
 
-The order of the checks is the meaning of the fold: guard, forget, event id, history, exclusions
-(services/sessions/README.md says it as a table).
+The order of the checks is the meaning of the fold: guard, forget, event id, history, exclusions and
+undoing (services/sessions/README.md says it as a table).
 
 A history stays the bytes of its entries, oldest first (shared/users/states.py: ENTRY): at most
 1,000 of them, so shifting it by an entry costs less than touching one entry's object would.
