@@ -19,6 +19,7 @@ from services.ranking.search import search
 from services.ranking.serving_space import ServingSpace
 from services.ranking.similar import similar
 from services.ranking.stages.recommendation import ADMIT, ANSWER
+from services.ranking.stages.user_profile import completed
 from shared.runtime.call_guard import CallGuard
 from shared.runtime.deadline import Deadline
 
@@ -139,6 +140,7 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
             why = ", ".join(deadline.degraded)
             raise Unavailable(f"the state cannot be read in time: {why}")
         (state,), (known,) = read.states, read.known
+        state = completed(state, space.catalogue, space.vectors)
         shown = reply.state(
             user_id,
             state,

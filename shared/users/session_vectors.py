@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from shared.users.states import (
     ENTRY,
     HISTORY_AT_MOST,
     INTERESTS_AT_MOST,
+    LACKS_VECTOR,
     NO_VECTORS,
     STARTS_SESSION,
     Floats,
@@ -34,6 +36,7 @@ _USERS_AT_ONCE: Final = 256  # their vectors (256 x 50 x 64 float32, 3 MiB) stay
 _SHORT: Final = 10  # entries: newcomers' histories are padded to these, others to full ones
 _CANCELLED: Final = 1e-12  # squared: a sum this small beside its weights is rounding, no direction
 _VANISHED: Final = 1e-30  # squared: decayed to where float32 ends
+_TAKEN_BACK: Final = 1e-5  # of an item's weight: what is left is rounding
 _FLAGS: Final = np.array([1, 2, 4, 4, 4])  # of UserVectors.present
 
 
@@ -77,9 +80,10 @@ def session_vectors(
 
     histories: bytes of states.ENTRY, oldest first, of any length.
     Session: unit vector of Σ w · 2^(−age / half-life) · v(item) over the entries since the session
-    began, age counted from the last entry. Long-term: the same over all. Interests: of the positive
-    entries, the weightiest (then the newest) leads and takes in all within the cosine; of the rest
-    again, at most 3 times; what no leader takes is left to the long-term vector.
+    began, age counted from the last entry. Long-term: the same over all. What speaks against an
+    item takes from what speaks for it, and no more: away from something is no direction.
+    Interests: of the entries, the weightiest (then the newest) leads and takes in all within the
+    cosine; of the rest again, at most 3 times; what no leader takes stays in the long-term vector.
     Items without a vector count for nothing until they have one.
     """
     of_width: dict[int, list[int]] = {}
@@ -102,6 +106,23 @@ def session_vectors(
     return found
 
 
+def marked(histories: Sequence[bytes], items: Items) -> list[bytes]:
+    """Return histories in which the entries whose item has no vector are marked, and no others.
+
+    So a reader sees that an item has come since the vectors were computed.
+    """
+    entries = np.frombuffer(b"".join(histories), ENTRY)
+    lacking = np.where(items.rows(entries["item"]) < 0, np.uint8(LACKS_VECTOR), np.uint8(0))
+    changed = entries["flags"] & LACKS_VECTOR != lacking
+    if not changed.any():
+        return list(histories)
+    entries = entries.copy()
+    entries["flags"][changed] ^= LACKS_VECTOR
+    packed = entries.tobytes()
+    ends = np.cumsum([len(history) for history in histories]).tolist()
+    return [packed[begin:end] for begin, end in pairwise([0, *ends])]
+
+
 def _width(history_bytes: int) -> int:
     """Return the number of entries that a history is padded to: few, so that users share a call."""
     entries = history_bytes // ENTRY.itemsize
@@ -109,7 +130,7 @@ def _width(history_bytes: int) -> int:
 
 
 class _Block(NamedTuple):
-    """Some users' entries, each (u, n): row in the catalogue and weights, 0 without one."""
+    """Some users' entries, each (u, n): row in the catalogue and weights from 0 on."""
 
     rows: NDArray[np.int64]
     session: Floats
@@ -133,7 +154,22 @@ def _weigh(
     # An entry is of the present session if none after it starts one.
     later = np.cumsum(starts[:, :0:-1], axis=1, dtype=np.int16)[:, ::-1]
     session[:, :-1][later > 0] = 0
-    return _Block(np.maximum(rows, 0), session, long_term)
+    return _Block(np.maximum(rows, 0), _netted(session, rows), _netted(long_term, rows))
+
+
+def _netted(weights: Floats, rows: NDArray[np.int64]) -> Floats:
+    """Let the negative weights of each row take from its positive ones; all (u, n)."""
+    users = np.flatnonzero((weights < 0).any(axis=1))  # few: the rest stays as it is
+    if not len(users):
+        return weights
+    some, of = weights[users], rows[users]
+    positive = np.maximum(some, 0)
+    same = (of[:, :, None] == of[:, None, :]).astype(np.float32)  # (u, n, n)
+    left, given = np.matmul(same, some[:, :, None]), np.matmul(same, positive[:, :, None])
+    some_left = left > given * np.float32(_TAKEN_BACK)
+    shares = np.divide(left, given, out=np.zeros_like(left), where=some_left)[:, :, 0]
+    weights[users] = positive * shares
+    return weights
 
 
 class _RowVectors:
@@ -170,14 +206,14 @@ def _vectors(
     if not len(items.vectors):
         return [UserVectors(items.space, items.dim)] * len(block.rows)
     vectors = rows.of(block.rows)  # (u, n, d)
-    interests = _interests(np.maximum(block.long_term, 0), vectors, settings.interest_cosine)
+    interests = _interests(block.long_term, vectors, settings.interest_cosine)
     weights = np.stack([block.session, block.long_term, *interests], axis=1)  # (u, 5, n)
     sums = np.matmul(weights, vectors)  # (u, 5, d); a product for each user, by its own shape
     return _quantized(sums, np.einsum("ukn,ukn->uk", weights, weights), items.space)
 
 
 def _interests(weights: Floats, vectors: Floats, cosine: float) -> list[Floats]:
-    """Share positive weights (u, n) of entries (u, n, d) out among interests: 3 times (u, n)."""
+    """Share weights (u, n) of entries (u, n, d) out among interests: 3 times (u, n)."""
     users, last = np.arange(len(weights)), weights.shape[1] - 1
     found = []
     for _ in range(INTERESTS_AT_MOST):

@@ -45,6 +45,7 @@ INTERESTS_AT_MOST: Final = 3
 
 STARTS_SESSION: Final = 1  # flag: the event brought another session id than the last seen
 HAS_VALUE: Final = 2  # flag: the event carried a value
+LACKS_VECTOR: Final = 4  # flag: the item had none when the state's vectors were computed
 
 ENTRY: Final = np.dtype(
     [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import msgspec
 import pytest
 
+from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.offers import Offer
 from freshet.publisher import Publisher
@@ -15,6 +17,7 @@ from freshet.v1.recommender_pb2 import (
     SEEN_POLICY_INCLUDE,
     Filters,
     Range,
+    StateRequest,
 )
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
@@ -53,6 +56,30 @@ async def test_a_new_item_is_recommended_to_those_who_like_its_kind(
 
     await eventually(recommended, what="the new lamp in the lamp lover's list")
     assert new.item_id not in (await other.ids(after=token))[:5]
+
+
+async def test_a_click_right_behind_its_new_item_counts_as_soon_as_the_item_is_there(
+    visitor: Visitor, publisher: Publisher
+) -> None:
+    new = [
+        Item(item_id=f"late-{n}", title=f"Lamp number {n}", categories=("Lamps",))
+        for n in range(200)
+    ]
+    users = [f"{visitor.user_id}-{n}" for n in range(len(new))]
+    for user_id, item in zip(users, new, strict=True):
+        await publisher.item(item)
+        await publisher.event(Event(user_id=user_id, item_id=item.item_id, type="click"))
+
+    async def counted(user_id: str) -> bool:
+        state = await visitor.ranking.State(StateRequest(user_id=user_id), timeout=10.0)
+        sources = [item.sources for item in (await visitor.list(user_id=user_id)).items]
+        return bool(state.state.session_vector) and any("session" in each for each in sources)
+
+    async def all_counted() -> bool:
+        return all(await asyncio.gather(*map(counted, users)))
+
+    await eventually(all_counted, within_s=60, what="every click's effect")
+    await asyncio.gather(*(publisher.delete(item.item_id) for item in new))
 
 
 async def test_a_deleted_item_is_recommended_to_nobody(

@@ -53,6 +53,7 @@ class FeatureColumn(IntEnum):
 
 NAMES: Final = tuple(column.name.lower() for column in FeatureColumn)
 
+DISLIKE_FROM: Final = np.float32(0.5)  # cosine from which an item is like a disliked one
 COVISIT_HALF: Final = 0.05  # probability of the next item at which `covisits` reaches one half
 COVISIT_PRIOR: Final = 2.0  # weight that an item's co-visits must outweigh to be believed
 COVISIT_DECAY: Final = 0.6  # of each item further back; by validation on MovieLens (README)
@@ -213,7 +214,9 @@ def _put_similarities(
         if count:
             table[:, column] = cosines[end : end + count].max(axis=0)
         end += count
-    np.maximum(table[:, FeatureColumn.DISLIKE], 0, out=table[:, FeatureColumn.DISLIKE])
+    # From 0 on, one dislike would speak against its whole category.
+    repelled = (table[:, FeatureColumn.DISLIKE] - DISLIKE_FROM) / (1 - DISLIKE_FROM)
+    np.maximum(repelled, 0, out=table[:, FeatureColumn.DISLIKE])
     if last:
         table[:, FeatureColumn.LAST_ITEM] = cosines[2 + interests]
 

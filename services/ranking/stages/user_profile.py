@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.catalogue.catalogue import Catalogue
 from shared.users import event_types, exclusions
 from shared.users.session_vectors import VectorSettings, session_vectors
-from shared.users.states import ENTRY, HISTORY_AT_MOST, NO_VECTORS, UserState
+from shared.users.states import ENTRY, HISTORY_AT_MOST, LACKS_VECTOR, NO_VECTORS, UserState
 
 LIKED_AT_MOST: Final = 10  # the last items whose co-visits are read
 CONTENT_OF: Final = 3  # the last items whose likes are sought
@@ -57,16 +58,9 @@ class UserProfile(NamedTuple):
 def merged(
     states: Sequence[UserState], catalogue: Catalogue, settings: VectorSettings
 ) -> UserState:
-    """Return one state of several users' histories, with vectors in the space of `items`.
-
-    One user's vectors are taken as they are, unless there are none although there is a history
-    (its items may have come since) or they belong to another space.
-    """
+    """Return one state of several users' histories, with vectors in the space of `catalogue`."""
     if len(states) == 1:
-        (state,) = states
-        served = state.vectors.present and state.space == catalogue.space
-        if served or not state.history_bytes:
-            return state
+        return completed(states[0], catalogue, settings)
     entries = np.concatenate([state.history for state in states])
     entries = entries[np.argsort(entries["seconds"], kind="stable")][-HISTORY_AT_MOST:]
     history = entries.tobytes()
@@ -77,6 +71,21 @@ def merged(
         purchased_bytes=exclusions.union(state.purchased for state in states),
         vectors=session_vectors([history], catalogue, settings)[0],
     )
+
+
+def completed(state: UserState, catalogue: Catalogue, settings: VectorSettings) -> UserState:
+    """Return a state whose vectors stand for all of its history that the catalogue knows.
+
+    They are taken as they are, unless they belong to another space, or there are none, or they
+    were computed before one of the items had come.
+    """
+    if not state.history_bytes:
+        return state
+    served = state.vectors.present and state.space == catalogue.space
+    if served and not _knows_more(catalogue, state.history):
+        return state
+    (vectors,) = session_vectors([state.history_bytes], catalogue, settings)
+    return msgspec.structs.replace(state, vectors=vectors)
 
 
 def profile_of(
@@ -163,11 +172,13 @@ def _categories(
     # Items with the same categories are counted together. At most 50: no work for numpy.
     sums: dict[int, float] = {}
     row_of: dict[int, int] = {}
-    sets = catalogue.category_sets.ids[rows]
-    for number, row, weight in zip(sets.tolist(), rows.tolist(), weights.tolist(), strict=True):
-        if weight > 0:
-            sums[number] = sums.get(number, 0.0) + weight
-            row_of[number] = row
+    liked = rows[weights > 0]  # the catalogue knows these: it may know no item at all
+    sets = catalogue.category_sets.ids[liked]
+    for number, row, weight in zip(
+        sets.tolist(), liked.tolist(), weights[weights > 0].tolist(), strict=True
+    ):
+        sums[number] = sums.get(number, 0.0) + weight
+        row_of[number] = row
     shares: dict[str, float] = {}
     for number, weight in sums.items():
         for name in catalogue.categories[row_of[number]]:
@@ -175,6 +186,12 @@ def _categories(
     total = sum(sums.values())
     largest = sorted(shares.items(), key=lambda share: (-share[1], share[0]))
     return tuple((name, share / total) for name, share in largest[:CATEGORIES_AT_MOST])
+
+
+def _knows_more(catalogue: Catalogue, history: NDArray[np.void]) -> bool:
+    """Say whether an item is known now that had no vector when the history's were computed."""
+    lacked = history["flags"] & LACKS_VECTOR != 0
+    return bool(lacked.any() and (catalogue.rows(history["item"][lacked]) >= 0).any())
 
 
 assert ENTRY.fields is not None  # `history["item"]` and the others are fields by name

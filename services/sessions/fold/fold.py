@@ -35,7 +35,7 @@ from services.sessions.fold.increments import (
 from services.sessions.fold.mutable_state import COVERED, EFFECTS, TOO_OLD, MutableUserState
 from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.catalogue import Items
-from shared.users.session_vectors import session_vectors
+from shared.users.session_vectors import marked, session_vectors
 from shared.users.states import UserState, empty
 
 __all__ = ["FoldEvent", "Folded", "FoldedChunk", "StateChange", "fold", "fold_many"]
@@ -173,7 +173,10 @@ class BatchFold:
         if not self._chunks[-1].events:
             self._chunks.pop()
         events, settings = self._events, self._settings
-        histories = [state.history for chunk in self._chunks for _, _, state in chunk.users]
+        changed = [state for chunk in self._chunks for _, _, state in chunk.users]
+        histories = marked([state.history for state in changed], items)
+        for state, history in zip(changed, histories, strict=True):
+            state.history = history
         vectors = iter(session_vectors(histories, items, settings.vectors))
         covisits = covisits_of(events, [chunk.positive for chunk in self._chunks], settings)
         scores = trend_scores(events, settings.half_lives)

@@ -78,6 +78,23 @@ async def test_a_dislike_moves_its_kind_down(shop: Shop) -> None:
     assert "chair-9" not in after
 
 
+@pytest.mark.parametrize("past", [[], [("view", "film-9")]])
+async def test_one_dislike_does_not_speak_against_its_whole_category(
+    past: list[tuple[str, str]],
+) -> None:
+    shop = Shop(each=0)
+    for n in range(20):  # films are like films by a cosine of about .4, as texts of one kind are
+        films_and_chairs = (
+            (kind, near(kind_n, 100 * kind_n + n, spread=0.3))
+            for kind_n, kind in enumerate(("film", "chair"))
+        )
+        shop.put(item_vector(f"{kind}-{n}", vector) for kind, vector in films_and_chairs)
+    shop.user("ann", [*past, ("dislike", "film-3")], hidden=("film-3",))
+    listed = ids(shop, await make(shop, "ann", k=20, diversity=0))
+    assert kinds(listed).count("film") >= 5
+    assert "film-3" not in listed
+
+
 async def test_a_new_item_comes_to_those_who_like_its_kind(shop: Shop) -> None:
     shop.user("ann", [("click", "lamp-3"), ("click", "lamp-4")])
     shop.user("bob", [("click", "rug-3"), ("click", "rug-4")])

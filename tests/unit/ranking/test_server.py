@@ -33,8 +33,8 @@ HANDLERS = {
 }
 
 
-def recommender() -> Recommender:
-    shop = Shop(each=8)
+def recommender(each: int = 8) -> Recommender:
+    shop = Shop(each)
     shop.user("ann", [("click", "lamp-3"), ("dislike", "rug-1")], hidden=("rug-1",))
     shop.user("bob", [("purchase", "vase-3")], purchased=("vase-3",))
     shop.reader.users["cid"] = state_of(disliked=tuple(range(1_000)), hidden=tuple(range(999)))
@@ -54,19 +54,19 @@ def recommender() -> Recommender:
     return served
 
 
-RECOMMENDER = recommender()
+RECOMMENDER, EMPTY = recommender(), recommender(each=0)
 
 
-def answer(message: Message, whole_s: float = 5.0) -> Any:
+def answer(message: Message, whole_s: float = 5.0, served: Recommender = RECOMMENDER) -> Any:
     """Return a method's reply to a request; raises what becomes a status."""
     deadline = Deadline(time.monotonic() + whole_s, time.monotonic, Costs())
-    return asyncio.run(HANDLERS[type(message)](RECOMMENDER, message, deadline))  # type: ignore[operator]
+    return asyncio.run(HANDLERS[type(message)](served, message, deadline))  # type: ignore[operator]
 
 
-def check(message: Message) -> None:
+def check(message: Message, served: Recommender = RECOMMENDER) -> None:
     """Fail unless a request is answered or refused in the contract's words."""
     try:
-        reply = answer(message)
+        reply = answer(message, served=served)
     except tuple(STATUSES):
         return
     assert reply.IsInitialized()
@@ -80,6 +80,25 @@ def check(message: Message) -> None:
 @given(st.sampled_from(list(HANDLERS)).flatmap(any_message))
 def test_any_message_is_answered_or_refused(message: Message) -> None:
     check(message)
+    check(message, EMPTY)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pb.RecommendRequest(user_id="ann"),
+        pb.RecommendRequest(user_id="ann", also_user_ids=["bob"], candidates=["lamp-3"]),
+        pb.SimilarRequest(image=b"lamp"),
+        pb.SearchRequest(text="lamp"),
+        pb.StateRequest(user_id="ann"),
+    ],
+)
+def test_before_the_first_item_every_list_is_empty_and_a_state_is_shown(message: Message) -> None:
+    reply = answer(message, served=EMPTY)
+    if isinstance(reply, pb.StateResponse):
+        assert [entry.type for entry in reply.state.history] == ["click", "dislike"]
+    else:
+        assert list(reply.items) == []
 
 
 ITEMS = st.sampled_from(["lamp-1", "lamp-3", "rug-1", "vase-3", "chair-7", "gone", "é"])

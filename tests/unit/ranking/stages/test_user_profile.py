@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.ranking.stages.user_profile import merged, profile_of
+from services.ranking.stages.user_profile import completed, merged, profile_of
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.users import event_types, keys, states
-from shared.users.session_vectors import session_vectors
-from tests.unit.ranking.shop import VECTORS, Shop
+from shared.users.session_vectors import marked, session_vectors
+from shared.users.states import UserState
+from tests.unit.ranking.shop import VECTORS, Shop, item_vector, near
 from tests.unit.shared.users.makers import state_of
 
 
@@ -79,6 +80,29 @@ def test_items_that_came_after_their_events_count_now(shop: Shop) -> None:
     state = state_of(history=history, vectors=vectors)
     assert state.session is None
     assert merged([state], shop.catalogue, VECTORS).session is not None
+
+
+def test_an_item_that_came_after_its_event_joins_what_was_known_then(shop: Shop) -> None:
+    history = [(keys.item_key(item), 1, 0, 0.0, 2, 0) for item in ("lamp-1", "rug-late")]
+    (marked_,) = marked([state_of(history=history).history_bytes], shop.catalogue)
+    vectors = session_vectors([marked_], shop.catalogue, VECTORS)[0]
+    state = UserState(guard={0: 7}, history_bytes=marked_, vectors=vectors)
+    assert completed(state, shop.catalogue, VECTORS) is state
+    rug = near(2, 1)
+    shop.put([item_vector("rug-late", rug)])
+    now = completed(state, shop.catalogue, VECTORS)
+    assert now.guard == state.guard
+    assert now.session is not None
+    assert now.session @ rug == pytest.approx(0.7, abs=0.1)
+    assert len(now.interests) == 2
+
+
+def test_a_user_of_whom_the_catalogue_knows_no_item_has_a_profile() -> None:
+    nothing = Shop(each=0)
+    state = nothing.user("ann", [("click", "lamp-1"), ("dislike", "rug-1")], hidden=("rug-1",))
+    profile = profile_of(state, nothing.catalogue, nothing.offers.terms.price, VECTORS)
+    assert not profile.known
+    assert profile.categories == ()
 
 
 def test_merged_histories_stand_in_the_order_of_time_and_keep_what_is_excluded(

@@ -157,12 +157,15 @@ class PlainFold:
         )
 
     def _unit(self, entries: list[Entry], half_life_s: float) -> NDArray[np.float64]:
-        total = np.zeros(self.items.dim)
+        weights: defaultdict[int, list[float]] = defaultdict(list)
         for entry in entries:
-            row = int(self.items.rows(np.array([entry.item], np.uint64))[0])
-            if row >= 0:
-                decay = 2.0 ** (-(entries[-1].second - entry.second) / half_life_s)
-                total += entry.weight * decay * self.items.vectors[row].astype(np.float64)
+            decay = 2.0 ** (-(entries[-1].second - entry.second) / half_life_s)
+            weights[entry.item].append(entry.weight * decay)
+        total = np.zeros(self.items.dim)
+        for item, given in weights.items():
+            row = int(self.items.rows(np.array([item], np.uint64))[0])
+            if row >= 0 and sum(given) > 1e-5 * sum(weight for weight in given if weight > 0):
+                total += sum(given) * self.items.vectors[row].astype(np.float64)
         norm = float(np.linalg.norm(total))
         return total / norm if norm > 1e-5 else total * 0
 

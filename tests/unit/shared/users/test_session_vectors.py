@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.users.event_types import CODES
-from shared.users.session_vectors import VectorSettings, session_vectors
-from shared.users.states import ENTRY, STARTS_SESSION, UserVectors
+from shared.users.session_vectors import VectorSettings, marked, session_vectors
+from shared.users.states import ENTRY, LACKS_VECTOR, STARTS_SESSION, UserVectors
 from tests.unit.sessions.kit import NOW_S, MemoryItems, key_of
 
 SETTINGS = VectorSettings()
@@ -68,9 +68,18 @@ def test_a_session_may_last_longer_than_its_gap() -> None:
     assert found.session == pytest.approx(unit(1), abs=0.005)
 
 
-def test_weights_count_and_negative_ones_push_away() -> None:
+def test_weights_count_and_what_is_disliked_has_no_part() -> None:
     found = vectors_of(history((0, "purchase", 0), (1, "click", 0), (2, "dislike", 0)))
-    assert found.session == pytest.approx(unit(5, 1, -3), abs=0.005)
+    assert found.session == pytest.approx(unit(5, 1), abs=0.005)
+    assert found.long_term == pytest.approx(unit(5, 1), abs=0.005)
+
+
+def test_what_is_taken_back_counts_for_that_much_less() -> None:
+    found = vectors_of(
+        history((0, "cart", 0), (1, "click", 0), (0, "remove", 0), (2, "like", 0), (2, "hide", 0))
+    )
+    assert found.session == pytest.approx(unit(2, 1), abs=0.005)
+    assert found.interests == pytest.approx(np.eye(6)[[0, 1]], abs=0.005)
 
 
 def test_age_counts_from_the_last_event_not_from_now() -> None:
@@ -108,10 +117,8 @@ def test_dislikes_are_no_interest() -> None:
     assert found.interests == pytest.approx(np.eye(6)[[1]], abs=0.005)
 
 
-def test_one_dislike_alone_points_away() -> None:
-    found = vectors_of(history((0, "dislike", 0)))
-    assert found.session == pytest.approx(unit(-1), abs=0.005)
-    assert len(found.interests) == 0
+def test_what_is_disliked_alone_gives_no_direction() -> None:
+    assert vectors_of(history((0, "dislike", 0), (1, "remove", 0), (2, "hide", 0))).present == 0
 
 
 def test_items_that_cancel_leave_no_direction() -> None:
@@ -140,6 +147,18 @@ def test_a_leader_belongs_to_its_interest_at_a_cosine_of_one() -> None:
 @pytest.mark.parametrize("entries", [b"", history((9, "click", 0)), history((0, "rate", 0))])
 def test_nothing_to_go_by_gives_no_vectors(entries: bytes) -> None:
     assert vectors_of(entries) == UserVectors("test", 6, 0, b"")
+
+
+def test_entries_are_marked_for_as_long_as_their_item_has_no_vector() -> None:
+    both = history((0, "click", 9), (4, "click", 0), starts=[0, 1])
+    few, all_ = MemoryItems(np.eye(6)[:1]), ITEMS
+    (lacking,) = marked([both], few)
+    assert np.frombuffer(lacking, ENTRY)["flags"].tolist() == [
+        STARTS_SESSION,
+        STARTS_SESSION | LACKS_VECTOR,
+    ]
+    assert marked([both, lacking, b""], few) == [lacking, lacking, b""]
+    assert marked([lacking, b"", both], all_) == [both, b"", both]
 
 
 def test_an_unknown_item_is_left_out() -> None:
@@ -211,10 +230,10 @@ def test_vectors_stay_what_they_are() -> None:
     assert found.present == 15
     levels = np.frombuffer(found.data, np.int8).reshape(5, 8)[:, 4:]
     golden = [
-        [-3, 53, -127, -77],
-        [-85, 3, -64, -127],
+        [-5, 127, -75, -48],
+        [-97, 75, -87, -127],
         [-43, 100, -102, -127],
         [-127, -112, 108, -125],
-        [25, 127, 80, 70],
+        [-14, 127, 94, 108],
     ]
     assert levels == pytest.approx(np.array(golden), abs=1)
