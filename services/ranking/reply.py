@@ -32,7 +32,7 @@ _SIMILAR_REASONS = {
     "text": "reads like {}",
     "content": "like {}",
     "covisits": "others went on to this from {}",
-    "title": "its title fits {}",
+    "words": "has words of {}",
 }
 
 

@@ -12,7 +12,7 @@ from services.ranking.live.filters import ItemFilter
 from services.ranking.live.newest import Newest
 from services.ranking.live.offers import Offers
 from services.ranking.live.state_reader import Reader
-from services.ranking.live.title_words import TitleWords
+from services.ranking.live.item_words import ItemWords
 from services.ranking.live.trending import LocalTrending, TrendRows
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.blend import BlendRanker, Ranker
@@ -34,7 +34,7 @@ class ServingSpace:
     newest: Newest
     offers: Offers  # prices, stock and windows by row, with the items' own
     filter: ItemFilter
-    titles: TitleWords
+    words: ItemWords
     trend_rows: TrendRows
     reader: Reader  # of states and co-visits
     trending: LocalTrending
@@ -71,7 +71,7 @@ class ServingSpace:
             newest=Newest(catalogue),
             offers=offers,
             filter=ItemFilter(catalogue, offers),
-            titles=TitleWords(catalogue),
+            words=ItemWords(catalogue),
             trend_rows=TrendRows(catalogue),
             reader=reader,
             trending=trending or LocalTrending(reader),

@@ -17,6 +17,7 @@ from services.ranking.serving_space import ServingSpace
 from services.ranking.stages import degraded
 from services.ranking.stages.signals import Weighted
 from services.ranking.stages.similar_items import (
+    ALIKE_FROM,
     Mask,
     SimilarItems,
     by_own_vectors,
@@ -138,7 +139,7 @@ async def _blended(
     behaviour = np.zeros(len(rows), np.float32)
     behaviour[np.searchsorted(rows, followed)] = COVISITS_WEIGHT * strength
     parts = {"content": cosines(rows, vector, catalogue), "covisits": behaviour}
-    return ordered(rows, parts, catalogue, query.k)
+    return ordered(rows, parts, catalogue, query.k, above=ALIKE_FROM)
 
 
 def _strength(

@@ -7,6 +7,7 @@ from typing import Final
 
 from freshet.contract.items import Item
 from freshet.contract.records import BadRecord
+from shared.catalogue.item_text import labels_of
 
 NOTHING_TO_ENCODE: Final = "nothing-to-encode"
 HASH_BYTES: Final = 16
@@ -17,7 +18,8 @@ def text_of(item: Item) -> str:
 
     What is said of it comes first, because a text is cut at the encoder's token limit.
     """
-    parts = (item.title, ", ".join((*item.categories, *item.tags)), item.description)
+    labels = labels_of(item.categories, item.tags, item.attributes)
+    parts = (item.title, ", ".join(labels), item.description)
     return ". ".join(part.strip() for part in parts if part.strip())
 
 
@@ -36,7 +38,8 @@ def content_hash(item: Item) -> bytes:
     if not text and not has_picture(item):
         raise BadRecord(
             NOTHING_TO_ENCODE,
-            "an item must have a text (title, description, categories or tags) or a picture",
+            "an item must have a text (title, description, categories, tags or what attributes say)"
+            " or a picture",
         )
     digest = blake2b(digest_size=HASH_BYTES)
     for part in (text.encode(), item.image_bytes or b"", (item.image_uri or "").encode()):

@@ -5,7 +5,7 @@ Legend: n items; p parts of a score; d, w numbers of a vector; k items of the li
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from shared.catalogue.catalogue import Catalogue
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]
+
+# Half of what has nothing to do with a text has a cosine below this to it; of things that show what
+# it says and are known by their picture alone, an eighth has (day-zero bundle, demo shop).
+ALIKE_FROM: Final = 0.1
 
 
 class SimilarItems(NamedTuple):
@@ -34,9 +38,13 @@ class SimilarItems(NamedTuple):
         return total
 
 
-def ordered(rows: Rows, parts: dict[str, Floats], catalogue: Catalogue, k: int) -> SimilarItems:
-    """Return the k best by the sum of their parts, of equals the newest."""
+def ordered(
+    rows: Rows, parts: dict[str, Floats], catalogue: Catalogue, k: int, *, above: float = 0.0
+) -> SimilarItems:
+    """Return the k best by the sum of their parts, if it is above a bound; of equals the newest."""
     table = blend.on_grid(np.stack([values.astype(np.float32) for values in parts.values()], 1))
+    alike = table.sum(axis=1) > above
+    rows, table = rows[alike], table[alike]
     best = np.lexsort((catalogue.arrived_ms[rows], table.sum(axis=1)))[::-1][:k]
     return SimilarItems(rows[best], tuple(parts), table[best])
 
@@ -62,8 +70,8 @@ def by_own_vectors(
         return nothing(name)
     rows = np.flatnonzero(mask[: len(table)])
     (nearest,), (scores,) = hits.search_rows(table, rows, query[None], k)
-    alike = (nearest >= 0) & (scores > 0)
-    return ordered(nearest[alike], {name: scores[alike]}, catalogue, k)
+    found = nearest >= 0
+    return ordered(nearest[found], {name: scores[found]}, catalogue, k)
 
 
 def cosines(rows: Rows, query: Floats, catalogue: Catalogue) -> Floats:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from freshet.errors import NotFound, Unavailable
 from freshet.v1 import recommender_pb2 as pb
-from services.ranking import requests
+from services.ranking import reply, requests
 from services.ranking.live.embedding_client import EmbeddingClient, QueryVector
-from services.ranking.live.title_words import words_of
+from services.ranking.live.item_words import words_of
 from services.ranking.search import search
 from services.ranking.similar import similar
 from services.ranking.stages import degraded
@@ -50,7 +50,7 @@ class Asked:
     def __init__(self) -> None:
         self.shop = Shop(each=10)
         self.embedding = MemoryEmbedding()
-        self.titles = self.shop.space.titles
+        self.words = self.shop.space.words
         self.deadline = Deadline(time.monotonic() + 5, time.monotonic, Costs())
 
     async def similar(self, **fields: Any) -> list[str]:
@@ -86,7 +86,8 @@ async def test_behaviour_lifts_what_followed_the_item(asked: Asked) -> None:
     asked.shop.follows("lamp-1", {"rug-1": 9.0, "rug-2": 1.0})
     assert await asked.similar(item_id="lamp-1", by="SIMILAR_BY_BEHAVIOUR") == ["rug-1", "rug-2"]
     blended = await asked.similar(item_id="lamp-1", k=40)
-    assert blended.index("rug-1") < blended.index("rug-3")
+    assert blended.index("rug-1") < blended.index("rug-2")
+    assert "rug-3" not in blended
     assert asked.found.names == ("content", "covisits")
 
 
@@ -157,7 +158,7 @@ async def test_among_near_items_the_one_with_the_words_in_its_title_comes_first(
     found = await asked.search(text="Rüg 3", k=5)
     assert found[0] == "rug-3"
     assert kinds(found) == {"rug"}
-    assert asked.found.names == ("content", "title")
+    assert asked.found.names == ("content", "words")
 
 
 async def test_without_the_embedding_service_words_answer_alone_and_say_so(asked: Asked) -> None:
@@ -187,16 +188,51 @@ def test_words_have_neither_case_nor_accents_and_stand_once() -> None:
 
 
 def test_rare_words_weigh_more_than_common_ones(asked: Asked) -> None:
-    shares = asked.titles.matched(("lamp", "3"))
+    shares = asked.words.matched(("lamp", "3"))
     catalogue = asked.shop.catalogue
     of = {item: shares[catalogue.row(item)] for item in ("lamp-3", "rug-3", "lamp-1", "rug-1")}
     assert of["lamp-3"] == pytest.approx(1)
     assert of["rug-3"] > of["lamp-1"] > of["rug-1"] == 0
 
 
-def test_titles_follow_their_items(asked: Asked) -> None:
+async def test_a_text_finds_what_attributes_tags_and_categories_say(asked: Asked) -> None:
+    for n, said in enumerate(
+        (
+            {"attributes": {"colour": "Red"}},
+            {"tags": ("red",)},
+            {"categories": ("rug", "red things")},
+            {"attributes": {"red": True, "size": "huge " * 20, "sold": 3.0}},
+        )
+    ):
+        asked.shop.put([item_vector(f"red-{n}", near(2, n), title=f"Rug {n}", **said)])
+    asked.embedding.gone = True
+    found = await asked.search(text="red rug", k=5)
+    assert set(found[:4]) == {"red-0", "red-1", "red-2", "red-3"}
+    assert kinds(found[4:]) == {"rug"}
+    assert await asked.search(text="huge") == []
+
+
+async def test_what_hardly_fits_a_text_is_no_hit_of_it(asked: Asked) -> None:
+    asked.embedding.vectors["lamp"] = near(0, 1)
+    asked.shop.put([item_vector("8472", -near(0, 2), title="8472")])
+    found = await asked.search(text="lamp", k=100)
+    assert kinds(found[:10]) == {"lamp"}
+    assert "8472" not in found
+    assert (asked.found.scores > 0.1).all()
+    for item in reply.similar(asked.found, asked.shop.catalogue, "“lamp”"):
+        assert (item.reason == "has words of “lamp”") <= (item.item_id.startswith("lamp"))
+
+
+async def test_what_is_not_like_an_item_is_not_similar_to_it(asked: Asked) -> None:
+    asked.shop.put([item_vector("opposite", -near(0, 2))])
+    found = await asked.similar(item_id="lamp-1", k=100)
+    assert kinds(found[:9]) == {"lamp"}
+    assert "opposite" not in found
+
+
+def test_words_follow_their_items(asked: Asked) -> None:
     catalogue = asked.shop.catalogue
     lamp = asked.shop.items[1]
     asked.shop.put([item_vector("lamp-1", lamp.vector, title="Torch")])
-    assert asked.titles.matched(("torch",))[catalogue.row("lamp-1")] == 1
-    assert asked.titles.matched(("lamp",))[catalogue.row("lamp-1")] == 0
+    assert asked.words.matched(("torch",))[catalogue.row("lamp-1")] == 1
+    assert asked.words.matched(("lamp",))[catalogue.row("lamp-1")] == 0

@@ -26,6 +26,29 @@ def test_text_says_first_what_matters_most() -> None:
     assert text_of(Item(item_id="a", title="  ")) == ""
 
 
+def test_labels_and_what_attributes_say_in_words_are_text() -> None:
+    item = Item(
+        item_id="a",
+        title="Rug",
+        tags=("wool",),
+        attributes={
+            "colour": "red",
+            "material": "Wool",  # said by the tag
+            "hand_made": True,
+            "washable": False,
+            "width_cm": 140.0,
+            "sku": "8472-11",
+            "care": "Beat it on a line, and never in the rain, as our grandmothers did.",
+        },
+    )
+    assert text_of(item) == "Rug. wool, red, hand made"
+
+
+def test_numbers_of_attributes_are_no_content() -> None:
+    sized = [msgspec.structs.replace(CHAIR, attributes={"width": w}) for w in (80.0, 90.0)]
+    assert content_hash(sized[0]) == content_hash(sized[1]) == content_hash(CHAIR)
+
+
 def test_price_stock_and_window_are_no_content() -> None:
     changed = msgspec.structs.replace(
         CHAIR, price=11.0, currency="EUR", in_stock=False, available_from_ms=5, updated_ms=7
@@ -39,6 +62,7 @@ def test_price_stock_and_window_are_no_content() -> None:
         {"title": "Blue chair"},
         {"description": ""},
         {"tags": ()},
+        {"attributes": {"colour": "blue"}},
         {"image_bytes": b"another"},
         {"image_bytes": None},
         {"image_bytes": None, "image_uri": "picture"},

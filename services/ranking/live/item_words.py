@@ -1,4 +1,4 @@
-"""Know which items have a word in their title, as items come and go. Pure.
+"""Know which items have a word in title, labels or attributes, as items come and go. Pure.
 
 Legend: c rows of the catalogue; w words of a query.
 """
@@ -14,22 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.catalogue.catalogue import Applied, Catalogue
+from shared.catalogue.item_text import labels_of
 from shared.catalogue.labels import LabelSets
 
-WORDS_AT_MOST: Final = 32  # of a title or a query
+QUERY_WORDS: Final = 32  # at most
+ITEM_WORDS: Final = 64
 
 _WORD = re.compile(r"\w+")
 
 
-def words_of(text: str) -> tuple[str, ...]:
-    """Return a text's distinct words, without case and accents, in order."""
+def words_of(text: str, at_most: int = QUERY_WORDS) -> tuple[str, ...]:
+    """Return a text's first distinct words, without case and accents, in order."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     plain = "".join(c for c in plain if not unicodedata.combining(c))
-    return tuple(dict.fromkeys(_WORD.findall(plain)))[:WORDS_AT_MOST]
+    return tuple(dict.fromkeys(_WORD.findall(plain)))[:at_most]
 
 
-class TitleWords:
-    """Words by row; listens to its catalogue. About 300 bytes a title."""
+class ItemWords:
+    """Words by row; listens to its catalogue. About 500 bytes an item."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -45,13 +47,20 @@ class TitleWords:
         for row in rows:
             while len(self._sets.by_row) < row:
                 self._sets.set(len(self._sets.by_row), ())
-            self._sets.set(row, words_of(self._catalogue.titles[row]))
+            self._sets.set(row, self._words(row))
+
+    def _words(self, row: int) -> tuple[str, ...]:
+        catalogue = self._catalogue
+        labels = labels_of(
+            catalogue.categories[row], catalogue.tags[row], catalogue.attributes.of(row)
+        )
+        return words_of(" ".join((catalogue.titles[row], *labels)), ITEM_WORDS)
 
     def matched(self, words: tuple[str, ...]) -> NDArray[np.float32]:
-        """Return the share of a query's words that each title has, (c,) 0 to 1.
+        """Return the share of a query's words that each item has, (c,) 0 to 1.
 
-        A word counts by its rarity, log2(1 + c / titles with it), so that "the" says little; a
-        word that no title has counts as the rarest.
+        A word counts by its rarity, log2(1 + c / items with it), so that "the" says little; a
+        word that no item has counts as the rarest.
         """
         rows = len(self._catalogue)
         total = 0.0
