@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from freshet.replies import Explanation as Explanation
     from freshet.replies import HistoryEntry as HistoryEntry
     from freshet.replies import ItemFate as ItemFate
+    from freshet.replies import MissingItem as MissingItem
     from freshet.replies import RankedItem as RankedItem
     from freshet.replies import RankedList as RankedList
     from freshet.replies import StageStep as StageStep
@@ -80,6 +81,7 @@ _MODULE_OF = {
     "Explanation": "freshet.replies",
     "HistoryEntry": "freshet.replies",
     "ItemFate": "freshet.replies",
+    "MissingItem": "freshet.replies",
     "RankedItem": "freshet.replies",
     "RankedList": "freshet.replies",
     "StageStep": "freshet.replies",

@@ -30,6 +30,7 @@ class RankedItem(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     sources: tuple[str, ...] = ()
     contributions: tuple[Contribution, ...] = ()  # filled where asked for
+    rank: int | None = None  # by score, from 0; of recommend: diversity, pins and caps rearrange
 
 
 class Versions(msgspec.Struct, frozen=True, gc=False):
@@ -58,6 +59,24 @@ class StageTrace(msgspec.Struct, frozen=True, gc=False):
     degraded: tuple[str, ...] = ()  # what this stage had to leave out
 
 
+class ItemFate(msgspec.Struct, frozen=True, gc=False):
+    """What became of an item on the way to a list."""
+
+    stage: str  # where it fell: candidates, filter, rank or arrange; empty: it is listed
+    cause: str  # protos/freshet/v1/recommender.proto has them by stage
+    position: int | None  # in the list, from 0
+    rank: int | None  # by score, from 0; None where it was not ranked
+    ranked: int  # how many candidates were
+    lowest_listed_score: float
+
+
+class MissingItem(msgspec.Struct, frozen=True, gc=False):
+    """A candidate of the caller's that is not in the list, and why."""
+
+    item_id: str
+    fate: ItemFate
+
+
 class RankedList(msgspec.Struct, frozen=True):
     """A list, best first: iterate it, index it, take its length.
 
@@ -71,6 +90,7 @@ class RankedList(msgspec.Struct, frozen=True):
     state_positions: tuple[str, ...] = ()  # tokens: how far the user's events are in this list
     timings: dict[str, float] = {}  # stage → ms
     trace: tuple[StageTrace, ...] = ()  # filled where asked for
+    missing: tuple[MissingItem, ...] = ()  # of `candidates`: those that no larger k would list
 
     def __len__(self) -> int:
         return len(self.items)
@@ -135,17 +155,6 @@ class State(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class ItemFate(msgspec.Struct, frozen=True, gc=False):
-    """What became of an item on the way to a list."""
-
-    stage: str  # where it fell: candidates, filter, rank or arrange; empty: it is listed
-    cause: str  # protos/freshet/v1/recommender.proto has them by stage
-    position: int | None  # in the list, from 0
-    rank: int | None  # by score, from 0; None where it was not ranked
-    ranked: int  # how many candidates were
-    lowest_listed_score: float
-
-
 class Explanation(msgspec.Struct, frozen=True):
     """One item's score for a user, taken apart, and what became of it."""
 
@@ -168,6 +177,9 @@ def list_of(
         state_positions=_positions_of(recommended.state_position),
         timings={timing.stage: timing.ms for timing in reply.timings},
         trace=tuple(map(_stage_of, recommended.trace)),
+        missing=tuple(
+            MissingItem(each.item_id, _fate_of(each.fate)) for each in recommended.missing
+        ),
     )
 
 
@@ -214,6 +226,7 @@ def _item_of(item: pb.RankedItem) -> RankedItem:
         reason=item.reason,
         sources=tuple(item.sources),
         contributions=tuple(Contribution(part.name, part.value) for part in item.contributions),
+        rank=item.rank if item.HasField("rank") else None,
     )
 
 

@@ -420,7 +420,7 @@ class Contribution(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """session, interests, long_term, covisits, trending, new, content, popularity, freshness, dislike; ranker where an
-    ONNX model scores; rule:NAME; of Similar and Search visual, text, content, covisits, title
+    ONNX model scores; rule:NAME; of Similar and Search visual, text, content, covisits, words
     """
     value: _builtins.float
     def __init__(
@@ -447,11 +447,14 @@ class RankedItem(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     score: _builtins.float
     """the sum of the contributions"""
     reason: _builtins.str
     title: _builtins.str
+    rank: _builtins.int
+    """By score, from 0; of Recommend. Diversity, pins and caps may have put the item on another position."""
     @_builtins.property
     def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -465,12 +468,15 @@ class RankedItem(_message.Message):
         reason: _builtins.str = ...,
         contributions: _abc.Iterable[Global___Contribution] | None = ...,
         title: _builtins.str = ...,
+        rank: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "rank", b"rank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "item_id", b"item_id", "reason", b"reason", "score", b"score", "sources", b"sources", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "contributions", b"contributions", "item_id", b"item_id", "rank", b"rank", "reason", b"reason", "score", b"score", "sources", b"sources", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
+    _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
 
 Global___RankedItem: _TypeAlias = RankedItem  # noqa: Y015
 
@@ -584,6 +590,7 @@ class RecommendResponse(_message.Message):
     STATE_POSITION_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]: ...
@@ -601,6 +608,10 @@ class RecommendResponse(_message.Message):
     def trace(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageTrace]:
         """where asked for"""
 
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___MissingItem]:
+        """Those of `candidates` that no larger k would list, in the order of the request."""
+
     def __init__(
         self,
         *,
@@ -611,14 +622,40 @@ class RecommendResponse(_message.Message):
         state_position: _abc.Iterable[_state_pb2.PartitionOffset] | None = ...,
         timings: _abc.Iterable[Global___StageTiming] | None = ...,
         trace: _abc.Iterable[Global___StageTrace] | None = ...,
+        missing: _abc.Iterable[Global___MissingItem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "items", b"items", "request_id", b"request_id", "state_position", b"state_position", "timings", b"timings", "trace", b"trace", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "items", b"items", "missing", b"missing", "request_id", b"request_id", "state_position", b"state_position", "timings", b"timings", "trace", b"trace", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015
+
+@_typing.final
+class MissingItem(_message.Message):
+    """A candidate of the caller's that is not in the list, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    FATE_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    @_builtins.property
+    def fate(self) -> Global___ItemFate: ...
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        fate: Global___ItemFate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fate", b"fate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fate", b"fate", "item_id", b"item_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MissingItem: _TypeAlias = MissingItem  # noqa: Y015
 
 @_typing.final
 class SimilarRequest(_message.Message):
@@ -942,7 +979,7 @@ class ItemFate(_message.Message):
     stage: _builtins.str
     """where it fell: candidates, filter, rank or arrange; empty: it is listed"""
     cause: _builtins.str
-    """candidates: not_proposed. filter: as in StageStep. rank: score, as all that is listed ranks higher. arrange: pins,
+    """candidates: not_proposed, or unknown of a `candidates` item. filter: as in StageStep. rank: score, as all that is listed ranks higher. arrange: pins,
     caps or diversity, for which others took its position.
     """
     position: _builtins.int

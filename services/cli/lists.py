@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from freshet.v1.recommender_pb2 import (
     ExplainResponse,
+    RankedItem,
     RecommendResponse,
     SearchResponse,
     SimilarResponse,
@@ -51,29 +52,56 @@ def ranked(
     reply: RecommendResponse | SearchResponse | SimilarResponse, *, explain: bool = False
 ) -> RenderableType:
     """Return a list with its reasons, and below it what was left out and how long it took."""
+    arranged = any(item.HasField("rank") and item.rank != n for n, item in enumerate(reply.items))
+    lines: list[RenderableType] = [
+        _items(reply.items, arranged=arranged, explain=explain) if reply.items else "no items"
+    ]
+    if arranged:
+        lines.append(
+            "arranged for diversity: `by score` is an item's place by its score alone, "
+            "and how many places it gained (+) or lost (-)"
+        )
+    timings = [f"{timing.stage} {timing.ms:.1f}" for timing in reply.timings]
+    recommended = reply if isinstance(reply, RecommendResponse) else RecommendResponse()
+    if recommended.trace:
+        lines.append(stages(recommended.trace))
+    elif timings:
+        lines.append(f"ms: {' · '.join(timings)}")
+    lines += [
+        f"not listed: {each.item_id} (fell at {each.fate.stage}, {each.fate.cause})"
+        for each in recommended.missing
+    ]
+    if reply.degraded:
+        lines.append(f"left out: {', '.join(reply.degraded)}")
+    return Group(*lines)
+
+
+def _items(items: Sequence[RankedItem], *, arranged: bool, explain: bool) -> Table:
     table = Table(box=None, padding=(0, 2))
     table.add_column("", justify="right")
     table.add_column("item")
     table.add_column("title")
     table.add_column("score", justify="right")
+    if arranged:
+        table.add_column("by score", justify="right")
     table.add_column("why")
     if explain:
         table.add_column("score is the sum of")
-    for position, item in enumerate(reply.items, start=1):
-        row = [str(position), item.item_id, item.title, f"{item.score:.3f}", item.reason]
+    for number, item in enumerate(items):
+        row = [str(number + 1), item.item_id, item.title, f"{item.score:.3f}"]
+        if arranged:
+            row.append(_place(item.rank, number))
+        row.append(item.reason)
         if explain:
             parts = [f"{part.name} {part.value:+.3f}" for part in item.contributions]
             row.append(" · ".join(parts))
         table.add_row(*row)
-    lines: list[RenderableType] = [table if table.row_count else "no items"]
-    timings = [f"{timing.stage} {timing.ms:.1f}" for timing in reply.timings]
-    if isinstance(reply, RecommendResponse) and reply.trace:
-        lines.append(stages(reply.trace))
-    elif timings:
-        lines.append(f"ms: {' · '.join(timings)}")
-    if reply.degraded:
-        lines.append(f"left out: {', '.join(reply.degraded)}")
-    return Group(*lines)
+    return table
+
+
+def _place(rank: int, position: int) -> str:
+    """Return the place that a score alone gives, and what the item gained by another; from 0."""
+    return f"{rank + 1}" if rank == position else f"{rank + 1} ({rank - position:+d})"
 
 
 def stages(trace: Iterable[StageTrace]) -> RenderableType:

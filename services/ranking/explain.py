@@ -34,6 +34,7 @@ from services.ranking.stages.sources import Candidates
 from shared.runtime.deadline import Deadline
 
 NOT_PROPOSED: Final = "not_proposed"
+UNKNOWN: Final = "unknown"  # a candidate of the caller's that the catalogue does not hold
 DELETED: Final = "deleted"  # while the list was made
 LEFT_OUT_BY: Final = {
     STATE: (
@@ -103,7 +104,7 @@ async def explain(
         proposed = recommendation.gathered.proposed[recommendation.gathered.rows == row]
         alone = Candidates(np.array([row]), np.array([proposed.sum()]))
         scored = rank(alone, recommendation.input, space, deadline)
-    (item,) = reply.items_of(scored, recommendation.input, space, explain=True)
+    (item,) = reply.items_of(scored, recommendation, space, explain=True)
     values = zip(NAMES, scored.features[0].tolist(), strict=True)
     return pb.ExplainResponse(
         item=item,
@@ -116,9 +117,7 @@ async def explain(
 def fate_of(row: int, recommendation: Recommendation, space: ServingSpace) -> pb.ItemFate:
     """Say whether a list holds a row of the catalogue, and if not, where it fell and why."""
     ranked, listed = recommendation.ranked, recommendation.listed
-    fate = pb.ItemFate(
-        ranked=len(ranked.rows), lowest_listed_score=listed.scores.min() if len(listed.rows) else 0
-    )
+    fate = _fate(recommendation)
     if row in ranked.rows:
         fate.rank = int(np.flatnonzero(ranked.rows == row)[0])
     if row in listed.rows:
@@ -126,11 +125,32 @@ def fate_of(row: int, recommendation: Recommendation, space: ServingSpace) -> pb
     elif fate.HasField("rank"):
         fate.stage, fate.cause = _why_not_listed(fate.rank, row, recommendation, space)
     else:
-        out = [
-            name for name, rows in _removals(np.array([row]), recommendation, space) if rows.any()
-        ]
-        fate.stage, fate.cause = (FILTER, out[0]) if out else (CANDIDATES, NOT_PROPOSED)
+        (out,) = _removed_by(np.array([row]), recommendation, space)
+        fate.stage, fate.cause = (FILTER, out) if out else (CANDIDATES, NOT_PROPOSED)
     return fate
+
+
+def missing(recommendation: Recommendation, space: ServingSpace) -> list[pb.MissingItem]:
+    """Return which of the caller's candidates no larger k would list, and what became of each."""
+    query, ranked, listed = recommendation.input.query, recommendation.ranked, recommendation.listed
+    if query.candidates is None:
+        return []
+    rows = np.array([space.catalogue.row(item_id) for item_id in query.candidates], np.int64)
+    full = len(listed.rows) == query.k  # then what else was ranked is outranked, no more
+    away = ~np.isin(rows, ranked.rows if full else listed.rows)
+    fell = rows[away & (rows >= 0) & ~np.isin(rows, ranked.rows)]
+    removed_by = dict(zip(fell.tolist(), _removed_by(fell, recommendation, space), strict=True))
+    found = []
+    for number in np.flatnonzero(away).tolist():
+        row = int(rows[number])
+        if row in removed_by:
+            fate = _fate(recommendation, FILTER, removed_by[row] or DELETED)
+        elif row >= 0:
+            fate = fate_of(row, recommendation, space)
+        else:
+            fate = _fate(recommendation, CANDIDATES, UNKNOWN)
+        found.append(pb.MissingItem(item_id=query.candidates[number], fate=fate))
+    return found
 
 
 def _why_not_listed(
@@ -147,6 +167,25 @@ def _why_not_listed(
     categories = space.catalogue.categories
     full = full_categories(limits, [categories[other] for other in listed.rows.tolist()])
     return ARRANGE, "caps" if set(full) & set(categories[row]) else "diversity"
+
+
+def _fate(recommendation: Recommendation, stage: str = "", cause: str = "") -> pb.ItemFate:
+    listed = recommendation.listed
+    return pb.ItemFate(
+        stage=stage,
+        cause=cause,
+        ranked=len(recommendation.ranked.rows),
+        lowest_listed_score=listed.scores.min() if len(listed.rows) else 0,
+    )
+
+
+def _removed_by(rows: Rows, recommendation: Recommendation, space: ServingSpace) -> list[str]:
+    """Return which filter removes each of some rows first; empty: none does."""
+    names = np.full(len(rows), "", object)
+    for name, removed in _removals(rows, recommendation, space):
+        names[removed] = name
+    removed_by: list[str] = names.tolist()
+    return removed_by
 
 
 def _removals(

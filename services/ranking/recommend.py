@@ -150,7 +150,8 @@ async def arrange(recommendation: Recommendation, space: ServingSpace, deadline:
     """Put what ranks best in the list's order; where caps leave it short, look further."""
     recommendation.listed = _arranged(recommendation.ranked, recommendation.input, space, deadline)
     query = recommendation.input.query
-    if len(recommendation.listed.rows) < query.k and query.rules.caps:
+    short = len(recommendation.listed.rows) < query.k and query.candidates is None
+    if short and query.rules.caps:
         sets = space.catalogue.category_sets
         full = full_categories(_limits(query), _categories(recommendation.listed, space))
         roomy = ~sets.any_of(full)[sets.ids[: len(recommendation.fitting)]]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from freshet.v1 import recommender_pb2 as pb
 from freshet.v1 import state_pb2
 from services.ranking.serving_space import ServingSpace
-from services.ranking.stages import reasons, sources
+from services.ranking.stages import sources
 from services.ranking.stages.blend import PARTS, Ranked
-from services.ranking.stages.features import FeatureColumn
+from services.ranking.stages.features import COVISIT_DECAY, FeatureColumn
 from services.ranking.stages.float16 import to_float32
-from services.ranking.stages.reasons import Facts, LikedTitle
+from services.ranking.stages.reasons import PINNED, Facts, LikedTitle, Reasons
 from services.ranking.stages.recommendation import RankingInput, Recommendation
 from services.ranking.stages.similar_items import SimilarItems
 from services.ranking.stages.sources import BIT
@@ -42,7 +42,7 @@ def recommended(
     """Return the reply to Recommend, without what is known at its end: timings and trace."""
     user = recommendation.input
     return pb.RecommendResponse(
-        items=items_of(recommendation.listed, user, space, explain=user.query.explain),
+        items=items_of(recommendation.listed, recommendation, space, explain=user.query.explain),
         request_id=uuid.uuid4().hex,
         degraded=deadline.degraded,
         versions=space.versions(),
@@ -59,41 +59,46 @@ def timings(deadline: Deadline) -> list[pb.StageTiming]:
 
 
 def items_of(
-    listed: Ranked, user: RankingInput, space: ServingSpace, *, explain: bool
+    listed: Ranked, recommendation: Recommendation, space: ServingSpace, *, explain: bool
 ) -> list[pb.RankedItem]:
-    """Return a list's items in order; explain: with what their scores are made of."""
+    """Return some items of a list in order; explain: with what their scores are made of."""
     if not len(listed.rows):
         return []
-    catalogue = space.catalogue
-    liked = [
-        LikedTitle(catalogue.titles[like.row] or catalogue.ids[like.row], like.type)
-        for like in user.profile.liked
-    ]
-    nearest = _nearest(listed, user, catalogue)
-    # Reasons speak of the blend's parts, whoever ranked.
-    parts = listed.features[:, : len(PARTS)] * space.fallback.weights
+    catalogue, user = space.catalogue, recommendation.input
+    weights = space.fallback.weights  # reasons speak of the blend's parts, whoever ranked
+    parts = listed.features[:, : len(PARTS)] * weights
+    ranked = recommendation.ranked.features if len(recommendation.ranked.rows) else listed.features
+    reasons = Reasons(
+        [
+            LikedTitle(catalogue.titles[like.row] or catalogue.ids[like.row], like.type)
+            for like in user.profile.liked
+        ],
+        ranked[:, : len(PARTS)].mean(axis=0) * weights,
+    )
+    alike, followed = _alike(listed, user, catalogue), _followed(listed, user, catalogue)
+    rank_of = {row: rank for rank, row in enumerate(recommendation.ranked.rows.tolist())}
     items = []
-    for rank, row in enumerate(listed.rows.tolist()):
-        proposed = int(listed.proposed[rank])
+    for number, row in enumerate(listed.rows.tolist()):
+        proposed = int(listed.proposed[number])
         if proposed & BIT["pin"]:
-            reason = reasons.PINNED
+            reason = PINNED
         else:
-            covisited = int(parts[rank].argmax()) == FeatureColumn.COVISITS
             facts = Facts(
-                liked,
-                nearest[rank],
-                _followed(row, user, catalogue) if covisited else -1,
-                _trending_in(row, listed.features[rank], user),
+                alike[number],
+                followed[number],
+                _trending_in(row, listed.features[number], user),
+                float(listed.features[number, FeatureColumn.FRESHNESS]),
             )
-            reason = reasons.reason(parts[rank], facts)
+            reason = reasons.of(parts[number], facts)
         items.append(
             pb.RankedItem(
                 item_id=catalogue.ids[row],
-                score=listed.scores[rank],
+                score=listed.scores[number],
                 sources=sources.names_of(proposed),
                 reason=reason,
                 title=catalogue.titles[row],
-                contributions=_contributions(listed, rank) if explain else None,
+                contributions=_contributions(listed, number) if explain else None,
+                rank=rank_of.get(row),
             )
         )
     return items
@@ -176,25 +181,27 @@ def _contributions(listed: Ranked, rank: int) -> list[pb.Contribution]:
     return shown
 
 
-def _nearest(listed: Ranked, user: RankingInput, catalogue: Catalogue) -> list[int]:
-    """Return which liked item is most like each of the list, -1 where nothing is liked."""
-    if not user.profile.liked:
-        return [-1] * len(listed.rows)
+def _alike(listed: Ranked, user: RankingInput, catalogue: Catalogue) -> NDArray[np.float32]:
+    """Return the cosines of the list's items to the liked ones, (k, m)."""
     vectors = catalogue.vectors
-    liked = to_float32(vectors.take([like.row for like in user.profile.liked], axis=0))
-    cosines = to_float32(vectors.take(listed.rows, axis=0)) @ liked.T  # (k, m)
-    nearest: list[int] = cosines.argmax(axis=1).tolist()
-    return nearest
+    liked = vectors.take(np.array([like.row for like in user.profile.liked], np.int64), axis=0)
+    cosines: NDArray[np.float32] = (
+        to_float32(vectors.take(listed.rows, axis=0)) @ to_float32(liked).T
+    )
+    return cosines
 
 
-def _followed(row: int, user: RankingInput, catalogue: Catalogue) -> int:
-    """Return the newest liked item that others went on from to this one, or -1."""
-    key = catalogue.keys[row]
-    for index, like in enumerate(user.profile.liked):
+def _followed(listed: Ranked, user: RankingInput, catalogue: Catalogue) -> NDArray[np.float64]:
+    """Return how surely the list's items follow the liked ones, as they count, (k, m)."""
+    followed = np.zeros((len(listed.rows), len(user.profile.liked)))
+    keys = catalogue.keys[listed.rows]
+    for rank, like in enumerate(user.profile.liked):
         followers = user.signals.covisits.get(like.key)
-        if followers is not None and (followers.keys == key).any():
-            return index
-    return -1
+        if followers is not None and len(followers.keys):
+            weights = np.exp2(followers.scores - followers.scores.max())
+            share = COVISIT_DECAY**rank * weights / weights.sum()
+            followed[:, rank] = (keys[:, None] == followers.keys) @ share
+    return followed
 
 
 def _trending_in(row: int, values: NDArray[np.float32], user: RankingInput) -> str:

@@ -85,6 +85,7 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
         recommendation = await recommend(query, space, deadline)
         count_candidates(recommendation)
         response = reply.recommended(recommendation, space, deadline)
+        response.missing.extend(explain.missing(recommendation, space))
         self._impressions.add(
             Shown(
                 response.request_id,

@@ -9,10 +9,10 @@ from freshet.v1 import impression_pb2
 from services.ranking.index import watch
 from services.ranking.index.served import IndexSearcher, ServedIndex
 from services.ranking.live.filters import ItemFilter
+from services.ranking.live.item_words import ItemWords
 from services.ranking.live.newest import Newest
 from services.ranking.live.offers import Offers
 from services.ranking.live.state_reader import Reader
-from services.ranking.live.item_words import ItemWords
 from services.ranking.live.trending import LocalTrending, TrendRows
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.blend import BlendRanker, Ranker

@@ -1,11 +1,16 @@
 """Say why an item is in a list, in words a shopper understands. Pure.
 
-Legend: k items of the list; p parts of the blend; m liked items of the user, newest first.
+An item's reason is the part of its score that lifts it most above what is usual in its list: nearly
+all have a little of each. What speaks for it is named, and of what speaks for it about equally that
+which the list has named least.
+
+Legend: p parts of the blend; m liked items of the user, newest first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,6 +20,8 @@ from services.ranking.stages.features import FeatureColumn
 from shared.users import event_types
 
 PINNED: Final = "picked for this place"
+NEW_FROM: Final = 0.5  # of freshness, from which an item is called new: one half-life
+NEARLY: Final = 0.8  # of the strongest: as good a reason
 
 _VERBS: Final = {
     event_types.VIEW: "viewed",
@@ -25,6 +32,9 @@ _VERBS: Final = {
     event_types.PURCHASE: "bought",
     event_types.RATE: "rated",
 }
+_OF_NEW: Final = [FeatureColumn.NEW, FeatureColumn.FRESHNESS]
+
+Floats = NDArray[np.floating]
 
 
 class LikedTitle(NamedTuple):
@@ -33,66 +43,71 @@ class LikedTitle(NamedTuple):
     title: str
     type: int  # of the event, shared/users/event_types.py
 
+    @property
+    def acted(self) -> str:
+        """What the user did with it, in words."""
+        if self.type == event_types.CART:
+            return f"you put {self.title} in your cart"
+        return f"you {_VERBS.get(self.type, 'chose')} {self.title}"
+
 
 class Facts(NamedTuple):
     """What can be said of one item of the list."""
 
-    liked: Sequence[LikedTitle]  # (m,)
-    nearest: int  # which of them is most like the item; -1: the user likes nothing known
-    followed: int  # which of them others went on from; -1: none
+    alike: Floats  # (m,) cosines of the liked items to it
+    followed: Floats  # (m,) how surely it follows each of them; 0: not at all
     trending_in: str  # the category or segment where it is strongest; empty: all
+    fresh: float  # 1: new here; half after a half-life
 
 
-def reason(parts: NDArray[np.float32], facts: Facts) -> str:
-    """Return the reason of the largest contribution; parts: (p,) in the order of blend.PARTS."""
-    strongest = int(parts.argmax())
-    if parts[strongest] <= 0:
-        return ""
-    return _REASONS[strongest](facts)
+class Reasons:
+    """Gives reasons to one list, item by item."""
 
+    def __init__(
+        self,
+        liked: Sequence[LikedTitle],  # (m,)
+        usual: Floats,  # (p,) what each part adds to a candidate's score on average
+    ) -> None:
+        self._liked = liked
+        self._usual = usual
+        self._named: Counter[int] = Counter()
 
-def _acted(facts: Facts, index: int) -> str:
-    """Say `you viewed TITLE` of one of the liked items."""
-    liked = facts.liked[index]
-    verb = _VERBS.get(liked.type, "chose")
-    if liked.type == event_types.CART:
-        return f"you put {liked.title} in your cart"
-    return f"you {verb} {liked.title}"
+    def of(self, parts: Floats, facts: Facts) -> str:
+        """Return an item's reason, empty where nothing speaks for it; parts: (p,), blend.PARTS."""
+        speaks = parts > 0
+        if facts.fresh < NEW_FROM:
+            speaks[_OF_NEW] = False
+        if not speaks.any():
+            return ""
+        above = np.where(speaks, parts - self._usual, -np.inf)
+        strongest = above if above.max() > 0 else np.where(speaks, parts, -np.inf)
+        return self._said(int(strongest.argmax()), facts)
 
+    def _said(self, part: int, facts: Facts) -> str:
+        if part == FeatureColumn.TRENDING:
+            return f"trending in {facts.trending_in}" if facts.trending_in else "trending now"
+        if part == FeatureColumn.POPULARITY:
+            return "popular"
+        if part == FeatureColumn.FRESHNESS:
+            return "new here"
+        if part == FeatureColumn.COVISITS:
+            known = self._name(facts.followed)
+            return f"others went on to this{f' from {known.title}' if known else ''}"
+        known = self._name(facts.alike)
+        if part == FeatureColumn.NEW:
+            return f"new here and like {known.title}" if known else "new here"
+        if part == FeatureColumn.CONTENT and known:
+            return f"like {known.title}"
+        if part in (FeatureColumn.SESSION, FeatureColumn.CONTENT):
+            return f"because {known.acted}" if known else "fits your visit"
+        return f"fits your taste{f': {known.acted}' if known else ''}"
 
-def _session(facts: Facts) -> str:
-    return f"because {_acted(facts, facts.nearest)}" if facts.nearest >= 0 else "fits your visit"
-
-
-def _taste(facts: Facts) -> str:
-    if facts.nearest < 0:
-        return "fits your taste"
-    return f"fits your taste: {_acted(facts, facts.nearest)}"
-
-
-def _covisits(facts: Facts) -> str:
-    if facts.followed < 0:
-        return "others went on to this"
-    return f"others went on to this from {facts.liked[facts.followed].title}"
-
-
-def _trending(facts: Facts) -> str:
-    return f"trending in {facts.trending_in}" if facts.trending_in else "trending now"
-
-
-def _new(facts: Facts) -> str:
-    return f"new and like {facts.liked[facts.nearest].title}" if facts.nearest >= 0 else "new"
-
-
-_REASONS: Final[dict[int, Callable[[Facts], str]]] = {
-    FeatureColumn.SESSION: _session,
-    FeatureColumn.CONTENT: _session,
-    FeatureColumn.INTERESTS: _taste,
-    FeatureColumn.LONG_TERM: _taste,
-    FeatureColumn.COVISITS: _covisits,
-    FeatureColumn.TRENDING: _trending,
-    FeatureColumn.POPULARITY: lambda _: "popular",
-    FeatureColumn.NEW: _new,
-    FeatureColumn.FRESHNESS: lambda _: "new",
-    FeatureColumn.DISLIKE: lambda _: "",  # never positive
-}
+    def _name(self, strengths: Floats) -> LikedTitle | None:
+        """Return what speaks for an item most, or about as much and was named less often."""
+        most = strengths.max(initial=0)
+        if most <= 0:
+            return None
+        equal = np.flatnonzero(strengths >= NEARLY * most).tolist()
+        index = min(equal, key=lambda index: (self._named[index], -strengths[index]))
+        self._named[index] += 1
+        return self._liked[index]

@@ -40,6 +40,34 @@ def test_a_trace_shows_stage_by_stage_what_was_proposed_removed_and_left() -> No
     assert "filter 0.0 in_stock −41 459" in lines
 
 
+def test_an_arranged_list_shows_what_each_item_gained_or_lost_by_it() -> None:
+    items = [
+        pb.RankedItem(item_id=name, score=score, rank=rank, reason="popular")
+        for name, score, rank in (("lamp", 3, 0), ("rug", 1, 2), ("chair", 2, 1))
+    ]
+    lines = shown(lists.ranked(pb.RecommendResponse(items=items)))
+    assert lines[0] == "item title score by score why"
+    assert lines[1:4] == [
+        "1 lamp 3.000 1 popular",
+        "2 rug 1.000 3 (+1) popular",
+        "3 chair 2.000 2 (-1) popular",
+    ]
+    assert lines[4].startswith("arranged for diversity")
+
+
+def test_a_list_in_the_order_of_its_scores_says_nothing_of_arranging() -> None:
+    items = [pb.RankedItem(item_id="lamp", score=3, rank=0)]
+    for reply in (pb.RecommendResponse(items=items), pb.SearchResponse(items=ITEMS)):
+        lines = shown(lists.ranked(reply))
+        assert not any("by score" in line for line in lines)
+
+
+def test_candidates_that_cannot_be_listed_are_named_with_why() -> None:
+    fate = pb.ItemFate(stage="filter", cause="seen")
+    reply = pb.RecommendResponse(missing=[pb.MissingItem(item_id="rug", fate=fate)])
+    assert "not listed: rug (fell at filter, seen)" in shown(lists.ranked(reply))
+
+
 def test_without_a_trace_timings_stay_one_line() -> None:
     timings = [pb.StageTiming(stage="state", ms=1.26), pb.StageTiming(stage="rank", ms=0.5)]
     lines = shown(lists.ranked(pb.RecommendResponse(items=ITEMS, timings=timings)))
@@ -57,6 +85,7 @@ def test_programs_see_the_field_of_a_trace_only_where_it_was_asked_for(
         "degraded",
         "state_position",
         "timings",
+        "missing",
     ]
     lists.show(reply, lambda: "", as_json=True)
     assert json.loads(capsys.readouterr().out)["trace"] == []

@@ -58,6 +58,7 @@ TRACE = [
         stage="filter", ms=0.25, candidates=2, steps=[pb.StageStep(name="seen", removed=3)]
     ),
 ]
+FATE = pb.ItemFate(stage="filter", cause="seen", ranked=400, lowest_listed_score=0.5)
 
 
 class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
@@ -106,6 +107,7 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
             state_position=[state_pb2.PartitionOffset(partition=3, offset=1024)],
             timings=TIMINGS,
             trace=TRACE if request.trace else [],
+            missing=[pb.MissingItem(item_id="pot", fate=FATE)] if request.candidates else [],
         )
 
     async def Similar(self, request: pb.SimilarRequest, context: Context) -> pb.SimilarResponse:
@@ -134,8 +136,7 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         await self._arrived(request, context)
         features = [pb.Feature(name="covisits", value=0.5)]
-        fate = pb.ItemFate(stage="filter", cause="seen", ranked=400, lowest_listed_score=0.5)
-        return pb.ExplainResponse(item=ITEMS[0], versions=VERSIONS, features=features, fate=fate)
+        return pb.ExplainResponse(item=ITEMS[0], versions=VERSIONS, features=features, fate=FATE)
 
     async def Forget(self, request: pb.ForgetRequest, context: Context) -> pb.ForgetResponse:
         await self._arrived(request, context)

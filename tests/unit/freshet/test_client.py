@@ -255,6 +255,14 @@ async def test_a_lists_way_is_told_where_it_is_asked_for(client: Client) -> None
     assert (await client.recommend("ada")).trace == ()
 
 
+async def test_a_list_of_the_callers_candidates_says_which_are_missing_and_why(
+    client: Client,
+) -> None:
+    (missing,) = (await client.recommend("ada", candidates=["mug", "cup", "pot"])).missing
+    assert (missing.item_id, missing.fate.stage, missing.fate.cause) == ("pot", "filter", "seen")
+    assert (await client.recommend("ada")).missing == ()
+
+
 async def test_an_explanation_has_the_item_the_rankers_inputs_and_its_fate(client: Client) -> None:
     explained = await client.explain("ada", "mug")
 

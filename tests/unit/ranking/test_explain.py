@@ -58,6 +58,50 @@ async def fate(shop: Shop, item_id: str, **fields: Any) -> pb.ItemFate:
     return reply.fate
 
 
+async def missing(shop: Shop, candidates: list[str], **fields: Any) -> dict[str, str]:
+    """Return why candidates are not in ann's list, each with its stage and cause."""
+    listed, _ = await made(shop, candidates=candidates, **fields)
+    found = explain.missing(listed, shop.space)
+    return {each.item_id: f"{each.fate.stage} {each.fate.cause}" for each in found}
+
+
+async def test_of_the_callers_candidates_each_that_is_missing_says_why(shop: Shop) -> None:
+    shop.offers.apply([OfferChange("chair-4", 5, Offer(item_id="chair-4", in_stock=False))])
+    candidates = [f"chair-{n}" for n in range(10)]
+    why = {
+        "nothing": "candidates unknown",
+        "lamp-3": "filter seen",
+        "vase-1": "filter seen",
+        "rug-1": "filter hidden",
+        "chair-4": "filter in_stock",
+        "rug-2": "filter exclude",
+    }
+    asked = ["nothing", *candidates, "lamp-3", "vase-1", "rug-1", "rug-2"]
+    found = await missing(shop, asked, k=20, exclude=["rug-2"])
+    assert found == why
+    assert list(found) == [item_id for item_id in asked if item_id in why]
+
+
+async def test_candidates_that_only_rank_lower_than_k_are_not_missing(shop: Shop) -> None:
+    candidates = [f"chair-{n}" for n in range(10)]
+    assert await missing(shop, candidates, k=3) == {}
+    caps = pb.Rules(caps=[pb.CategoryCap(category="chair", at_most=8)])
+    found = await missing(shop, candidates, k=10, rules=caps)
+    assert list(found.values()) == ["arrange caps"] * 2
+
+
+async def test_a_missing_candidate_has_the_words_of_explain(shop: Shop) -> None:
+    filters = pb.Filters(price=pb.Range(max=50))
+    asked = [f"{kind}-{n}" for kind in ("lamp", "vase", "rug") for n in range(8)]
+    for item_id, why in (await missing(shop, asked, k=50, filters=filters)).items():
+        explained = await fate(shop, item_id, k=50, filters=filters)
+        assert why == f"{explained.stage} {explained.cause}"
+
+
+async def test_before_the_first_item_every_candidate_is_unknown() -> None:
+    assert await missing(Shop(each=0), ["lamp-1"]) == {"lamp-1": "candidates unknown"}
+
+
 def check_sums(trace: list[pb.StageTrace], listed: int) -> None:
     """Fail unless what is left after each stage is what was there and what it did."""
     stages = {stage.stage: stage for stage in trace}

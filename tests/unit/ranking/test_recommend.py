@@ -148,6 +148,14 @@ async def test_an_empty_catalogue_gives_an_empty_list() -> None:
     assert ids(shop, await make(shop, "nobody")) == []
 
 
+async def test_caps_bring_nothing_beside_the_callers_candidates(shop: Shop) -> None:
+    caps = pb.Rules(caps=[pb.CategoryCap(category="lamp", at_most=2)])
+    candidates = ["lamp-1", "lamp-2", "lamp-3", "rug-1"]
+    listed = ids(shop, await make(shop, "ann", k=10, candidates=candidates, rules=caps))
+    assert len(listed) == 3
+    assert set(listed) < set(candidates)
+
+
 async def test_a_list_is_full_although_caps_leave_few_candidates(shop: Shop) -> None:
     shop.user("ann", [("click", f"lamp-{n}") for n in range(5)])
     caps = pb.Rules(caps=[pb.CategoryCap(category="lamp", at_most=2)])

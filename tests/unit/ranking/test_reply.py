@@ -3,6 +3,7 @@ from __future__ import annotations
 from services.ranking import reply
 from shared.users import event_types, keys, states
 from tests.unit.ranking.shop import VECTORS, Shop
+from tests.unit.ranking.test_recommend import make
 from tests.unit.shared.users.makers import state_of
 
 
@@ -52,6 +53,36 @@ def test_values_and_session_starts_are_shown_where_they_are() -> None:
     assert list(shown.full) == ["purchased"]
     assert list(shown.purchased) == ["key:0000000000000001"]
     assert shown.forgotten_at_ms == 3
+
+
+async def test_each_item_names_what_speaks_for_it_and_what_is_popular_says_so() -> None:
+    shop = Shop(each=10)
+    shop.user("ann", [("click", "rug-1"), ("click", "lamp-1")])
+    shop.follows("lamp-1", {"chair-1": 5, "chair-2": 5})
+    shop.follows("rug-1", {"vase-1": 5, "vase-2": 4})
+    shop.trends("all", {"chair-9": 9.0})
+    made = await make(shop, "ann", k=40, diversity=0)
+    listed = reply.items_of(made.listed, made, shop.space, explain=False)
+    why = {item.item_id: item.reason for item in listed}
+    assert why["chair-1"] == why["chair-2"] == "others went on to this from Lamp-1"
+    assert why["vase-1"] == why["vase-2"] == "others went on to this from Rug-1"
+    assert {why["chair-9"]} <= {"popular", "trending now"}
+    assert {why[f"lamp-{n}"] for n in range(2, 10)} <= {
+        "like Lamp-1",
+        "because you clicked Lamp-1",
+        "fits your taste: you clicked Lamp-1",
+    }
+    assert [item.rank for item in listed] == list(range(len(listed)))
+
+
+async def test_an_items_rank_tells_its_place_by_score_wherever_it_stands() -> None:
+    shop = Shop(each=10)
+    shop.user("ann", [("click", "rug-1"), ("click", "lamp-1")])
+    made = await make(shop, "ann", k=10, diversity=0.6)
+    listed = reply.items_of(made.listed, made, shop.space, explain=False)
+    assert [item.rank for item in listed] != list(range(10))
+    by_rank = sorted(listed, key=lambda item: item.rank)
+    assert [item.score for item in by_rank] == sorted((item.score for item in listed), reverse=True)
 
 
 def test_an_unknown_users_state_is_empty() -> None:

@@ -196,14 +196,13 @@ def test_rare_words_weigh_more_than_common_ones(asked: Asked) -> None:
 
 
 async def test_a_text_finds_what_attributes_tags_and_categories_say(asked: Asked) -> None:
-    for n, said in enumerate(
-        (
-            {"attributes": {"colour": "Red"}},
-            {"tags": ("red",)},
-            {"categories": ("rug", "red things")},
-            {"attributes": {"red": True, "size": "huge " * 20, "sold": 3.0}},
-        )
-    ):
+    says: list[dict[str, Any]] = [
+        {"attributes": {"colour": "Red"}},
+        {"tags": ("red",)},
+        {"categories": ("rug", "red things")},
+        {"attributes": {"red": True, "size": "huge " * 20, "sold": 3.0}},
+    ]
+    for n, said in enumerate(says):
         asked.shop.put([item_vector(f"red-{n}", near(2, n), title=f"Rug {n}", **said)])
     asked.embedding.gone = True
     found = await asked.search(text="red rug", k=5)

@@ -1,54 +1,114 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from services.ranking.stages.blend import PARTS
-from services.ranking.stages.reasons import Facts, LikedTitle, reason
+from services.ranking.stages.reasons import Facts, LikedTitle, Reasons
 from shared.users import event_types
 
 LAMP = LikedTitle("Lamp", event_types.CLICK)
-CARTED = LikedTitle("Rug", event_types.CART)
+RUG = LikedTitle("Rug", event_types.VIEW)
+USUAL = np.full(len(PARTS), 0.1, np.float32)
 
 
-def because(part: str, **facts: Any) -> str:
-    parts = np.full(len(PARTS), 0.1, np.float32)
-    parts[PARTS.index(part)] = 1
-    known = {"liked": [LAMP], "nearest": 0, "followed": -1, "trending_in": ""}
-    return reason(parts, Facts(**{**known, **facts}))
+def parts(**added: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Return what each part adds; what is not named adds the usual."""
+    return np.array([added.get(name, 0.1) for name in PARTS], np.float32)
+
+
+def facts(
+    alike: ArrayLike = (0.9,), followed: ArrayLike = (0.0,), trending_in: str = "", fresh: float = 1
+) -> Facts:
+    return Facts(np.array(alike, float), np.array(followed, float), trending_in, fresh)
+
+
+def because(part: str, facts: Facts, liked: Sequence[LikedTitle] = (LAMP,)) -> str:
+    return Reasons(liked, USUAL).of(parts(**{part: 1}), facts)
 
 
 @pytest.mark.parametrize(
-    ("part", "facts", "words"),
+    ("part", "known", "words"),
     [
-        ("session", {}, "because you clicked Lamp"),
-        ("content", {"liked": [LikedTitle("Rug", event_types.VIEW)]}, "because you viewed Rug"),
-        ("content", {"liked": [LikedTitle("Rug", 200)]}, "because you chose Rug"),
-        (
-            "session",
-            {"liked": [LikedTitle("Rug", event_types.CART)]},
-            "because you put Rug in your cart",
-        ),
-        ("session", {"nearest": -1}, "fits your visit"),
-        ("interests", {}, "fits your taste: you clicked Lamp"),
-        ("long_term", {"nearest": -1}, "fits your taste"),
-        ("covisits", {"followed": 0}, "others went on to this from Lamp"),
-        ("covisits", {}, "others went on to this"),
-        ("trending", {"trending_in": "chairs"}, "trending in chairs"),
-        ("trending", {}, "trending now"),
-        ("popularity", {}, "popular"),
-        ("new", {}, "new and like Lamp"),
-        ("new", {"nearest": -1}, "new"),
-        ("freshness", {}, "new"),
+        ("session", facts(), "because you clicked Lamp"),
+        ("content", facts(), "like Lamp"),
+        ("interests", facts(), "fits your taste: you clicked Lamp"),
+        ("covisits", facts(followed=[0.2]), "others went on to this from Lamp"),
+        ("covisits", facts(), "others went on to this"),
+        ("trending", facts(trending_in="chairs"), "trending in chairs"),
+        ("trending", facts(), "trending now"),
+        ("popularity", facts(), "popular"),
+        ("new", facts(), "new here and like Lamp"),
+        ("freshness", facts(), "new here"),
     ],
 )
-def test_the_largest_contribution_is_the_reason(
-    part: str, facts: dict[str, Any], words: str
+def test_the_part_that_lifts_an_item_most_is_its_reason(
+    part: str, known: Facts, words: str
 ) -> None:
-    assert because(part, **facts) == words
+    assert because(part, known) == words
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("session", "fits your visit"),
+        ("content", "fits your visit"),
+        ("long_term", "fits your taste"),
+        ("new", "new here"),
+    ],
+)
+def test_nothing_is_named_where_nothing_is_liked(part: str, words: str) -> None:
+    assert because(part, facts(alike=[], followed=[]), liked=[]) == words
+
+
+@pytest.mark.parametrize(
+    ("type", "words"),
+    [
+        (event_types.VIEW, "because you viewed Rug"),
+        (event_types.CART, "because you put Rug in your cart"),
+        (200, "because you chose Rug"),
+    ],
+)
+def test_a_reason_says_what_the_user_did(type: int, words: str) -> None:
+    assert because("session", facts(), liked=[LikedTitle("Rug", type)]) == words
+
+
+def test_what_every_item_has_is_no_reason() -> None:
+    usual = parts(session=0.8, covisits=2.0)
+    best_seller = parts(session=0.8, covisits=2.0, popularity=0.15)
+    assert Reasons([LAMP], usual).of(best_seller, facts(followed=[0.1])) == "popular"
+
+
+def test_of_an_item_like_all_others_the_largest_part_is_the_reason() -> None:
+    alike = parts(session=0.8)
+    assert Reasons([LAMP], alike).of(alike, facts()) == "because you clicked Lamp"
+
+
+def test_an_item_that_came_long_ago_is_not_called_new() -> None:
+    reasons = Reasons([LAMP], USUAL)
+    assert reasons.of(parts(freshness=0.2, popularity=0.15), facts(fresh=0.4)) == "popular"
+    only_old = np.where(np.array(PARTS) == "freshness", 0.1, 0).astype(np.float32)
+    assert reasons.of(only_old, facts(fresh=0.4)) == ""
+
+
+def test_the_strongest_source_of_each_item_is_named() -> None:
+    reasons, covisited = Reasons([LAMP, RUG], USUAL), parts(covisits=2)
+    named = [
+        reasons.of(covisited, facts([0.9, 0.9], followed))
+        for followed in ([0.5, 0.1], [0.5, 0.1], [0.1, 0.5])
+    ]
+    assert [words.rsplit(" ", 1)[1] for words in named] == ["Lamp", "Lamp", "Rug"]
+
+
+def test_among_equal_sources_the_named_one_varies_over_a_list() -> None:
+    reasons, similar = Reasons([LAMP, RUG], USUAL), parts(content=1)
+    named = [reasons.of(similar, facts([0.9, 0.85])) for _ in range(4)]
+    assert named == ["like Lamp", "like Rug"] * 2
 
 
 def test_an_item_that_nothing_speaks_for_has_no_reason() -> None:
-    assert reason(np.full(len(PARTS), -1.0, np.float32), Facts([], -1, -1, "")) == ""
+    nothing = np.full(len(PARTS), -1.0, np.float32)
+    assert Reasons([], USUAL).of(nothing, facts([], [])) == ""
