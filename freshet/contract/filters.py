@@ -1,11 +1,15 @@
 """Say which items a list may hold: values for callers, bounds for both sides.
 
+Blanks around categories, tags, attributes and the currency do not count; letters do, except a
+currency's.
+
 Bounds are checked on messages, so that client and server refuse in the same words. Lengths of
 text are UTF-8 bytes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,11 +18,12 @@ import msgspec
 from freshet.contract import bounds
 from freshet.contract.bounds import check_finite, check_id, check_text, refuse
 from freshet.contract.items import ATTRIBUTE_BYTES, Attribute, attribute_message
+from freshet.contract.records import shorten
 from freshet.v1 import recommender_pb2 as pb
 
 NAMES_AT_MOST: Final = 64  # categories, tags or values of one filter
 ATTRIBUTES_AT_MOST: Final = 16
-CURRENCY_BYTES: Final = 3
+_CURRENCY: Final = re.compile(r"\s*[A-Za-z]{3}\s*", re.ASCII)
 
 
 class Range(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -43,7 +48,7 @@ class Filters(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     categories_none: tuple[str, ...] = ()
     tags_any: tuple[str, ...] = ()
     price: Range | None = None  # an item without a price is outside every range
-    currency: str = ""  # of the price range; empty: any
+    currency: str = ""  # of the price, in either case; empty: a range means the commonest one
     attributes: tuple[AttributeFilter, ...] = ()
     include_out_of_stock: bool = False
     include_unavailable: bool = False  # outside their availability window
@@ -82,7 +87,8 @@ def check_filters(field: str, filters: pb.Filters) -> None:
     _check_names(f"{field}.categories_none", filters.categories_none)
     _check_names(f"{field}.tags_any", filters.tags_any)
     _check_range(f"{field}.price", filters.price)
-    check_text(f"{field}.currency", filters.currency, CURRENCY_BYTES)
+    if filters.currency and not _CURRENCY.fullmatch(filters.currency):
+        refuse(f"{field}.currency", "three letters (ISO 4217)", shorten(filters.currency))
     _check_count(f"{field}.attributes", filters.attributes, ATTRIBUTES_AT_MOST)
     for n, each in enumerate(filters.attributes):
         where = f"{field}.attributes[{n}]"

@@ -136,7 +136,7 @@ Global___AttributeFilter: _TypeAlias = AttributeFilter  # noqa: Y015
 
 @_typing.final
 class Filters(_message.Message):
-    """Which items are allowed. Everything that is set must hold."""
+    """Which items are allowed. Everything that is set must hold. Blanks around names and values do not count."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -149,7 +149,9 @@ class Filters(_message.Message):
     INCLUDE_OUT_OF_STOCK_FIELD_NUMBER: _builtins.int
     INCLUDE_UNAVAILABLE_FIELD_NUMBER: _builtins.int
     currency: _builtins.str
-    """of the price range; empty: any"""
+    """The item has a price in it; ISO 4217, upper or lower case. Empty: a price range with an end is meant in the
+    currency that most items' prices are in, and prices without a currency are taken to be in that.
+    """
     include_out_of_stock: _builtins.bool
     include_unavailable: _builtins.bool
     """outside their availability window"""
@@ -557,7 +559,7 @@ class StageStep(_message.Message):
     REMOVED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """candidates: a source, as in RankedItem.sources. filter: what removed (in_stock, window, categories_any,
-    categories_none, tags_any, price, attributes, hidden, seen, exclude; deleted meanwhile), or the source `filter`,
+    categories_none, tags_any, price, currency, attributes, hidden, seen, exclude; deleted meanwhile), or the source `filter`,
     which adds what else is allowed where little was left. arrange: the same where caps left the list short.
     """
     added: _builtins.int

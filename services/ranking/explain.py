@@ -14,7 +14,7 @@ import numpy as np
 from freshet.errors import NotFound, Unavailable
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import reply
-from services.ranking.recommend import rank, recommend
+from services.ranking.recommend import limits_of, rank, recommend
 from services.ranking.requests import ExplainQuery
 from services.ranking.serving_space import ServingSpace
 from services.ranking.stages import degraded, sources
@@ -163,7 +163,7 @@ def _why_not_listed(
     last = int(np.flatnonzero(by_score)[-1]) if by_score.any() else -1
     if rank > last and len(listed.rows) == query.k:  # a shorter list is one that caps left short
         return (RANK, "score") if rank >= query.k else (ARRANGE, "pins")
-    limits = {cap.category: cap.at_most for cap in query.rules.caps}
+    limits = limits_of(query)
     categories = space.catalogue.categories
     full = full_categories(limits, [categories[other] for other in listed.rows.tolist()])
     return ARRANGE, "caps" if set(full) & set(categories[row]) else "diversity"

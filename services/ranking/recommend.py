@@ -153,7 +153,7 @@ async def arrange(recommendation: Recommendation, space: ServingSpace, deadline:
     short = len(recommendation.listed.rows) < query.k and query.candidates is None
     if short and query.rules.caps:
         sets = space.catalogue.category_sets
-        full = full_categories(_limits(query), _categories(recommendation.listed, space))
+        full = full_categories(limits_of(query), _categories(recommendation.listed, space))
         roomy = ~sets.any_of(full)[sets.ids[: len(recommendation.fitting)]]
         more = recommendation.fitting & ~recommendation.excluded & roomy
         candidates = await _widened(
@@ -239,7 +239,7 @@ def _arranged(
         at = np.flatnonzero(ranked.rows == space.catalogue.row(pin.item_id))
         if len(at):
             pins[pin.position] = int(at[0])
-    caps = Caps(_limits(query), _categories(ranked, space)) if query.rules.caps else None
+    caps = Caps(limits_of(query), _categories(ranked, space)) if query.rules.caps else None
     return ranked.take(
         arranged(
             ranked.scores,
@@ -263,8 +263,9 @@ def count_candidates(recommendation: Recommendation) -> None:
     _candidates(ARRANGE, "listed").inc(len(recommendation.listed.rows))
 
 
-def _limits(query: RecommendQuery) -> dict[str, int]:
-    return {cap.category: cap.at_most for cap in query.rules.caps}
+def limits_of(query: RecommendQuery) -> dict[str, int]:
+    """Return how many items of each category a list may hold, "" for any other category."""
+    return {cap.category.strip(): cap.at_most for cap in query.rules.caps}
 
 
 def _categories(ranked: Ranked, space: ServingSpace) -> list[tuple[str, ...]]:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from freshet.contract.items import Item
 from shared.catalogue.columns import Codes, Column, KeyRows
 from shared.catalogue.item_vectors import ItemVector
-from shared.catalogue.labels import Attributes, LabelSets
+from shared.catalogue.labels import Attributes, LabelSets, trimmed
 from shared.catalogue.offer_columns import ALWAYS_FROM, ALWAYS_UNTIL, PRICE, STOCK, OfferColumns
 from shared.catalogue.rows import CatalogueRows
 from shared.users import keys
@@ -331,9 +331,11 @@ class Catalogue:
         self._versions.data[row] = version
         self._arrived.data[row] = item.arrived_ms
         self.titles[row] = item.item.title
-        self.category_sets.set(row, item.item.categories)
-        self.tag_sets.set(row, item.item.tags)
-        self.attributes.set(row, item.item.attributes)
+        self.category_sets.set(row, tuple(map(str.strip, item.item.categories)))
+        self.tag_sets.set(row, tuple(map(str.strip, item.item.tags)))
+        self.attributes.set(
+            row, {name.strip(): trimmed(value) for name, value in item.item.attributes.items()}
+        )
         self.terms.put(row, item.item)
         self._put_part("image", row, item.image_vector)
         self._put_part("text", row, item.text_vector)

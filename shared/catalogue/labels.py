@@ -266,6 +266,11 @@ class Attributes:
             postings.add(self._stamps, row, bits_of(value))
 
 
+def trimmed(value: Attribute) -> Attribute:
+    """Return a value without blanks around it: they are typed, not meant."""
+    return value.strip() if isinstance(value, str) else value
+
+
 def kind_of(value: Attribute) -> type:
     """Return str, float or bool."""
     if isinstance(value, bool):  # before numbers: a bool is an int in Python

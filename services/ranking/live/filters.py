@@ -1,9 +1,12 @@
 """Tell which rows a request's filters allow. Pure; bounds were checked before (requests.py).
 
 Everything set in a `Filters` must hold:
-- categories_any, tags_any: the item carries at least one; categories_none: it carries none.
-- price: the item has a price inside the range, both ends included, and, where `currency` is set,
-  in that currency.
+- categories_any, tags_any: the item carries at least one; categories_none: it carries none. Letters
+  count as they are, blanks around a name do not.
+- price: the item has a price inside the range, both ends included.
+- currency: the item has a price in it. Without one, a range with an end is meant in the currency
+  that most prices are in, and prices without a currency are taken to be in that: no two
+  currencies' numbers are compared.
 - attributes: the item has an attribute of the name; with `any_of` one that equals a value in kind
   and value; with `range` a number inside it. With both, both hold.
 - Living, in stock and inside its window, unless `include_*` says otherwise.
@@ -24,7 +27,7 @@ from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.offers import Offers
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.columns import Column
-from shared.catalogue.labels import LabelSets, bits_of, kind_of
+from shared.catalogue.labels import LabelSets, bits_of, kind_of, trimmed
 from shared.catalogue.offer_columns import ALWAYS_UNTIL
 
 Rows = NDArray[np.int64] | slice
@@ -104,6 +107,33 @@ class Availability:
                 self._next_edge_ms = min(self._next_edge_ms, int(edges.min()))
 
 
+class PriceCurrencies:
+    """Counts the living items' prices by currency, row by row as items and offers change."""
+
+    def __init__(self, catalogue: Catalogue, offers: Offers) -> None:
+        self._catalogue = catalogue
+        self._terms = offers.terms
+        self._counted = Column(np.int16)  # the code with which a row is counted; 0: none
+        self._counts = np.zeros(1, np.int64)  # by code
+        offers.listen(self._count)
+        self._count(np.arange(len(catalogue)))
+
+    def mixed(self) -> int:
+        """Return the code of the commonest currency, 0 where there are not several."""
+        named = self._counts[1:]
+        return int(named.argmax()) + 1 if np.count_nonzero(named) > 1 else 0
+
+    def _count(self, rows: NDArray[np.int64]) -> None:
+        self._counted.reserve(len(self._catalogue))
+        before = self._counted.data[rows]
+        now = np.where(self._catalogue.alive[rows], self._terms.currency[rows], 0)
+        codes = len(self._catalogue.currencies.words())
+        counts = np.bincount(now, minlength=codes) - np.bincount(before, minlength=codes)
+        counts[: len(self._counts)] += self._counts
+        self._counts = counts
+        self._counted.data[rows] = now
+
+
 class ItemFilter:
     """Answers filters over a catalogue with its offers."""
 
@@ -111,6 +141,7 @@ class ItemFilter:
         self._catalogue = catalogue
         self._terms = offers.terms
         self._availability = Availability(catalogue, offers)
+        self._currencies = PriceCurrencies(catalogue, offers)
 
     def allowed(self, filters: pb.Filters, now_ms: int) -> Mask:
         """Return which rows are allowed, (n,), read-only; without conditions it costs nothing."""
@@ -153,26 +184,32 @@ class ItemFilter:
         if filters.tags_any:
             conditions.append(("tags_any", _carrying(tags, filters.tags_any, rows)))
         if filters.HasField("price"):
-            conditions.append(("price", self._priced(filters.price, filters.currency, rows)))
+            # NaN, no price, is in no range.
+            conditions.append(("price", _inside(self._terms.price[rows], filters.price)))
+        conditions += self._in_currency(filters, rows)
         for asked in filters.attributes:
             conditions.append(("attributes", self._having(asked)[rows]))
         return conditions
 
-    def _priced(self, price: pb.Range, currency: str, rows: Rows) -> Mask:
-        inside = _inside(self._terms.price[rows], price)  # NaN, no price, is in no range
-        if currency:
-            code = self._catalogue.currencies.known(currency)
-            inside &= self._terms.currency[rows] == (-1 if code is None else code)
-        return inside
+    def _in_currency(self, filters: pb.Filters, rows: Rows) -> list[tuple[str, Mask]]:
+        codes, price = self._terms.currency[rows], filters.price
+        if filters.currency:
+            code = self._catalogue.currencies.known(filters.currency.strip().upper())
+            return [("currency", codes == (-1 if code is None else code))]
+        if price.HasField("min") or price.HasField("max"):
+            common = self._currencies.mixed()
+            if common:
+                return [("currency", (codes == common) | (codes == 0))]
+        return []
 
     def _having(self, asked: pb.AttributeFilter) -> Mask:
         """Return which rows have an attribute as it is asked for, (n,)."""
-        attributes = self._catalogue.attributes
+        attributes, name = self._catalogue.attributes, asked.name.strip()
         having = np.zeros(len(self._catalogue), np.bool_)
         if asked.any_of:
             values = [value for each in asked.any_of if (value := _value(each)) is not None]
             for kind in {kind_of(value) for value in values}:
-                rows, bits = attributes.carriers(asked.name, kind)
+                rows, bits = attributes.carriers(name, kind)
                 fits = np.zeros(len(rows), np.bool_)
                 for value in values:
                     if kind_of(value) is kind:
@@ -181,11 +218,11 @@ class ItemFilter:
                     fits &= kind is float and _inside(bits.view(np.float64), asked.range)
                 having[rows[fits]] = True
         elif asked.HasField("range"):
-            rows, bits = attributes.carriers(asked.name, float)
+            rows, bits = attributes.carriers(name, float)
             having[rows[_inside(bits.view(np.float64), asked.range)]] = True
         else:
             for kind in (str, float, bool):
-                having[attributes.carriers(asked.name, kind)[0]] = True
+                having[attributes.carriers(name, kind)[0]] = True
         return having
 
 
@@ -199,7 +236,7 @@ def _all_of(available: Mask, conditions: list[tuple[str, Mask]]) -> Mask:
 
 
 def _carrying(sets: LabelSets, labels: Iterable[str], rows: Rows) -> Mask:
-    carrying: Mask = sets.any_of(labels).take(sets.ids[rows])
+    carrying: Mask = sets.any_of(map(str.strip, labels)).take(sets.ids[rows])
     return carrying
 
 
@@ -214,4 +251,4 @@ def _inside(values: NDArray[np.float64], range: pb.Range) -> Mask:
 def _value(attribute: item_pb2.Attribute) -> Attribute | None:
     """Return an attribute's value; None for a kind of a newer client, which no item has."""
     kind = attribute.WhichOneof("value")
-    return None if kind is None else getattr(attribute, kind)
+    return None if kind is None else trimmed(getattr(attribute, kind))

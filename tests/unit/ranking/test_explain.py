@@ -18,7 +18,7 @@ from services.ranking.recommend import count_candidates, recommend
 from services.ranking.stages.recommendation import Recommendation
 from shared.runtime import metrics
 from shared.runtime.deadline import Costs, Deadline
-from tests.unit.ranking.shop import NOW_MS, Shop
+from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 from tests.unit.ranking.test_recommend import a_deadline
 from tests.unit.ranking.test_server import answer, good_requests
 
@@ -96,6 +96,12 @@ async def test_a_missing_candidate_has_the_words_of_explain(shop: Shop) -> None:
     for item_id, why in (await missing(shop, asked, k=50, filters=filters)).items():
         explained = await fate(shop, item_id, k=50, filters=filters)
         assert why == f"{explained.stage} {explained.cause}"
+
+
+async def test_an_item_in_another_currency_falls_at_the_currency(shop: Shop) -> None:
+    shop.put([item_vector("lamp-usd", near(0, 5), price=20.0, currency="USD")])
+    fell = await fate(shop, "lamp-usd", filters=pb.Filters(currency="eur"))
+    assert (fell.stage, fell.cause) == ("filter", "currency")
 
 
 async def test_before_the_first_item_every_candidate_is_unknown() -> None:

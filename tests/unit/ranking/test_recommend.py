@@ -158,7 +158,7 @@ async def test_caps_bring_nothing_beside_the_callers_candidates(shop: Shop) -> N
 
 async def test_a_list_is_full_although_caps_leave_few_candidates(shop: Shop) -> None:
     shop.user("ann", [("click", f"lamp-{n}") for n in range(5)])
-    caps = pb.Rules(caps=[pb.CategoryCap(category="lamp", at_most=2)])
+    caps = pb.Rules(caps=[pb.CategoryCap(category=" lamp", at_most=2)])
     listed = ids(shop, await make(shop, "ann", k=50, rules=caps))
     assert len(listed) == 50
     assert kinds(listed).count("lamp") == 2

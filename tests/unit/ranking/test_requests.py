@@ -69,7 +69,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"filters": pb.Filters(price=pb.Range(min=5, max=4))},
         "filters.price.min must be at most filters.price.max (4), was 5",
     ),
-    ({"filters": pb.Filters(currency="EURO")}, "filters.currency must be at most 3 bytes, was 4"),
+    (
+        {"filters": pb.Filters(currency="EURO")},
+        "filters.currency must be three letters (ISO 4217), was 'EURO'",
+    ),
+    (
+        {"filters": pb.Filters(currency="E1R")},
+        "filters.currency must be three letters (ISO 4217), was 'E1R'",
+    ),
+    (
+        {"filters": pb.Filters(currency="  ")},
+        "filters.currency must be three letters (ISO 4217), was '  '",
+    ),
     (
         {"filters": pb.Filters(attributes=[pb.AttributeFilter(name="a")] * 17)},
         "filters.attributes must be at most 16, was 17",
@@ -97,7 +108,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rules": boost(name="x" * 65)}, "rules.boosts[0].name must be at most 64 bytes, was 65"),
     (
         {"rules": boost(match=pb.Filters(currency="EURO"))},
-        "rules.boosts[0].match.currency must be at most 3 bytes",
+        "rules.boosts[0].match.currency must be three letters",
     ),
     ({"rules": pb.Rules(boosts=[pb.BoostRule()] * 33)}, "rules.boosts must be at most 32, was 33"),
     ({"rules": pins(*[("x", 0)] * 33)}, "rules.pins must be at most 32, was 33"),

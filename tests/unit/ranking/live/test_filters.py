@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -68,13 +69,16 @@ def has(name: str, *values: Attribute, **bounds: float) -> pb.AttributeFilter:
         ({"tags_any": ["new", "sale"]}, ["lamp", "shoe"]),
         ({"price": pb.Range()}, ["lamp", "sofa", "shoe"]),
         ({"price": pb.Range(min=19.99, max=19.99)}, ["lamp"]),
-        ({"price": pb.Range(min=20)}, ["sofa", "shoe"]),
+        ({"price": pb.Range(min=20)}, ["shoe"]),  # 900 dollars are no 900 euros
+        ({"price": pb.Range(min=20), "currency": "USD"}, ["sofa"]),
         ({"price": pb.Range(max=60), "currency": "EUR"}, ["lamp"]),
+        ({"price": pb.Range(max=60), "currency": " eur"}, ["lamp"]),
+        ({"categories_any": ["home "], "tags_any": [" sale"]}, ["lamp"]),
+        ({"categories_none": [" home", "wear "]}, ["gift"]),
+        ({"attributes": [has(" size", "42 ")]}, ["shoe"]),
         ({"price": pb.Range(), "currency": "JPY"}, []),
-        (
-            {"currency": "EUR"},
-            ["lamp", "sofa", "shoe", "gift"],
-        ),  # of the price range: there is none
+        ({"currency": "EUR"}, ["lamp"]),
+        ({"currency": "usd"}, ["sofa"]),
         ({"attributes": [has("size")]}, ["shoe", "gift"]),
         ({"attributes": [has("size", "42")]}, ["shoe"]),
         ({"attributes": [has("size", 42.0)]}, ["gift"]),
@@ -104,6 +108,32 @@ def test_offers_price_is_what_is_filtered_by() -> None:
     assert not item_filter.allowed(cheap, NOW_MS)[0]
     offers.apply([OfferChange("a", 2, Offer(item_id="a", price=4.0, currency="USD"))])
     assert item_filter.allowed(cheap, NOW_MS)[0]
+
+
+def test_a_range_without_currency_means_the_commonest_as_prices_come_and_go() -> None:
+    catalogue = catalogue_of(put("a", price=10.0, currency="EUR"), put("b", price=10.0))
+    offers, item_filter = filter_of(catalogue)
+    cheap = pb.Filters(price=pb.Range(max=20))
+
+    def listed() -> list[str]:
+        mask = item_filter.allowed(cheap, NOW_MS)
+        return [catalogue.ids[row] for row in np.flatnonzero(mask).tolist()]
+
+    assert listed() == ["a", "b"]
+    catalogue.apply([put(name, price=10.0, currency="USD") for name in ("c", "d")])
+    assert listed() == ["b", "c", "d"]
+    offers.apply([OfferChange("c", 2, Offer(item_id="c", price=9.0, currency="EUR"))])
+    assert listed() == ["a", "b", "c"]
+    catalogue.apply([delete("d", 2)])
+    assert listed() == ["a", "b", "c"]
+
+
+def test_blanks_around_what_was_published_do_not_count() -> None:
+    catalogue = catalogue_of(
+        put("a", categories=(" home",), tags=("sale ",), attributes={" size ": " 42"})
+    )
+    filters = pb.Filters(categories_any=["home"], tags_any=["sale"], attributes=[has("size", "42")])
+    assert allowed(catalogue, filters) == ["a"]
 
 
 def test_rows_that_are_asked_about_match_as_the_whole_catalogue_does() -> None:
@@ -158,7 +188,7 @@ def any_filters(draw: st.DrawFn) -> pb.Filters:
         categories_none=draw(LABELS),
         tags_any=draw(LABELS),
         price=draw(st.none() | ranges()),
-        currency=draw(st.sampled_from(("", "EUR", "JPY"))),
+        currency=draw(st.sampled_from(("", "EUR", "eur", "JPY"))),
         attributes=attributes,
         include_out_of_stock=draw(st.booleans()),
         include_unavailable=draw(st.booleans()),
@@ -188,23 +218,35 @@ def has_attribute(item: Item, asked: pb.AttributeFilter) -> bool:
     return True
 
 
-def plainly_allowed(item: Item, filters: pb.Filters) -> bool:
+def meant_currency(items: list[Item], filters: pb.Filters) -> str:
+    """Return the currency that a filter means; empty: any."""
+    ends = filters.price.HasField("min") or filters.price.HasField("max")
+    named = Counter(item.currency for item in items if item.price is not None and item.currency)
+    if filters.currency or not ends or len(named) < 2:
+        return filters.currency.strip().upper()
+    return named.most_common(1)[0][0]  # of equals the first that came
+
+
+def plainly_allowed(item: Item, filters: pb.Filters, currency: str) -> bool:
     """Say what services/ranking/live/filters.py promises, one item at a time."""
     start, end = item.available_from_ms, item.available_until_ms
     is_open = (start is None or start <= NOW_MS) and (end is None or end > NOW_MS)
     categories = set(item.categories)
-    priced = not filters.HasField("price") or (
-        item.price is not None
-        and inside(item.price, filters.price)
-        and filters.currency in ("", item.currency)
+    in_range = not filters.HasField("price") or (
+        item.price is not None and inside(item.price, filters.price)
     )
+    priced_in = item.currency if item.price is not None else None
+    right_currency = priced_in == currency or not currency
+    if not filters.currency:
+        right_currency |= priced_in is None
     return (
         (filters.include_out_of_stock or item.in_stock is not False)
         and (filters.include_unavailable or is_open)
         and (not filters.categories_any or bool(categories & set(filters.categories_any)))
         and not categories & set(filters.categories_none)
         and (not filters.tags_any or bool(set(item.tags) & set(filters.tags_any)))
-        and priced
+        and in_range
+        and right_currency
         and all(has_attribute(item, asked) for asked in filters.attributes)
     )
 
@@ -214,9 +256,7 @@ def test_filter_allows_what_a_plain_look_at_each_item_allows(
     items: list[dict[str, Any]], filters: pb.Filters
 ) -> None:
     changes = [put(f"item-{n}", **fields) for n, fields in enumerate(items)]
-    plain = [
-        change.item_id
-        for change in changes
-        if change.item is not None and plainly_allowed(change.item.item, filters)
-    ]
+    published = [change.item.item for change in changes if change.item is not None]
+    currency = meant_currency(published, filters)
+    plain = [item.item_id for item in published if plainly_allowed(item, filters, currency)]
     assert allowed(catalogue_of(*changes), filters) == plain
