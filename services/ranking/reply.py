@@ -18,7 +18,7 @@ from services.ranking.stages import sources
 from services.ranking.stages.blend import PARTS, Ranked
 from services.ranking.stages.features import COVISIT_DECAY, FeatureColumn
 from services.ranking.stages.float16 import to_float32
-from services.ranking.stages.reasons import PINNED, Facts, LikedTitle, Reasons
+from services.ranking.stages.reasons import PINNED, Facts, LikedTitle, Reasons, lifted_by
 from services.ranking.stages.recommendation import RankingInput, Recommendation
 from services.ranking.stages.similar_items import SimilarItems
 from services.ranking.stages.sources import BIT
@@ -68,15 +68,17 @@ def items_of(
     weights = space.fallback.weights  # reasons speak of the blend's parts, whoever ranked
     parts = listed.features[:, : len(PARTS)] * weights
     ranked = recommendation.ranked.features if len(recommendation.ranked.rows) else listed.features
+    usual = ranked[:, : len(PARTS)].mean(axis=0) * weights
+    lifted = lifted_by(parts, usual, listed.features[:, FeatureColumn.FRESHNESS])
     reasons = Reasons(
         [
             LikedTitle(catalogue.titles[like.row] or catalogue.ids[like.row], like.type)
             for like in user.profile.liked
-        ],
-        ranked[:, : len(PARTS)].mean(axis=0) * weights,
+        ]
     )
     alike, followed = _alike(listed, user, catalogue), _followed(listed, user, catalogue)
-    rank_of = {row: rank for rank, row in enumerate(recommendation.ranked.rows.tolist())}
+    numbers, ranks = np.nonzero(listed.rows[:, None] == recommendation.ranked.rows)
+    rank_of = dict(zip(numbers.tolist(), ranks.tolist(), strict=True))
     items = []
     for number, row in enumerate(listed.rows.tolist()):
         proposed = int(listed.proposed[number])
@@ -87,9 +89,8 @@ def items_of(
                 alike[number],
                 followed[number],
                 _trending_in(row, listed.features[number], user),
-                float(listed.features[number, FeatureColumn.FRESHNESS]),
             )
-            reason = reasons.of(parts[number], facts)
+            reason = reasons.of(lifted[number], facts)
         items.append(
             pb.RankedItem(
                 item_id=catalogue.ids[row],
@@ -98,7 +99,7 @@ def items_of(
                 reason=reason,
                 title=catalogue.titles[row],
                 contributions=_contributions(listed, number) if explain else None,
-                rank=rank_of.get(row),
+                rank=rank_of.get(number),
             )
         )
     return items

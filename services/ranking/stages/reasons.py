@@ -4,7 +4,7 @@ An item's reason is the part of its score that lifts it most above what is usual
 all have a little of each. What speaks for it is named, and of what speaks for it about equally that
 which the list has named least.
 
-Legend: p parts of the blend; m liked items of the user, newest first.
+Legend: k items of the list; p parts of the blend; m liked items of the user, newest first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.users import event_types
 
 PINNED: Final = "picked for this place"
 NEW_FROM: Final = 0.5  # of freshness, from which an item is called new: one half-life
-NEARLY: Final = 0.8  # of the strongest: as good a reason
+NEARLY: Final = 2 / 3  # of the strongest: as good a reason
 
 _VERBS: Final = {
     event_types.VIEW: "viewed",
@@ -32,7 +32,7 @@ _VERBS: Final = {
     event_types.PURCHASE: "bought",
     event_types.RATE: "rated",
 }
-_OF_NEW: Final = [FeatureColumn.NEW, FeatureColumn.FRESHNESS]
+_OF_NEW: Final = np.array([FeatureColumn.NEW, FeatureColumn.FRESHNESS])
 
 Floats = NDArray[np.floating]
 
@@ -57,33 +57,34 @@ class Facts(NamedTuple):
     alike: Floats  # (m,) cosines of the liked items to it
     followed: Floats  # (m,) how surely it follows each of them; 0: not at all
     trending_in: str  # the category or segment where it is strongest; empty: all
-    fresh: float  # 1: new here; half after a half-life
+
+
+def lifted_by(
+    parts: Floats,  # (k, p) what each adds to the scores, in the order of blend.PARTS
+    usual: Floats,  # (p,) what each adds to a candidate's score on average
+    fresh: Floats,  # (k,) 1 at an item's arrival, half of it after a half-life
+) -> list[int]:
+    """Return the part that lifts each item most, -1 where none does, (k,)."""
+    speaks = parts > 0
+    speaks[np.ix_(fresh < NEW_FROM, _OF_NEW)] = False
+    above = np.where(speaks, parts - usual, -np.inf)
+    as_all_others = above.max(axis=1) <= 0
+    above[as_all_others] = np.where(speaks, parts, -np.inf)[as_all_others]
+    strongest: list[int] = np.where(speaks.any(axis=1), above.argmax(axis=1), -1).tolist()
+    return strongest
 
 
 class Reasons:
-    """Gives reasons to one list, item by item."""
+    """Puts a list's reasons into words, item by item."""
 
-    def __init__(
-        self,
-        liked: Sequence[LikedTitle],  # (m,)
-        usual: Floats,  # (p,) what each part adds to a candidate's score on average
-    ) -> None:
-        self._liked = liked
-        self._usual = usual
+    def __init__(self, liked: Sequence[LikedTitle]) -> None:
+        self._liked = liked  # (m,)
         self._named: Counter[int] = Counter()
 
-    def of(self, parts: Floats, facts: Facts) -> str:
-        """Return an item's reason, empty where nothing speaks for it; parts: (p,), blend.PARTS."""
-        speaks = parts > 0
-        if facts.fresh < NEW_FROM:
-            speaks[_OF_NEW] = False
-        if not speaks.any():
+    def of(self, part: int, facts: Facts) -> str:
+        """Return the reason of an item that a part lifts; empty for -1, where none does."""
+        if part < 0:
             return ""
-        above = np.where(speaks, parts - self._usual, -np.inf)
-        strongest = above if above.max() > 0 else np.where(speaks, parts, -np.inf)
-        return self._said(int(strongest.argmax()), facts)
-
-    def _said(self, part: int, facts: Facts) -> str:
         if part == FeatureColumn.TRENDING:
             return f"trending in {facts.trending_in}" if facts.trending_in else "trending now"
         if part == FeatureColumn.POPULARITY:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from services.ranking.stages.blend import PARTS
-from services.ranking.stages.reasons import Facts, LikedTitle, Reasons
+from services.ranking.stages.reasons import Facts, Floats, LikedTitle, Reasons, lifted_by
 from shared.users import event_types
 
 LAMP = LikedTitle("Lamp", event_types.CLICK)
@@ -15,19 +15,24 @@ RUG = LikedTitle("Rug", event_types.VIEW)
 USUAL = np.full(len(PARTS), 0.1, np.float32)
 
 
-def parts(**added: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def parts(**added: float) -> Floats:
     """Return what each part adds; what is not named adds the usual."""
     return np.array([added.get(name, 0.1) for name in PARTS], np.float32)
 
 
-def facts(
-    alike: ArrayLike = (0.9,), followed: ArrayLike = (0.0,), trending_in: str = "", fresh: float = 1
-) -> Facts:
-    return Facts(np.array(alike, float), np.array(followed, float), trending_in, fresh)
+def facts(alike: ArrayLike = (0.9,), followed: ArrayLike = (0.0,), trending_in: str = "") -> Facts:
+    return Facts(np.array(alike, float), np.array(followed, float), trending_in)
 
 
 def because(part: str, facts: Facts, liked: Sequence[LikedTitle] = (LAMP,)) -> str:
-    return Reasons(liked, USUAL).of(parts(**{part: 1}), facts)
+    (lifted,) = lifted_by(parts(**{part: 1})[None], USUAL, np.ones(1))
+    return Reasons(liked).of(lifted, facts)
+
+
+def lifts(added: Floats, usual: Floats = USUAL, fresh: float = 1) -> str:
+    """Return the name of the part that lifts an item, empty where none does."""
+    (lifted,) = lifted_by(added[None], usual, np.array([fresh]))
+    return "" if lifted < 0 else PARTS[lifted]
 
 
 @pytest.mark.parametrize(
@@ -79,36 +84,35 @@ def test_a_reason_says_what_the_user_did(type: int, words: str) -> None:
 def test_what_every_item_has_is_no_reason() -> None:
     usual = parts(session=0.8, covisits=2.0)
     best_seller = parts(session=0.8, covisits=2.0, popularity=0.15)
-    assert Reasons([LAMP], usual).of(best_seller, facts(followed=[0.1])) == "popular"
+    assert lifts(best_seller, usual) == "popularity"
 
 
 def test_of_an_item_like_all_others_the_largest_part_is_the_reason() -> None:
     alike = parts(session=0.8)
-    assert Reasons([LAMP], alike).of(alike, facts()) == "because you clicked Lamp"
+    assert lifts(alike, alike) == "session"
 
 
 def test_an_item_that_came_long_ago_is_not_called_new() -> None:
-    reasons = Reasons([LAMP], USUAL)
-    assert reasons.of(parts(freshness=0.2, popularity=0.15), facts(fresh=0.4)) == "popular"
+    assert lifts(parts(freshness=0.2, new=2, popularity=0.15), fresh=0.4) == "popularity"
     only_old = np.where(np.array(PARTS) == "freshness", 0.1, 0).astype(np.float32)
-    assert reasons.of(only_old, facts(fresh=0.4)) == ""
+    assert lifts(only_old, fresh=0.4) == ""
 
 
 def test_the_strongest_source_of_each_item_is_named() -> None:
-    reasons, covisited = Reasons([LAMP, RUG], USUAL), parts(covisits=2)
+    reasons = Reasons([LAMP, RUG])
     named = [
-        reasons.of(covisited, facts([0.9, 0.9], followed))
+        reasons.of(PARTS.index("covisits"), facts([0.9, 0.9], followed))
         for followed in ([0.5, 0.1], [0.5, 0.1], [0.1, 0.5])
     ]
     assert [words.rsplit(" ", 1)[1] for words in named] == ["Lamp", "Lamp", "Rug"]
 
 
 def test_among_equal_sources_the_named_one_varies_over_a_list() -> None:
-    reasons, similar = Reasons([LAMP, RUG], USUAL), parts(content=1)
-    named = [reasons.of(similar, facts([0.9, 0.85])) for _ in range(4)]
+    reasons = Reasons([LAMP, RUG])
+    named = [reasons.of(PARTS.index("content"), facts([0.9, 0.85])) for _ in range(4)]
     assert named == ["like Lamp", "like Rug"] * 2
 
 
 def test_an_item_that_nothing_speaks_for_has_no_reason() -> None:
-    nothing = np.full(len(PARTS), -1.0, np.float32)
-    assert Reasons([], USUAL).of(nothing, facts([], [])) == ""
+    assert lifts(np.full(len(PARTS), -1.0, np.float32)) == ""
+    assert Reasons([]).of(-1, facts([], [])) == ""
