@@ -182,26 +182,29 @@ def _contributions(listed: Ranked, rank: int) -> list[pb.Contribution]:
     return shown
 
 
-def _alike(listed: Ranked, user: RankingInput, catalogue: Catalogue) -> NDArray[np.float32]:
+def _alike(listed: Ranked, user: RankingInput, catalogue: Catalogue) -> list[list[float]]:
     """Return the cosines of the list's items to the liked ones, (k, m)."""
     vectors = catalogue.vectors
     liked = vectors.take(np.array([like.row for like in user.profile.liked], np.int64), axis=0)
-    cosines: NDArray[np.float32] = (
+    cosines: list[list[float]] = (
         to_float32(vectors.take(listed.rows, axis=0)) @ to_float32(liked).T
-    )
+    ).tolist()
     return cosines
 
 
-def _followed(listed: Ranked, user: RankingInput, catalogue: Catalogue) -> NDArray[np.float64]:
+def _followed(listed: Ranked, user: RankingInput, catalogue: Catalogue) -> list[list[float]]:
     """Return how surely the list's items follow the liked ones, as they count, (k, m)."""
-    followed = np.zeros((len(listed.rows), len(user.profile.liked)))
-    keys = catalogue.keys[listed.rows]
+    numbers = {int(key): number for number, key in enumerate(catalogue.keys[listed.rows])}
+    followed = [[0.0] * len(user.profile.liked) for _ in numbers]
     for rank, like in enumerate(user.profile.liked):
         followers = user.signals.covisits.get(like.key)
-        if followers is not None and len(followers.keys):
-            weights = np.exp2(followers.scores - followers.scores.max())
-            share = COVISIT_DECAY**rank * weights / weights.sum()
-            followed[:, rank] = (keys[:, None] == followers.keys) @ share
+        if followers is None or not len(followers.keys):
+            continue
+        weights = np.exp2(followers.scores - followers.scores[0])
+        shares = (weights * (COVISIT_DECAY**rank / weights.sum())).tolist()
+        for key, share in zip(followers.keys.tolist(), shares, strict=True):
+            if key in numbers:
+                followed[numbers[key]][rank] = share
     return followed
 
 

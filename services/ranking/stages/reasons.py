@@ -54,8 +54,8 @@ class LikedTitle(NamedTuple):
 class Facts(NamedTuple):
     """What can be said of one item of the list."""
 
-    alike: Floats  # (m,) cosines of the liked items to it
-    followed: Floats  # (m,) how surely it follows each of them; 0: not at all
+    alike: Sequence[float]  # (m,) cosines of the liked items to it
+    followed: Sequence[float]  # (m,) how surely it follows each of them; 0: not at all
     trending_in: str  # the category or segment where it is strongest; empty: all
 
 
@@ -103,12 +103,12 @@ class Reasons:
             return f"because {known.acted}" if known else "fits your visit"
         return f"fits your taste{f': {known.acted}' if known else ''}"
 
-    def _name(self, strengths: Floats) -> LikedTitle | None:
+    def _name(self, strengths: Sequence[float]) -> LikedTitle | None:
         """Return what speaks for an item most, or about as much and was named less often."""
-        most = strengths.max(initial=0)
+        most = max(strengths, default=0)
         if most <= 0:
             return None
-        equal = np.flatnonzero(strengths >= NEARLY * most).tolist()
+        equal = [index for index, each in enumerate(strengths) if each >= NEARLY * most]
         index = min(equal, key=lambda index: (self._named[index], -strengths[index]))
         self._named[index] += 1
         return self._liked[index]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from numpy.typing import ArrayLike
 
 from services.ranking.stages.blend import PARTS
 from services.ranking.stages.reasons import Facts, Floats, LikedTitle, Reasons, lifted_by
@@ -20,8 +19,10 @@ def parts(**added: float) -> Floats:
     return np.array([added.get(name, 0.1) for name in PARTS], np.float32)
 
 
-def facts(alike: ArrayLike = (0.9,), followed: ArrayLike = (0.0,), trending_in: str = "") -> Facts:
-    return Facts(np.array(alike, float), np.array(followed, float), trending_in)
+def facts(
+    alike: Sequence[float] = (0.9,), followed: Sequence[float] = (0.0,), trending_in: str = ""
+) -> Facts:
+    return Facts(alike, followed, trending_in)
 
 
 def because(part: str, facts: Facts, liked: Sequence[LikedTitle] = (LAMP,)) -> str:
