@@ -58,21 +58,25 @@ async def test_a_new_item_is_recommended_to_those_who_like_its_kind(
 
 
 async def test_a_click_right_behind_its_new_item_counts_as_soon_as_the_item_is_there(
-    visitor: Visitor, publisher: Publisher
+    visitor: Visitor, publisher: Publisher, shop: list[Item]
 ) -> None:
+    lamp = of_kind(shop, "lamp")[0]
     new = [
         Item(item_id=f"late-{n}", title=f"Garden gnome number {n}", categories=("Gnomes",))
         for n in range(200)
     ]
     users = [f"{visitor.user_id}-{n}" for n in range(len(new))]
     for user_id, item in zip(users, new, strict=True):
+        await publisher.event(Event(user_id=user_id, item_id=lamp.item_id, type="click"))
         await publisher.item(item)
         await publisher.event(Event(user_id=user_id, item_id=item.item_id, type="click"))
 
     async def counted(user_id: str) -> bool:
         state = await visitor.ranking.State(StateRequest(user_id=user_id), timeout=10.0)
-        sources = [item.sources for item in (await visitor.list(user_id=user_id)).items]
-        return bool(state.state.session_vector) and any("session" in each for each in sources)
+        listed = (await visitor.list(user_id=user_id)).items
+        return len(state.state.interests) == 2 and any(
+            "interests" in item.sources and item.item_id.startswith("late-") for item in listed
+        )
 
     async def all_counted() -> bool:
         while users and await counted(users[-1]):
