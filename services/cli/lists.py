@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from freshet.v1.recommender_pb2 import (
     ExplainResponse,
@@ -68,7 +69,7 @@ def ranked(
     elif timings:
         lines.append(f"ms: {' · '.join(timings)}")
     lines += [
-        f"not listed: {each.item_id} (fell at {each.fate.stage}, {each.fate.cause})"
+        Text(f"not listed: {each.item_id} (fell at {each.fate.stage}, {each.fate.cause})")
         for each in recommended.missing
     ]
     if reply.degraded:

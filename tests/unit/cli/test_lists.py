@@ -64,8 +64,8 @@ def test_a_list_in_the_order_of_its_scores_says_nothing_of_arranging() -> None:
 
 def test_candidates_that_cannot_be_listed_are_named_with_why() -> None:
     fate = pb.ItemFate(stage="filter", cause="seen")
-    reply = pb.RecommendResponse(missing=[pb.MissingItem(item_id="rug", fate=fate)])
-    assert "not listed: rug (fell at filter, seen)" in shown(lists.ranked(reply))
+    reply = pb.RecommendResponse(missing=[pb.MissingItem(item_id="[/rug]", fate=fate)])
+    assert "not listed: [/rug] (fell at filter, seen)" in shown(lists.ranked(reply))
 
 
 def test_without_a_trace_timings_stay_one_line() -> None:
