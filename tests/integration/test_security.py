@@ -137,7 +137,7 @@ async def test_a_click_becomes_a_list_behind_tls_and_passwords(
         with pytest.raises(grpc.aio.AioRpcError, match="user_id"):
             await recommender.Recommend(RecommendRequest(user_id=VISITOR + "\a"), timeout=5)
         async with kafka_clients.producer(settings) as producer:
-            poison = f'{{"user_id": "{VISITOR}", "item_id": "secret-mug", "type": 7}}'.encode()
+            poison = f'{{"user_id": "{VISITOR}", "item_id": "secret-mug", "type": [7]}}'.encode()
             await producer.send_and_wait(CLICKS.name, poison, key=VISITOR.encode())
         sessions = running[SERVICES.index("sessions")]
         await eventually(lambda: sessions.status()["dead_letters"] == 1, what="the dead letter")
