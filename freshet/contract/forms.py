@@ -54,30 +54,23 @@ def decode(
         raise BadRecord(UNDECODABLE, f"not {what}: {error}") from None
 
 
-def read(kind: type[M], fields: Mapping[str, Any], further: str | None = None) -> M:
+def read(kind: type[M], fields: Mapping[str, Any]) -> M:
     """Return the message that fields make, its bounds unchecked; None is as absent.
 
-    further: the field that takes what has none, such as the further columns of a table. Raises
-    BadRecord for a name that is no field's where nothing takes it, a field that is given twice or
-    not at all, and a value of another type.
+    Raises BadRecord for a name that is no field's, a field that is given twice or not at all, and
+    a value of another type.
     """
     form = _form_of(kind)
     values: dict[str, Any] = {}
-    rest: dict[str, Any] = {}
     for name, value in fields.items():
         field = form.fields.get(name)
-        if field is None and further is None:
+        if field is None:
             raise BadRecord(OUT_OF_BOUNDS, _unknown(kind, name))
         if value is None:
-            continue
-        if field is None:
-            rest[name] = value
             continue
         if field in values:
             refuse(field, "given once", f"given as {field} and as {_camel(field)}")
         values[field] = form.reads[field](field, value)
-    if further is not None and rest:
-        values[further] = values.get(further, {}) | form.reads[further](further, rest)
     for field in form.required:
         if field not in values:
             refuse(field, "given", "absent")
