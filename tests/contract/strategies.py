@@ -33,7 +33,7 @@ events = st.builds(
     Event,
     user_id=ids,
     item_id=ids,
-    type=_texts(1, 64),
+    type=_texts(1, 64).filter(lambda spelt: spelt.strip(" ")),
     time_ms=st.none() | times,
     session_id=st.none() | ids,
     request_id=st.none() | ids,
