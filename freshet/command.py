@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -28,5 +29,8 @@ def main() -> int:
     paths = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     sys.path.insert(0, str(CHECKOUT))
-    importlib.import_module("services.cli.__main__").main()
+    try:
+        importlib.import_module("services.cli.__main__").main()
+    except KeyboardInterrupt:  # before the command began
+        return 128 + signal.SIGINT
     return 0

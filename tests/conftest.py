@@ -21,9 +21,6 @@ from tests import servers
 # Debian's, for instance, instead of the Valkey that the project brings along.
 REDIS_PROGRAM = os.environ.get("FRESHET_TEST_REDIS")
 
-if (servers.shared_folder_path() / "kafka" / "libs").is_dir():
-    os.environ.setdefault("KAFKA_HOME", str(servers.shared_folder_path() / "kafka"))
-
 # How busy the machine is decides no property. On CI the same examples each time: a new failing one
 # is found by whoever runs the tests, not on somebody else's change.
 settings.register_profile(

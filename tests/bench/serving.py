@@ -333,8 +333,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic data")
     parser.add_argument("--env", action="append", default=[], help="NAME=VALUE for ranking")
     options = parser.parse_args()
-    if (servers.shared_folder_path() / "kafka" / "libs").is_dir():
-        os.environ.setdefault("KAFKA_HOME", str(servers.shared_folder_path() / "kafka"))
     with tempfile.TemporaryDirectory(prefix="freshet-bench-") as folder:
         figures = asyncio.run(run(options, Path(folder)))
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")

@@ -7,13 +7,12 @@ import json
 import os
 import shutil
 import sys
-import time
 from typing import Annotated
 
 import typer
 
 from services.cli import options
-from services.cli.addresses import DEMO
+from services.cli.addresses import DEMO, Running
 from services.cli.options import Data
 
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what it holds first.")]
@@ -30,8 +29,7 @@ def up(data: Data, fresh: Fresh = False) -> None:
     """Run Kafka, Valkey and all services here until Ctrl-C."""
     from services.cli.up import command
 
-    with command.shown_while_running(data, options.console, fresh=fresh):
-        _until_interrupted()
+    command.run_shown(data, options.console, command.until_interrupted, fresh=fresh)
 
 
 def demo(data: Data, once: Once = False) -> None:
@@ -43,13 +41,15 @@ def demo(data: Data, once: Once = False) -> None:
     from services.cli.demo import walk
     from services.cli.up import command
 
-    folder, figures = data / DEMO, None
-    with command.shown_while_running(folder, options.console, fresh=True) as running:
+    def visit(running: Running) -> walk.Figures:
         settings = endpoints.kafka_settings(running.addresses)
         figures = asyncio.run(walk.run(options.console, settings, running.addresses.ranking))
         if not once:
             options.console.print(TRY_IT.format(freshet=_as_typed()))
-            _until_interrupted()
+            command.until_interrupted(running)
+        return figures
+
+    figures = command.run_shown(data / DEMO, options.console, visit, fresh=True)
     if once and figures is None:
         raise typer.Exit(1)  # interrupted
     if once:
@@ -59,11 +59,6 @@ def demo(data: Data, once: Once = False) -> None:
 def _as_typed() -> str:
     """Return how this command is called here: by name where that is on PATH, else by its path."""
     return "freshet" if shutil.which("freshet") else os.path.relpath(sys.argv[0])
-
-
-def _until_interrupted() -> None:
-    while True:
-        time.sleep(3600)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,8 @@ from rich.table import Table
 from freshet.settings import without_password
 from services.cli.addresses import Running
 from services.cli.up.system import run_system
+
+T = TypeVar("T")
 
 SHOWN_FOR = {
     "kafka": "the log",
@@ -44,11 +46,13 @@ def table(running: Running, folder: Path) -> Table:
     return shown
 
 
-@contextmanager
-def shown_while_running(folder: Path, console: Console, *, fresh: bool) -> Iterator[Running]:
-    """Run everything while the body runs, and show on the console what happens.
+def run_shown(
+    folder: Path, console: Console, body: Callable[[Running], T], *, fresh: bool
+) -> T | None:
+    """Run everything while `body` runs, showing on the console what happens; return its result.
 
-    Ctrl-C, SIGTERM and a closed terminal end the body in peace. Raises what run_system raises.
+    Ctrl-C, SIGTERM and a closed terminal end it in peace, also before it is ready: None then.
+    Raises what run_system and the body raise.
     """
     began = time.monotonic()
 
@@ -58,16 +62,25 @@ def shown_while_running(folder: Path, console: Console, *, fresh: bool) -> Itera
     def progress(waiting_for: list[str]) -> None:
         status.update(f"waiting for {', '.join(waiting_for)}")
 
-    with console.status("starting") as status:
-        try:
-            with run_system(folder, fresh=fresh, tell=tell, progress=progress) as running:
-                status.stop()
-                console.print(table(running, folder))
-                console.print(f"ready after {time.monotonic() - began:.1f} s", highlight=False)
-                try:
-                    yield running
-                finally:
-                    status.update("stopping")
-                    status.start()
-        except KeyboardInterrupt:
-            console.print("stopped; the next start finds everything again", highlight=False)
+    try:
+        with (
+            console.status("starting") as status,
+            run_system(folder, fresh=fresh, tell=tell, progress=progress) as running,
+        ):
+            status.stop()
+            console.print(table(running, folder))
+            console.print(f"ready after {time.monotonic() - began:.1f} s", highlight=False)
+            try:
+                return body(running)
+            finally:
+                status.update("stopping")
+                status.start()
+    except KeyboardInterrupt:
+        console.print("stopped; the next start finds everything again", highlight=False)
+        return None
+
+
+def until_interrupted(running: Running) -> NoReturn:
+    """Wait for Ctrl-C: the body of `freshet up`."""
+    while True:
+        time.sleep(3600)

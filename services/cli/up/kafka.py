@@ -23,6 +23,8 @@ from services.cli.up.process import Guarded, StartFailed, answers, free_port
 
 START_TIMEOUT_S: Final = 60.0
 AOT_CACHES_KEPT: Final = 3  # 67 MB each
+PROPERTIES: Final = "server.properties"  # these two in the broker's folder
+LOG4J: Final = "log4j2.xml"
 RETENTION_BYTES: Final = 512 * 1024 * 1024  # a partition: a demo left running never fills a disk
 
 # ApiVersions, version 0: length, key 18, version 0, correlation 1, no client id
@@ -36,8 +38,11 @@ _LOG4J: Final = """\
 """
 
 
-def server_properties(folder: Path, port: int, controller_port: int) -> dict[str, str]:
-    """Return the broker's settings."""
+def server_properties(port: int, controller_port: int) -> dict[str, str]:
+    """Return the settings of a broker that runs in its own folder.
+
+    Paths are relative to that: Kafka splits them at commas and reads this file as Latin-1.
+    """
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -46,7 +51,7 @@ def server_properties(folder: Path, port: int, controller_port: int) -> dict[str
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": str(folder / "data"),
+        "log.dirs": "data",
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "4",
         "transaction.state.log.replication.factor": "1",
@@ -86,7 +91,8 @@ class EmbeddedKafka(GuardedChild):
     """A broker under `folder`, whose data are found again at the next start.
 
     `port` 0 takes a free one at each start. `record_aot` lets this run, once it stops cleanly,
-    leave a cache in the user's cache folder that makes later starts faster.
+    leave a cache in the user's cache folder that makes later starts faster. Brokers of one cluster
+    have one `cluster_id`, and find each other by their `settings`.
     """
 
     name = "kafka"
@@ -99,6 +105,7 @@ class EmbeddedKafka(GuardedChild):
         log: Path | None = None,
         environ: Mapping[str, str] = os.environ,
         settings: Mapping[str, str] | None = None,
+        cluster_id: str | None = None,
         record_aot: bool = False,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -106,8 +113,10 @@ class EmbeddedKafka(GuardedChild):
         super().__init__(log or self.folder / "kafka.log")
         self.bootstrap = ""
         self._port = port
-        self._environ = environ
+        # else Java takes the folder's name for ASCII where the system's language is not set
+        self._environ = {**environ, "LC_ALL": "C.UTF-8"}
         self._settings = dict(settings or {})
+        self._cluster_id = cluster_id or new_cluster_id()
         self._record_aot = record_aot
         self._recording: Path | None = None
         self._tell = tell
@@ -126,15 +135,15 @@ class EmbeddedKafka(GuardedChild):
         jars = find_jars(self._environ, tell=self._tell)
         self._empty_temporary_folder()
         port, controller_port = self._port or free_port(), free_port()
-        config = self.folder / "server.properties"
-        lines = server_properties(self.folder, port, controller_port) | self._settings
-        config.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
-        (self.folder / "log4j2.xml").write_text(_LOG4J)
+        lines = server_properties(port, controller_port) | self._settings
+        properties = "".join(f"{key}={value}\n" for key, value in lines.items())
+        (self.folder / PROPERTIES).write_text(properties)
+        (self.folder / LOG4J).write_text(_LOG4J)
         if not (self.folder / "data" / "meta.properties").exists():
-            self._format(jars, config)
-        command = [*self._java(jars), *self._aot(jars), "kafka.Kafka", str(config)]
+            self._format(jars)
+        command = [*self._java(jars), *self._aot(jars), "kafka.Kafka", PROPERTIES]
         self.bootstrap = f"127.0.0.1:{port}"
-        self._child = Guarded(command, self.log, environ=self._environ)
+        self._child = Guarded(command, self.log, environ=self._environ, folder=self.folder)
 
     def ready(self) -> bool:
         """Ask the broker for the requests that it knows: it answers once it is registered."""
@@ -168,7 +177,7 @@ class EmbeddedKafka(GuardedChild):
             "--sun-misc-unsafe-memory-access=allow",
             "-Xlog:aot*=error",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            f"-Dlog4j.configurationFile={self.folder / 'log4j2.xml'}",
+            f"-Dlog4j.configurationFile={LOG4J}",
             f"-Djava.io.tmpdir={self._temporary}",
             "-XX:-UsePerfData",  # a file outside the folder, which a killed process leaves behind
             "-cp",
@@ -190,7 +199,7 @@ class EmbeddedKafka(GuardedChild):
         self._recording = cache.with_suffix(f".aot.{uuid.uuid4().hex[:8]}")
         return [f"-XX:AOTCacheOutput={self._recording}"]
 
-    def _format(self, jars: Sequence[Path], config: Path) -> None:
+    def _format(self, jars: Sequence[Path]) -> None:
         formatted = subprocess.run(
             [
                 *self._java(jars),
@@ -198,13 +207,14 @@ class EmbeddedKafka(GuardedChild):
                 "kafka.tools.StorageTool",
                 "format",
                 "--cluster-id",
-                new_cluster_id(),
+                self._cluster_id,
                 "--config",
-                str(config),
+                PROPERTIES,
             ],
             capture_output=True,
             text=True,
             env=self._environ,
+            cwd=self.folder,
             check=False,
         )
         if formatted.returncode:

@@ -33,9 +33,10 @@ class Guarded:
         log: Path,
         *,
         environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
         grace_s: float = GRACE_S,
     ) -> None:
-        """Start `command`; its output goes to `log`. Raises OSError if it cannot be run."""
+        """Start `command` in `folder`, its output to `log`. Raises OSError if it cannot be run."""
         log.parent.mkdir(parents=True, exist_ok=True)
         guard = [sys.executable, "-I", "-S", str(_GUARD), str(log), str(LOG_LIMIT_BYTES)]
         self.log = log
@@ -45,10 +46,15 @@ class Guarded:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environ,
+            cwd=folder,
             start_new_session=True,
         )
         assert self._guard.stdout is not None
-        first = self._guard.stdout.readline()
+        try:
+            first = self._guard.stdout.readline()
+        except BaseException:  # Ctrl-C: nobody else knows of this process yet
+            self._guard.communicate()
+            raise
         if not first:
             reason = self._guard.communicate()[1].decode(errors="replace").strip()
             raise OSError(f"could not run {command[0]}: {reason.splitlines()[-1]}")

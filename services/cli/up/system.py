@@ -148,10 +148,14 @@ def run_system(
 
 @contextmanager
 def _ending_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the body as Ctrl-C does, by KeyboardInterrupt."""
+    """Let SIGTERM and a closed terminal end the body as Ctrl-C does, by KeyboardInterrupt.
+
+    They become a Ctrl-C rather than its exception: asyncio has its own way to end by that signal.
+    """
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

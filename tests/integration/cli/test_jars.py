@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
+from freshet.settings import BadSetting
 from services.cli.up.jars import PINS, JarPin, JarsMissing, find_jars
 from services.cli.up.pins import KAFKA_VERSION
 from services.cli.up.process import free_port
+from tests.integration.cli.maven import Repository
 
 pytestmark = pytest.mark.integration
 
@@ -25,51 +24,14 @@ def _pin(name: str, classifier: str = "") -> JarPin:
     return JarPin("org.example", name, "1.0", classifier, sha256)
 
 
-class Repository(ThreadingHTTPServer):
-    """A Maven repository on loopback; `files` by path."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.files: dict[str, bytes] = {}
-        self.asked: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/maven2"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Repository
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        found = self.server.files.get(self.path)
-        self.send_response(200 if found is not None else 404)
-        self.send_header("Content-Length", str(len(found or b"")))
-        self.end_headers()
-        self.wfile.write(found or b"")
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Write nothing: pytest shows what matters."""
-
-
 @pytest.fixture
-def repository() -> Iterator[Repository]:
-    with Repository() as server:
-        server.files = {
-            "/maven2/org/example/one/1.0/one-1.0.jar": CONTENTS["one"],
-            "/maven2/org/example/two/1.0/two-1.0-linux_amd64.jar": CONTENTS["two"],
-        }
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
-    return {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+def environ(repository: Repository, tmp_path: Path) -> dict[str, str]:
+    """Return where a fetch comes from and goes to; the repository holds two jars."""
+    repository.files = {
+        "/maven2/org/example/one/1.0/one-1.0.jar": CONTENTS["one"],
+        "/maven2/org/example/two/1.0/two-1.0-linux_amd64.jar": CONTENTS["two"],
+    }
+    return {"XDG_CACHE_HOME": str(tmp_path / "cache"), "FRESHET_MAVEN": repository.url}
 
 
 def test_jars_are_fetched_once_and_found_again(
@@ -78,9 +40,9 @@ def test_jars_are_fetched_once_and_found_again(
     pins = (_pin("one"), _pin("two", "linux_amd64"))
     told: list[str] = []
 
-    jars = find_jars(environ, pins=pins, repository=repository.url, tell=told.append)
+    jars = find_jars(environ, pins=pins, tell=told.append)
     asked = len(repository.asked)
-    again = find_jars(environ, pins=pins, repository=repository.url, tell=told.append)
+    again = find_jars(environ, pins=pins, tell=told.append)
 
     assert [jar.name for jar in jars] == ["one-1.0.jar", "two-1.0-linux_amd64.jar"]
     assert [jar.read_bytes() for jar in again] == [CONTENTS["one"], CONTENTS["two"]]
@@ -94,7 +56,7 @@ def test_another_jar_under_the_pinned_name_is_refused_and_not_kept(
     repository.files["/maven2/org/example/one/1.0/one-1.0.jar"] = b"something else"
 
     with pytest.raises(JarsMissing, match=r"one-1\.0\.jar as fetched is not the pinned one"):
-        find_jars(environ, pins=(_pin("one"),), repository=repository.url)
+        find_jars(environ, pins=(_pin("one"),))
 
     left = [path for path in Path(environ["XDG_CACHE_HOME"]).rglob("*") if path.is_file()]
     assert left == []
@@ -103,22 +65,43 @@ def test_another_jar_under_the_pinned_name_is_refused_and_not_kept(
 def test_a_jar_changed_in_the_cache_is_fetched_again(
     repository: Repository, environ: dict[str, str]
 ) -> None:
-    (jar,) = find_jars(environ, pins=(_pin("one"),), repository=repository.url)
+    (jar,) = find_jars(environ, pins=(_pin("one"),))
     jar.write_bytes(b"changed")
 
-    (mended,) = find_jars(environ, pins=(_pin("one"),), repository=repository.url)
+    (mended,) = find_jars(environ, pins=(_pin("one"),))
 
     assert mended.read_bytes() == CONTENTS["one"]
 
 
-def test_without_the_repository_the_ways_out_are_named(environ: dict[str, str]) -> None:
-    nobody = f"http://127.0.0.1:{free_port()}"
+def test_without_the_repository_its_host_and_the_ways_out_are_named(
+    environ: dict[str, str],
+) -> None:
+    nobody = {"FRESHET_MAVEN": f"http://buyer:s3cret@127.0.0.1:{free_port()}"}
 
-    with pytest.raises(JarsMissing, match="Connection refused") as refused:
-        find_jars(environ, pins=(_pin("one"),), repository=nobody)
+    with pytest.raises(JarsMissing, match=r"127\.0\.0\.1 did not send one-1\.0\.jar") as refused:
+        find_jars(environ | nobody, pins=(_pin("one"),))
 
-    for way in ("Maven repository", "KAFKA_HOME", "KAFKA_BOOTSTRAP_SERVERS"):
-        assert way in str(refused.value)
+    for words in ("Connection refused", "FRESHET_MAVEN", "KAFKA_HOME", "KAFKA_BOOTSTRAP_SERVERS"):
+        assert words in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_repository_without_the_jar_is_named_without_its_password(
+    repository: Repository, environ: dict[str, str]
+) -> None:
+    repository.files = {}
+    with_password = {"FRESHET_MAVEN": repository.url.replace("//", "//buyer:s3cret@")}
+
+    with pytest.raises(JarsMissing, match=r"127\.0\.0\.1 .* it has no such file") as refused:
+        find_jars(environ | with_password, pins=(_pin("one"),))
+
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["repository.example/maven2", "ftp://repository.example", "x"])
+def test_a_repository_that_is_no_web_address_is_refused(environ: dict[str, str], url: str) -> None:
+    with pytest.raises(BadSetting, match="FRESHET_MAVEN must be an http or https URL"):
+        find_jars(environ | {"FRESHET_MAVEN": url}, pins=(_pin("one"),))
 
 
 def test_a_folder_of_jars_spares_every_fetch(tmp_path: Path) -> None:
@@ -127,7 +110,7 @@ def test_a_folder_of_jars_spares_every_fetch(tmp_path: Path) -> None:
     for name in ("kafka_2.13-4.3.1.jar", "scala-library-2.13.18.jar"):
         (libs / name).touch()
 
-    jars = find_jars({"KAFKA_HOME": str(tmp_path / "kafka")}, repository="http://127.0.0.1:9")
+    jars = find_jars({"KAFKA_HOME": str(tmp_path / "kafka"), "FRESHET_MAVEN": "nowhere"})
 
     assert [jar.name for jar in jars] == ["kafka_2.13-4.3.1.jar", "scala-library-2.13.18.jar"]
 
@@ -137,17 +120,10 @@ def test_a_folder_without_kafka_is_refused(tmp_path: Path) -> None:
         find_jars({"KAFKA_HOME": str(tmp_path)})
 
 
-@pytest.mark.shared
-def test_the_released_jars_are_the_pinned_ones(shared_folder: Path) -> None:
-    libs = shared_folder / "kafka" / "libs"
+def test_the_public_repository_holds_the_pinned_jars(tmp_path: Path) -> None:
+    mirror = {name: os.environ[name] for name in ("FRESHET_MAVEN",) if name in os.environ}
 
-    found = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in libs.glob("*.jar")}
+    jars = find_jars({"XDG_CACHE_HOME": str(tmp_path), **mirror})
 
-    assert found == {pin.file_name: pin.sha256 for pin in PINS}
-
-
-def test_tests_run_on_the_pinned_version() -> None:
-    home = os.environ.get("KAFKA_HOME")
-    jars = find_jars() if home else [Path(pin.file_name) for pin in PINS]
-
+    assert [jar.name for jar in jars] == [pin.file_name for pin in PINS]
     assert f"kafka_2.13-{KAFKA_VERSION}.jar" in [jar.name for jar in jars]
