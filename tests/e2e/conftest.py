@@ -37,7 +37,7 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory, own_redis: dict[str, str]) -> Iterator[Up]:
     """Run the whole system."""
-    with Up(tmp_path_factory.mktemp("freshet"), own_redis) as system:
+    with Up(tmp_path_factory.mktemp("größe a,b"), own_redis) as system:
         system.start()
         yield system
         assert system.stop() == 0, system.log()

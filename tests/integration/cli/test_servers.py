@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psutil
@@ -47,6 +48,23 @@ async def test_records_and_cluster_id_survive_a_sigkill_and_other_ports(
     assert await cluster_id(KafkaSettings(bootstrap_servers=fresh_kafka.bootstrap)) == cluster
     await _write(fresh_kafka.bootstrap, [b"three"])
     assert await _read(fresh_kafka.bootstrap, 3) == [b"one", b"two", b"three"]
+
+
+@pytest.mark.parametrize("name", ["größe a,b", " a\\b", "100 % = #1 ?x", "店"])
+async def test_records_stay_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    """Kafka splits its folders at commas, and Java takes this language's names for ASCII."""
+    environ = {**os.environ, "LC_ALL": "POSIX"}
+    broker = EmbeddedKafka(tmp_path / name, environ=environ)
+    try:
+        broker.start()
+        await ensure_topics(KafkaSettings(bootstrap_servers=broker.bootstrap), [CLICKS])
+        await _write(broker.bootstrap, [b"one"])
+        assert await _read(broker.bootstrap, 1) == [b"one"]
+    finally:
+        broker.kill()
+
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "data" / "clicks-0").is_dir()
 
 
 @pytest.mark.parametrize("turn", ["first", "second"])
