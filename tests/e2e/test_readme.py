@@ -22,7 +22,7 @@ from services.cli.addresses import SERVICES
 from tests.contract.service_settings import settings_class, variables
 from tests.e2e import markdown
 from tests.e2e.system import Up
-from tests.servers import ROOT, eventually
+from tests.servers import ROOT, eventually, kafka_tool
 
 pytestmark = pytest.mark.e2e
 
@@ -149,11 +149,10 @@ async def test_items_and_events_of_the_example_take_effect(
     assert item["title"] == "Blue stoneware mug"
 
 
-@pytest.mark.shared
 async def test_the_console_producers_event_takes_effect(
-    up: Up, shop: list[Item], shared_folder: Path, tmp_path: Path
+    up: Up, shop: list[Item], tmp_path: Path
 ) -> None:
-    tool = [str(shared_folder / "kafka" / "kafka"), "run", "console-producer"]
+    tool = kafka_tool("org.apache.kafka.tools.ConsoleProducer")
     before = history_of(up, "ada").count(("like", "mug-1"))
 
     run_shell(here(block(CONSOLE_PRODUCER), up), tmp_path, kafka_console_producer_sh=tool)

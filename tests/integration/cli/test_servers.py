@@ -63,8 +63,8 @@ async def test_records_stay_in_a_folder_of_any_name(tmp_path: Path, name: str) -
     finally:
         broker.kill()
 
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert (tmp_path / name / "data" / "clicks-0").is_dir()
+    assert os.listdir(tmp_path) == [name]
+    assert "clicks-0" in os.listdir(tmp_path / name / "data")
 
 
 @pytest.mark.parametrize("turn", ["first", "second"])
