@@ -3,13 +3,10 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
-SHARED := $(or $(FRESHET_TEST_SHARED),../shared)
 PYTEST := $(BIN)/pytest -q
 
-# A folder of Kafka's jars beside the checkout spares fetching them.
-ifneq ($(wildcard $(SHARED)/kafka/libs),)
-export KAFKA_HOME ?= $(abspath $(SHARED)/kafka)
-endif
+QUICK := lint types arch protos-check test-unit
+PARTS := $(QUICK) test-integration test-e2e test-proofs test-cluster test-redis
 
 .PHONY: help demo up test check lint types arch protos protos-check \
 	test-unit test-integration test-e2e test-proofs test-cluster test-redis clean
@@ -23,9 +20,10 @@ demo: $(VENV)/installed-cli ## Open a demo shop and walk through it; ONCE=1 ends
 up: $(VENV)/installed-cli ## Run everything here until Ctrl-C
 	@$(BIN)/freshet up
 
-test: check test-integration test-e2e test-proofs test-cluster test-redis ## All of it, as CI does
+test: $(VENV)/installed-test ## All of it, as CI does; ends with a table of its parts
+	@$(BIN)/python -m tests.run $(PARTS)
 
-check: lint types arch protos-check test-unit ## The quick part: lint, types, imports, unit tests
+check: $(QUICK) ## The quick part: lint, types, imports, unit tests
 
 lint: $(VENV)/installed-test ## Style, spelling
 	$(BIN)/ruff check .
@@ -60,11 +58,7 @@ test-cluster: $(VENV)/installed-test ## Manifests on a real Kubernetes control p
 	$(PYTEST) tests/cluster
 
 test-redis: $(VENV)/installed-test ## Integration and e2e once more, on redis-server
-ifeq ($(or $(CI),$(shell command -v redis-server)),)
-	@echo "left out: redis-server is not installed (sudo apt-get install -y redis-server)"
-else
 	FRESHET_TEST_REDIS=redis-server $(PYTEST) tests/integration tests/e2e
-endif
 
 clean: ## Delete what was installed and the tools' caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

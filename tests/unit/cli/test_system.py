@@ -34,8 +34,8 @@ def test_emptying_leaves_what_is_not_freshets(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
-def test_the_broker_is_on_loopback_and_bounded(tmp_path: Path) -> None:
-    settings = server_properties(tmp_path, 1, 2)
+def test_the_broker_is_on_loopback_and_bounded() -> None:
+    settings = server_properties(1, 2)
 
     assert settings["listeners"] == "PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2"
     assert int(settings["log.retention.bytes"]) < 2**30
