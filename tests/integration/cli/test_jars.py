@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from services.cli.up.jars import PINS, JarPin, JarsMissing, find_jars
 from services.cli.up.pins import KAFKA_VERSION
 from services.cli.up.process import free_port
 from tests.integration.cli.maven import Repository
+from tests.servers import ON_CI
 
 pytestmark = pytest.mark.integration
 
@@ -86,6 +88,8 @@ def test_without_the_repository_its_host_and_the_ways_out_are_named(
     assert "s3cret" not in str(refused.value)
 
 
+# jgo drops a refused answer without reading or closing it
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_repository_without_the_jar_is_named_without_its_password(
     repository: Repository, environ: dict[str, str]
 ) -> None:
@@ -96,6 +100,8 @@ def test_a_repository_without_the_jar_is_named_without_its_password(
         find_jars(environ | with_password, pins=(_pin("one"),))
 
     assert "s3cret" not in str(refused.value)
+    del refused
+    gc.collect()
 
 
 @pytest.mark.parametrize("url", ["repository.example/maven2", "ftp://repository.example", "x"])
@@ -123,7 +129,12 @@ def test_a_folder_without_kafka_is_refused(tmp_path: Path) -> None:
 def test_the_public_repository_holds_the_pinned_jars(tmp_path: Path) -> None:
     mirror = {name: os.environ[name] for name in ("FRESHET_MAVEN",) if name in os.environ}
 
-    jars = find_jars({"XDG_CACHE_HOME": str(tmp_path), **mirror})
+    try:
+        jars = find_jars({"XDG_CACHE_HOME": str(tmp_path), **mirror})
+    except JarsMissing as missing:
+        if ON_CI or "did not send" not in str(missing):
+            raise
+        pytest.skip(str(missing).splitlines()[0])
 
     assert [jar.name for jar in jars] == [pin.file_name for pin in PINS]
     assert f"kafka_2.13-{KAFKA_VERSION}.jar" in [jar.name for jar in jars]
