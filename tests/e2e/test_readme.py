@@ -19,6 +19,7 @@ from freshet.contract.items import Item
 from freshet.settings import from_environment
 from services.cli.__main__ import app
 from services.cli.addresses import SERVICES
+from services.cli.up.jars import JarSettings
 from tests.contract.service_settings import settings_class, variables
 from tests.e2e import markdown
 from tests.e2e.system import Up
@@ -28,27 +29,32 @@ pytestmark = pytest.mark.e2e
 
 README = (ROOT / "README.md").read_text()
 ELSEWHERE = {".venv", ".git", "node_modules", ".freshet", ".pytest_cache"}
+LISTED = r" *-?\d+\.\d{3}  \S.*  \(.+\)"  # score, title, reason
 PAGES = sorted(
     page for page in ROOT.rglob("*.md") if ELSEWHERE.isdisjoint(page.relative_to(ROOT).parts)
 )
 
 # The blocks, by heading and language; each has its test below.
 MAKE = ("Two commands", "sh")
-FIRST_LIST = ("A first list", "python")
-GRPCURL = ("A first list", "sh")
+LOOK_AROUND = ("Look around", "sh")
+FROM_PYTHON = ("Look around", "python")
+OWN_SHOP = ("A shop of your own", "sh")
 PUBLISH = ("Items and events in", "python")
 CONSOLE_PRODUCER = ("Items and events in", "sh")
 IMPORT = ("Real data", "sh")
-IMPORTED = ("Real data", "text")  # what was printed once; its commands are checked, not run
+# what was printed once; its commands are run or checked
+PRINTED = [("Look around", "text"), ("A shop of your own", "text"), ("Real data", "text")]
+
+
+def blocks(where: tuple[str, str]) -> list[str]:
+    """Return the texts of the README's blocks of this language under this heading, in order."""
+    return [each.text for each in markdown.blocks(README) if (each.heading, each.language) == where]
 
 
 def block(where: tuple[str, str]) -> str:
     """Return the text of the README's one block of this language under this heading."""
-    found = [
-        each.text for each in markdown.blocks(README) if (each.heading, each.language) == where
-    ]
-    assert len(found) == 1, f"{len(found)} blocks {where}"
-    return found[0]
+    (found,) = blocks(where)
+    return found
 
 
 def here(text: str, up: Up) -> str:
@@ -79,15 +85,22 @@ def run_python(text: str, folder: Path) -> str:
     return done.stdout
 
 
-def run_shell(text: str, folder: Path, **programs: list[str]) -> str:
-    """Run a block in a shell where these programs are on PATH; returns what it printed."""
-    for name, command in programs.items():
+def run_shell(text: str, folder: Path, data: Path | None = None, **programs: list[str]) -> str:
+    """Run a block in a shell where `freshet`, for the system on `data`, and these programs are on
+    PATH; returns what it printed."""
+    freshet = [sys.executable, "-m", "services.cli"]
+    for name, command in {"freshet": freshet, **programs}.items():
         shim = folder / name.replace("_", "-").replace("-sh", ".sh")
         shim.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         shim.chmod(0o755)
+    activate = folder / ".venv" / "bin" / "activate"
+    activate.parent.mkdir(parents=True, exist_ok=True)
+    activate.touch()
+    environ = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", text],
-        env={**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
+        env={**os.environ, **environ, "FRESHET_DATA": str(data or folder)},
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=60,
@@ -104,17 +117,27 @@ def history_of(up: Up, user: str) -> list[tuple[str, str]]:
 
 
 def test_every_block_has_its_test() -> None:
-    known = [MAKE, MAKE, FIRST_LIST, GRPCURL, PUBLISH, CONSOLE_PRODUCER, IMPORT, IMPORTED]
+    grpcurl, owns = LOOK_AROUND, [OWN_SHOP, OWN_SHOP, PRINTED[1], OWN_SHOP]
+    known = [MAKE, LOOK_AROUND, PRINTED[0], FROM_PYTHON, grpcurl, *owns]
+    known += [PUBLISH, CONSOLE_PRODUCER, IMPORT, PRINTED[2]]
 
     assert [(each.heading, each.language) for each in markdown.blocks(README)] == known
 
 
-def test_the_first_list_is_printed(up: Up, shop: list[Item], tmp_path: Path) -> None:
-    printed = run_python(here(block(FIRST_LIST), up), tmp_path).splitlines()
+def test_the_demo_has_something_to_show_at_each_command(
+    up: Up, shop: list[Item], tmp_path: Path
+) -> None:
+    look, _ = blocks(LOOK_AROUND)
+    for line in look.splitlines():
+        assert run_shell(line, tmp_path, up.data) or line.startswith("."), line
 
-    assert len(printed) == 5
+
+def test_the_list_is_printed_from_python(up: Up, shop: list[Item], tmp_path: Path) -> None:
+    printed = run_python(here(block(FROM_PYTHON), up), tmp_path).splitlines()
+
+    assert len(printed) == 3
     for line in printed:
-        assert re.fullmatch(r" *-?\d+\.\d{3}  \S.*  \(.+\)", line), line
+        assert re.fullmatch(LISTED, line), line
 
 
 @pytest.mark.shared
@@ -124,41 +147,65 @@ def test_grpcurl_gets_a_list_from_a_server_that_describes_itself(
     unpack = [str(shared_folder / "tools" / "unpack"), "grpcurl", str(tmp_path / "unpacked")]
     grpcurl = subprocess.run(unpack, capture_output=True, text=True, check=True).stdout.strip()
 
-    reply = json.loads(run_shell(here(block(GRPCURL), up), tmp_path, grpcurl=[grpcurl]))
+    _, call = blocks(LOOK_AROUND)
+    reply = json.loads(run_shell(here(call, up), tmp_path, grpcurl=[grpcurl]))
 
-    assert len(reply["items"]) == 5
+    assert len(reply["items"]) == 3
     assert all(item["title"] and item["reason"] for item in reply["items"])
 
 
-async def test_items_and_events_of_the_example_take_effect(
-    up: Up, shop: list[Item], tmp_path: Path
-) -> None:
-    printed = run_python(here(block(PUBLISH), up), tmp_path)
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Run a system that holds the reader's own shop."""
+    folder = tmp_path_factory.mktemp("own")
+    with Up(folder / "data") as system:
+        system.start()
+        printed = run_shell(blocks(OWN_SHOP)[0], folder, system.data)
+        assert "10 items and 12 events, all in effect" in printed
+        yield system
 
-    token = re.search(r"after='(\d+:\d+)'", printed)
-    assert token, printed
-    up.json("state", "ada", "--after", token[1])
-    assert history_of(up, "ada")[-1] == ("click", "mug-1")
+
+async def test_lists_of_a_shop_of_ones_own_change_with_each_step(own: Up, tmp_path: Path) -> None:
+    def listed() -> list[str]:
+        return [item["item_id"] for item in own.json("recommend", "grace", "-k", "4")["items"]]
+
+    _, click, arrival = blocks(OWN_SHOP)
+    popular = listed()
+    assert len(popular) == 4
+
+    run_shell(click, tmp_path, own.data)
+    await eventually(lambda: listed()[:1] == ["rug-2"], what="a rug first, after the click")
+    assert listed() != popular
+    assert {"lamp-1", "lamp-2"} < set(listed())  # where others went from there
+
+    run_shell(arrival, tmp_path, own.data)
+    await eventually(lambda: "rug-3" in listed(), what="the new rug in the list")
+
+
+async def test_items_and_events_of_the_example_take_effect(own: Up, tmp_path: Path) -> None:
+    printed = run_python(here(block(PUBLISH), own), tmp_path).splitlines()
+
+    assert len(printed) == 5
+    assert all(re.fullmatch(LISTED, line) for line in printed), printed
+    assert history_of(own, "heidi")[-1] == ("click", "mug-1")
 
     def found() -> dict[str, Any] | None:
-        items = up.json("search", "--text", "Blue stoneware mug", "-k", "10")["items"]
-        return next((item for item in items if item["item_id"] == "mug-1"), None)
+        items = own.json("search", "--text", "Small stoneware cup", "-k", "10")["items"]
+        return next((item for item in items if item["item_id"] == "cup-1"), None)
 
-    item = await eventually(found, what="the mug among what is found")
+    item = await eventually(found, what="the cup among what is found")
     assert isinstance(item, dict)
-    assert item["title"] == "Blue stoneware mug"
+    assert item["title"] == "Small stoneware cup"
 
 
-async def test_the_console_producers_event_takes_effect(
-    up: Up, shop: list[Item], tmp_path: Path
-) -> None:
+async def test_the_console_producers_event_takes_effect(own: Up, tmp_path: Path) -> None:
     tool = kafka_tool("org.apache.kafka.tools.ConsoleProducer")
-    before = history_of(up, "ada").count(("like", "mug-1"))
+    before = history_of(own, "ada").count(("like", "mug-1"))
 
-    run_shell(here(block(CONSOLE_PRODUCER), up), tmp_path, kafka_console_producer_sh=tool)
+    run_shell(here(block(CONSOLE_PRODUCER), own), tmp_path, kafka_console_producer_sh=tool)
 
     def liked() -> bool:
-        return history_of(up, "ada").count(("like", "mug-1")) == before + 1
+        return history_of(own, "ada").count(("like", "mug-1")) == before + 1
 
     await eventually(liked, what="ada's like")
 
@@ -225,7 +272,8 @@ def test_defaults_in_the_readme_are_those_of_the_settings() -> None:
 
     assert len(rows) >= 6
     for variable, default in rows:
-        readers = [cls for cls in map(settings_class, SERVICES) if variable in set(variables(cls))]
-        assert readers or variable == "KAFKA_HOME", f"nothing reads {variable}"
+        classes = [*map(settings_class, SERVICES), JarSettings]
+        readers = [cls for cls in classes if variable in set(variables(cls))]
+        assert readers, f"nothing reads {variable}"
         for cls in readers:
             assert from_environment(cls, {variable: default}) == from_environment(cls, {}), variable
