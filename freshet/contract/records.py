@@ -11,6 +11,7 @@ PROTOBUF: Final = "application/protobuf"
 # Header names; values are ASCII bytes, numbers in decimal.
 CONTENT_TYPE: Final = "content-type"
 VERSION: Final = "version"  # of an item, on item-vectors, nulls too
+SINCE: Final = "since"  # on item-vectors: where the last record without `updated_ms` stands
 # On dead letters, and on what is replayed from them:
 ORIGIN: Final = "origin"  # `topic:partition:offset` of the record that failed
 ORIGIN_TIME_MS: Final = "origin-time-ms"  # that record's time

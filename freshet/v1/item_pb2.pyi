@@ -109,7 +109,7 @@ class Item(_message.Message):
     image_uri: _builtins.str
     """on an allow-listed host or storage"""
     updated_ms: _builtins.int
-    """version; absent: the record's time"""
+    """the shop's own time of this version: an earlier one than counts already changes nothing; absent: the log's order counts"""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """at most 32 of 1-128 bytes"""

@@ -44,6 +44,7 @@ class ItemVector(_message.Message):
     content_hash: _builtins.bytes
     """of what was encoded: picture and text"""
     version: _builtins.int
+    """log time, never lower than the record's before; the header may be higher"""
     arrived_ms: _builtins.int
     """first arrival, kept over later versions"""
     encoded_ms: _builtins.int

@@ -51,6 +51,11 @@ ITEMS_ENCODED = Counter(
 ITEMS_REUSED = Counter(
     "freshet_items_reused_total", "Items whose content had not changed", ["topic"]
 )
+ITEMS_OVERTAKEN = Counter(
+    "freshet_items_overtaken_total",
+    "Records of items that changed nothing, as a newer one counted already",
+    ["topic"],
+)
 ITEM_TO_VECTOR_S = Histogram(
     "freshet_item_to_vector_seconds",
     "From the log's time of an item to its vector's publication",

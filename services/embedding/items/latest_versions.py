@@ -1,6 +1,6 @@
 """Keep the latest version of each item, with its offset on `item-vectors`. Pure.
 
-The truth is the topic; this is its summary, 45 bytes an item and as many for the table of keys.
+The truth is the topic; this is its summary, 71 bytes an item and 45 for the table of keys.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.contract.records import BadRecord
-from services.embedding.items.versions import RecordVersion
+from services.embedding.items.versions import LogPlace, RecordVersion, Stated
 from shared.catalogue.columns import Column, KeyRows
 from shared.users.keys import item_key
 
 UNCONFIRMED: Final = -1  # sent, or about to be: not known where on the topic it stands
 ITEM_KEY_COLLISION: Final = "item-key-collision"
 
+_PLACE = np.dtype([("time_ms", "i8"), ("live", "?"), ("offset", "i8")])
 _ROW = np.dtype(
     [
-        ("version", "i8"),
-        ("live", "?"),
-        ("offset", "i8"),
+        ("since", _PLACE),
+        ("updated_ms", "i8"),
+        ("place", _PLACE),
+        ("version_ms", "i8"),
         ("alive", "?"),
         ("arrived_ms", "i8"),
         ("log_offset", "i8"),
@@ -37,6 +39,7 @@ class ItemVersion(NamedTuple):
     """What counts for an item now."""
 
     version: RecordVersion
+    version_ms: int  # what its record states to readers
     alive: bool  # False: deleted
     arrived_ms: int  # first arrival since it was last deleted
     log_offset: int  # on its partition of item-vectors, or UNCONFIRMED
@@ -51,8 +54,9 @@ class LatestVersions:
         self._keys = Column(np.uint64)
         self._count = 0
         self._by_key = KeyRows()
-        # Items of which a lower version was seen behind the highest, and its offset there.
-        self._suspects: dict[str, int] = {}
+        # Items of which a lower version was seen that may hide the highest from readers, with
+        # its offset and what it states to them.
+        self._suspects: dict[str, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         """Count the items known."""
@@ -63,55 +67,78 @@ class LatestVersions:
         row = self._by_key.row(self._key_of(item_id))
         if row < 0:
             return None
-        time_ms, live, offset, alive, arrived_ms, log_offset, check = self._rows.data[row].item()
+        since, updated_ms, place, version_ms, *rest, check = self._rows.data[row].item()
         if check != crc32(item_id.encode()):
             raise BadRecord(
                 ITEM_KEY_COLLISION, "another item has the same 8-byte key: choose another item_id"
             )
-        return ItemVersion(RecordVersion(time_ms, live, offset), alive, arrived_ms, log_offset)
+        version = RecordVersion(LogPlace(*since), updated_ms, LogPlace(*place))
+        return ItemVersion(version, version_ms, *rest)
 
-    def claim(self, item_id: str, version: RecordVersion, alive: bool, arrived_ms: int) -> None:
+    def stated(self, item_id: str, version: RecordVersion) -> Stated:
+        """Return what a record with this version is to state.
+
+        Log time, so that readers who still know of a delete take what comes after it, and not
+        below what stands, which they would hold on to.
+        """
+        latest = self.get(item_id)
+        stands_ms = 0 if latest is None else latest.version_ms
+        return Stated(version, max(version.place.time_ms, stands_ms))
+
+    def claim(self, item_id: str, stated: Stated, alive: bool, arrived_ms: int) -> None:
         """Note what is about to be published; from now on only higher versions count."""
-        self._put(item_id, ItemVersion(version, alive, arrived_ms, UNCONFIRMED))
+        self._put(item_id, ItemVersion(*stated, alive, arrived_ms, UNCONFIRMED))
 
-    def confirm(self, item_id: str, version: RecordVersion, log_offset: int) -> None:
+    def confirm(self, item_id: str, stated: Stated, log_offset: int) -> None:
         """Note where a published version stands, unless a higher one has come since."""
         latest = self.get(item_id)
-        if latest is not None and latest.version == version:
-            highest = max(latest.log_offset, log_offset)
-            self._put(item_id, latest._replace(log_offset=highest))
+        if latest is None or latest.version != stated.version or log_offset < latest.log_offset:
+            return
+        version_ms = max(latest.version_ms, stated.version_ms)
+        self._put(item_id, latest._replace(version_ms=version_ms, log_offset=log_offset))
 
     def observe(
-        self, item_id: str, version: RecordVersion, alive: bool, arrived_ms: int, log_offset: int
+        self, item_id: str, stated: Stated, alive: bool, arrived_ms: int, log_offset: int
     ) -> None:
         """Take in a record of `item-vectors`, whoever wrote it; called in the topic's order."""
         latest = self.get(item_id)
-        if latest is None or version > latest.version:
-            self._put(item_id, ItemVersion(version, alive, arrived_ms, log_offset))
-        elif version == latest.version:
-            self.confirm(item_id, version, log_offset)
-        elif log_offset > latest.log_offset:
-            self._suspects[item_id] = log_offset
+        observed = ItemVersion(*stated, alive, arrived_ms, log_offset)
+        if latest is None or stated.version > latest.version:
+            self._put(item_id, observed)
+            if latest is not None:
+                self._note_lower(item_id, latest, observed)
+        elif stated.version == latest.version:
+            self.confirm(item_id, stated, log_offset)
+        else:
+            self._note_lower(item_id, observed, latest)
 
-    def to_mend(self) -> list[str]:
-        """Return the items behind whose highest version a lower one stands last.
+    def _note_lower(self, item_id: str, lower: ItemVersion, latest: ItemVersion) -> None:
+        if _hides((lower.log_offset, lower.version_ms), latest):
+            log_offset, version_ms = self._suspects.get(item_id, (UNCONFIRMED, 0))
+            self._suspects[item_id] = (
+                max(log_offset, lower.log_offset),
+                max(version_ms, lower.version_ms),
+            )
 
-        An unconfirmed item may still turn out to stand behind it, so it waits.
+    def to_mend(self) -> dict[str, Stated]:
+        """Return the items whose highest version a lower one hides, with what it is to state.
+
+        An unconfirmed item may still turn out to stand well, so it waits.
         """
-        wrong = []
-        for item_id, lower_offset in list(self._suspects.items()):
+        wrong = {}
+        for item_id, lower in list(self._suspects.items()):
             latest = self.get(item_id)
-            if latest is None or latest.log_offset > lower_offset:
+            if latest is None or not _hides(lower, latest):
                 del self._suspects[item_id]
             elif latest.log_offset != UNCONFIRMED:
-                wrong.append(item_id)
+                wrong[item_id] = Stated(latest.version, max(latest.version_ms, lower[1]))
         return wrong
 
     def living(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Return keys and times of the versions, (n,) each, of the n items that are not deleted."""
+        """Return keys and stated versions, (n,) each, of the n items that are not deleted."""
         rows = self._rows.data[: self._count]
         alive = rows["alive"]
-        return self._keys.data[: self._count][alive], rows["version"][alive]
+        return self._keys.data[: self._count][alive], rows["version_ms"][alive]
 
     def _put(self, item_id: str, latest: ItemVersion) -> None:
         key = self._key_of(item_id)
@@ -123,6 +150,14 @@ class LatestVersions:
             self._keys.reserve(self._count)
             self._keys.data[row] = key
             self._by_key.put(key, row)
-        version, alive, arrived_ms, log_offset = latest
-        check = crc32(item_id.encode())
-        self._rows.data[row] = (*version, alive, arrived_ms, log_offset, check)
+        version, *rest = latest
+        self._rows.data[row] = (*version, *rest, crc32(item_id.encode()))
+
+
+def _hides(lower: tuple[int, int], latest: ItemVersion) -> bool:
+    """Say whether a lower version's record (offset, stated) keeps readers from what counts.
+
+    It stands behind it, or states more than it.
+    """
+    log_offset, version_ms = lower
+    return log_offset > latest.log_offset or version_ms > latest.version_ms

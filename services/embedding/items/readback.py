@@ -1,8 +1,8 @@
 """Read the service's own output back: it is the truth of what counts.
 
 On `item-vectors` the last record of an item is what readers keep after compaction. Should a lower
-version come to stand behind the highest (an instance that lost its partition and wrote late), who
-looks after the partition publishes the highest again.
+version come to stand behind the highest, or state more than it (an instance that lost its partition
+and wrote late), who looks after the partition publishes the highest again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from freshet.v1 import vector_pb2
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
 from services.embedding.items.vector_publisher import VectorPublisher
-from services.embedding.items.versions import RecordVersion, headers, published_version
+from services.embedding.items.versions import RecordVersion, Stated, headers, read_stated
 from shared.runtime.topic_reader import TopicReader
 
 log = logging.getLogger(__name__)
@@ -72,47 +72,51 @@ class Readback:
                 log.warning("%s:%d:%d: %s", *where, error)
 
     def _observe(self, record: ConsumerRecord) -> None:
-        version = published_version(record.headers)
-        if record.key is None or version is None:
+        encoded = vector_pb2.ItemVector.FromString(record.value or b"")
+        item = encoded.item
+        updated_ms = item.updated_ms if item.HasField("updated_ms") else None
+        stated = read_stated(record.headers, updated_ms)
+        if record.key is None or stated is None:
             raise ValueError("no key, or no version")
-        arrived_ms = 0
-        if record.value is not None:
-            arrived_ms = vector_pb2.ItemVector.FromString(record.value).arrived_ms
-        alive = record.value is not None
-        self._latest.observe(record.key.decode(), version, alive, arrived_ms, record.offset)
+        alive, item_id = record.value is not None, record.key.decode()
+        self._latest.observe(item_id, stated, alive, encoded.arrived_ms, record.offset)
 
     async def _keep_mended(self) -> None:
         await self._reader.caught_up()  # before, what stands last is not known
         while True:
-            for item_id in self._latest.to_mend():
+            for item_id, stated in self._latest.to_mend().items():
                 if not self._partitions.looks_after(item_id):
                     continue
                 try:
-                    await self._mend(item_id)
+                    await self._mend(item_id, stated)
                 except (KafkaError, OSError) as error:
                     log.warning("mending %s again: %r", self._topic, error)
             await asyncio.sleep(MEND_EVERY_S)
 
-    async def _mend(self, item_id: str) -> None:
-        """Publish again what counts for an item, as it was."""
+    async def _mend(self, item_id: str, stated: Stated) -> None:
+        """Publish again what counts for an item, as it was but for the version it states."""
         latest = self._latest.get(item_id)
         assert latest is not None
         partition, key = self._partitions.of(item_id), item_id.encode()
         record = await self._read(partition, latest.log_offset)
         if record is not None and record.key == key:
-            value, described = record.value, list(record.headers)
+            value, version_ms = record.value, b"%d" % stated.version_ms
+            described = [
+                (name, version_ms if name == records.VERSION else text)
+                for name, text in record.headers
+            ]
         elif not latest.alive:
-            value, described = None, headers(latest.version.time_ms, _origin(latest.version))
+            value, described = None, headers(stated, _origin(stated.version))
         else:
             # Compacted away: only an absence of days lets the cleaner come first. What stands
             # there is all there is; readers that hold the higher one keep it.
             where = (self._topic, partition, latest.log_offset)
             log.error("%s:%d:%d is gone and cannot be published again", *where)
-            self._latest.confirm(item_id, latest.version, 2**62)
+            self._latest.confirm(item_id, stated, 2**62)
             return
         log.warning("a lower version stood last on %s:%d: mending it", self._topic, partition)
         log_offset = await self._publisher.write(partition, key, value, described)
-        self._latest.confirm(item_id, latest.version, log_offset)
+        self._latest.confirm(item_id, stated, log_offset)
         self.mended += 1
 
     async def _read(self, partition: int, offset: int) -> ConsumerRecord | None:
@@ -131,5 +135,5 @@ class Readback:
 
 def _origin(version: RecordVersion) -> records.Origin:
     """Name the source of a delete whose own record is gone, so that its version stays the same."""
-    topic = ITEMS if version.live else ITEMS_BACKFILL
-    return records.Origin(topic.name, 0, version.offset, version.time_ms)
+    time_ms, live, offset = version.place
+    return records.Origin((ITEMS if live else ITEMS_BACKFILL).name, 0, offset, time_ms)

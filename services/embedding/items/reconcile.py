@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from freshet.contract.topics import ITEMS, ITEMS_BACKFILL
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
-from services.embedding.items.versions import RecordVersion
+from services.embedding.items.versions import RecordVersion, deleted_unseen
 from shared.runtime.topic_reader import TopicReader
 from shared.users.keys import item_key
 
@@ -48,24 +48,23 @@ class Reconciler:
 
     async def run(self) -> int:
         """Delete what neither topic holds, read from their beginning. Returns how many."""
-        keys, times_ms = self._latest.living()
+        keys, versions_ms = self._latest.living()
         # What comes to count while the topics are read is not judged: its version has changed.
-        time_ms_of = dict(zip(keys.tolist(), times_ms.tolist(), strict=True))
-        if not time_ms_of:
+        version_ms_of = dict(zip(keys.tolist(), versions_ms.tolist(), strict=True))
+        if not version_ms_of:
             return 0
         log.warning("reading the item topics from their beginning: deletes may have been missed")
         for topic in (ITEMS.name, ITEMS_BACKFILL.name):
             for key in await self._keys(topic):
-                time_ms_of.pop(key, None)
+                version_ms_of.pop(key, None)
         deleted = 0
-        for item_id in await self._ids(set(time_ms_of)) if time_ms_of else ():
+        for item_id in await self._ids(set(version_ms_of)) if version_ms_of else ():
             latest = self._latest.get(item_id)
-            time_ms = time_ms_of[item_key(item_id)]
-            if latest is None or not latest.alive or latest.version.time_ms != time_ms:
+            version_ms = version_ms_of[item_key(item_id)]
+            if latest is None or not latest.alive or latest.version_ms != version_ms:
                 continue
             if self._partitions.looks_after(item_id):
-                # The delete came after this version, when exactly nobody knows any more.
-                await self._publish(item_id, None, RecordVersion(time_ms + 1, False, 0), None, 0)
+                await self._publish(item_id, None, deleted_unseen(version_ms), None, 0)
                 deleted += 1
         log.warning("%d items deleted that no topic holds", deleted)
         return deleted

@@ -2,7 +2,8 @@
 
 `handle` returns when the record may be acknowledged: its effect, or its dead letter, is in Kafka,
 or something newer has overtaken it. Deletes and items whose content is unchanged wait for no
-encoder, so they overtake other items' encodes.
+encoder, so they overtake other items' encodes. Records of one item on one topic are applied in
+their order, but for deletes, which wait for nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -75,13 +78,20 @@ class RecordHandler:
         self._dead_letters = dead_letters
         self._now_ms = now_ms
         self._retry_waits_s = retry_waits_s
+        # Whose turn it is, by topic and key; forgotten when nobody waits.
+        self._turns: WeakValueDictionary[tuple[str, bytes | None], asyncio.Lock]
+        self._turns = WeakValueDictionary()
         self.counts = Counts()
 
     async def handle(self, record: ConsumedRecord) -> None:
         """Apply a record. Returns when it may be acknowledged; raises nothing that it can mend."""
         origin = records.origin_of(record)
+        turn = self._turns.setdefault((record.topic, record.key), asyncio.Lock())
         try:
-            await self._try(record, origin)
+            # What a record may change depends on those before it (items/versions.py); a delete
+            # makes them all void.
+            async with nullcontext() if record.value is None else turn:
+                await self._try(record, origin)
         except records.BadRecord as error:
             log.warning("dead letter %s: %s: %s", origin, error.error_class, error)
             await self._dead_letters.send_until_written(record, error)
@@ -112,10 +122,8 @@ class RecordHandler:
                 f"a null on {record.topic} deletes nothing: deletes go on {ITEMS.name}",
             )
         item_id = _id_of_key(record.key)
-        version = record_version(None, origin)
-        latest = self._latest.get(item_id)
-        if latest is not None and latest.version > version:
-            self.counts.overtaken += 1
+        version = self._version(record, origin, item_id, None)
+        if version is None:
             return
         # Also where this delete stands already: a crash may have left only a part of it.
         await self.publish(item_id, None, version, origin, 0)
@@ -126,8 +134,8 @@ class RecordHandler:
     async def _upsert(self, record: ConsumedRecord, value: bytes, origin: records.Origin) -> None:
         item = await _decode(value, records.content_type(record.headers))
         records.check_key(record.key, item.item_id)
-        version = record_version(item.updated_ms, origin)
-        if self._overtaken(item.item_id, version):
+        version = self._version(record, origin, item.item_id, item.updated_ms)
+        if version is None or self._stands(item.item_id, version):
             return
         digest = content_hash(item)
         cached = await self._cache.get(item.item_id)
@@ -135,11 +143,12 @@ class RecordHandler:
             vectors = cached.vectors
         else:
             vectors = await self._encoder.encode(item, _priority(record.topic))
-        if self._overtaken(item.item_id, version):
+        version = self._version(record, origin, item.item_id, item.updated_ms)
+        if version is None or self._stands(item.item_id, version):
             return
-        latest = self._latest.get(item.item_id)
+        latest, stated = self._latest.get(item.item_id), self._latest.stated(item.item_id, version)
         # What comes by backfill is older than its record: its first version says since when it is.
-        arrived_ms = latest.arrived_ms if latest and latest.alive else version.time_ms
+        arrived_ms = latest.arrived_ms if latest and latest.alive else version.as_of_ms
         encoded = encode_item_vector(
             ItemVector(
                 item_id=item.item_id,
@@ -149,13 +158,13 @@ class RecordHandler:
                 text_vector=vectors.text_vector,
                 content_hash=digest,
                 item=msgspec.structs.replace(item, image_bytes=None),
-                version=version.time_ms,
+                version=stated.version_ms,
                 arrived_ms=arrived_ms,
                 encoded_ms=self._now_ms(),
             )
         )
         await self.publish(item.item_id, encoded, version, origin, arrived_ms)
-        await self._cache.put(item.item_id, CachedItem(digest, version.time_ms, vectors))
+        await self._cache.put(item.item_id, CachedItem(digest, stated.version_ms, vectors))
         self._count(record, reused)
 
     async def publish(
@@ -167,23 +176,37 @@ class RecordHandler:
         arrived_ms: int,
     ) -> None:
         """Let an encoded item, or its delete (None), be what counts, and write it."""
-        self._latest.claim(item_id, version, value is not None, arrived_ms)
-        partition = self._partitions.of(item_id)
-        log_offset = await self._publisher.publish(item_id, partition, value, version, origin)
-        self._latest.confirm(item_id, version, log_offset)
+        stated, partition = self._latest.stated(item_id, version), self._partitions.of(item_id)
+        self._latest.claim(item_id, stated, value is not None, arrived_ms)
+        log_offset = await self._publisher.publish(item_id, partition, value, stated, origin)
+        self._latest.confirm(item_id, stated, log_offset)
 
-    def _overtaken(self, item_id: str, version: RecordVersion) -> bool:
-        """Say, and count, whether a record has nothing to add.
+    def _version(
+        self,
+        record: ConsumedRecord,
+        origin: records.Origin,
+        item_id: str,
+        updated_ms: int | None,
+    ) -> RecordVersion | None:
+        """Return the version that a record has now; None, and count it, if it is overtaken."""
+        latest = self._latest.get(item_id)
+        counts = None if latest is None else latest.version
+        version = record_version(updated_ms, origin, counts)
+        if counts is None or not version.is_behind(counts):
+            return version
+        self.counts.overtaken += 1
+        metrics.ITEMS_OVERTAKEN.labels(record.topic).inc()
+        return None
 
-        A higher version counts, or it stands there itself. What was claimed and is not confirmed
-        is published again: its first try may be lost.
+    def _stands(self, item_id: str, version: RecordVersion) -> bool:
+        """Say whether a version stands on the topic.
+
+        What was claimed and is not confirmed is published again: its first try may be lost.
         """
         latest = self._latest.get(item_id)
-        if latest is None or latest.version < version:
-            return False
-        overtaken = latest.version > version or latest.log_offset != UNCONFIRMED
-        self.counts.overtaken += overtaken
-        return overtaken
+        return latest is not None and (
+            latest.version == version and latest.log_offset != UNCONFIRMED
+        )
 
     def _count(self, record: ConsumedRecord, reused: bool) -> None:
         counter = metrics.ITEMS_REUSED if reused else metrics.ITEMS_ENCODED

@@ -6,7 +6,7 @@ import asyncio
 
 from freshet.contract import records, topics
 from freshet.producer import RenewedProducer
-from services.embedding.items.versions import RecordVersion, headers
+from services.embedding.items.versions import RecordVersion, Stated, headers
 
 
 class VectorPublisher:
@@ -21,7 +21,7 @@ class VectorPublisher:
         item_id: str,
         partition: int,
         value: bytes | None,
-        version: RecordVersion,
+        stated: Stated,
         origin: records.Origin | None,
     ) -> int:
         """Write an item vector's bytes, or a delete (None), to a partition. Returns the offset.
@@ -29,7 +29,7 @@ class VectorPublisher:
         origin: the record that it comes from; None for a delete that no record states.
         Raises BadRecord when it is too large for the topic.
         """
-        described = headers(version.time_ms, origin)
+        described = headers(stated, origin)
         if value is not None:
             described += records.PROTOBUF_HEADERS
         return await self.write(partition, item_id.encode(), value, described)
@@ -47,7 +47,7 @@ class VectorPublisher:
         self, item_id: str, version: RecordVersion, origin: records.Origin
     ) -> None:
         """Write the nulls that take a deleted item out of `items-backfill` and `offers`."""
-        described = headers(version.time_ms, origin)
+        described = headers(Stated(version, version.place.time_ms), origin)
         await asyncio.gather(
             *(
                 self._producer.send_until_written(

@@ -1,57 +1,128 @@
-"""Order the records of one item by their versions. Pure.
+"""Order the records of one item. Pure; the rule as a table: services/embedding/README.md.
 
 An older record never changes what a newer one has done, in whatever order both are processed.
+There are two clocks: the log's, which each record has, and the shop's (`updated_ms`), which some
+state. Times of two clocks say nothing about each other, so the shop's is compared only among
+records that state it, and only as far back as the last one that does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from freshet.contract import records
 from freshet.contract.topics import ITEMS
 
+UNSTATED: Final = -1
+
+
+class LogPlace(NamedTuple):
+    """Where a record stands in the log.
+
+    Equal times: `items` behind `items-backfill`, then by offset. Offsets of two partitions do not
+    compare; an item stands on two only if its producers hash differently.
+    """
+
+    time_ms: int  # the record's
+    live: bool  # in `items`
+    offset: int
+
+
+BEGINNING: Final = LogPlace(0, False, 0)
+
 
 class RecordVersion(NamedTuple):
-    """What orders the records of an item; the greatest one counts.
+    """What orders the records of an item; the greatest one counts."""
 
-    Equal times: `items` before `items-backfill`, then the later offset. Offsets of two partitions
-    do not compare; an item stands on two only if its producers hash differently.
+    since: LogPlace  # of the last record without `updated_ms` (a delete too), maybe this itself
+    updated_ms: int  # never later than the record's time, lest a wrong clock lock the item
+    place: LogPlace
+
+    @property
+    def as_of_ms(self) -> int:
+        """The time that the record states, else its own."""
+        return self.place.time_ms if self.updated_ms == UNSTATED else self.updated_ms
+
+    def is_behind(self, latest: RecordVersion) -> bool:
+        """Say whether a record changes nothing beside what counts already.
+
+        What states no time of its own goes by the log alone: also before what counts since it was
+        not known yet that this one stands in between.
+        """
+        if self.updated_ms == UNSTATED:
+            return self.place < latest.place
+        return self < latest
+
+
+class Stated(NamedTuple):
+    """What a record on `item-vectors` states of its version."""
+
+    version: RecordVersion
+    version_ms: int  # the header `version`, by which readers go: log time, and it never falls
+
+
+def record_version(
+    updated_ms: int | None, origin: records.Origin, latest: RecordVersion | None
+) -> RecordVersion:
+    """Return the version of an item (with its `updated_ms`, if any), or of a delete (None).
+
+    latest: what counts for the item now, None if nothing is known of it.
     """
+    place = LogPlace(origin.time_ms, origin.topic == ITEMS.name, origin.offset)
+    if updated_ms is None:
+        return RecordVersion(place, UNSTATED, place)
+    since = BEGINNING if latest is None or place < latest.since else latest.since
+    return RecordVersion(since, min(updated_ms, place.time_ms), place)
 
-    time_ms: int  # since 1970; what the header `version` states
-    live: bool  # from `items`
-    offset: int  # in its source topic
+
+def deleted_unseen(version_ms: int) -> RecordVersion:
+    """Return the version of a delete that no log holds any more: right after what was stated."""
+    place = LogPlace(version_ms + 1, False, 0)
+    return RecordVersion(place, UNSTATED, place)
 
 
-def record_version(updated_ms: int | None, origin: records.Origin) -> RecordVersion:
-    """Return the version of an item (its `updated_ms`, if any), or of a delete (None).
+def headers(stated: Stated, origin: records.Origin | None) -> list[tuple[str, bytes]]:
+    """Return a record's headers on `item-vectors`, from which `read_stated` reads again."""
+    version, version_ms = stated
+    described = [(records.VERSION, b"%d" % version_ms)]
+    if version.since not in (BEGINNING, version.place):
+        described.append((records.SINCE, b"%d:%d:%d" % version.since))
+    return described if origin is None else [*described, *records.origin_headers(origin)]
 
-    An `updated_ms` later than the record's time is taken as the record's time, so that a wrong
-    clock cannot lock an item for ever.
+
+def read_stated(described: Iterable[tuple[str, bytes]], updated_ms: int | None) -> Stated | None:
+    """Return what the headers of a record on `item-vectors` state, None if they state no version.
+
+    updated_ms: its item's, if any. Without an origin (written by something else) it goes behind
+    all records of its time.
     """
-    time_ms = origin.time_ms if updated_ms is None else min(updated_ms, origin.time_ms)
-    return RecordVersion(time_ms, origin.topic == ITEMS.name, origin.offset)
-
-
-def headers(time_ms: int, origin: records.Origin | None) -> list[tuple[str, bytes]]:
-    """Return a record's headers on `item-vectors`, from which `published_version` reads again."""
-    stated = [(records.VERSION, str(time_ms).encode())]
-    return stated if origin is None else [*stated, *records.origin_headers(origin)]
-
-
-def published_version(stated: Iterable[tuple[str, bytes]]) -> RecordVersion | None:
-    """Return the version that a record on `item-vectors` states, None if it states none.
-
-    Without an origin (written by something else) it goes behind all records of its time.
-    """
-    pairs = list(stated)
-    time_ms = _natural(records.header(pairs, records.VERSION))
-    if time_ms is None:
+    pairs = list(described)
+    version_ms = _natural(records.header(pairs, records.VERSION))
+    if version_ms is None:
         return None
+    place = _place(pairs, version_ms)
+    if updated_ms is None:
+        return Stated(RecordVersion(place, UNSTATED, place), version_ms)
+    since = _since(records.header(pairs, records.SINCE))
+    return Stated(RecordVersion(since, min(updated_ms, place.time_ms), place), version_ms)
+
+
+def _place(pairs: list[tuple[str, bytes]], version_ms: int) -> LogPlace:
     topic, _, rest = (records.header(pairs, records.ORIGIN) or b"").partition(b":")
     offset = _natural(rest.rpartition(b":")[2])
-    return RecordVersion(time_ms, offset is not None and topic == ITEMS.name.encode(), offset or 0)
+    time_ms = _natural(records.header(pairs, records.ORIGIN_TIME_MS))
+    if offset is None or time_ms is None:
+        return LogPlace(version_ms, False, 0)
+    return LogPlace(time_ms, topic == ITEMS.name.encode(), offset)
+
+
+def _since(stated: bytes | None) -> LogPlace:
+    parts = [_natural(digits) for digits in (stated or b"").split(b":")]
+    if len(parts) != 3 or None in parts:
+        return BEGINNING
+    time_ms, live, offset = (part or 0 for part in parts)
+    return LogPlace(time_ms, bool(live), offset)
 
 
 def _natural(digits: bytes | None) -> int | None:

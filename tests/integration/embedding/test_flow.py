@@ -22,12 +22,14 @@ from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc
 from services.cli.up.valkey import EmbeddedValkey
 from services.embedding.encode.content import text_of
-from services.embedding.items.versions import headers
+from services.embedding.items.versions import Stated, headers, record_version
 from shared.users import keys
 from tests.integration.embedding.shop import Shop, Topic, picture
 from tests.servers import Service, eventually
 
 pytestmark = pytest.mark.integration
+
+LONG_AGO_MS = 1_600_000_000_000  # by the shop's clock
 
 
 def count(embedding: Service, name: str) -> int:
@@ -104,20 +106,36 @@ async def _is_null(shop: Shop, topic: str, key: str) -> bool:
 async def test_older_version_from_the_backfill_changes_nothing(
     shop: Shop, embedding: Service
 ) -> None:
-    await shop.publish(Item(item_id="kept", title="New"))
+    await shop.publish(Item(item_id="kept", title="New", updated_ms=LONG_AGO_MS + 1))
     await shop.has_vector("kept")
     overtaken = count(embedding, "overtaken")
-    await shop.publish(Item(item_id="kept", title="Old", updated_ms=EARLIEST_MS), "items-backfill")
+    old = Item(item_id="kept", title="Old", updated_ms=LONG_AGO_MS)
+    await shop.publish(old, "items-backfill")
     await eventually(lambda: count(embedding, "overtaken") == overtaken + 1)
     versions = [r for r in (await shop.vectors()).records if r.key == b"kept"]
     assert len(versions) == 1
 
 
 async def test_newer_version_from_the_backfill_counts(shop: Shop) -> None:
-    await shop.publish(Item(item_id="renewed", title="Old", updated_ms=EARLIEST_MS))
+    await shop.publish(Item(item_id="renewed", title="Old", updated_ms=LONG_AGO_MS))
     await shop.has_vector("renewed")
     await shop.publish(Item(item_id="renewed", title="New"), "items-backfill")
     await eventually(lambda: _has_title(shop, "renewed", "New"))
+
+
+async def test_item_published_again_after_its_delete_counts_with_its_old_updated_ms(
+    shop: Shop,
+) -> None:
+    season = Item(item_id="season", title="Sledge", updated_ms=LONG_AGO_MS)
+    await shop.publish(season)
+    await shop.has_vector("season")
+    await shop.delete("season")
+    await shop.is_gone("season")
+    await shop.publish(season)
+    again = await shop.has_vector("season")
+    deleted = (await shop.vectors()).of("season")[1]
+    assert again.item == season
+    assert again.version > int(header(deleted.headers, records.VERSION) or 0)
 
 
 async def _has_title(shop: Shop, item_id: str, title: str) -> bool:
@@ -126,17 +144,18 @@ async def _has_title(shop: Shop, item_id: str, title: str) -> bool:
 
 
 async def test_every_record_states_its_version_and_origin(shop: Shop) -> None:
-    offset = await shop.publish(Item(item_id="stated", title="x", updated_ms=EARLIEST_MS))
+    offset = await shop.publish(Item(item_id="stated", title="x", updated_ms=LONG_AGO_MS))
     await shop.has_vector("stated")
     await shop.delete("stated")
     await shop.is_gone("stated")
     first, last = (r for r in (await shop.vectors()).records if r.key == b"stated")
-    assert header(first.headers, records.VERSION) == b"%d" % EARLIEST_MS
+    stated_ms = header(first.headers, records.VERSION)
+    assert stated_ms == header(first.headers, records.ORIGIN_TIME_MS)
     origin = header(first.headers, records.ORIGIN)
     assert origin is not None
     assert origin.decode().startswith("items:")
     assert origin.decode().endswith(f":{offset}")
-    assert int(header(last.headers, records.VERSION) or 0) > EARLIEST_MS
+    assert int(header(last.headers, records.VERSION) or 0) > int(stated_ms or 0)
 
 
 @pytest.mark.parametrize("deleted", [False, True])
@@ -144,7 +163,7 @@ async def test_lower_version_that_comes_to_stand_last_is_mended(
     deleted: bool, shop: Shop, embedding: Service
 ) -> None:
     item_id = f"late-{deleted}"
-    await shop.publish(Item(item_id=item_id, title="Old", updated_ms=EARLIEST_MS))
+    await shop.publish(Item(item_id=item_id, title="Old", updated_ms=LONG_AGO_MS))
     old = await shop.has_vector(item_id)
     if deleted:
         await shop.delete(item_id)
@@ -155,11 +174,13 @@ async def test_lower_version_that_comes_to_stand_last_is_mended(
     highest = (await shop.vectors()).last[item_id]
     # What an instance does that lost its partition long ago and does not know it.
     late = (await shop.vectors()).of(item_id)[0]
+    origin = records.Origin("items", 0, 0, old.version)
+    stated = Stated(record_version(LONG_AGO_MS, origin, None), old.version)
     await shop.send(
         item_id,
         late.value,
         shop.vectors_topic,
-        headers=headers(old.version, records.Origin("items", 0, 0, old.version)),
+        headers=headers(stated, origin),
     )
 
     async def mended() -> bool:

@@ -17,10 +17,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from freshet.contract import topics
 from freshet.contract.items import Item
+from freshet.contract.records import VERSION, header
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
-from services.embedding.items.versions import published_version
 from tests.integration.embedding.shop import Shop, open_shop, picture
 from tests.servers import Service, eventually
 
@@ -204,8 +204,8 @@ async def test_instance_paused_past_its_session_brings_nothing_old_back(
     await eventually(settled, within_s=20, what="the newer versions, still")
     found = await shop.vectors()
     for number in range(60):
-        versions = [published_version(record.headers) for record in found.of(str(number))]
-        assert versions[-1] == max(version for version in versions if version is not None)
+        versions = [int(header(it.headers, VERSION) or 0) for it in found.of(str(number))]
+        assert versions[-1] == max(versions)
     assert other.status()["live"] is True
 
 

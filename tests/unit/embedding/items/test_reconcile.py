@@ -10,8 +10,20 @@ import pytest
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
 from services.embedding.items.reconcile import Reconciler
-from services.embedding.items.versions import RecordVersion
+from services.embedding.items.versions import (
+    UNSTATED,
+    LogPlace,
+    RecordVersion,
+    Stated,
+    deleted_unseen,
+)
 from tests.unit.embedding.items.world import Consumed
+
+
+def stated(time_ms: int) -> Stated:
+    """Return what an item of `items` without `updated_ms` states."""
+    place = LogPlace(time_ms, True, 0)
+    return Stated(RecordVersion(place, UNSTATED, place), time_ms)
 
 
 class Topics:
@@ -48,7 +60,7 @@ class Kit:
         self.deleted.append((item_id, version))
 
     def has(self, item_id: str, time_ms: int = 100, alive: bool = True) -> None:
-        self.latest.observe(item_id, RecordVersion(time_ms, True, 0), alive, 0, 0)
+        self.latest.observe(item_id, stated(time_ms), alive, 0, 0)
         self.topics.put("item-vectors.test", item_id)
 
 
@@ -64,7 +76,8 @@ async def test_item_that_no_topic_holds_is_deleted_with_the_next_version(kit: Ki
     kit.topics.put("items", "live")
     kit.topics.put("items-backfill", "backfilled")
     assert await kit.reconciler.run() == 1
-    assert kit.deleted == [("gone", RecordVersion(101, False, 0))]
+    assert kit.deleted == [("gone", deleted_unseen(100))]
+    assert kit.deleted[0][1] > stated(100).version
 
 
 async def test_null_that_still_stands_there_means_not_held(kit: Kit) -> None:
@@ -83,9 +96,7 @@ async def test_null_on_one_partition_does_not_hide_the_item_on_another(kit: Kit)
 
 async def test_item_that_changed_while_reading_is_not_judged(kit: Kit) -> None:
     kit.has("renewed")
-    kit.topics.while_reading = lambda: kit.latest.observe(
-        "renewed", RecordVersion(200, True, 1), True, 0, 1
-    )
+    kit.topics.while_reading = lambda: kit.latest.observe("renewed", stated(200), True, 0, 1)
     assert await kit.reconciler.run() == 0
 
 

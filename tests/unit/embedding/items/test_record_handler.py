@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -11,23 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freshet.contract import records
-from freshet.contract.bounds import EARLIEST_MS
-from freshet.contract.items import Item
+from freshet.contract.items import Item, decode_item
 from services.embedding.encode.content import NOTHING_TO_ENCODE
 from services.embedding.items.latest_versions import ITEM_KEY_COLLISION, LatestVersions
-from services.embedding.items.versions import RecordVersion, record_version
+from services.embedding.items.versions import UNSTATED, LogPlace, RecordVersion
 from tests.unit.embedding.items.world import Consumed, World, delete, upsert
 
 CHAIR = Item(item_id="a", title="Red chair", price=10.0)
 DEARER = msgspec.structs.replace(CHAIR, price=12.0)
 BLUE = msgspec.structs.replace(CHAIR, title="Blue chair")
+DAY_MS = 86_400_000
+T = 1_700_000_000_000  # some moment of the log
+
+
+def as_of(item: Item, updated_ms: int) -> Item:
+    return msgspec.structs.replace(item, updated_ms=updated_ms)
 
 
 async def test_item_is_published_with_version_origin_and_arrival() -> None:
     world = World()
     await world.handle(upsert(CHAIR, offset=3, time_ms=500))
     (written,) = world.log.of("a")
-    assert written.version == RecordVersion(500, True, 3)
+    place = LogPlace(500, True, 3)
+    assert written.version == RecordVersion(place, UNSTATED, place)
     assert records.header(written.headers, records.VERSION) == b"500"
     found = written.vector
     assert found is not None
@@ -75,23 +82,79 @@ async def test_redelivered_record_changes_nothing() -> None:
 
 async def test_older_version_from_the_backfill_changes_nothing() -> None:
     world = World()
-    await world.handle(upsert(CHAIR, 5, EARLIEST_MS + 1_000))
-    old = msgspec.structs.replace(BLUE, updated_ms=EARLIEST_MS + 900)
-    await world.handle(upsert(old, 8, EARLIEST_MS + 2_000, topic="items-backfill"))
+    await world.handle(upsert(as_of(CHAIR, T + 950), 5, T + 1_000))
+    await world.handle(upsert(as_of(BLUE, T + 900), 8, T + 2_000, topic="items-backfill"))
     assert len(world.log.written) == 1
     assert world.encoder.encoded == ["Red chair"]
     assert world.handler.counts.overtaken == 1
 
 
-async def test_equal_version_from_the_backfill_changes_nothing_after_a_restart_too() -> None:
+async def test_equal_version_from_the_backfill_counts_by_the_log_after_a_restart_too() -> None:
     world = World()
-    item = msgspec.structs.replace(CHAIR, updated_ms=EARLIEST_MS + 900)
-    other_item = msgspec.structs.replace(BLUE, updated_ms=EARLIEST_MS + 900)
-    await world.handle(upsert(item, 5, EARLIEST_MS + 1_000))
+    await world.handle(upsert(as_of(CHAIR, T + 900), 5, T + 1_000))
     restarted = world.restarted()
-    later_ms = EARLIEST_MS + 2_000
-    await restarted.handle(upsert(other_item, 99, later_ms, topic="items-backfill"))
+    earlier = upsert(as_of(BLUE, T + 900), 99, T + 950, topic="items-backfill")
+    await restarted.handle(earlier)
     assert len(world.log.written) == 1
+
+
+async def test_item_published_again_after_its_delete_counts_with_its_old_updated_ms() -> None:
+    world = World()
+    mug = as_of(CHAIR, T - 90 * DAY_MS)  # the shop's own: when it was last edited
+    await world.handle(upsert(mug, 0, T), delete("a", 1, T + 1), upsert(mug, 2, T + 2))
+    found = world.log.of("a")[-1].vector
+    assert found is not None
+    assert found.item == mug
+    assert world.handler.counts.overtaken == 0
+    assert world.log.seen_by_reader("a") == world.log.of("a")[-1]
+
+
+async def test_update_with_an_old_updated_ms_counts_after_one_without() -> None:
+    world = World()
+    blue = as_of(BLUE, T - 90 * DAY_MS)
+    await world.handle(upsert(CHAIR, 0, T), upsert(blue, 1, T + 1))
+    assert world.log.seen_by_reader("a") == world.log.of("a")[-1]
+    assert [written.vector.item.title for written in world.log.of("a") if written.vector] == [
+        "Red chair",
+        "Blue chair",
+    ]
+
+
+async def test_reader_that_knows_a_delete_takes_the_item_when_embedding_knows_it_no_more() -> None:
+    world = World()
+    mug = as_of(CHAIR, T - 90 * DAY_MS)
+    await world.handle(upsert(mug, 0, T), delete("a", 1, T + 1))
+    written = world.log.written.copy()
+    world.log.written.clear()  # compacted, and the null is past its retention
+    forgotten = world.restarted()
+    await forgotten.handle(upsert(mug, 2, T + 30 * DAY_MS))
+    world.log.written[:0] = written
+    held = world.log.seen_by_reader("a")
+    assert held is not None
+    assert held.value is not None
+
+
+async def test_old_backfill_read_after_a_delete_and_a_newer_item_changes_nothing() -> None:
+    world = World()
+    newest_by_its_clock = upsert(as_of(BLUE, T), 0, T + 1, topic="items-backfill")
+    again = upsert(as_of(CHAIR, T - 5), 2, T + 3)
+    await world.handle(delete("a", 1, T + 2), again, newest_by_its_clock)
+    restarted = world.restarted()
+    await restarted.handle(newest_by_its_clock)
+    assert [written.version_ms for written in world.log.of("a")] == [T + 2, T + 3]
+
+
+async def test_records_of_one_item_take_their_turns_where_one_is_slow() -> None:
+    """Else the last would be compared with the first, as the one between is not known yet."""
+    world = World()
+    await world.handle(upsert(as_of(CHAIR, T), 0, T))
+    world.encoder.hold["Blue chair"] = asyncio.Event()
+    slow = asyncio.create_task(world.handle(upsert(BLUE, 1, T + 1)))
+    last = asyncio.create_task(world.handle(upsert(as_of(DEARER, T - 5), 2, T + 2)))
+    await asyncio.sleep(0)
+    world.encoder.hold["Blue chair"].set()
+    await asyncio.gather(slow, last)
+    assert [written.version.place.offset for written in world.log.of("a")] == [0, 1, 2]
 
 
 async def test_slow_encode_of_a_deleted_item_changes_nothing() -> None:
@@ -122,7 +185,7 @@ async def test_delete_writes_nulls_everywhere_before_it_is_acknowledged() -> Non
     await world.handle(upsert(CHAIR, 0, 100), delete("a", 1, 200))
     assert world.log.nulls == ["a"]
     assert world.log.of("a")[-1].value is None
-    assert world.log.of("a")[-1].version.time_ms == 200
+    assert world.log.of("a")[-1].version_ms == 200
     assert "a" not in world.cache.entries
 
 
@@ -232,7 +295,7 @@ async def test_vector_that_is_not_finite_is_refused_and_what_counts_stays() -> N
     assert world.dead.classes == [records.OUT_OF_BOUNDS]
     latest = world.latest.get("a")
     assert latest is not None
-    assert latest.version.offset == 0
+    assert latest.version.place.offset == 0
 
 
 async def test_replayed_dead_letter_counts_as_of_its_origin() -> None:
@@ -242,62 +305,143 @@ async def test_replayed_dead_letter_counts_as_of_its_origin() -> None:
         "items", 50, 9_000, b"a", upsert(BLUE, 0, 0).value, records.origin_headers(origin)
     )
     await world.handle(upsert(CHAIR, 3, 200), replay)
-    assert [written.version.time_ms for written in world.log.written] == [200]
+    assert [written.version_ms for written in world.log.written] == [200]
 
 
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["a", "b"]),
         st.sampled_from(["items", "items-backfill", "delete"]),
-        st.integers(1, 4),  # the log's time advances by so much
-        st.one_of(st.none(), st.integers(EARLIEST_MS, EARLIEST_MS + 20)),  # updated_ms
+        st.integers(0, 4),  # the log's time advances by so much; 0: one batch
+        st.one_of(st.none(), st.integers(-20, 20)),  # updated_ms
     ),
     max_size=12,
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(EVENTS, st.integers(0, 2**32))
-async def test_any_order_of_processing_ends_with_the_highest_version(
-    events: list[tuple[str, str, int, int | None]], seed: int
-) -> None:
-    world, time_ms = World(), EARLIEST_MS
-    consumed: list[Consumed] = []
-    best: dict[str, RecordVersion] = {}
+def sequential(log: list[Consumed]) -> dict[str, int | None]:
+    """Work out the plain way which record of each item counts, by offset; None: deleted.
+
+    In the log's order: a record with `updated_ms` changes nothing where one counts that states a
+    later one; every other record counts.
+    """
+    counting: dict[str, tuple[int, int | None, int | None]] = {}
+    for record in sorted(log, key=lambda it: (it.timestamp, it.topic == "items", it.offset)):
+        item_id = (record.key or b"").decode()
+        item = decode_item(record.value, records.JSON) if record.value is not None else None
+        updated_ms = None if item is None else item.updated_ms
+        _, _, before_ms = counting.get(item_id, (0, None, None))
+        if updated_ms is None:
+            counts = record.offset if item is not None else None
+            counting[item_id] = (record.offset, counts, None)
+        elif before_ms is None or min(updated_ms, record.timestamp) >= before_ms:
+            counting[item_id] = (record.offset, record.offset, min(updated_ms, record.timestamp))
+    return {item_id: offset for item_id, (_, offset, _) in counting.items()}
+
+
+def consumed_of(events: list[tuple[str, str, int, int | None]]) -> list[Consumed]:
+    log, time_ms = [], T
     for offset, (item_id, topic, gap_ms, updated_ms) in enumerate(events):
         time_ms += gap_ms
         if topic == "delete":
-            record = delete(item_id, offset, time_ms)
-            version = record_version(None, records.Origin("items", 0, offset, time_ms))
+            log.append(delete(item_id, offset, time_ms))
         else:
-            item = Item(item_id=item_id, title=f"t{offset % 3}", updated_ms=updated_ms)
-            record = upsert(item, offset, time_ms, topic)
-            version = record_version(updated_ms, records.Origin(topic, 0, offset, time_ms))
-        consumed.append(record)
-        best[item_id] = max(version, best.get(item_id, version))
-    shuffled = random.Random(seed)
-    shuffled.shuffle(consumed)
+            its_ms = None if updated_ms is None else T + updated_ms
+            item = Item(item_id=item_id, title=f"t{offset % 3}", updated_ms=its_ms)
+            log.append(upsert(item, offset, time_ms, topic))
+    return log
+
+
+async def process(world: World, log: list[Consumed], shuffle: random.Random) -> None:
+    """Begin all records in order, and let their encodes end in any."""
     for title in ("t0", "t1", "t2"):
         world.encoder.hold[title] = asyncio.Event()
-    tasks = [asyncio.create_task(world.handle(record)) for record in consumed]
+    tasks = [asyncio.create_task(world.handle(record)) for record in log]
     holds = list(world.encoder.hold.values())
-    shuffled.shuffle(holds)
+    shuffle.shuffle(holds)
     for hold in holds:
         await asyncio.sleep(0)
         hold.set()
     await asyncio.gather(*tasks)
-    for item_id, highest in best.items():
-        seen = world.log.seen_by_reader(item_id)
-        assert seen is not None
-        assert seen.version.time_ms == highest.time_ms
-        assert max(written.version for written in world.log.of(item_id)) == highest
-        assert world.log.of(item_id)[-1].version == highest
+
+
+def assert_counts(world: World, expected: dict[str, int | None]) -> None:
+    """Check that what counts stands last, is the highest and is what readers hold."""
+    for item_id, offset in expected.items():
+        *_, last = world.log.of(item_id)
+        assert (last.version.place.offset if last.value is not None else None) == offset
+        assert last.version == max(written.version for written in world.log.of(item_id))
+        assert world.log.seen_by_reader(item_id) == last
+
+
+@settings(max_examples=150, deadline=None)
+@given(EVENTS, st.integers(0, 2**32), st.integers(0, 12))
+async def test_one_topic_ends_as_one_record_after_the_other_does_also_after_a_crash(
+    events: list[tuple[str, str, int, int | None]], seed: int, acknowledged: int
+) -> None:
+    log = [replace(record, topic="items") for record in consumed_of(events)]
+    shuffle, world = random.Random(seed), World()
+    await process(world, log, shuffle)
+    again = world.restarted()
+    written = len(world.log.written)
+    await process(again, log[acknowledged:], shuffle)
+    assert_counts(world, sequential(log))
+    upserts = [it for it in world.log.written[written:] if it.value is not None]
+    assert upserts == [], "what comes again changes nothing"
+
+
+@settings(max_examples=150, deadline=None)
+@given(EVENTS, st.integers(0, 2**32))
+async def test_two_topics_end_as_one_does_where_the_backfill_is_read_behind_the_live_items(
+    events: list[tuple[str, str, int, int | None]], seed: int
+) -> None:
+    """Anyhow interleaved, but that what stands without a time on one is known on the other."""
+    log, shuffle = consumed_of(events), random.Random(seed)
+    for number, record in enumerate(log):  # the backfill's own clock is the shop's
+        item = decode_item(record.value, records.JSON) if record.value is not None else None
+        if item is not None and record.topic == "items-backfill" and item.updated_ms is None:
+            log[number] = upsert(as_of(item, record.timestamp), record.offset, record.timestamp)
+            log[number] = replace(log[number], topic="items-backfill")
+    live = [record for record in log if record.topic == "items"]
+    backfill = [record for record in log if record.topic != "items"]
+    order = []
+    while live or backfill:
+        unknown = any(it.timestamp <= backfill[0].timestamp for it in live) if backfill else True
+        if live and (unknown or shuffle.random() < 0.5):
+            order.append(live.pop(0))
+        else:
+            order.append(backfill.pop(0))
+    world = World()
+    await process(world, order, shuffle)
+    assert_counts(world, sequential(log))
+
+
+@settings(max_examples=150, deadline=None)
+@given(EVENTS, st.integers(0, 2**32))
+async def test_two_topics_anyhow_interleaved_leave_all_readers_with_one_and_nothing_deleted_returns(
+    events: list[tuple[str, str, int, int | None]], seed: int
+) -> None:
+    log, shuffle = consumed_of(events), random.Random(seed)
+    live = [record for record in log if record.topic == "items"]
+    backfill = [record for record in log if record.topic != "items"]
+    order = []
+    while live or backfill:
+        order.append((shuffle.choice([half for half in (live, backfill) if half])).pop(0))
+    world = World()
+    await process(world, order, shuffle)
+    for item_id in {(record.key or b"").decode() for record in log}:
+        *_, last = world.log.of(item_id)
+        assert last.version == max(written.version for written in world.log.of(item_id))
+        assert world.log.seen_by_reader(item_id) == last
+        deletes = [it for it in log if it.key == item_id.encode() and it.value is None]
+        if deletes:
+            place = LogPlace(deletes[-1].timestamp, True, deletes[-1].offset)
+            assert last.version.place >= place
 
 
 async def test_backfilled_item_is_as_old_as_its_version() -> None:
     world = World()
-    old = msgspec.structs.replace(CHAIR, updated_ms=EARLIEST_MS)
-    await world.handle(upsert(old, 0, EARLIEST_MS + 9_000, topic="items-backfill"))
+    await world.handle(upsert(as_of(CHAIR, T), 0, T + 9_000, topic="items-backfill"))
     found = world.log.of("a")[0].vector
     assert found is not None
-    assert found.arrived_ms == EARLIEST_MS
+    assert (found.arrived_ms, found.version) == (T, T + 9_000)

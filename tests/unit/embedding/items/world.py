@@ -18,7 +18,7 @@ from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
 from services.embedding.items.record_handler import RecordHandler
 from services.embedding.items.vector_publisher import VectorPublisher
-from services.embedding.items.versions import RecordVersion, headers, published_version
+from services.embedding.items.versions import RecordVersion, Stated, headers, read_stated
 from shared.catalogue.item_vectors import ItemVector, decode_item_vector
 from shared.runtime.dead_letters import DeadLetterWriter
 
@@ -48,10 +48,19 @@ class Written:
     headers: list[tuple[str, bytes]]
 
     @property
-    def version(self) -> RecordVersion:
-        found = published_version(self.headers)
+    def stated(self) -> Stated:
+        vector = self.vector
+        found = read_stated(self.headers, None if vector is None else vector.item.updated_ms)
         assert found is not None
         return found
+
+    @property
+    def version(self) -> RecordVersion:
+        return self.stated.version
+
+    @property
+    def version_ms(self) -> int:
+        return self.stated.version_ms
 
     @property
     def vector(self) -> ItemVector | None:
@@ -99,13 +108,13 @@ class MemoryLog(VectorPublisher):
         item_id: str,
         partition: int,
         value: bytes | None,
-        version: RecordVersion,
+        stated: Stated,
         origin: records.Origin | None,
     ) -> int:
         if self.held is not None:
             await self.held.wait()
         offset = len(self.written)
-        self.written.append(Written(offset, item_id, value, headers(version.time_ms, origin)))
+        self.written.append(Written(offset, item_id, value, headers(stated, origin)))
         return offset
 
     async def clear_inputs(
@@ -120,7 +129,7 @@ class MemoryLog(VectorPublisher):
         """Return what a reader holds that ignores versions below the one it has."""
         held = None
         for record in self.of(item_id):
-            if held is None or record.version.time_ms >= held.version.time_ms:
+            if held is None or record.version_ms >= held.version_ms:
                 held = record
         return held
 
@@ -198,5 +207,5 @@ class World:
         for record in self.log.written:
             arrived_ms = record.vector.arrived_ms if record.vector else 0
             alive = record.value is not None
-            other.latest.observe(record.item_id, record.version, alive, arrived_ms, record.offset)
+            other.latest.observe(record.item_id, record.stated, alive, arrived_ms, record.offset)
         return other
