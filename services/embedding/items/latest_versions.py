@@ -13,19 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.contract.records import BadRecord
-from services.embedding.items.versions import LogPlace, RecordVersion, Stated
+from services.embedding.items.versions import Stated
 from shared.catalogue.columns import Column, KeyRows
+from shared.catalogue.versions import VERSION_DTYPE, RecordVersion
 from shared.users.keys import item_key
 
 UNCONFIRMED: Final = -1  # sent, or about to be: not known where on the topic it stands
 ITEM_KEY_COLLISION: Final = "item-key-collision"
 
-_PLACE = np.dtype([("time_ms", "i8"), ("live", "?"), ("offset", "i8")])
 _ROW = np.dtype(
     [
-        ("since", _PLACE),
-        ("updated_ms", "i8"),
-        ("place", _PLACE),
+        ("version", VERSION_DTYPE),
         ("version_ms", "i8"),
         ("alive", "?"),
         ("arrived_ms", "i8"),
@@ -67,13 +65,12 @@ class LatestVersions:
         row = self._by_key.row(self._key_of(item_id))
         if row < 0:
             return None
-        since, updated_ms, place, version_ms, *rest, check = self._rows.data[row].item()
+        version, *rest, check = self._rows.data[row].item()
         if check != crc32(item_id.encode()):
             raise BadRecord(
                 ITEM_KEY_COLLISION, "another item has the same 8-byte key: choose another item_id"
             )
-        version = RecordVersion(LogPlace(*since), updated_ms, LogPlace(*place))
-        return ItemVersion(version, version_ms, *rest)
+        return ItemVersion(RecordVersion.of(version), *rest)
 
     def stated(self, item_id: str, version: RecordVersion) -> Stated:
         """Return what a record with this version is to state.
@@ -94,8 +91,7 @@ class LatestVersions:
         latest = self.get(item_id)
         if latest is None or latest.version != stated.version or log_offset < latest.log_offset:
             return
-        version_ms = max(latest.version_ms, stated.version_ms)
-        self._put(item_id, latest._replace(version_ms=version_ms, log_offset=log_offset))
+        self._put(item_id, latest._replace(version_ms=stated.version_ms, log_offset=log_offset))
 
     def observe(
         self, item_id: str, stated: Stated, alive: bool, arrived_ms: int, log_offset: int
@@ -103,21 +99,24 @@ class LatestVersions:
         """Take in a record of `item-vectors`, whoever wrote it; called in the topic's order."""
         latest = self.get(item_id)
         observed = ItemVersion(*stated, alive, arrived_ms, log_offset)
-        if latest is None or stated.version > latest.version:
+        if latest is None:
             self._put(item_id, observed)
-            if latest is not None:
-                self._note_lower(item_id, latest, observed)
-        elif stated.version == latest.version:
-            self.confirm(item_id, stated, log_offset)
+        elif stated.version < latest.version:
+            self._suspect(item_id, observed, latest)
         else:
-            self._note_lower(item_id, observed, latest)
+            if stated.version > latest.version:
+                self._put(item_id, observed)
+            else:
+                self.confirm(item_id, stated, log_offset)
+            self._suspect(item_id, latest, observed)
 
-    def _note_lower(self, item_id: str, lower: ItemVersion, latest: ItemVersion) -> None:
-        if _hides((lower.log_offset, lower.version_ms), latest):
+    def _suspect(self, item_id: str, other: ItemVersion, latest: ItemVersion) -> None:
+        """Note a record that may hide what counts."""
+        if _hides((other.log_offset, other.version_ms), latest):
             log_offset, version_ms = self._suspects.get(item_id, (UNCONFIRMED, 0))
             self._suspects[item_id] = (
-                max(log_offset, lower.log_offset),
-                max(version_ms, lower.version_ms),
+                max(log_offset, other.log_offset),
+                max(version_ms, other.version_ms),
             )
 
     def to_mend(self) -> dict[str, Stated]:
@@ -150,8 +149,7 @@ class LatestVersions:
             self._keys.reserve(self._count)
             self._keys.data[row] = key
             self._by_key.put(key, row)
-        version, *rest = latest
-        self._rows.data[row] = (*version, *rest, crc32(item_id.encode()))
+        self._rows.data[row] = (*latest, crc32(item_id.encode()))
 
 
 def _hides(lower: tuple[int, int], latest: ItemVersion) -> bool:

@@ -21,7 +21,8 @@ from freshet.v1 import vector_pb2
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
 from services.embedding.items.vector_publisher import VectorPublisher
-from services.embedding.items.versions import RecordVersion, Stated, headers, read_stated
+from services.embedding.items.versions import Stated, headers, read_stated
+from shared.catalogue.versions import RecordVersion
 from shared.runtime.topic_reader import TopicReader
 
 log = logging.getLogger(__name__)

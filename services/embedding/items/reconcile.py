@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from freshet.contract.topics import ITEMS, ITEMS_BACKFILL
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
-from services.embedding.items.versions import RecordVersion, deleted_unseen
+from services.embedding.items.versions import deleted_unseen
+from shared.catalogue.versions import RecordVersion
 from shared.runtime.topic_reader import TopicReader
 from shared.users.keys import item_key
 

@@ -29,9 +29,9 @@ from services.embedding.items.item_cache import CachedItem, ItemCache
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import UNCONFIRMED, LatestVersions
 from services.embedding.items.vector_publisher import VectorPublisher
-from services.embedding.items.versions import RecordVersion, record_version
 from shared import clock
 from shared.catalogue.item_vectors import ItemVector, encode_item_vector
+from shared.catalogue.versions import RecordVersion, record_version
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
 
@@ -88,8 +88,8 @@ class RecordHandler:
         origin = records.origin_of(record)
         turn = self._turns.setdefault((record.topic, record.key), asyncio.Lock())
         try:
-            # What a record may change depends on those before it (items/versions.py); a delete
-            # makes them all void.
+            # What a record changes depends on those before it (shared/catalogue/versions.py);
+            # a delete makes them all void.
             async with nullcontext() if record.value is None else turn:
                 await self._try(record, origin)
         except records.BadRecord as error:

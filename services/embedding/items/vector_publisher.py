@@ -6,7 +6,8 @@ import asyncio
 
 from freshet.contract import records, topics
 from freshet.producer import RenewedProducer
-from services.embedding.items.versions import RecordVersion, Stated, headers
+from services.embedding.items.versions import Stated, headers
+from shared.catalogue.versions import RecordVersion
 
 
 class VectorPublisher:

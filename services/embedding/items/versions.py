@@ -1,58 +1,13 @@
-"""Order the records of one item. Pure; the rule as a table: services/embedding/README.md.
-
-An older record never changes what a newer one has done, in whatever order both are processed.
-There are two clocks: the log's, which each record has, and the shop's (`updated_ms`), which some
-state. Times of two clocks say nothing about each other, so the shop's is compared only among
-records that state it, and only as far back as the last one that does not.
-"""
+"""State an item's version on `item-vectors`, and read it again. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from freshet.contract import records
 from freshet.contract.topics import ITEMS
-
-UNSTATED: Final = -1
-
-
-class LogPlace(NamedTuple):
-    """Where a record stands in the log.
-
-    Equal times: `items` behind `items-backfill`, then by offset. Offsets of two partitions do not
-    compare; an item stands on two only if its producers hash differently.
-    """
-
-    time_ms: int  # the record's
-    live: bool  # in `items`
-    offset: int
-
-
-BEGINNING: Final = LogPlace(0, False, 0)
-
-
-class RecordVersion(NamedTuple):
-    """What orders the records of an item; the greatest one counts."""
-
-    since: LogPlace  # of the last record without `updated_ms` (a delete too), maybe this itself
-    updated_ms: int  # never later than the record's time, lest a wrong clock lock the item
-    place: LogPlace
-
-    @property
-    def as_of_ms(self) -> int:
-        """The time that the record states, else its own."""
-        return self.place.time_ms if self.updated_ms == UNSTATED else self.updated_ms
-
-    def is_behind(self, latest: RecordVersion) -> bool:
-        """Say whether a record changes nothing beside what counts already.
-
-        What states no time of its own goes by the log alone: also before what counts since it was
-        not known yet that this one stands in between.
-        """
-        if self.updated_ms == UNSTATED:
-            return self.place < latest.place
-        return self < latest
+from shared.catalogue.versions import BEGINNING, UNSTATED, LogPlace, RecordVersion
 
 
 class Stated(NamedTuple):
@@ -60,20 +15,6 @@ class Stated(NamedTuple):
 
     version: RecordVersion
     version_ms: int  # the header `version`, by which readers go: log time, and it never falls
-
-
-def record_version(
-    updated_ms: int | None, origin: records.Origin, latest: RecordVersion | None
-) -> RecordVersion:
-    """Return the version of an item (with its `updated_ms`, if any), or of a delete (None).
-
-    latest: what counts for the item now, None if nothing is known of it.
-    """
-    place = LogPlace(origin.time_ms, origin.topic == ITEMS.name, origin.offset)
-    if updated_ms is None:
-        return RecordVersion(place, UNSTATED, place)
-    since = BEGINNING if latest is None or place < latest.since else latest.since
-    return RecordVersion(since, min(updated_ms, place.time_ms), place)
 
 
 def deleted_unseen(version_ms: int) -> RecordVersion:

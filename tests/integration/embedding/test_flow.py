@@ -22,7 +22,8 @@ from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc
 from services.cli.up.valkey import EmbeddedValkey
 from services.embedding.encode.content import text_of
-from services.embedding.items.versions import Stated, headers, record_version
+from services.embedding.items.versions import Stated, headers
+from shared.catalogue.versions import record_version
 from shared.users import keys
 from tests.integration.embedding.shop import Shop, Topic, picture
 from tests.servers import Service, eventually

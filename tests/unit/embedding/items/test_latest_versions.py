@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from freshet.contract.records import BadRecord
 from services.embedding.items.latest_versions import ITEM_KEY_COLLISION, UNCONFIRMED, LatestVersions
-from services.embedding.items.versions import BEGINNING, LogPlace, RecordVersion, Stated
+from services.embedding.items.versions import Stated
+from shared.catalogue.versions import BEGINNING, LogPlace, RecordVersion
 
 
 def stated(time_ms: int, live: bool = True, version_ms: int | None = None) -> Stated:

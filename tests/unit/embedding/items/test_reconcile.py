@@ -10,13 +10,8 @@ import pytest
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
 from services.embedding.items.reconcile import Reconciler
-from services.embedding.items.versions import (
-    UNSTATED,
-    LogPlace,
-    RecordVersion,
-    Stated,
-    deleted_unseen,
-)
+from services.embedding.items.versions import Stated, deleted_unseen
+from shared.catalogue.versions import UNSTATED, LogPlace, RecordVersion
 from tests.unit.embedding.items.world import Consumed
 
 

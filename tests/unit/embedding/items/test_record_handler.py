@@ -15,7 +15,7 @@ from freshet.contract import records
 from freshet.contract.items import Item, decode_item
 from services.embedding.encode.content import NOTHING_TO_ENCODE
 from services.embedding.items.latest_versions import ITEM_KEY_COLLISION, LatestVersions
-from services.embedding.items.versions import UNSTATED, LogPlace, RecordVersion
+from shared.catalogue.versions import UNSTATED, LogPlace, RecordVersion
 from tests.unit.embedding.items.world import Consumed, World, delete, upsert
 
 CHAIR = Item(item_id="a", title="Red chair", price=10.0)

@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from freshet.contract.records import Origin, origin_headers
-from services.embedding.items.versions import (
-    BEGINNING,
-    UNSTATED,
-    LogPlace,
-    RecordVersion,
-    Stated,
-    deleted_unseen,
-    headers,
-    read_stated,
-    record_version,
-)
+from services.embedding.items.versions import Stated, deleted_unseen, headers, read_stated
+from shared.catalogue.versions import BEGINNING, UNSTATED, LogPlace, RecordVersion, record_version
 
 LIVE = Origin("items", 0, 7, 1_000)
 BACKFILL = Origin("items-backfill", 0, 7, 1_000)

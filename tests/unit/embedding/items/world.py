@@ -18,8 +18,9 @@ from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
 from services.embedding.items.record_handler import RecordHandler
 from services.embedding.items.vector_publisher import VectorPublisher
-from services.embedding.items.versions import RecordVersion, Stated, headers, read_stated
+from services.embedding.items.versions import Stated, headers, read_stated
 from shared.catalogue.item_vectors import ItemVector, decode_item_vector
+from shared.catalogue.versions import RecordVersion
 from shared.runtime.dead_letters import DeadLetterWriter
 
 DIM = 8
