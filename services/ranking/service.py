@@ -33,7 +33,6 @@ from shared.catalogue.snapshots import Snapshot
 from shared.clock import now_ms
 from shared.runtime import metrics
 from shared.runtime.call_guard import Admission, CallGuard
-from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.grpc_server import Server
 from shared.runtime.redis_client import connect, disconnect
 from shared.runtime.retry import retry_until_available
@@ -134,8 +133,7 @@ class RankingService(Service):
 
     async def _serve(self, bundle: ActiveBundle) -> None:
         """Bring a space up beside the one that is served, if any, and serve it instead."""
-        letters = DeadLetterWriter(self._producer, NAME)
-        feed = SpaceFeed(self.settings, bundle, letters, self._build)
+        feed = SpaceFeed(self.settings, bundle, self._producer, self._build)
         try:
             space = await feed.start()
         except BaseException:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shared.catalogue.rows import CatalogueRows
+from shared.catalogue.versions import UNSTATED
 
 FORMAT: Final = b"freshet-catalogue-1"
 _TERMS: Final = ("carried", "price", "currency", "in_stock", "available_from", "available_until")
@@ -34,6 +35,7 @@ def to_table(rows: CatalogueRows) -> pa.Table:
         "title": pa.array(rows.titles, pa.string()),
         "key": pa.array(rows.keys),
         "version": pa.array(rows.versions),
+        "updated_ms": pa.array(rows.updated_ms),
         "arrived_ms": pa.array(rows.arrived_ms),
         "vector": _from_vectors(rows.vectors),
         "categories": _from_sets(rows.category_ids, rows.category_sets),
@@ -100,6 +102,7 @@ def from_table(table: pa.Table) -> CatalogueRows:
             titles=columns["title"].to_pylist(),
             keys=_numbers(columns["key"]),
             versions=_numbers(columns["version"]),
+            updated_ms=_updated_ms(columns),
             arrived_ms=_numbers(columns["arrived_ms"]),
             vectors=_to_vectors(columns["vector"]),
             image_vectors=_optional_vectors(columns, "image_vector"),
@@ -130,6 +133,13 @@ def _to_vectors(column: pa.Array) -> NDArray[np.float16]:
     start = column.offset * size // 2
     vectors = numbers[start : start + len(column) * size // 2]
     return vectors.reshape(len(column), size // 2)  # (n, d)
+
+
+def _updated_ms(columns: dict[str, pa.Array]) -> NDArray[np.int64]:
+    """Return the column, which snapshots of before 0.3 lack."""
+    if "updated_ms" in columns:
+        return _numbers(columns["updated_ms"])
+    return np.full(len(columns["id"]), UNSTATED, np.int64)
 
 
 def _optional_vectors(columns: dict[str, pa.Array], name: str) -> NDArray[np.float16] | None:

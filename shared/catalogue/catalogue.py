@@ -28,8 +28,9 @@ from freshet.contract.items import Item
 from shared.catalogue.columns import Codes, Column, KeyRows
 from shared.catalogue.item_vectors import ItemVector
 from shared.catalogue.labels import Attributes, LabelSets, trimmed
-from shared.catalogue.offer_columns import ALWAYS_FROM, ALWAYS_UNTIL, PRICE, STOCK, OfferColumns
+from shared.catalogue.offer_columns import OfferColumns
 from shared.catalogue.rows import CatalogueRows
+from shared.catalogue.versions import UNSTATED
 from shared.users import keys
 
 REUSE_AFTER_MS: Final = 120_000  # the longest deadline is a minute at most
@@ -105,6 +106,7 @@ class Catalogue:
         self._keys = Column(np.uint64)
         self._alive = Column(np.bool_, fill=False)
         self._versions = Column(np.int64)
+        self._updated = Column(np.int64)
         self._arrived = Column(np.int64)
         self._vectors = Column(np.float16, width=dim)
         self._parts: dict[str, Column] = {}  # "image", "text": made with the first such vector
@@ -130,6 +132,11 @@ class Catalogue:
     def versions(self) -> NDArray[np.int64]:
         """Item versions in ms, (n,)."""
         return self._versions.data[: len(self.ids)]
+
+    @property
+    def updated_ms(self) -> NDArray[np.int64]:
+        """The shop's own times of the items' versions, UNSTATED without one, (n,)."""
+        return self._updated.data[: len(self.ids)]
 
     @property
     def arrived_ms(self) -> NDArray[np.int64]:
@@ -172,20 +179,13 @@ class Catalogue:
 
     def item(self, row: int) -> Item:
         """Return what is held of an item: all but description and picture, with its own terms."""
-        terms = self.terms
-        priced, stocked = terms.carried[row] & PRICE, terms.carried[row] & STOCK
-        start, end = int(terms.available_from[row]), int(terms.available_until[row])
         return Item(
             item_id=self.ids[row],
             title=self.titles[row],
             categories=self.categories[row],
             tags=self.tags[row],
             attributes=self.attributes.of(row),
-            price=float(terms.price[row]) if priced else None,
-            currency=self.currencies.word(int(terms.currency[row])) or None,
-            in_stock=bool(terms.in_stock[row]) if stocked else None,
-            available_from_ms=None if start == ALWAYS_FROM else start,
-            available_until_ms=None if end == ALWAYS_UNTIL else end,
+            **self.terms.fields(row),
         )
 
     def check_key(self, item_id: str) -> None:
@@ -239,6 +239,7 @@ class Catalogue:
             titles=[self.titles[row] for row in listed],
             keys=self.keys[rows],
             versions=self.versions[rows],
+            updated_ms=self.updated_ms[rows],
             arrived_ms=self.arrived_ms[rows],
             vectors=self.vectors[rows],
             image_vectors=None if image is None else image[rows],
@@ -272,6 +273,7 @@ class Catalogue:
         columns = (
             (self._keys, saved.keys),
             (self._versions, saved.versions),
+            (self._updated, saved.updated_ms),
             (self._arrived, saved.arrived_ms),
             (self._vectors, saved.vectors),
         )
@@ -328,7 +330,9 @@ class Catalogue:
             self._tombstones.pop(key, None)
             self.living += 1
             applied.added.append(row)
+        updated_ms = item.item.updated_ms
         self._versions.data[row] = version
+        self._updated.data[row] = UNSTATED if updated_ms is None else min(updated_ms, version)
         self._arrived.data[row] = item.arrived_ms
         self.titles[row] = item.item.title
         self.category_sets.set(row, tuple(map(str.strip, item.item.categories)))
@@ -363,8 +367,8 @@ class Catalogue:
         return row
 
     def _reserve(self, rows: int) -> None:
-        columns = (self._keys, self._alive, self._versions, self._arrived, self._vectors)
-        for column in (*columns, *self._parts.values()):
+        columns = (self._keys, self._alive, self._versions, self._updated, self._arrived)
+        for column in (*columns, self._vectors, *self._parts.values()):
             column.reserve(rows)
         for group in (self.category_sets, self.tag_sets, self.attributes, self.terms):
             group.reserve(rows)

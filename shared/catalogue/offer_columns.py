@@ -1,4 +1,4 @@
-"""Hold by row what offers change about an item: price with currency, stock, window.
+"""Hold by row what offers change about an item: price, currency, stock, window.
 
 The catalogue holds an item's own; ranking holds them merged with offers.
 """
@@ -19,8 +19,9 @@ from shared.catalogue.columns import Codes, Column
 PRICE: Final = 1
 STOCK: Final = 2
 WINDOW: Final = 4
-GROUPS: Final = (PRICE, STOCK, WINDOW)
-ALL: Final = PRICE | STOCK | WINDOW
+CURRENCY: Final = 8
+GROUPS: Final = (PRICE, CURRENCY, STOCK, WINDOW)
+ALL: Final = PRICE | CURRENCY | STOCK | WINDOW
 
 ALWAYS_FROM: Final = np.iinfo(np.int64).min
 ALWAYS_UNTIL: Final = np.iinfo(np.int64).max
@@ -65,6 +66,8 @@ class OfferColumns:
             column.reserve(len(columns[name]))
             column.data[: len(columns[name])] = columns[name]
         self._take_columns()
+        # Snapshots of earlier releases have currencies without the bit.
+        self.carried |= np.where(self.currency != 0, np.uint8(CURRENCY), np.uint8(0))
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows."""
@@ -74,22 +77,35 @@ class OfferColumns:
             self._take_columns()
 
     def put(self, row: int, record: Item | Offer, groups: int = ALL) -> None:
-        """Take some groups of a row from a record, the defaults where it does not carry them.
-
-        A currency without a price says nothing, so it carries no group.
-        """
+        """Take some groups of a row from a record, the defaults where it does not carry them."""
         carried = groups_of(record) & groups
         self.carried[row] = (int(self.carried[row]) & ~groups) | carried
         if groups & PRICE:
-            priced = record.price is not None
-            self.price[row] = record.price if priced else np.nan
-            self.currency[row] = self.currencies.code(record.currency or "") if priced else 0
+            self.price[row] = np.nan if record.price is None else record.price
+        if groups & CURRENCY:
+            self.currency[row] = self.currencies.code(record.currency or "")
         if groups & STOCK:
             self.in_stock[row] = record.in_stock is not False
         if groups & WINDOW:
             start, end = record.available_from_ms, record.available_until_ms
             self.available_from[row] = ALWAYS_FROM if start is None else start
             self.available_until[row] = ALWAYS_UNTIL if end is None else end
+
+    def fields(self, row: int) -> dict[str, Any]:
+        """Return the fields of an item or offer that a row carries, by name."""
+        carried, found = int(self.carried[row]), dict[str, Any]()
+        if carried & PRICE:
+            found["price"] = float(self.price[row])
+        if carried & CURRENCY:
+            found["currency"] = self.currencies.word(int(self.currency[row]))
+        if carried & STOCK:
+            found["in_stock"] = bool(self.in_stock[row])
+        start, end = int(self.available_from[row]), int(self.available_until[row])
+        if start != ALWAYS_FROM:
+            found["available_from_ms"] = start
+        if end != ALWAYS_UNTIL:
+            found["available_until_ms"] = end
+        return found
 
     def copy_group(
         self,
@@ -101,6 +117,7 @@ class OfferColumns:
         """Copy one group of some rows from other terms with the same currencies."""
         if group == PRICE:
             self.price[rows] = source.price[source_rows]
+        elif group == CURRENCY:
             self.currency[rows] = source.currency[source_rows]
         elif group == STOCK:
             self.in_stock[rows] = source.in_stock[source_rows]
@@ -117,6 +134,7 @@ def groups_of(record: Item | Offer) -> int:
     windowed = record.available_from_ms is not None or record.available_until_ms is not None
     return (
         (PRICE if record.price is not None else 0)
+        | (CURRENCY if record.currency is not None else 0)
         | (STOCK if record.in_stock is not None else 0)
         | (WINDOW if windowed else 0)
     )

@@ -24,6 +24,7 @@ class CatalogueRows:
     titles: list[str]
     keys: NDArray[np.uint64]
     versions: NDArray[np.int64]
+    updated_ms: NDArray[np.int64]  # UNSTATED where the item states none
     arrived_ms: NDArray[np.int64]
     vectors: NDArray[np.float16]  # (n, d)
     image_vectors: NDArray[np.float16] | None  # (n, p)

@@ -1,16 +1,18 @@
 """Merge offers with the items' own terms, group by group. Pure.
 
-Three groups (price with currency, stock, window) are merged each by itself, for each item:
-- Among offers the highest version that carries the group stands (equal: the later record). A null
-  counts as an offer that carries every group with nothing in it: it takes back what is not newer.
-- What stands there wins over the item's own value if its version is not below the item's, or if
-  the item does not carry the group. Otherwise the item's own value holds, else the default.
+Four groups (price, currency, stock, window) are merged each by itself, for each item:
+- Among offers the newest that carries the group stands (shared/catalogue/versions.py). A null
+  counts as an offer that carries every group with nothing in it: it takes back what came before.
+- What stands there wins over the item's own value if it is not older, or if the item does not
+  carry the group. Otherwise the item's own value holds, else the default. Offer and item are
+  compared by the shop's clock where both state it, else by the log's.
 - An offer for an unknown item waits; it is merged when the item comes, and again whenever the
   item comes anew.
 
-Offers are told apart by item key, as the catalogue does. Weakness: the topic keeps only an item's
-last record once it is compacted, so that after a restart a group which only an earlier offer
-carried has the item's own value. Who publishes an offer should publish it whole.
+The topic keeps only an item's last record once it is compacted. So where the last one does not
+carry all that stands, the item is `unwhole`, until what stands was published as one record.
+
+Offers are told apart by item key, as the catalogue does.
 
 Legend: n rows of the catalogue; s slots (items that ever had an offer here).
 """
@@ -24,22 +26,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.contract.offers import Offer
+from freshet.contract.records import Origin
 from shared.catalogue.catalogue import Applied, Catalogue
 from shared.catalogue.columns import Column, KeyRows
-from shared.catalogue.offer_columns import ALL, GROUPS, OfferColumns, groups_of
+from shared.catalogue.offer_columns import GROUPS, OfferColumns, groups_of
+from shared.catalogue.versions import UNSTATED, VERSION_DTYPE, RecordVersion, record_version
 from shared.users import keys
 
 TAKEN_BACK_KEPT_MS: Final = 7 * 86_400_000  # as long as the topic keeps the null itself
-_NEVER: Final = np.iinfo(np.int64).min
+_NEVER: Final = np.zeros((), VERSION_DTYPE)  # of a group that no offer ever carried
 _NOTHING: Final = Offer(item_id="")
 
 
+Versions = tuple[RecordVersion | None, ...]  # by group, in the order of GROUPS; None: never stated
+
+
 class OfferChange(NamedTuple):
-    """One record of `offers`: an offer, or None where it was taken back; version in ms."""
+    """One record of `offers`: an offer, or None where it was taken back."""
 
     item_id: str
-    version: int
     offer: Offer | None
+    origin: Origin
+    versions: Versions | None = None  # of what several records had said, published as one
+
+    def version(self, column: int, stands: RecordVersion | None) -> RecordVersion | None:
+        """Return the version of a group beside what stands for it; None if it is not stated."""
+        if self.versions is not None:
+            return self.versions[column]
+        if self.offer is None:
+            return record_version(None, self.origin, stands)
+        if not groups_of(self.offer) & GROUPS[column]:
+            return None
+        return record_version(self.offer.updated_ms, self.origin, stands)
+
+
+class WholeOffer(NamedTuple):
+    """All that stands for an item, as one record."""
+
+    item_id: str
+    offer: Offer | None  # None: nothing
+    versions: Versions
+    partition: int  # of `offers`
 
 
 Listener = Callable[[NDArray[np.int64]], None]
@@ -48,7 +75,7 @@ Listener = Callable[[NDArray[np.int64]], None]
 class Offers:
     """The terms that hold now, by row of the catalogue; listens to it.
 
-    About 65 bytes for each item with an offer, and 28 for each row.
+    About 210 bytes for each item with an offer, and 28 for each row.
     """
 
     def __init__(
@@ -56,6 +83,7 @@ class Offers:
     ) -> None:
         self.terms = OfferColumns(catalogue.currencies)  # (n, …) merged
         self.stale = 0  # records that changed nothing for their version, since the start
+        self._unwhole: dict[str, int] = {}  # item id → partition
         self._catalogue = catalogue
         self._key_of = key_of
         self._listeners: list[Listener] = []
@@ -79,7 +107,7 @@ class Offers:
             key = self._key_of(change.item_id)
             slot = self._slot_of.row(key)
             if slot < 0:
-                slot = self._new_slot(key, change.version)
+                slot = self._new_slot(key, change.origin.time_ms)
             if self._put(slot, change):
                 touched[key] = None
             else:
@@ -90,19 +118,45 @@ class Offers:
         self._tell(rows)
         return rows
 
-    def _put(self, slot: int, change: OfferChange) -> bool:
-        """Take the groups that are not older than what stands; tell whether there were any."""
+    def unwhole(self) -> list[str]:
+        """Return the items whose last record does not carry all that stands, or more."""
+        return list(self._unwhole)
+
+    def whole(self, item_id: str) -> WholeOffer | None:
+        """Return all that stands for an item; None where its last record says so already."""
+        partition = self._unwhole.get(item_id)
+        if partition is None:
+            return None
+        slot = self._slot_of.row(self._key_of(item_id))
+        fields = self._offered.fields(slot)
+        versions = tuple(self._version(slot, column) for column in range(len(GROUPS)))
+        offer = Offer(item_id=item_id, **fields) if fields else None
+        return WholeOffer(item_id, offer, versions, partition)
+
+    def _put(self, slot: int, change: OfferChange) -> int:
+        """Take the groups that are not older than what stands; return them as bits."""
         record = _NOTHING if change.offer is None else change.offer
-        carried = ALL if change.offer is None else groups_of(change.offer)
-        versions = self._versions.data[slot]  # (3,)
-        newer = 0
+        carried, taken, alone = groups_of(record), 0, 0
         for column, group in enumerate(GROUPS):
-            if carried & group and change.version >= versions[column]:
-                versions[column] = change.version
-                newer |= group
-        if newer:
-            self._offered.put(slot, record, newer)
-        return bool(newer)
+            stands = self._version(slot, column)
+            version = change.version(column, stands)
+            if version is not None and (stands is None or not version.is_behind(stands)):
+                self._versions.data[slot, column] = version
+                taken |= group
+                alone |= group if version == change.version(column, None) else 0
+        if taken:
+            self._offered.put(slot, record, taken)
+        # Whole: who knows this record alone knows all that stands, and nothing else.
+        if carried & alone == carried == self._offered.carried[slot]:
+            self._unwhole.pop(change.item_id, None)
+        else:
+            self._unwhole[change.item_id] = change.origin.partition
+        return taken
+
+    def _version(self, slot: int, column: int) -> RecordVersion | None:
+        """Return which record's word stands for a group of a slot."""
+        row = self._versions.data[slot, column]
+        return None if row == _NEVER else RecordVersion.of(row.item())
 
     def _merge(self, rows: NDArray[np.int64]) -> None:
         """Work out some rows' terms anew."""
@@ -113,12 +167,15 @@ class Offers:
         rows, slots = rows[slots >= 0], slots[slots >= 0]
         if not len(rows):
             return
-        versions = self._versions.data[slots]  # (m, 3)
-        item_versions = self._catalogue.versions[rows]
+        versions = self._versions.data[slots]  # (m, 4)
+        times, updated = versions["place"]["time_ms"], versions["updated_ms"]
+        own_times = self._catalogue.versions[rows, None]
+        own_updated = self._catalogue.updated_ms[rows, None]
+        both_state = (updated != UNSTATED) & (own_updated != UNSTATED)
+        older = np.where(both_state, updated < own_updated, times < own_times)  # (m, 4)
         for column, group in enumerate(GROUPS):
-            offered = self._offered.carried[slots] & group != 0
-            own_holds = (own.carried[rows] & group != 0) & (versions[:, column] < item_versions)
-            wins = offered & ~own_holds
+            own_holds = (own.carried[rows] & group != 0) & older[:, column]
+            wins = (self._offered.carried[slots] & group != 0) & ~own_holds
             self.terms.copy_group(group, rows[wins], self._offered, slots[wins])
 
     def _on_catalogue(self, applied: Applied) -> None:
@@ -134,7 +191,7 @@ class Offers:
     def _start_slots(self, room: int) -> None:
         self._slot_of = KeyRows()
         self._keys: list[int] = []  # (s,)
-        self._versions = Column(np.int64, width=len(GROUPS), fill=_NEVER)  # (s, 3)
+        self._versions = Column(VERSION_DTYPE, width=len(GROUPS), fill=_NEVER)  # (s, 4)
         self._offered = OfferColumns(self._catalogue.currencies)  # (s, …)
         self._versions.reserve(room)
         self._offered.reserve(room)
@@ -153,7 +210,9 @@ class Offers:
         """Drop the slots that have held nothing for long; the topic forgets those nulls too."""
         size = len(self._keys)
         needed = self._offered.carried[:size] != 0
-        needed |= (self._versions.data[:size] >= before_ms).any(axis=1)
+        needed |= (self._versions.data["place"]["time_ms"][:size] >= before_ms).any(axis=1)
+        # Their last record would bring back what was taken back, had nobody said so since.
+        needed[[self._slot_of.row(self._key_of(item_id)) for item_id in self._unwhole]] = True
         old_slots = np.flatnonzero(needed)
         if len(old_slots) == size:
             return

@@ -1,24 +1,32 @@
 """Read `offers` from its beginning and keep the merged offers in step with it.
 
-The topic is compacted, so each start reads every item's last offer. A record that cannot be used
-goes to `dead-letters` if it arrives while this instance runs; what stood there before was seen
-by an instance that ran then, and is only counted.
+The topic is compacted, so a start may read of each item its last record alone. Where that does not
+carry all that stands, what stands is published as one record, with the versions that it had, so
+that reading it changes nothing here and gives a later start the same. Every instance would do so:
+each waits a while of its own, so that mostly one does.
+
+A record that cannot be used goes to `dead-letters` if it arrives while this instance runs; what
+stood there before was seen by an instance that ran then, and is only counted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from freshet import kafka_clients
-from freshet.contract import records, topics
-from freshet.contract.offers import decode_offer
+from freshet.contract import bounds, records, topics
+from freshet.contract.offers import decode_offer, encode_offer
 from freshet.kafka_clients import KafkaSettings
-from services.ranking.live.offers import OfferChange, Offers
+from freshet.producer import RenewedProducer
+from services.ranking.live.offers import OfferChange, Offers, Versions, WholeOffer
+from shared.catalogue.offer_columns import GROUPS
+from shared.catalogue.versions import UNSTATED, LogPlace, RecordVersion
 from shared.clock import now_ms
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.topic_reader import TopicReader
@@ -26,6 +34,8 @@ from shared.runtime.topic_reader import TopicReader
 log = logging.getLogger(__name__)
 
 WAITING_AT_MOST: Final = 1_000  # dead letters not written yet; more are counted and dropped
+# Between two looks at what is not whole: far below the time after which Kafka compacts.
+LOOK_AGAIN_S: Final = (2.0, 20.0)
 
 _Bad = tuple[ConsumerRecord, records.BadRecord]
 
@@ -37,17 +47,22 @@ class OffersFeed:
         self,
         settings: KafkaSettings,
         offers: Offers,
+        producer: RenewedProducer,
         dead_letters: DeadLetterWriter,
         *,
         clock_ms: Callable[[], int] = now_ms,
+        look_again_s: Callable[[], float] = lambda: random.uniform(*LOOK_AGAIN_S),
     ) -> None:
         self.refused = 0  # records that cannot be used, since the start
         self.dropped = 0  # of them, dead letters that could not be written
         self.delay_ms = 0  # from the last record's time to its effect here
+        self.made_whole = 0  # offers published as one record, since the start
         self._settings = settings
         self._offers = offers
+        self._producer = producer
         self._dead_letters = dead_letters
         self._clock_ms = clock_ms
+        self._look_again_s = look_again_s
         self._waiting: asyncio.Queue[_Bad] = asyncio.Queue(WAITING_AT_MOST)
         self._reader = TopicReader(self._make_consumer, topics.OFFERS.name, self._take)
 
@@ -56,6 +71,7 @@ class OffersFeed:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reader.run())
             tasks.create_task(self._write_dead_letters())
+            tasks.create_task(self._keep_whole())
 
     async def caught_up(self) -> None:
         """Wait until everything is merged that stood in the topic when this was called."""
@@ -68,6 +84,7 @@ class OffersFeed:
             "lag": self._reader.lag(),
             "delay_ms": self.delay_ms,
             "stale": self._offers.stale,
+            "made_whole": self.made_whole,
             "refused": self.refused,
             "dead_letters_dropped": self.dropped,
             "consumers_replaced": self._reader.replaced,
@@ -104,20 +121,71 @@ class OffersFeed:
         while True:
             await self._dead_letters.send_until_written(*await self._waiting.get())
 
+    async def _keep_whole(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_again_s())
+            await self._reader.caught_up()
+            for item_id in self._offers.unwhole():
+                # Another instance may have done it by now.
+                if (whole := self._offers.whole(item_id)) is not None:
+                    await self._publish(whole)
+
+    async def _publish(self, whole: WholeOffer) -> None:
+        value = None
+        described = [(records.WHOLE, _from_versions(whole.versions))]
+        if whole.offer is not None:
+            value = encode_offer(whole.offer, records.PROTOBUF)
+            described += records.PROTOBUF_HEADERS
+        await self._producer.send_until_written(
+            topics.OFFERS.name,
+            key=whole.item_id.encode(),
+            value=value,
+            headers=described,
+            partition=whole.partition,
+        )
+        self.made_whole += 1
+
 
 def change_of(record: ConsumerRecord) -> OfferChange:
-    """Return what a record of `offers` says. Raises BadRecord.
-
-    Its version is `updated_ms`, but never later than the record's time; without it, and for a
-    null, the record's time.
-    """
-    time_ms = records.origin_of(record).time_ms
+    """Return what a record of `offers` says. Raises BadRecord."""
+    origin = records.origin_of(record)
+    versions = _to_versions(records.header(record.headers, records.WHOLE))
     if record.value is None:
         try:
-            return OfferChange((record.key or b"").decode(), time_ms, None)
+            return OfferChange((record.key or b"").decode(), None, origin, versions)
         except UnicodeDecodeError as error:
             raise records.BadRecord(records.WRONG_KEY, f"the key must be UTF-8: {error}") from None
     offer = decode_offer(record.value, records.content_type(record.headers))
     records.check_key(record.key, offer.item_id)
-    version = time_ms if offer.updated_ms is None else min(offer.updated_ms, time_ms)
-    return OfferChange(offer.item_id, version, offer)
+    return OfferChange(offer.item_id, offer, origin, versions)
+
+
+def _from_versions(versions: Versions) -> bytes:
+    """Write the versions of the groups as `since_ms:since_offset:updated_ms:ms:offset`, …"""
+    return b",".join(
+        b"%d:%d:%d:%d:%d" % (*version.since[::2], version.updated_ms, *version.place[::2])
+        if version is not None
+        else b""
+        for version in versions
+    )
+
+
+def _to_versions(header: bytes | None) -> Versions | None:
+    """Read the versions of the groups; None where there are none that read as such."""
+    parts = (header or b"").split(b",")
+    if len(parts) != len(GROUPS):
+        return None
+    try:
+        return tuple(_to_version(part) if part else None for part in parts)
+    except ValueError:
+        return None
+
+
+def _to_version(part: bytes) -> RecordVersion:
+    numbers = [int(digits) for digits in part.split(b":")]
+    if not all(UNSTATED <= number <= bounds.INT64_MAX for number in numbers):
+        raise ValueError(part)
+    since_ms, since_offset, updated_ms, time_ms, offset = numbers
+    return RecordVersion(
+        LogPlace(since_ms, False, since_offset), updated_ms, LogPlace(time_ms, False, offset)
+    )

@@ -9,10 +9,11 @@ from typing import Any
 
 from freshet import kafka_clients
 from freshet.contract import topics
+from freshet.producer import RenewedProducer
 from services.ranking.index.watch import SnapshotWatch
 from services.ranking.live.offers_feed import OffersFeed
 from services.ranking.serving_space import ServingSpace
-from services.ranking.settings import RankingSettings
+from services.ranking.settings import NAME, RankingSettings
 from shared.catalogue.active_bundle import ActiveBundle
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.feed import CatalogueFeed
@@ -29,13 +30,13 @@ class SpaceFeed:
         self,
         settings: RankingSettings,
         bundle: ActiveBundle,
-        dead_letters: DeadLetterWriter,
+        producer: RenewedProducer,
         build: Callable[[Catalogue, Snapshot | None], ServingSpace],
     ) -> None:
         self.bundle = bundle
         self.space: ServingSpace
         self._settings = settings
-        self._dead_letters = dead_letters
+        self._producer = producer
         self._build = build
         self._catalogue = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
         self._offers: OffersFeed
@@ -52,7 +53,8 @@ class SpaceFeed:
         snapshot = await retry_until_available("Kafka", partial(self._catalogue.load, url))
         # Nothing changes the catalogue before the feed runs, so a thread may read it.
         space = await asyncio.to_thread(self._build, self._catalogue.catalogue, snapshot)
-        self._offers = OffersFeed(kafka, space.offers, self._dead_letters)
+        letters = DeadLetterWriter(self._producer, NAME)
+        self._offers = OffersFeed(kafka, space.offers, self._producer, letters)
         self._background.start(self._catalogue.run(), "catalogue")
         self._background.start(self._offers.run(), "offers")
         await self._catalogue.caught_up()

@@ -15,7 +15,6 @@ import redis
 from PIL import Image
 
 from freshet.contract import records, topics
-from freshet.contract.bounds import EARLIEST_MS
 from freshet.contract.items import Item, encode_item
 from freshet.contract.records import header
 from freshet.v1 import embedding_pb2 as pb

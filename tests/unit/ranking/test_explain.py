@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from freshet.contract.offers import Offer
 from freshet.errors import NotFound, Unavailable
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import explain, requests
-from services.ranking.live.offers import OfferChange
 from services.ranking.recommend import count_candidates, recommend
 from services.ranking.stages.recommendation import Recommendation
 from shared.runtime import metrics
 from shared.runtime.deadline import Costs, Deadline
+from tests.unit.ranking.live.offer_makers import offer
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 from tests.unit.ranking.test_recommend import a_deadline
 from tests.unit.ranking.test_server import answer, good_requests
@@ -143,10 +142,8 @@ def test_a_reply_carries_a_trace_only_where_it_is_asked_for() -> None:
 
 
 async def test_each_source_and_each_filter_says_its_part(shop: Shop) -> None:
-    shop.offers.apply([OfferChange("chair-2", 5, Offer(item_id="chair-2", in_stock=False))])
-    shop.offers.apply(
-        [OfferChange("vase-2", 5, Offer(item_id="vase-2", available_until_ms=NOW_MS - 1))]
-    )
+    shop.offers.apply([offer("chair-2", 5, in_stock=False)])
+    shop.offers.apply([offer("vase-2", 5, available_until_ms=NOW_MS - 1)])
     listed, stages = await made(shop, exclude=["rug-7"], filters=pb.Filters(tags_any=[]))
     proposed = steps(stages["candidates"])
     assert proposed["covisits"] == 3
@@ -272,7 +269,7 @@ async def test_an_item_that_a_filter_removes_falls_there_by_its_name(
 
 
 async def test_an_item_out_of_stock_falls_at_the_filter_whoever_proposed_it(shop: Shop) -> None:
-    shop.offers.apply([OfferChange("vase-9", 5, Offer(item_id="vase-9", in_stock=False))])
+    shop.offers.apply([offer("vase-9", 5, in_stock=False)])
     became = await fate(shop, "vase-9")
     assert (became.stage, became.cause) == ("filter", "in_stock")
 

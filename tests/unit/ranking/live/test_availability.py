@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshet.contract.offers import Offer
 from services.ranking.live.filters import Availability
-from services.ranking.live.offers import OfferChange, Offers
+from services.ranking.live.offers import Offers
 from shared.catalogue.catalogue import Catalogue
+from tests.unit.ranking.live.offer_makers import offer
 from tests.unit.shared.catalogue.makers import DIM, SPACE, catalogue_of, delete, put
 
 
@@ -54,7 +54,7 @@ def test_offer_and_delete_show_at_once() -> None:
     catalogue = catalogue_of(put("a"), put("b"))
     offers, availability = watched(catalogue)
     assert availability.mask(10).tolist() == [True, True]
-    offers.apply([OfferChange("a", 2, Offer(item_id="a", in_stock=False))])
+    offers.apply([offer("a", 2, in_stock=False)])
     catalogue.apply([delete("b", 2), put("c")])
     assert availability.mask(10).tolist() == [False, False, True]
 
@@ -63,7 +63,7 @@ def test_window_that_an_offer_opens_later_opens_then() -> None:
     catalogue = catalogue_of(put("a"))
     offers, availability = watched(catalogue)
     assert availability.mask(10)[0]
-    offers.apply([OfferChange("a", 2, Offer(item_id="a", available_from_ms=15))])
+    offers.apply([offer("a", 2, available_from_ms=15)])
     assert [bool(availability.mask(time)[0]) for time in (11, 14, 15, 16)] == [0, 0, 1, 1]
 
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freshet.contract.items import Attribute, Item
-from freshet.contract.offers import Offer
 from freshet.v1 import item_pb2
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.filters import ItemFilter
-from services.ranking.live.offers import OfferChange, Offers
+from services.ranking.live.offers import Offers
 from shared.catalogue.catalogue import Catalogue
+from tests.unit.ranking.live.offer_makers import offer
 from tests.unit.shared.catalogue.makers import catalogue_of, delete, put
 
 NOW_MS = 10
@@ -106,7 +106,7 @@ def test_offers_price_is_what_is_filtered_by() -> None:
     offers, item_filter = filter_of(catalogue)
     cheap = pb.Filters(price=pb.Range(max=5), currency="USD")
     assert not item_filter.allowed(cheap, NOW_MS)[0]
-    offers.apply([OfferChange("a", 2, Offer(item_id="a", price=4.0, currency="USD"))])
+    offers.apply([offer("a", 2, price=4.0, currency="USD")])
     assert item_filter.allowed(cheap, NOW_MS)[0]
 
 
