@@ -47,7 +47,11 @@ class Offer(
     omit_defaults=True,
     forbid_unknown_fields=True,
 ):
-    """What changes often about an item. Absent fields leave the item's own values as they are."""
+    """What changes often about an item; it may carry only what changed.
+
+    Price, currency, stock and window are kept each by itself: what is absent stays as an earlier
+    offer had it, else as the item has it.
+    """
 
     item_id: Id
     price: Price | None = None

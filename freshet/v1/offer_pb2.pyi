@@ -19,7 +19,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Offer(_message.Message):
     """What changes often about an item, without its picture. Topic `offers`, key item_id; a null value takes the offer back.
-    Three groups (price with currency, stock, window) are merged each by itself: the later version among the records that carry it wins.
+    Four groups (price, currency, stock, window) are merged each by itself: of the records that carry it the newest wins, so an offer may carry
+    only what changed. Newest: by updated_ms among records that state it, else by the log's order. What no offer carries is the item's own.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

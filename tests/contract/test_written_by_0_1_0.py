@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from freshet.contract import topics
@@ -19,9 +21,10 @@ from services.sessions.effect.store import UserWrite
 from services.sessions.fold.event_columns import FoldEvent
 from services.sessions.fold.fold import Folded, fold_many
 from services.sessions.fold.settings import FoldSettings
-from shared.catalogue.arrow import from_table, read_table, to_table, write_table
+from shared.catalogue.arrow import from_table, read_table, to_table
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import decode_item_vector, encode_item_vector
+from shared.catalogue.offer_columns import PRICE, STOCK, WINDOW
 from shared.runtime import metrics
 from shared.users import keys, positions
 from shared.users.event_types import OTHER, UNDONE, UNKNOWN, EventWeights
@@ -143,17 +146,16 @@ def test_item_vectors_are_the_same_bytes() -> None:
     assert again == ITEM_VECTORS
 
 
-def test_a_snapshots_catalogue_is_read_and_written_again_the_same(
-    catalogue: Catalogue, tmp_path: Path
-) -> None:
-    write_table(to_table(catalogue.copy_rows()), tmp_path / "built.arrow")
+def test_a_snapshots_catalogue_is_read_and_written_again_the_same(catalogue: Catalogue) -> None:
+    """What came since is left out: the shop's own times, and a bit for the currency."""
+    written = read_table(FOLDER / "catalogue.arrow")
     restored = Catalogue("golden", 16)
-    restored.restore(from_table(read_table(FOLDER / "catalogue.arrow")))
-    write_table(to_table(restored.copy_rows()), tmp_path / "restored.arrow")
-    written = (FOLDER / "catalogue.arrow").read_bytes()
-
-    assert (tmp_path / "built.arrow").read_bytes() == written
-    assert (tmp_path / "restored.arrow").read_bytes() == written
+    restored.restore(from_table(written))
+    for again in (to_table(catalogue.copy_rows()), to_table(restored.copy_rows())):
+        carried = pc.bit_wise_and(again["carried"], pa.scalar(PRICE | STOCK | WINDOW, pa.uint8()))
+        place = again.column_names.index("carried")
+        assert again.set_column(place, "carried", carried).drop(["updated_ms"]).equals(written)
+        assert again.schema.metadata == written.schema.metadata
 
 
 def test_keys_and_topics_are_the_same() -> None:

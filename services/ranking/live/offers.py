@@ -30,11 +30,16 @@ from freshet.contract.records import Origin
 from shared.catalogue.catalogue import Applied, Catalogue
 from shared.catalogue.columns import Column, KeyRows
 from shared.catalogue.offer_columns import GROUPS, OfferColumns, groups_of
-from shared.catalogue.versions import UNSTATED, VERSION_DTYPE, RecordVersion, record_version
+from shared.catalogue.versions import (
+    BEGINNING,
+    UNSTATED,
+    VERSION_DTYPE,
+    RecordVersion,
+    record_version,
+)
 from shared.users import keys
 
 TAKEN_BACK_KEPT_MS: Final = 7 * 86_400_000  # as long as the topic keeps the null itself
-_NEVER: Final = np.zeros((), VERSION_DTYPE)  # of a group that no offer ever carried
 _NOTHING: Final = Offer(item_id="")
 
 
@@ -155,8 +160,8 @@ class Offers:
 
     def _version(self, slot: int, column: int) -> RecordVersion | None:
         """Return which record's word stands for a group of a slot."""
-        row = self._versions.data[slot, column]
-        return None if row == _NEVER else RecordVersion.of(row.item())
+        version = RecordVersion.of(self._versions.data[slot, column].item())
+        return None if version.place == BEGINNING else version
 
     def _merge(self, rows: NDArray[np.int64]) -> None:
         """Work out some rows' terms anew."""
@@ -191,7 +196,8 @@ class Offers:
     def _start_slots(self, room: int) -> None:
         self._slot_of = KeyRows()
         self._keys: list[int] = []  # (s,)
-        self._versions = Column(VERSION_DTYPE, width=len(GROUPS), fill=_NEVER)  # (s, 4)
+        # (s, 4); zero, which is at the beginning: no offer ever carried the group
+        self._versions = Column(VERSION_DTYPE, width=len(GROUPS))
         self._offered = OfferColumns(self._catalogue.currencies)  # (s, …)
         self._versions.reserve(room)
         self._offered.reserve(room)

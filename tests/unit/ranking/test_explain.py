@@ -65,7 +65,7 @@ async def missing(shop: Shop, candidates: list[str], **fields: Any) -> dict[str,
 
 
 async def test_of_the_callers_candidates_each_that_is_missing_says_why(shop: Shop) -> None:
-    shop.offers.apply([OfferChange("chair-4", 5, Offer(item_id="chair-4", in_stock=False))])
+    shop.offers.apply([offer("chair-4", 5, in_stock=False)])
     candidates = [f"chair-{n}" for n in range(10)]
     why = {
         "nothing": "candidates unknown",

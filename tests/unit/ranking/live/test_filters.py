@@ -122,7 +122,7 @@ def test_a_range_without_currency_means_the_commonest_as_prices_come_and_go() ->
     assert listed() == ["a", "b"]
     catalogue.apply([put(name, price=10.0, currency="USD") for name in ("c", "d")])
     assert listed() == ["b", "c", "d"]
-    offers.apply([OfferChange("c", 2, Offer(item_id="c", price=9.0, currency="EUR"))])
+    offers.apply([offer("c", 2, price=9.0, currency="EUR")])
     assert listed() == ["a", "b", "c"]
     catalogue.apply([delete("d", 2)])
     assert listed() == ["a", "b", "c"]

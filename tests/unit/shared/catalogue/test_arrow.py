@@ -18,6 +18,7 @@ from shared.catalogue.arrow import (
     write_table,
 )
 from shared.catalogue.catalogue import Catalogue, Change
+from shared.catalogue.versions import UNSTATED
 from tests.unit.shared.catalogue.makers import DIM, SPACE, catalogue_of, contents, delete, put, unit
 from tests.unit.shared.catalogue.test_catalogue import histories
 
@@ -66,6 +67,19 @@ def test_own_vectors_and_arrivals_come_along() -> None:
     assert copy.image_vectors.tolist() == [[0, 0, 0], unit(1, 3).tolist()]
     assert np.array_equal(copy.text_vectors[1], unit(2, 5))
     assert copy.arrived_ms.tolist() == [0, 77]
+
+
+def test_the_shops_own_times_come_along_and_are_unstated_in_a_snapshot_of_before() -> None:
+    priced = {"price": 5.0, "currency": "EUR"}
+    catalogue = catalogue_of(put("a", 9, updated_ms=7, **priced), put("b", 9, updated_ms=70))
+    table = to_table(catalogue.copy_rows())
+    assert from_table(table).updated_ms.tolist() == [7, 9], "never later than the version"
+    place = table.column_names.index("carried")
+    before = table.drop(["updated_ms"]).set_column(place, "carried", pa.array([1, 0], pa.uint8()))
+    old = Catalogue(SPACE, DIM)
+    old.restore(from_table(before))
+    assert old.updated_ms.tolist() == [UNSTATED, UNSTATED]
+    assert (old.item(0).price, old.item(0).currency) == (5.0, "EUR")
 
 
 def test_rows_are_the_living_items_in_order_so_that_their_places_are_labels() -> None:
