@@ -75,7 +75,7 @@ def test_the_shops_own_times_come_along_and_are_unstated_in_a_snapshot_of_before
     table = to_table(catalogue.copy_rows())
     assert from_table(table).updated_ms.tolist() == [7, 9], "never later than the version"
     place = table.column_names.index("carried")
-    before = table.drop(["updated_ms"]).set_column(place, "carried", pa.array([1, 0], pa.uint8()))
+    before = table.set_column(place, "carried", pa.array([1, 0], pa.uint8())).drop(["updated_ms"])
     old = Catalogue(SPACE, DIM)
     old.restore(from_table(before))
     assert old.updated_ms.tolist() == [UNSTATED, UNSTATED]
