@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from services.cli.addresses import (
+    SERVICES,
     Addresses,
     NothingRuns,
     Running,
@@ -17,6 +20,8 @@ from services.cli.addresses import (
     read_running,
     write_running,
 )
+from services.cli.health import gather
+from services.cli.up.command import table
 from services.cli.up.lock import AlreadyRunning, holder_of, take_lock
 
 ELSEWHERE = Addresses(kafka="127.0.0.1:1", redis="redis://127.0.0.1:2/0", ranking="127.0.0.1:3")
@@ -68,6 +73,24 @@ def test_the_environment_goes_before_everything(tmp_path: Path) -> None:
 
     assert (found.kafka, found.redis, found.ranking) == ("k:1", "redis://r:2", "rank:3")
     assert found.health["sessions"] == "s:4"
+
+
+async def test_a_password_is_shown_neither_by_status_nor_by_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "redis://shop:pa55@127.0.0.1:1/0"
+    monkeypatch.setenv("REDIS_URL", url)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    for name in SERVICES:
+        monkeypatch.setenv(f"FRESHET_{name.upper()}_HEALTH_ADDRESS", "127.0.0.1:1")
+    printed = StringIO()
+    console = Console(width=200, file=printed)
+    console.print(table(Running(Addresses(redis=url), True, 1, {}), tmp_path))
+
+    shown = printed.getvalue() + str(await gather(tmp_path))
+
+    assert shown.count("redis://***@127.0.0.1:1/0") == 2
+    assert "pa55" not in shown
 
 
 def test_a_named_folder_where_nothing_runs_is_refused(tmp_path: Path) -> None:
