@@ -18,7 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from freshet.settings import BadSetting, from_environment, setting
+from freshet.settings import BadSetting, from_environment, setting, without_password
 from services.cli.up.pins import KAFKA_VERSION, PINNED
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ def _fetch(pins: list[JarPin], folder: Path, repository: str) -> None:
     from jgo.maven import MavenContext  # slow to import and needed once in the life of a cache
 
     if repository and urlsplit(repository).scheme not in ("http", "https"):
-        raise BadSetting(f"FRESHET_MAVEN must be an http or https URL, was {repository!r}")
+        shown = without_password(repository)
+        raise BadSetting(f"FRESHET_MAVEN must be an http or https URL, was {shown!r}")
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="fetching-", dir=folder))
     context = MavenContext(

@@ -104,10 +104,14 @@ def test_a_repository_without_the_jar_is_named_without_its_password(
     gc.collect()
 
 
-@pytest.mark.parametrize("url", ["repository.example/maven2", "ftp://repository.example", "x"])
+@pytest.mark.parametrize(
+    "url",
+    ["repository.example/maven2", "ftp://repository.example", "x", "ftp://buyer:s3cret@a.example"],
+)
 def test_a_repository_that_is_no_web_address_is_refused(environ: dict[str, str], url: str) -> None:
-    with pytest.raises(BadSetting, match="FRESHET_MAVEN must be an http or https URL"):
+    with pytest.raises(BadSetting, match="FRESHET_MAVEN must be an http or https URL") as refused:
         find_jars(environ | {"FRESHET_MAVEN": url}, pins=(_pin("one"),))
+    assert "s3cret" not in str(refused.value)
 
 
 def test_a_folder_of_jars_spares_every_fetch(tmp_path: Path) -> None:
