@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -70,7 +71,7 @@ def test_own_vectors_and_arrivals_come_along() -> None:
 
 
 def test_the_shops_own_times_come_along_and_are_unstated_in_a_snapshot_of_before() -> None:
-    priced = {"price": 5.0, "currency": "EUR"}
+    priced: dict[str, Any] = {"price": 5.0, "currency": "EUR"}
     catalogue = catalogue_of(put("a", 9, updated_ms=7, **priced), put("b", 9, updated_ms=70))
     table = to_table(catalogue.copy_rows())
     assert from_table(table).updated_ms.tolist() == [7, 9], "never later than the version"
