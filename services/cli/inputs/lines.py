@@ -52,9 +52,10 @@ class Lines(Iterator[str]):
         """Return the next line. Raises BadInput for a file that cannot be read on."""
         try:
             line = self._text.readline(self._left + 1)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            told = error.reason if isinstance(error, UnicodeDecodeError) else error
             raise BadInput(
-                f"{self._row}: must be {self.encoding}, unless --encoding says, was {error.reason}"
+                f"{self._row}: must be {self.encoding}, unless --encoding says, was {told}"
             ) from None
         except OSError as error:  # of a packed stream: it names no file
             raise BadInput(f"{self.name}: cannot be unpacked: {error}") from None

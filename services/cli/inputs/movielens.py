@@ -166,7 +166,7 @@ def spaced_times(users: Ints, now_ms: int) -> Ints:
 def _order_only(folder: Path, now_ms: int) -> Interactions:
     file = folder / "ml-1m.txt"
     try:
-        table = np.loadtxt(file, dtype=np.int64).reshape(-1, 2)
+        table = np.loadtxt(file, dtype=np.int64, ndmin=2).reshape(-1, 2)
     except ValueError as error:
         raise BadInput(f"{file}: not `user item` a line: {error}") from None
     users = _renumbered(table[:, 0], folder / "user_to_original.txt")
@@ -227,14 +227,14 @@ def _renumbered(numbers: Ints, table: Path) -> Ints:
     if not table.exists():
         return numbers
     pairs = _pairs(table)
-    lookup = np.zeros(max(pairs) + 1, dtype=np.int64)
-    lookup[list(pairs)] = list(pairs.values())
-    return lookup[numbers]
+    if unnamed := set(numbers.tolist()) - pairs.keys():
+        raise BadInput(f"{table}: must name each number of ml-1m.txt, has none for {min(unnamed)}")
+    return np.array([pairs[number] for number in numbers.tolist()], dtype=np.int64)
 
 
 def _pairs(table: Path) -> dict[int, int]:
     def pair(words: list[str]) -> tuple[int, int]:
-        first, second = words
+        first, second = map(np.int64, words)
         return int(first), int(second)
 
     return dict(_parsed(table, pair))
@@ -273,26 +273,19 @@ def _movie_100k(row: list[str]) -> Movie:
 
 def _parsed(file: Path, parse: Callable[[list[str]], Line]) -> Iterator[Line]:
     """Parse each line's words, a CSV's header left out. Raises BadInput for one that is none."""
-    lines = _lines(file)
-    if file.suffix == ".csv":
-        rows = enumerate(csv.reader(lines), start=1)
-        next(rows, None)
-    else:
-        separator = _SEPARATORS.get(file.name)  # None: blanks
-        rows = enumerate((line.split(separator) for line in lines), start=1)
-    for number, row in rows:
-        try:
-            yield parse(row)
-        except (ValueError, IndexError):
-            shown = shorten(" ".join(row))
-            raise BadInput(f"{file}:{number}: must be a line of {file.name}, was {shown}") from None
-
-
-def _lines(file: Path) -> Iterator[str]:
+    is_csv = file.suffix == ".csv"
+    separator = _SEPARATORS.get(file.name)  # None: blanks
     with file.open("rb") as lines:
-        for line in lines:
-            if line.strip():
-                yield _text(line.rstrip(b"\r\n"))
+        for number, encoded in enumerate(lines, start=1):
+            line = _text(encoded.rstrip(b"\r\n"))
+            if not line.strip() or (number == 1 and is_csv):
+                continue
+            try:
+                yield parse(next(csv.reader([line])) if is_csv else line.split(separator))
+            except (ValueError, IndexError, OverflowError, csv.Error):
+                raise BadInput(
+                    f"{file}:{number}: must be a line of {file.name}, was {shorten(line)}"
+                ) from None
 
 
 def _text(line: bytes) -> str:

@@ -178,7 +178,7 @@ def _parquet(name: str) -> Iterator[Table]:
         try:
             table = pyarrow.parquet.ParquetFile(file)
             columns = _named(table.schema_arrow.names)
-        except (pyarrow.ArrowException, OSError, BadInput) as error:
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise BadInput(f"{name}: {error}") from None
         kept = tuple(column for column in columns if not _PANDAS_INDEX.fullmatch(column))
         yield Table(name, _parquet_rows(name, table), kept)
@@ -198,7 +198,7 @@ def _parquet_rows(name: str, table: Any) -> Iterator[Row[Fields]]:
             for row in range(batch.num_rows):
                 number += 1
                 yield Row(f"{name}:row {number}", partial(_parquet_fields, columns, row))
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise BadInput(f"{name}: cannot be read beyond row {number}: {error}") from None
 
 

@@ -98,6 +98,14 @@ def test_a_half_character_at_the_end_is_refused(tmp_path: Path) -> None:
         _titles(file)
 
 
+def test_a_file_without_the_mark_of_the_encoding_that_was_said_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "items.csv"
+    file.write_text(TEXT)
+
+    with pytest.raises(BadInput, match="must be utf-16, .* does not start with BOM"):
+        _titles(file, "utf-16")
+
+
 @pytest.mark.parametrize("name", ["hex", "utf-9", "rot13"])
 def test_what_is_no_encoding_of_text_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match=f"an encoding must be .*, was '{name}'"):

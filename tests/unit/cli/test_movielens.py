@@ -188,8 +188,10 @@ def test_the_csv_sets_have_quoted_titles_tags_and_links(tmp_path: Path) -> None:
         ("ratings.dat", "", r"ratings\.dat: Empty CSV file"),
         ("u.data", "1\t2\t3\n", r"u\.data: .*Row #1: Expected 4 columns, got 3"),
         ("ml-1m.txt", "1 x\n", r"ml-1m\.txt: not `user item` a line"),
-        ("movies.dat", "1::2\n", r"movies\.dat:1: must be a line of movies\.dat, was '1 2'"),
+        ("ml-1m.txt", "1\n", r"ml-1m\.txt: not `user item` a line"),
+        ("movies.dat", "1::2\n", r"movies\.dat:1: must be a line of movies\.dat, was '1::2'"),
         ("movies.csv", "movieId,title\nx,y,z\n", r"movies\.csv:2: must be a line of movies\.csv"),
+        ("movies.csv", "movieId,title\n1,a\rb,z\n", r"movies\.csv:2: must be a line of"),
         ("u.item", "a|b\n", r"u\.item:1: must be a line of u\.item"),
     ],
 )
@@ -205,3 +207,10 @@ def test_damaged_files_are_refused_with_the_place(
 
     with pytest.raises(BadInput, match=told):
         read()
+
+
+def test_a_number_that_the_table_does_not_name_is_refused(order_only: Path) -> None:
+    (order_only / "item_to_movie.txt").write_text("1 1198\n2 3552\n")
+
+    with pytest.raises(BadInput, match=r"item_to_movie\.txt: must name each .*has none for 3"):
+        movielens.read_interactions(order_only, now_ms=NOW_MS, keep_times=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import json
@@ -12,6 +13,8 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from freshet.contract.events import Event
 from freshet.contract.items import Item
@@ -26,9 +29,11 @@ MOMENT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 MOMENT_MS = 1_767_225_600_000
 
 
-def read(kind: Kind, file: Path, reading: Reading | None = None) -> list[Any]:
+def read(
+    kind: Kind, file: Path, reading: Reading | None = None, encoding: str | None = None
+) -> list[Any]:
     made: list[Any] = []
-    with open_table(str(file)) as table:
+    with open_table(str(file), encoding) as table:
         as_said = (reading or Reading()).of_table(kind, table)
         for row in table.rows:
             with located(row.origin):
@@ -342,3 +347,43 @@ def test_rows_left_out_are_counted_by_kind(table: Any, capsys: pytest.CaptureFix
     assert told.count("was 'day ") == 3  # the others are only counted
     assert "left out 6 in all:   5 × time (time_ms) must be milliseconds" in told
     assert "1 × item_id must be" in told
+
+
+HEADERS = (
+    "id,title,price,tags,attributes,updated,in_stock,image_bytes,image_file\n",
+    "user,item,event,ts,value,position,context,id\n",
+    "",
+)
+PIECES = (
+    *("1", "a", "é", ",", ";", "|", "\n", "\r", "\0", "[", "]", "{", "}", "null", "true"),
+    *('"', '""', '{"id":', '"ts":', '"\\ud800"', "20240105", "2024-01-05"),
+    *("9" * 30, "-1", "1e999999", "nan"),
+)
+
+
+@given(
+    name=st.sampled_from(["t.csv", "t.tsv", "t.jsonl", "t.csv.gz", "t.jsonl.zst", "t.parquet"]),
+    encoding=st.sampled_from([None, "utf-8", "utf-16", "cp1252", "cp932"]),
+    header=st.sampled_from(HEADERS),
+    rest=st.lists(st.sampled_from(PIECES), max_size=40).map("".join),
+    written_in=st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-32", "latin-1"]),
+    tail=st.binary(max_size=8),
+    kind=st.sampled_from([Item, Event]),
+)
+def test_whatever_a_file_holds_is_read_or_refused_in_words(
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    encoding: str | None,
+    header: str,
+    rest: str,
+    written_in: str,
+    tail: bytes,
+    kind: Kind,
+) -> None:
+    file = tmp_path_factory.getbasetemp() / name
+    content = (header + rest).encode(written_in) + tail
+    packing = {".gz": "gzip", ".zst": "zstd"}.get(file.suffix)
+    file.write_bytes(pyarrow.compress(content, packing, asbytes=True) if packing else content)
+
+    with contextlib.suppress(BadInput):
+        read(kind, file, encoding=encoding)
