@@ -25,7 +25,7 @@ FURTHER: Final[Mapping[Kind, str]] = {Item: "attributes", Event: "context"}
 NEAR: Final = 0.8  # difflib's ratio from which a name is a field's name misspelt
 
 # Names that people give to fields, letter case and separators aside.
-_ITEM_IDS: Final = "item product product_id sku article article_id movie_id film_id"
+_ITEM_IDS: Final = "item product product_id sku article article_id movie_id film_id book_id"
 _NAMES: Final[Mapping[Kind, Mapping[str, str]]] = {
     Item: {
         "item_id": f"id {_ITEM_IDS}",
@@ -43,20 +43,22 @@ _NAMES: Final[Mapping[Kind, Mapping[str, str]]] = {
         "user_id": "user uid customer customer_id visitor visitor_id",
         "item_id": _ITEM_IDS,
         "type": "event event_type event_name action",
-        "time_ms": "time timestamp ts date datetime date_time event_time created_at occurred_at",
+        "time_ms": "time timestamp ts date datetime event_time event_timestamp created_at",
         "value": "rating score",
         "session_id": "session user_session",
         "event_id": "id",
     },
 }
-# Names that could be several fields, or a field in another form.
+# Words of names that could be several fields, or a field in another form.
 _UNCLEAR: Final[Mapping[Kind, Mapping[str, tuple[str, ...]]]] = {
     Item: {
         **dict.fromkeys(("image", "picture", "photo"), ("image_file", "image_uri")),
         "stock": ("in_stock",),
+        "id": ("item_id",),
     },
-    Event: {},
+    Event: {"id": ("user_id", "item_id")},
 }
+_PICTURE: Final[set[str | None]] = {"image_bytes", "image_file", "image_uri"}  # an item has one
 _TIME_WORDS: Final = {"time", "date", "datetime", "timestamp", "ts", "at", "unixtime", "when"}
 _WORD: Final = re.compile(r"[^\W\d_A-Z]+|[A-Z]+(?![a-z])|[A-Z][a-z]+")
 
@@ -74,40 +76,48 @@ def read_columns(kind: Kind, columns: tuple[str, ...], mapped: Mapped = ()) -> M
     """
     stated = dict(mapped)
     clear = {column: stated.get(column, _field(kind, column)) for column in columns}
-    missing = set(fields_of(kind)) - set(clear.values())
+    taken = set(clear.values())
+    missing = set(fields_of(kind)) - taken - (_PICTURE if _PICTURE & taken else set())
+    unclear = {
+        column: near
+        for column, field in clear.items()
+        if field is None and (near := _near(kind, column, missing))
+    }
+    if unclear:
+        raise BadInput(f"{_told(kind, unclear)} ({_found(columns)})")
     targets: dict[str, str] = {}
-    for column, field in clear.items():
-        if field is None:
-            if near := _near(kind, column, missing):
-                raise BadInput(
-                    f"column {column!r} is no field, but near to {' and '.join(near)}: "
-                    f"{_remedies(kind, column, near)} ({_found(columns)})"
-                )
-            field = f"{FURTHER[kind]}.{column}"
+    for column, found in clear.items():
+        field = f"{FURTHER[kind]}.{column}" if found is None else found
         if not _is_of(kind, field):
             raise BadInput(
-                f"--map {shlex.quote(f'{column}={field}')} must name one of "
+                f"{_mapped(column, field)} must name one of "
                 f"{', '.join(fields_of(kind))}; where one --map cannot serve items and events, "
                 "import them one after the other"
             )
         if field in targets.values():
             first = next(name for name, target in targets.items() if target == field)
             raise BadInput(
-                f"the columns {first!r} and {column!r} are both read as {field}: "
-                f"{_remedies(kind, column, [])}"
+                f"the columns {first!r} and {column!r} are both read as {field}: of one of them "
+                f"{_ways_out(kind, column)}"
             )
         if field:
             targets[column] = field
     return targets
 
 
-def check_complete(kind: Kind, columns: tuple[str, ...], found: Collection[str]) -> None:
-    """Check that a table's columns hold all that a row must have. Raises BadInput."""
+def check_complete(kind: Kind, columns: tuple[str, ...], found: Mapping[str, str]) -> None:
+    """Check that a table's columns hold all that a row must have. Raises BadInput.
+
+    found: the field of each column.
+    """
     needed = ("user_id", "item_id", "type") if kind is Event else ("item_id",)
-    if field := next((each for each in needed if each not in found), None):
-        also = "; or --type click, if all rows are of one type" if field == "type" else ""
+    if field := next((each for each in needed if each not in found.values()), None):
+        types = "rate" if "value" in found.values() else "click"
+        also = f"; or --type {types}, where all rows are of one" if field == "type" else ""
+        free = [column for column in columns if "." in found.get(column, ".")]  # no field's
+        near = difflib.get_close_matches(field, free, n=1, cutoff=0.5) or ["COLUMN"]
         raise BadInput(
-            f"no column is {field}: name one, as in --map {_nearest(field, columns)}={field}{also} "
+            f"no column is {field}: name one, as in {_mapped(near[0], field)}{also} "
             f"({_found(columns)})"
         )
 
@@ -120,9 +130,7 @@ def check_mapped(mapped: Mapped, tables: Sequence[tuple[str, ...] | None]) -> No
     known = [column for columns in tables for column in columns or ()]
     for column, field in mapped:
         if column not in known and None not in tables:
-            raise BadInput(
-                f"--map {shlex.quote(f'{column}={field}')} must name a column ({_found(known)})"
-            )
+            raise BadInput(f"{_mapped(column, field)} must name a column ({_found(known)})")
 
 
 def parse_map(text: str) -> tuple[str, str]:
@@ -151,15 +159,16 @@ def _field(kind: Kind, column: str) -> str | None:
     return _known(kind).get(_folded(column))
 
 
-def _near(kind: Kind, column: str, missing: set[str]) -> list[str]:
+def _near(kind: Kind, column: str, missing: Collection[str]) -> list[str]:
     """Return the missing fields that a name is near to: misspelt, among its words, or a time."""
     name = _folded(column)
     words = {_folded(word) for word in _WORD.findall(column)}
+    unclear = _UNCLEAR[kind]
     long_enough = [each for each in _known(kind) if len(each) > 3]  # `uid` is not `id` misspelt
     misspelt = difflib.get_close_matches(name, long_enough, cutoff=NEAR)
     near = [_known(kind)[each] for each in misspelt]
-    near += [field for each, field in _known(kind).items() if each in words]
-    near += _UNCLEAR[kind].get(name, ())
+    near += [field for each, field in _known(kind).items() if each in words - unclear.keys()]
+    near += [field for each, fields in unclear.items() if each in words for field in fields]
     if words & _TIME_WORDS:
         near += [field for field in fields_of(kind) if field.endswith("_ms")]
     return [field for field in dict.fromkeys(near) if field in missing]
@@ -178,18 +187,24 @@ def _folded(column: str) -> str:
     return re.sub(r"[\W_]+", "", column).casefold()
 
 
-def _remedies(kind: Kind, column: str, near: Sequence[str]) -> str:
-    def mapped(field: str) -> str:
-        return f"--map {shlex.quote(f'{column}={field}')}"
+def _told(kind: Kind, unclear: Mapping[str, Sequence[str]]) -> str:
+    """Tell which columns are near to which fields, and for the first what can be said of it."""
+    each = [
+        f"column {column!r} is no field, but near to {' or '.join(near)}"
+        for column, near in unclear.items()
+    ]
+    column, near = next(iter(unclear.items()))
+    meant = _mapped(column, near[0] if len(near) == 1 else "FIELD")
+    return f"{'; '.join(each)}: {meant} says what it is, {_ways_out(kind, column)}"
 
-    field = near[0] if len(near) == 1 else "FIELD"
+
+def _mapped(column: str, field: str) -> str:
+    return f"--map {shlex.quote(f'{column}={field}')}"
+
+
+def _ways_out(kind: Kind, column: str) -> str:
     keep = f"{FURTHER[kind]}.{column}"
-    return f"{mapped(field)} says what it is, {mapped(keep)} keeps it, {mapped('')} leaves it out"
-
-
-def _nearest(field: str, columns: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(field, columns, n=1, cutoff=0.5)
-    return near[0] if near else "COLUMN"
+    return f"{_mapped(column, keep)} keeps it, {_mapped(column, '')} leaves it out"
 
 
 def _found(columns: Sequence[str]) -> str:

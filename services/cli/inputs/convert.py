@@ -50,8 +50,8 @@ class Reading:
             return self
         with located(table.name):
             columns = read_columns(kind, table.columns, self.mapped)
-            stated = ("type",) if self.event_type else ()
-            check_complete(kind, table.columns, (*columns.values(), *stated))
+            stated = {"--type": "type"} if self.event_type else {}
+            check_complete(kind, table.columns, {**columns, **stated})
         return replace(self, columns=columns, typed=table.typed)
 
 

@@ -77,14 +77,17 @@ def test_every_field_is_a_column_of_its_own_name(kind: Kind) -> None:
         (Item, "curency", "currency"),
         (Item, "book_title", "title"),
         (Item, "SalePrice", "price"),
-        (Item, "image", "image_file and image_uri"),
+        (Item, "image", "image_file or image_uri"),
         (Item, "stock", "in_stock"),
-        (Item, "release_date", "available_from_ms and available_until_ms and updated_ms"),
+        (Item, "release_date", "available_from_ms or available_until_ms or updated_ms"),
         (Event, "typ", "type"),
         (Event, "clicked_at", "time_ms"),
         (Event, "viewTime", "time_ms"),
         (Event, "timestmap", "time_ms"),
         (Event, "user_name", "user_id"),
+        (Event, "pseudo_id", "user_id or item_id"),
+        (Item, "game_id", "item_id"),
+        (Item, "product_image", "item_id or image_file or image_uri"),
     ],
 )
 def test_a_name_near_to_a_field_is_refused(kind: Kind, column: str, near: str) -> None:
@@ -96,6 +99,12 @@ def test_a_name_near_to_a_field_is_refused(kind: Kind, column: str, near: str) -
     assert f"column '{column}' is no field, but near to {near}" in told
     assert f"--map {column}={kept}.{column} keeps it, --map {column}= leaves it out" in told
     assert told.endswith(f"(columns found: colour, {column})")
+
+
+def test_an_item_has_one_picture() -> None:
+    columns = ("id", "image_url", "small_image_url")
+
+    assert read_columns(Item, columns)["small_image_url"] == "attributes.small_image_url"
 
 
 def test_a_near_name_is_further_data_where_the_field_has_a_column() -> None:
@@ -115,6 +124,37 @@ def test_the_command_line_says_what_a_column_is() -> None:
     }
 
 
+def test_all_names_that_are_near_to_a_field_are_told_at_once() -> None:
+    with pytest.raises(BadInput, match="near to title; column 'curency' is no field, but near to"):
+        read_columns(Item, ("id", "titel", "curency"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "fields"),
+    [
+        # RetailRocket
+        (
+            "timestamp,visitorid,event,itemid,transactionid",
+            "time_ms,user_id,type,item_id,context.transactionid",
+        ),
+        # REES46
+        (
+            "event_time,event_type,product_id,category_id,price,user_id,user_session",
+            "time_ms,type,item_id,context.category_id,context.price,user_id,session_id",
+        ),
+        # Google Analytics
+        (
+            "event_date,event_timestamp,event_name,user,item_id",
+            "context.event_date,time_ms,type,user_id,item_id",
+        ),
+        # Goodbooks
+        ("user_id,book_id,rating", "user_id,item_id,value"),
+    ],
+)
+def test_events_of_public_sets_are_read_as_they_are(columns: str, fields: str) -> None:
+    assert ",".join(read_columns(Event, tuple(columns.split(","))).values()) == fields
+
+
 def test_two_columns_are_never_one_field() -> None:
     with pytest.raises(BadInput, match="'id' and 'sku' are both read as item_id: .*--map sku="):
         read_columns(Item, ("id", "sku"))
@@ -131,14 +171,17 @@ def test_a_field_of_events_is_none_of_items() -> None:
         (Item, ("nr", "title"), r"no column is item_id: .*\(columns found: nr, title\)"),
         (Event, ("usr", "item"), r"no column is user_id: name one, as in --map usr=user_id"),
         (Event, ("user", "item"), r"no column is type: .*or --type click"),
+        (Event, ("user", "item", "stars"), r"no column is type: .*or --type rate"),
     ],
 )
 def test_a_table_without_what_each_row_needs_is_refused(
     kind: Kind, columns: tuple[str, ...], told: str
 ) -> None:
-    found = {"user": "user_id", "item": "item_id"}
+    fields = {"user": "user_id", "item": "item_id", "stars": "value"}
     with pytest.raises(BadInput, match=told):
-        check_complete(kind, columns, [found.get(column, "") for column in columns])
+        check_complete(
+            kind, columns, {name: fields.get(name, f"context.{name}") for name in columns}
+        )
 
 
 @pytest.mark.parametrize(
