@@ -34,6 +34,7 @@ _SEPARATORS: Final = "|;,"  # of lists, the first that a text holds
 _FLAGS: Final = {"true": True, "false": False}
 # What is a number beyond doubt: codes (`00123`, `1e5`, 16 digits and more) stay text.
 _PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
+_DECIMAL_COMMA: Final = re.compile(r"(-?\d+),(\d{1,2}|\d{4,})", re.ASCII)
 _EXACT_DIGITS: Final = 15  # of decimal digits a float keeps that many
 
 
@@ -76,6 +77,13 @@ def mapping(column: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         _refuse(column, right, value)
     return {str(name): each for name, each in value.items()}
+
+
+def with_point(value: Any) -> Any:
+    """Write a decimal comma as a point, unless it could stand for thousands: 1,250 is left."""
+    if isinstance(value, str) and (parts := _DECIMAL_COMMA.fullmatch(value)):
+        return f"{parts[1]}.{parts[2]}"
+    return value
 
 
 def guessed(value: Any) -> Any:

@@ -27,6 +27,7 @@ from services.cli.inputs.refusals import BadInput, located
 from services.cli.inputs.rows import Fields, Table
 
 _LISTS: Final = ("categories", "tags")
+_DECIMALS: Final = ("price", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Reading:
     event_type: str | None = None  # of events where no column says it
     columns: Mapping[str, str] | None = None  # the table's; None: each row names its own
     typed: bool = True  # else all values are text, as in CSV
+    decimal_comma: bool = False  # as Excel writes numbers where semicolons separate
 
     @property
     def fields(self) -> frozenset[str]:
@@ -52,7 +54,8 @@ class Reading:
             columns = read_columns(kind, table.columns, self.mapped)
             stated = {"--type": "type"} if self.event_type else {}
             check_complete(kind, table.columns, {**columns, **stated})
-        return replace(self, columns=columns, typed=table.typed)
+        comma = table.delimiter == ";"
+        return replace(self, columns=columns, typed=table.typed, decimal_comma=comma)
 
 
 def item_of(fields: Fields, folder: Path, reading: Reading) -> Item:
@@ -96,7 +99,10 @@ def _read(fields: Fields, kind: Kind, reading: Reading) -> Fields:
         elif field == IMAGE_FILE:
             known[field] = forms.read_text(called, value)
         elif field:
-            value = cells.split(called, value) if field in _LISTS else value
+            if field in _LISTS:
+                value = cells.split(called, value)
+            elif field in _DECIMALS and reading.decimal_comma:
+                value = cells.with_point(value)
             known[field] = forms.read_field(kind, field, value, called)
     return {**known, further_field: further}
 

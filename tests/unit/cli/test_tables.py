@@ -137,6 +137,18 @@ def test_the_command_line_says_what_columns_are(table: Any) -> None:
     ]
 
 
+def test_a_decimal_comma_is_read_where_semicolons_separate(table: Any) -> None:
+    (item,) = read(Item, table("items.csv", "id;price;size\na;12,50;38,40\n"))
+
+    assert (item.price, item.attributes) == (12.5, {"size": "38,40"})
+
+
+@pytest.mark.parametrize("content", ['id,price\na,"12,50"\n', "id;price\na;1,250\n"])
+def test_a_comma_that_could_stand_for_thousands_is_refused(table: Any, content: str) -> None:
+    with pytest.raises(BadInput, match=r":2: price must be a number, was '1"):
+        read(Item, table("items.csv", content))
+
+
 def test_json_in_a_cell_goes_with_further_columns(table: Any) -> None:
     file = table(
         "items.csv", 'id,attributes,size\na,"{""colour"": ""red"", ""none"": null, ""n"": 3}",38\n'
