@@ -71,6 +71,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"item_id": ""}, "item_id must be 1-128 bytes"),
     ({"item_id": "a" * 129}, "item_id must be 1-128 bytes"),
     ({"type": ""}, "type must be 1-64 bytes"),
+    ({"type": "  "}, "type must be 1-64 bytes"),
     ({"type": "t" * 65}, "type must be 1-64 bytes"),
     ({"time_ms": -1}, "time_ms must be milliseconds since 1970, of 2000 to 2100, was -1, which is"),
     (
