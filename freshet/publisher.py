@@ -90,17 +90,17 @@ class Publisher(LoopBound):
 
     async def event(self, event: Event, *, timeout: float | None = None) -> str:
         """Publish what a user did; returns the position token to give to `after`."""
-        return token(await self._publish(*_encoded(event), timeout))
+        return token(await self._publish(*encoded(event), timeout))
 
     async def item(
         self, item: Item, *, backfill: bool = False, timeout: float | None = None
     ) -> None:
         """Publish the whole item; `backfill` lets live arrivals overtake it."""
-        await self._publish(*_encoded(item, backfill=backfill), timeout)
+        await self._publish(*encoded(item, backfill=backfill), timeout)
 
     async def offer(self, offer: Offer, *, timeout: float | None = None) -> None:
         """Publish price, stock or window of an item without its picture."""
-        await self._publish(*_encoded(offer), timeout)
+        await self._publish(*encoded(offer), timeout)
 
     async def delete(self, item_id: str, *, timeout: float | None = None) -> None:
         """Delete an item: it is in no list any more."""
@@ -121,7 +121,7 @@ class Publisher(LoopBound):
 
         on_token: hears the position token of each event, in order. backfill: see `item`. It takes
         as long as it takes, but no record longer than 20 s. What was handed over before an error
-        is published all the same.
+        is published all the same; an error of a record itself names its number, from 0.
         """
         sending = await self._sending(backfill, on_token)
         try:
@@ -185,13 +185,18 @@ class Sending:
         self._backfill = backfill
         self._on_token = on_token
         self._last: dict[int, RecordMetadata] = {}  # of each partition of `clicks`
+        self._handed_over = 0
 
     async def send(self, *records: Record) -> None:
         """Hand records over. Raises FreshetError for the first that cannot be, or was not, sent."""
         for record in records:
-            entry = _encoded(record, backfill=self._backfill)
+            try:
+                entry = encoded(record, backfill=self._backfill)
+            except (InvalidRequest, TypeError) as error:
+                raise type(error)(f"{error} (record {self._handed_over}, from 0)") from None
             with self._kafka_errors:
                 await self._window.send(*entry)
+            self._handed_over += 1
 
     async def finish(self) -> Published:
         """Wait until all replicas have everything."""
@@ -211,8 +216,11 @@ def token(written: RecordMetadata) -> str:
     return str(PositionToken(written.partition, written.offset))
 
 
-def _encoded(record: Record, *, backfill: bool = False) -> tuple[str, str, bytes]:
-    """Return a record's topic, key and value. Raises InvalidRequest, TypeError."""
+def encoded(record: Record, *, backfill: bool = False) -> tuple[str, str, bytes]:
+    """Return a record's topic, key and value. Raises InvalidRequest, TypeError.
+
+    backfill: an item's topic is the one that live items overtake.
+    """
     try:
         if isinstance(record, Event):
             try:

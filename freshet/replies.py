@@ -122,11 +122,12 @@ class RankedList(msgspec.Struct, frozen=True):
 class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
     """One event of a user's history."""
 
-    item_id: str  # `key:HEX` where the catalogue does not know the item
+    item_id: str  # as sent; `key:HEX` where that is not known any more
     type: str
     time_ms: int  # whole seconds
     value: float = 0.0
     starts_session: bool = False
+    title: str = ""  # of the item, empty where the catalogue does not know it
 
 
 class State(msgspec.Struct, frozen=True, gc=False):
@@ -191,7 +192,12 @@ def state_of(reply: pb.StateResponse) -> State:
         known=reply.known,
         history=tuple(
             HistoryEntry(
-                entry.item_id, entry.type, entry.time_ms, entry.value, entry.starts_session
+                item_id=entry.item_id,
+                type=entry.type,
+                time_ms=entry.time_ms,
+                value=entry.value,
+                starts_session=entry.starts_session,
+                title=entry.title,
             )
             for entry in state.history
         ),

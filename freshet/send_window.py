@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from freshet.contract.records import CONTENT_TYPE, JSON, PROTOBUF
+from freshet.contract.records import CONTENT_TYPE, JSON, PROTOBUF, SOURCE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -52,18 +52,28 @@ class SendWindow:
         await self.flush()
 
     async def send(
-        self, topic: str, key: str, value: bytes | None, *, content_type: str = PROTOBUF
+        self,
+        topic: str,
+        key: str,
+        value: bytes | None,
+        *,
+        content_type: str = PROTOBUF,
+        source: str = "",
     ) -> None:
-        """Hand over one record, no value deletes; waits only while too much is in flight."""
+        """Hand over one record, no value deletes; waits only while too much is in flight.
+
+        source: `file:line` that it comes from; its dead letter would name it.
+        """
         size = len(value or b"")
         self._bytes += size
         while len(self._in_flight) >= IN_FLIGHT_RECORDS or (
             self._in_flight and self._bytes > IN_FLIGHT_BYTES
         ):
             await self._oldest()
-        future = await self._producer.send(
-            topic, key=key.encode(), value=value, headers=_HEADERS[content_type]
-        )
+        headers = _HEADERS[content_type]
+        if source:
+            headers = [*headers, (SOURCE, source.encode("utf-8", "replace"))]
+        future = await self._producer.send(topic, key=key.encode(), value=value, headers=headers)
         self._in_flight.append((future, size))
 
     async def flush(self) -> None:
@@ -72,15 +82,17 @@ class SendWindow:
             await self._oldest()
 
     async def _oldest(self) -> None:
-        future, size = self._in_flight.popleft()
-        self._bytes -= size
+        future, size = self._in_flight[0]
         try:
             # most are acknowledged by the time that it is their turn
             written = (
                 future.result() if future.done() else await self._producer.acknowledged(future)
             )
-        except BaseException:
+        except Exception:
             self._in_flight.clear()  # what becomes of those behind it, nobody waits to hear
             raise
+        # Whoever is cancelled meanwhile can still wait for all of them.
+        self._in_flight.popleft()
+        self._bytes -= size
         self.acknowledged += 1
         self._on_acknowledged(written)

@@ -13,6 +13,7 @@ CONTENT_TYPE: Final = "content-type"
 VERSION: Final = "version"  # of an item, on item-vectors, nulls too
 SINCE: Final = "since"  # on item-vectors: where the last record without `updated_ms` stands
 WHOLE: Final = "whole"  # on offers: the versions of all that stands, published as one record
+SOURCE: Final = "source"  # `file:line` that it was published from, where somebody said so
 # On dead letters, and on what is replayed from them:
 ORIGIN: Final = "origin"  # `topic:partition:offset` of the record that failed
 ORIGIN_TIME_MS: Final = "origin-time-ms"  # that record's time

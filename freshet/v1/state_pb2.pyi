@@ -29,14 +29,17 @@ class HistoryEntry(_message.Message):
     TIME_MS_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     STARTS_SESSION_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
-    """`key:HEX` where the catalogue does not know the item"""
+    """as sent; `key:HEX` where that is not known any more"""
     type: _builtins.str
     """as sent, in lower case; `hide (undone)` once an unhide followed"""
     time_ms: _builtins.int
     """whole seconds"""
     value: _builtins.float
     starts_session: _builtins.bool
+    title: _builtins.str
+    """of the item, empty where the catalogue does not know it"""
     def __init__(
         self,
         *,
@@ -45,10 +48,11 @@ class HistoryEntry(_message.Message):
         time_ms: _builtins.int = ...,
         value: _builtins.float = ...,
         starts_session: _builtins.bool = ...,
+        title: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "starts_session", b"starts_session", "time_ms", b"time_ms", "type", b"type", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_id", b"item_id", "starts_session", b"starts_session", "time_ms", b"time_ms", "title", b"title", "type", b"type", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from freshet.contract.records import BadRecord
 from freshet.errors import FreshetError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class Failed(RuntimeError):
     """A command could not do its work; the text says why and what would help."""
 
+
+# How gRPC begins where no server said a word; all else comes from ranking itself.
+NOT_REACHED: Final = ("failed to connect", "DNS resolution failed", "Socket closed", "Connection")
 
 SPEAK_FOR_THEMSELVES = (
     AlreadyRunning,
@@ -69,6 +72,7 @@ def _of_libraries(error: Exception) -> str | None:
 def _call(error: grpc.aio.AioRpcError) -> str:
     import grpc
 
-    if error.code() == grpc.StatusCode.UNAVAILABLE:
-        return f"ranking does not answer ({error.details()}); start it with `freshet up`"
+    details = error.details() or ""
+    if error.code() == grpc.StatusCode.UNAVAILABLE and details.startswith(NOT_REACHED):
+        return f"ranking does not answer ({details}); start it with `freshet up`"
     return f"{error.code().name}: {error.details()}"

@@ -10,7 +10,6 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from freshet.v1.recommender_pb2 import (
     ExplainResponse,
@@ -22,6 +21,7 @@ from freshet.v1.recommender_pb2 import (
     StateResponse,
 )
 from services.cli import options
+from services.cli.terminal import columns, print_json
 
 
 def as_dict(message: Message) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def show(
 ) -> None:
     """Print a reply: as it is for programs, less the hidden fields, rendered for people."""
     if as_json:
-        options.print_json({n: v for n, v in as_dict(reply).items() if n not in set(hidden)})
+        print_json({n: v for n, v in as_dict(reply).items() if n not in set(hidden)})
     else:
         options.console.print(render())
 
@@ -69,7 +69,7 @@ def ranked(
     elif timings:
         lines.append(f"ms: {' · '.join(timings)}")
     lines += [
-        Text(f"not listed: {each.item_id} (fell at {each.fate.stage}, {each.fate.cause})")
+        f"not listed: {each.item_id} (fell at {each.fate.stage}, {each.fate.cause})"
         for each in recommended.missing
     ]
     if reply.degraded:
@@ -78,25 +78,19 @@ def ranked(
 
 
 def _items(items: Sequence[RankedItem], *, arranged: bool, explain: bool) -> Table:
-    table = Table(box=None, padding=(0, 2))
-    table.add_column("", justify="right")
-    table.add_column("item")
-    table.add_column("title")
-    table.add_column("score", justify="right")
-    if arranged:
-        table.add_column("by score", justify="right")
-    table.add_column("why")
+    names = ["", "item", "title", "score", *(["by score"] if arranged else []), "why"]
+    table = columns(*names, right=("", "score", "by score"))
     if explain:
-        table.add_column("score is the sum of")
+        table.columns[-1].header = "why, and what the score is the sum of"
     for number, item in enumerate(items):
         row = [str(number + 1), item.item_id, item.title, f"{item.score:.3f}"]
         if arranged:
             row.append(_place(item.rank, number))
-        row.append(item.reason)
+        why = item.reason
         if explain:
             parts = [f"{part.name} {part.value:+.3f}" for part in item.contributions]
-            row.append(" · ".join(parts))
-        table.add_row(*row)
+            why += f"\n{' · '.join(parts)}"
+        table.add_row(*row, why)
     return table
 
 
@@ -107,11 +101,7 @@ def _place(rank: int, position: int) -> str:
 
 def stages(trace: Iterable[StageTrace]) -> RenderableType:
     """Return what each stage of a list did with the candidates, and how many it left."""
-    table = Table(box=None, padding=(0, 2))
-    table.add_column("stage")
-    table.add_column("ms", justify="right")
-    table.add_column("what it did")
-    table.add_column("left", justify="right")
+    table = columns("stage", "ms", "what it did", "left", right=("ms", "left"))
     for stage in trace:
         steps = [_step(step.name, step.added, step.removed) for step in stage.steps]
         left_out = [f"left out: {', '.join(stage.degraded)}"] if stage.degraded else []
@@ -127,9 +117,7 @@ def _step(name: str, added: int, removed: int) -> str:
 def explanation(reply: ExplainResponse) -> RenderableType:
     """Return an item's score, what it is made of, and whether the list holds it, or why not."""
     item, fate = reply.item, reply.fate
-    table = Table(box=None, padding=(0, 2))
-    table.add_column("part")
-    table.add_column("adds", justify="right")
+    table = columns("part", "adds", right=("adds",))
     for part in sorted(item.contributions, key=lambda part: -abs(part.value)):
         table.add_row(part.name, f"{part.value:+.3f}")
     table.add_row("score", f"{item.score:.3f}")
@@ -150,12 +138,10 @@ def user_state(reply: StateResponse) -> RenderableType:
     state = reply.state
     if not reply.known:
         return f"nothing is kept of {state.user_id}"
-    table = Table(box=None, padding=(0, 2))
-    for column in ("time (UTC)", "event", "item"):
-        table.add_column(column)
+    table = columns("time (UTC)", "event", "item", "title")
     for entry in reversed(state.history):
         time = datetime.datetime.fromtimestamp(entry.time_ms / 1000, datetime.UTC)
-        table.add_row(f"{time:%Y-%m-%d %H:%M:%S}", entry.type, entry.item_id)
+        table.add_row(f"{time:%Y-%m-%d %H:%M:%S}", entry.type, entry.item_id, entry.title)
     position = ", ".join(f"{part.partition}:{part.offset}" for part in state.offsets)
     lines: list[RenderableType] = [
         table if state.history else "no events",

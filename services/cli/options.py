@@ -1,22 +1,19 @@
-"""Share options and the way results are shown among commands."""
+"""Share options, what is made of rows, and the two terminals among commands."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.cli.addresses import default_data_folder
 from services.cli.inputs.lines import check_encoding
 from services.cli.inputs.refusals import BadInput, LeftOut, located
 from services.cli.inputs.rows import Row
+from services.cli.terminal import Bars, Terminal
 
 Read = TypeVar("Read")
 Made = TypeVar("Made")
@@ -62,38 +59,32 @@ Encoding = Annotated[
     ),
 ]
 
-PIPED_WIDTH = 200  # columns where nobody's window sets them, so that nothing is cut
-console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-errors = Console(stderr=True, highlight=False)
-
-
-def print_json(value: Any) -> None:
-    """Print a result for programs."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+console = Terminal()
+errors = Terminal(stderr=True)
 
 
 def usable(
-    rows: Iterable[Row[Read]], make: Callable[[Read], Made], *, skip_bad: bool
+    rows: Iterable[Row[Read]], make: Callable[[str, Read], Made], *, skip_bad: bool
 ) -> Iterator[Made]:
     """Make something of each row. Raises BadInput at the first that cannot be used.
 
-    skip_bad: leave it out instead, say why for the first of each kind, and how many in the end.
+    make: takes `file:line` and what is read there. skip_bad: leave it out instead, say why for the
+    first of each kind, and how many in the end.
     """
     left_out = LeftOut()
     for origin, read in rows:
         try:
             with located(origin):
-                yield make(read())
+                yield make(origin, read())
         except BadInput as error:
             if not skip_bad:
                 raise
             if left_out.add(origin, error):
-                errors.print(f"left out {error}", markup=False)
+                errors.say(f"left out {error}")
     if left_out.kinds:
-        errors.print(str(left_out), markup=False)
+        errors.say(str(left_out))
 
 
-def progress_bars() -> Progress:
+def progress_bars() -> Bars:
     """Return progress bars on standard error: standard output is for results."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeElapsedColumn(), console=errors)
+    return Bars(errors)

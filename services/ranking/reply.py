@@ -6,7 +6,7 @@ Legend: k items of the list; m liked items of the user; p contributions.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,14 +135,17 @@ def state(
     catalogue: Catalogue,
     weights: EventWeights,
     *,
+    sent: Mapping[int, str] = {},
     full: Sequence[str] = (),
 ) -> state_pb2.UserState:
-    """Return a state with ids instead of keys; items that the catalogue lacks show as `key:HEX`.
+    """Return a state with ids instead of keys.
 
+    sent: ids by key of items that the catalogue lacks; what neither has shows as `key:HEX`.
     full: the names of the lists that are.
     """
     history = state.history
-    ids = _ids_of(history["item"].tolist(), catalogue)
+    ids = _ids_of(history["item"].tolist(), catalogue, sent)
+    rows = catalogue.rows(history["item"]).tolist()
     session, long_term = state.session, state.long_term
     return state_pb2.UserState(
         user_id=user_id,
@@ -153,16 +156,17 @@ def state(
                 time_ms=int(entry["seconds"]) * 1000,
                 value=float(entry["value"]) if entry["flags"] & HAS_VALUE else 0.0,
                 starts_session=bool(entry["flags"] & STARTS_SESSION),
+                title=catalogue.titles[row] if row >= 0 else "",
             )
-            for item_id, entry in zip(ids, history, strict=True)
+            for item_id, row, entry in zip(ids, rows, history, strict=True)
         ],
         space=state.space,
         session_vector=[] if session is None else session.tolist(),
         long_term_vector=[] if long_term is None else long_term.tolist(),
         interests=[state_pb2.InterestVector(vector=vector) for vector in state.interests.tolist()],
-        excluded=_ids_of(state.excluded, catalogue),
-        disliked=_ids_of(state.disliked, catalogue),
-        purchased=_ids_of(state.purchased, catalogue),
+        excluded=_ids_of(state.excluded, catalogue, sent),
+        disliked=_ids_of(state.disliked, catalogue, sent),
+        purchased=_ids_of(state.purchased, catalogue, sent),
         full=full,
         offsets=[
             state_pb2.PartitionOffset(partition=partition, offset=offset)
@@ -224,9 +228,16 @@ def _trending_in(row: int, values: NDArray[np.float32], user: RankingInput) -> s
     return max(shares, key=shares.__getitem__, default="")
 
 
-def _ids_of(keys: Sequence[int], catalogue: Catalogue) -> list[str]:
+def unknown_items(state: UserState, catalogue: Catalogue) -> list[int]:
+    """Return the keys in a state whose items the catalogue lacks, each once."""
+    keys = dict.fromkeys((*state.history["item"].tolist(), *state.excluded, *state.purchased))
+    rows = catalogue.rows(np.array(list(keys), np.uint64)).tolist()
+    return [key for key, row in zip(keys, rows, strict=True) if row < 0]
+
+
+def _ids_of(keys: Sequence[int], catalogue: Catalogue, sent: Mapping[int, str]) -> list[str]:
     rows = catalogue.rows(np.array(keys, np.uint64)).tolist()
     return [
-        catalogue.ids[row] if row >= 0 else f"key:{key:016x}"
+        catalogue.ids[row] if row >= 0 else sent.get(key, f"key:{key:016x}")
         for key, row in zip(keys, rows, strict=True)
     ]

@@ -18,6 +18,7 @@ from services.ranking.recommend import count_candidates, recommend
 from services.ranking.search import search
 from services.ranking.serving_space import ServingSpace
 from services.ranking.similar import similar
+from services.ranking.stages import degraded
 from services.ranking.stages.recommendation import ADMIT, ANSWER
 from services.ranking.stages.user_profile import completed
 from shared.runtime.call_guard import CallGuard
@@ -137,16 +138,21 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
         space = self._serving()
         user_id, after = requests.state(request)
         read = await read_states([user_id], after, space, deadline)
+        if deadline.degraded == [degraded.AFTER_TIMEOUT]:
+            raise Unavailable(f"position {after} is not applied yet: sessions may be behind")
         if deadline.degraded:
             why = ", ".join(deadline.degraded)
             raise Unavailable(f"the state cannot be read in time: {why}")
         (state,), (known,) = read.states, read.known
         state = completed(state, space.catalogue, space.vectors)
+        unknown = reply.unknown_items(state, space.catalogue)
+        sent = await deadline.waiting(space.reader.item_ids(unknown, deadline.left_s()))
         shown = reply.state(
             user_id,
             state,
             space.catalogue,
             space.vectors.weights,
+            sent=sent,
             full=space.exclusions.full(state),
         )
         return pb.StateResponse(state=shown, known=known)

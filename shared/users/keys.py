@@ -57,6 +57,14 @@ def segment_scope(segment: str) -> str:
     return "s:" + segment
 
 
+def item_id(key: int) -> bytes:
+    """Id of an item that an event named when no catalogue had it: a string. TTL 90 d.
+
+    States hold keys alone; this is how one can still be shown by what was sent.
+    """
+    return b"id:" + key.to_bytes(8, "big").hex().encode()
+
+
 def item_cache(space: str, item_id: str) -> bytes:
     """Content hash, version and vectors of an encoded item: a hash, a cache only. TTL 30 d."""
     return b"i:" + space.encode() + b":" + item_id.encode()

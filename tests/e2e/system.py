@@ -96,7 +96,11 @@ class Up:
         return family[1:]
 
     def freshet(
-        self, *arguments: str, stdin: str = "", exit_code: int | None = 0
+        self,
+        *arguments: str,
+        stdin: str = "",
+        exit_code: int | None = 0,
+        environ: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run another `freshet` command against this system; exit code None: whichever."""
         done = subprocess.run(
@@ -104,7 +108,7 @@ class Up:
             input=stdin,
             capture_output=True,
             text=True,
-            env=self._environ,
+            env=self._environ | dict(environ or {}),
             cwd=ROOT,
             timeout=COMMAND_WITHIN_S,
             check=False,

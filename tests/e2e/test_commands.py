@@ -66,8 +66,20 @@ def test_state_shows_the_history_and_forget_empties_it(up: Up, shop: list[Item],
     after = up.json("state", user, "--after", forgotten)
 
     assert [entry["item_id"] for entry in before["state"]["history"]] == [lamp.item_id]
+    assert [entry["title"] for entry in before["state"]["history"]] == [lamp.title]
     assert after["state"]["history"] == []
     assert int(after["state"]["forgotten_at_ms"]) > 0
+
+
+def test_state_shows_the_id_that_was_sent_of_an_item_that_nobody_published(
+    up: Up, shop: list[Item], user: str
+) -> None:
+    event = {"user_id": user, "item_id": "42.0", "type": "click"}
+    token = up.json("events", "publish", "-", stdin=jsonl([event]))["tokens"][-1]
+
+    (entry,) = up.json("state", user, "--after", token)["state"]["history"]
+
+    assert (entry["item_id"], entry["title"]) == ("42.0", "")
 
 
 @pytest.mark.parametrize("by", ["visual", "text", "behaviour", "blend"])
@@ -201,6 +213,39 @@ def test_tables_are_imported(up: Up, tmp_path: Path, user: str) -> None:
     with Client(up.running.addresses.ranking) as client:
         listed = client.recommend("somebody-else", filters=long)
     assert [item.item_id for item in listed] == ["imported-1"]  # a cell's number is a number
+
+
+def test_an_import_names_what_was_refused(up: Up, tmp_path: Path) -> None:
+    table = tmp_path / "items.csv"
+    (tmp_path / "torn.jpg").write_bytes(b"no picture")
+    table.write_text(
+        "item_id,title,image_file\nrefused-1,AC[/DC] live,\nrefused-2,[bold]Torn poster,torn.jpg\n"
+    )
+
+    done = up.freshet("import", "files", "--items", str(table), exit_code=1)
+
+    assert done.stdout.startswith("2 items, all but 1 in effect")
+    assert f"{table}:3: refused-2 “[bold]Torn poster”: " in done.stdout
+    assert f"{table}:3" in up.freshet("dead-letters").stdout
+    assert "AC[/DC] live" in up.freshet("search", "--text", "AC DC live").stdout
+
+
+def test_what_people_see_fits_80_columns(up: Up, shop: list[Item], user: str) -> None:
+    token = _click(up, user, of_kind(shop, "lamp")[0])
+
+    for command in (("status",), ("dead-letters",), ("recommend", user, "--explain", "--trace")):
+        lines = up.freshet(*command, environ={"COLUMNS": "80"}).stdout.splitlines()
+        assert max(map(len, lines)) <= 80, lines
+    assert of_kind(shop, "lamp")[0].title in up.freshet("state", user, "--after", token).stdout
+
+
+def test_a_position_that_is_not_reached_is_told_from_a_ranking_that_does_not_answer(
+    up: Up, shop: list[Item], user: str
+) -> None:
+    done = up.freshet("state", user, "--after", "0:999999999", exit_code=1)
+
+    assert "position 0:999999999 is not applied yet" in done.stderr
+    assert "freshet up" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import typer
-from rich.progress import Progress
 
-from services.cli import endpoints, options
+from services.cli import options, terminal
 from services.cli.inputs.lines import STDIN
-from services.cli.inputs.rows import DELIMITERS, open_table
+from services.cli.inputs.rows import DELIMITERS, Fields, open_table
 from services.cli.options import Data, Encoding, Json, SkipBad
 from shared.clock import now_ms
 
 if TYPE_CHECKING:
     from freshet.contract.events import Event
     from freshet.contract.items import Item
-    from services.cli.addresses import Addresses
+    from services.cli.dead_letters import DeadLetter
+    from services.cli.imports.part import Feed, Part, SourcedRecord
+    from services.cli.imports.run import Import, Outcome
+    from services.cli.imports.unknown_items import UnknownItem
     from services.cli.inputs.columns import Kind
     from services.cli.inputs.convert import Reading
+
+NAMED: Final = 10  # of what was refused, and of items that nobody knows
+INTERRUPTED: Final = 130  # exit code of what Ctrl-C ends
 
 commands = typer.Typer(help="Import items and events.", no_args_is_help=True)
 T = TypeVar("T")
@@ -67,21 +72,33 @@ def import_movielens(
 
     ml-1m.txt knows no times: each user's events get times a minute apart, the last one now.
     """
+    from services.cli.imports.part import Feed, SourcedRecord
     from services.cli.inputs import movielens
 
     interactions = movielens.read_interactions(folder, now_ms=now_ms(), keep_times=keep_times)
     rated = set(interactions.movies.tolist())
     movies = [movie for movie in movielens.read_movies(folder) if movie.movie in rated]
     poster_of = movielens.poster_names(folder)
+    source = folder.resolve().name
 
-    def items() -> Iterator[Item]:
+    def items() -> Iterator[SourcedRecord]:
         for movie in movies:
             name = f"{poster_of.get(movie.movie, movie.movie)}.jpg"
             poster = posters / name if posters else None
             picture = poster.read_bytes() if poster and poster.exists() else None
-            yield movielens.item_of(movie, picture)
+            yield SourcedRecord(movielens.item_of(movie, picture), source, repr(movie).encode())
 
-    _import(data, items(), interactions.events(), (len(movies), len(interactions)), as_json)
+    def events() -> Iterator[SourcedRecord]:
+        for event in interactions.events():
+            said = f"{event.user_id} {event.item_id} {event.value}"  # times begin anew each run
+            yield SourcedRecord(event, source, said.encode())
+
+    _import(
+        data,
+        Feed("items", str(folder), items, len(movies)),
+        Feed("events", str(folder), events, len(interactions)),
+        as_json=as_json,
+    )
 
 
 @commands.command("files")
@@ -103,6 +120,7 @@ def import_files(
     """
     from freshet.contract.events import Event
     from freshet.contract.items import Item
+    from services.cli.imports.part import Feed, SourcedRecord
     from services.cli.inputs import convert
     from services.cli.inputs.columns import parse_map
 
@@ -113,19 +131,33 @@ def import_files(
     with options.in_command_line():
         mapped = tuple(map(parse_map, columns or ()))
     reading = convert.Reading(mapped, time_unit, event_type)
+    how = (mapped, time_unit, event_type, encoding)  # read otherwise, a row is another
     make_item = partial(convert.item_of, folder=Path(items or ".").parent)
     named: dict[Kind, str] = {
         kind: name for kind, name in ((Item, items), (Event, events)) if name is not None
     }
     readings = _check_headers(named, encoding, reading)
 
-    def rows(kind: Kind, make: Callable[..., T]) -> Iterator[T]:
-        if kind in named:
-            with open_table(named[kind], encoding) as table:
-                made = partial(make, reading=readings[kind])
-                yield from options.usable(table.rows, made, skip_bad=skip_bad)
+    def rows(kind: Kind, make: Callable[..., Item | Event]) -> Iterator[SourcedRecord]:
+        def made(origin: str, fields: Fields) -> SourcedRecord:
+            said = f"{how} {fields}".encode("utf-8", "replace")
+            return SourcedRecord(make(fields, reading=readings[kind]), origin, said)
 
-    _import(data, rows(Item, make_item), rows(Event, convert.event_of), (None, None), as_json)
+        with open_table(named[kind], encoding) as table:
+            yield from options.usable(table.rows, made, skip_bad=skip_bad)
+
+    def feed(what: str, kind: Kind, make: Callable[..., Item | Event]) -> Feed | None:
+        if kind not in named:
+            return None
+        once = named[kind] == STDIN
+        return Feed(what, "" if once else named[kind], partial(rows, kind, make))
+
+    _import(
+        data,
+        feed("items", Item, make_item),
+        feed("events", Event, convert.event_of),
+        as_json=as_json,
+    )
 
 
 def _check_headers(
@@ -146,88 +178,103 @@ def _check_headers(
             columns.append(table.columns)
             readings[kind] = reading.of_table(kind, table)
             if table.delimiter != ",":
-                _say(f"{name}: cells are separated by {DELIMITERS[table.delimiter]}")
+                options.errors.say(f"{name}: cells are separated by {DELIMITERS[table.delimiter]}")
             if kind is Event and table.columns and "time_ms" not in readings[kind].fields:
-                _say(f"{name}: no column is time_ms: the events happen now")
+                options.errors.say(f"{name}: no column is time_ms: the events happen now")
     check_mapped(reading.mapped, columns)
     return readings
 
 
-def _say(text: str) -> None:
-    options.errors.print(text, markup=False)
+def _import(data: Path, items: Feed | None, events: Feed | None, *, as_json: bool) -> None:
+    """Import, and say what has become of it. Exit code 1 where something was refused."""
+    from services.cli.imports.run import Import
 
-
-def _import(
-    data: Path,
-    items: Iterable[Item],
-    events: Iterable[Event],
-    totals: tuple[int | None, int | None],
-    as_json: bool,
-) -> None:
     began = time.monotonic()
-    where = endpoints.addresses(data)  # what is wrong with it is said before any bar
-    with options.progress_bars() as progress:
-        counts = asyncio.run(_publish_all(where, items, events, totals, progress))
+    bars = options.progress_bars()
+    run = Import(data, bars, options.errors.say)
+    try:
+        with bars:
+            outcome = asyncio.run(run.run(items, events))
+    except BaseException as error:
+        _say_how_far(run)
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(INTERRUPTED) from None
+        raise
     seconds = time.monotonic() - began
     if as_json:
-        options.print_json({**counts, "seconds": round(seconds, 1)})
+        terminal.print_json(_as_dict(run, outcome) | {"seconds": round(seconds, 1)})
     else:
-        options.console.print(
-            f"{counts['items']} items and {counts['events']} events, all in effect, "
-            f"in {seconds:.1f} s"
-        )
+        _say(run, outcome, seconds)
+    if outcome.refused:
+        raise typer.Exit(1)
 
 
-async def _publish_all(
-    where: Addresses,
-    items: Iterable[Item],
-    events: Iterable[Event],
-    totals: tuple[int | None, int | None],
-    progress: Progress,
-) -> dict[str, int]:
-    """Publish items, wait until they are encoded, publish events, wait until they are folded."""
-    from freshet import Publisher
-    from freshet.contract.topics import FIXED
-    from freshet.kafka_clients import ensure_topics
-    from freshet.publisher import LINGER_MS
-    from services.cli import lag
-    from shared.runtime import redis_client
+def _say_how_far(run: Import) -> None:
+    """Say what of an import that was cut off has arrived, and what becomes of the rest."""
+    parts = [part for part in run.parts.values() if part.arrived]
+    if not parts:
+        return
+    arrived = " and ".join(_arrived(part) for part in parts)
+    goes_on = "the same command goes on behind them"
+    if not all(part.goes_on for part in parts):
+        goes_on = "leave them out of what follows, as standard input begins anew"
+    options.errors.say(f"{arrived} had arrived and take effect; {goes_on}")
 
-    settings = endpoints.kafka_settings(where)
-    client = redis_client.connect(endpoints.redis_settings(where))
-    await ensure_topics(settings, FIXED)
 
-    async def publish(what: str, records: Iterable[Item | Event], total: int | None) -> int:
-        task = progress.add_task(f"publishing {what}", total=total)
+def _as_dict(run: Import, outcome: Outcome) -> dict[str, Any]:
+    counts = {what: part.arrived for what, part in run.parts.items()}
+    return {
+        "items": 0,
+        "events": 0,
+        **counts,
+        "refused": [letter.as_dict() for letter in outcome.refused],
+        "unknown_items": [each._asdict() for each in outcome.unknown],
+    }
 
-        def shown() -> Iterator[Item | Event]:
-            for number, record in enumerate(records):
-                if number % 500 == 0:
-                    progress.update(task, completed=number)
-                yield record
 
-        async with Publisher(settings, linger_ms=LINGER_MS) as publisher:
-            count = (await publisher.many(shown(), backfill=True)).count
-        progress.update(task, completed=count, total=count)
-        return count
+def _say(run: Import, outcome: Outcome, seconds: float) -> None:
+    arrived = map(_arrived, run.parts.values())
+    refused = len(outcome.refused)
+    effect = f"all but {refused:,} in effect" if refused else "all in effect"
+    options.console.say(f"{' and '.join(arrived)}, {effect}, in {seconds:.1f} s")
+    _say_some(f"{refused:,} refused", outcome.refused, _refusal, "`freshet dead-letters` has all")
+    events = sum(each.events for each in outcome.unknown)
+    _say_some(
+        f"{_counted(events, 'event')} of items that the catalogue does not know",
+        outcome.unknown,
+        _stranger,
+        "--json has all",
+    )
 
-    async def wait(what: str, until: Callable[..., Any], published: int) -> None:
-        task = progress.add_task(what, total=published)
 
-        def show(behind: int) -> None:
-            progress.update(task, completed=max(0, published - behind))
+def _say_some(what: str, every: list[T], in_words: Callable[[T], str], rest: str) -> None:
+    """Say how many there are and what the first ones are; rest: where the others are found."""
+    if not every:
+        return
+    options.console.say(f"{what}:")
+    for each in every[:NAMED]:
+        options.console.say(f"  {in_words(each)}")
+    if len(every) > NAMED:
+        options.console.say(f"  and {len(every) - NAMED:,} more; {rest}")
 
-        if published:
-            await until(settings, client, show)
 
-    try:
-        item_count = await publish("items", items, totals[0])
-        await wait("encoding items", lag.until_encoded, item_count)
-        event_count = await publish("events", events, totals[1])
-        await wait("folding events", lag.until_folded, event_count)
-    finally:
-        await client.aclose()
-    return {"items": item_count, "events": event_count}
+def _arrived(part: Part) -> str:
+    return _counted(part.arrived, part.feed.what.removesuffix("s"))
+
+
+def _refusal(letter: DeadLetter) -> str:
+    named = letter.item_id or letter.user_id
+    title = f" “{letter.title}”" if letter.title else ""
+    return f"{letter.source}: {named}{title}: {letter.error}"
+
+
+def _stranger(item: UnknownItem) -> str:
+    meant = f"; {item.known} is known" if item.known else ""
+    return f"{item.item_id} ({_counted(item.events, 'event')}{meant})"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def add_to(app: typer.Typer) -> None:

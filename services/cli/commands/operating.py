@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from services.cli import endpoints, options
+from services.cli import endpoints, options, terminal
 from services.cli.failures import Failed
 from services.cli.options import Data, Json
+from services.cli.terminal import columns
+
+if TYPE_CHECKING:
+    from services.cli.dead_letters import DeadLetter
 
 SNAPSHOT_TIMEOUT_S = 600.0
-SAID_IN_TABLE = ("service", "ready", "live", "address", "process", "error", "partitions")
+SAID_ABOVE = ("service", "ready", "live", "address", "process", "lag", "partitions", "cluster")
 
 models = typer.Typer(help="Model bundles.", no_args_is_help=True)
 
@@ -27,7 +31,7 @@ def status(data: Data, as_json: Json = False) -> None:
 
     report = asyncio.run(health.gather(data))
     if as_json:
-        options.print_json(report)
+        terminal.print_json(report)
     else:
         options.console.print(_status(report))
     if not health.all_well(report):
@@ -49,15 +53,16 @@ def dead_letters(
     if replay:
         replayed, strange = asyncio.run(letters.replay(settings))
         if as_json:
-            options.print_json({"replayed": replayed, "strange": strange})
+            terminal.print_json({"replayed": replayed, "strange": strange})
             return
         options.console.print(f"{replayed} published again")
         if strange:
-            options.errors.print(f"{strange} records on the topic are no dead letters")
+            options.errors.say(f"{strange} records on the topic are no dead letters")
         return
     total, shown = asyncio.run(letters.newest(settings, count))
     if as_json:
-        options.print_json({"total": total, "dead_letters": shown})
+        letters_shown = [letter.as_dict() for letter in shown]
+        terminal.print_json({"total": total, "dead_letters": letters_shown})
         return
     options.console.print(_letters_table(shown) if shown else "no dead letters")
     if total > len(shown):
@@ -69,7 +74,7 @@ def snapshot(data: Data, as_json: Json = False) -> None:
     address = endpoints.addresses(data).health["embedding"]
     made = endpoints.health_page(address, "snapshot", post=True, timeout_s=SNAPSHOT_TIMEOUT_S)
     if as_json:
-        options.print_json(made)
+        terminal.print_json(made)
     else:
         options.console.print(" · ".join(f"{name} {value}" for name, value in made.items()))
 
@@ -88,11 +93,11 @@ def build_models(
             f"models build needs {missing.name}; in the checkout: pip install -e '.[models]'"
         ) from None
 
-    with options.progress_bars() as progress:
-        task = progress.add_task("starting", total=100)
+    with options.progress_bars() as bars:
+        bar = bars.add("starting", total=100)
 
         def show(step: str, share: float) -> None:
-            progress.update(task, description=step, completed=round(100 * share))
+            bar.reach(round(100 * share), what=step)
 
         try:
             bundle = build(folder, show)
@@ -102,51 +107,47 @@ def build_models(
 
 
 def _status(report: dict[str, Any]) -> RenderableType:
-    table = Table(box=None, padding=(0, 2))
-    for column in ("", "state", "address", "process"):
-        table.add_column(column, no_wrap=True)
-    servers = {name: report[name] for name in ("kafka", "redis")}
-    for name, server in servers.items():
-        table.add_row(name, _state(server, "answers"), server["address"], "")
-    for name, service in report["services"].items():
-        state = _state(service, "ready" if service.get("ready") else "not ready")
-        table.add_row(name, state, service["address"], str(service["process"] or ""))
-    details = [
-        f"{name}: {_in_words(page)}"
-        for name, full in (servers | report["services"]).items()
-        if (page := {key: full[key] for key in full if key not in SAID_IN_TABLE})
-    ]
-    return Group(table, "", *details)
+    """Return who is there, how far behind, and below that what each says of itself."""
+    everybody = {name: report[name] for name in ("kafka", "redis")} | report["services"]
+    table = columns(*("", "state", "behind", "address", "process"), right=("behind", "process"))
+    words = columns("", "what it says of itself")
+    for name, page in everybody.items():
+        process, lag = page.get("process"), page.get("lag")
+        behind = "" if lag is None else f"{sum(lag.values()):,}"
+        table.add_row(name, _state(page), behind, page["address"], str(process or ""))
+        told = {key: value for key, value in page.items() if key not in SAID_ABOVE}
+        inner = {key: told.pop(key) for key in list(told) if isinstance(told[key], dict)}
+        for key, facts in [(name, told), *((f"  {key}", inner[key]) for key in inner)]:
+            if said := _in_words(facts):
+                words.add_row(key, said)
+    return Group(table, "", words)
 
 
-def _in_words(page: dict[str, Any]) -> str:
-    """Write `lag 0 · catalogue (items 3, delay_ms 2)`; what is not set, is left out."""
-    parts = []
-    for name, value in page.items():
-        if isinstance(value, dict):
-            inner = ", ".join(f"{key} {part}" for key, part in value.items() if part != "")
-            parts.append(f"{name} ({inner})")
-        elif value not in (None, ""):
-            parts.append(f"{name} {value}")
-    return " · ".join(parts)
+def _in_words(facts: dict[str, Any]) -> str:
+    """Write `items 3 · delay_ms 2`; what is not set, is left out."""
+    told = {name: fact for name, fact in facts.items() if fact not in (None, "", [], {})}
+    return " · ".join(
+        f"{name} {', '.join(map(str, fact)) if isinstance(fact, list) else fact}"
+        for name, fact in told.items()
+    )
 
 
-def _state(page: dict[str, Any], otherwise: str) -> str:
-    return "does not answer" if "error" in page else otherwise
+def _state(page: dict[str, Any]) -> str:
+    if "error" in page:
+        return "does not answer"
+    return {True: "ready", False: "not ready", None: "answers"}[page.get("ready")]
 
 
-def _letters_table(shown: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, padding=(0, 2))
-    for column in ("failed (UTC)", "origin", "service", "class", "error"):
-        table.add_column(column)
+def _letters_table(shown: list[DeadLetter]) -> Table:
+    """Return what failed and why, the newest last: what it is, and where it came from."""
+    table = columns("failed (UTC)", "what", "why")
     for letter in shown:
-        failed = datetime.datetime.fromtimestamp(letter["failed_ms"] / 1000, datetime.UTC)
+        failed = datetime.datetime.fromtimestamp(letter.failed_ms / 1000, datetime.UTC)
+        names = (letter.item_id, letter.title, letter.user_id and f"of {letter.user_id}")
         table.add_row(
             f"{failed:%m-%d %H:%M:%S}",
-            letter["origin"],
-            letter["service"],
-            letter["error_class"],
-            letter["error"],
+            "\n".join(filter(None, (*names, letter.source, str(letter.origin)))),
+            f"{letter.error}\n{letter.error_class}, said {letter.service}",
         )
     return table
 

@@ -11,7 +11,7 @@ import typer
 
 from freshet.contract.records import JSON
 from freshet.contract.topics import CLICKS, ITEMS, OFFERS, Topic
-from services.cli import endpoints, options
+from services.cli import endpoints, options, terminal
 from services.cli.inputs.rows import open_jsonl
 from services.cli.options import Data, Encoding, Json, SkipBad
 
@@ -28,6 +28,7 @@ class KeyedValue(NamedTuple):
 
     key: str
     value: bytes | None
+    source: str = ""  # `file:line`
 
 
 @items.command("publish")
@@ -88,7 +89,7 @@ def publish_events(
     tokens: list[str] = []
     _publish(data, CLICKS, records, tokens.append if as_json else print)
     if as_json:
-        options.print_json({"tokens": tokens})
+        terminal.print_json({"tokens": tokens})
 
 
 def _checked(
@@ -100,7 +101,9 @@ def _checked(
     """
     with open_jsonl(file, encoding) as lines:
         yield from options.usable(
-            lines, lambda line: KeyedValue(key_of(line), line), skip_bad=skip_bad
+            lines,
+            lambda origin, line: KeyedValue(key_of(line), line, origin),
+            skip_bad=skip_bad,
         )
 
 
@@ -125,7 +128,11 @@ def _publish(
             SendWindow(producer, lambda written: on_token(token(written))) as window,
         ):
             for record in records:
-                await window.send(topic.name, record.key, record.value, content_type=JSON)
+                await window.send(
+                    *(topic.name, record.key, record.value),
+                    content_type=JSON,
+                    source=record.source,
+                )
         return window.acknowledged
 
     return asyncio.run(run())
@@ -133,7 +140,7 @@ def _publish(
 
 def _report(count: int, what: str, *, as_json: bool) -> None:
     if as_json:
-        options.print_json({"published": count})
+        terminal.print_json({"published": count})
     else:
         options.console.print(f"{count} {what} published")
 

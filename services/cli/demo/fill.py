@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from freshet import Client, Event, Item, Publisher
 from services.cli.demo import catalogue, shoppers
+from services.cli.terminal import Bars
 from shared.clock import now_ms
 
 SERVED_WITHIN_S = 180.0  # all pictures encoded, on the slowest machine we mean to run on
@@ -30,38 +30,32 @@ async def open_shop(console: Console, publisher: Publisher, client: Client) -> O
 
     Raises TimeoutError when the services do not get there.
     """
-    columns = (
-        TextColumn("  {task.description:<34}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        items = await _publish_items(publisher, progress)
-        await _until_served(client, items, progress)
+    with Bars(console) as bars:
+        items = await _publish_items(publisher, bars)
+        await _until_served(client, items, bars)
         past = list(shoppers.events(items, now_ms()))
-        task = progress.add_task(f"clicks of {shoppers.COUNT} shoppers", total=len(past))
-        published = await publisher.many(past, on_token=lambda token: progress.advance(task))
+        bar = bars.add(f"clicks of {shoppers.COUNT} shoppers", total=len(past))
+        published = await publisher.many(past, on_token=lambda token: bar.advance())
         for token in published.positions:
             # A state asked for with `after` waits for the event; any user will do.
             await client.state("demo-probe", after=token, timeout=SERVED_WITHIN_S)
     return OpenedShop(items, past)
 
 
-async def _publish_items(publisher: Publisher, progress: Progress) -> list[Item]:
-    task = progress.add_task("drawing and publishing items", total=catalogue.COUNT)
+async def _publish_items(publisher: Publisher, bars: Bars) -> list[Item]:
+    bar = bars.add("drawing and publishing items", total=catalogue.COUNT)
     items = []
     drawn = catalogue.items(now_ms())
     while (item := await asyncio.to_thread(next, drawn, None)) is not None:
         await publisher.item(item, backfill=True)
         items.append(item)
-        progress.advance(task)
+        bar.advance()
     return items
 
 
-async def _until_served(client: Client, items: Sequence[Item], progress: Progress) -> None:
+async def _until_served(client: Client, items: Sequence[Item], bars: Bars) -> None:
     """Wait until every item is a candidate, shown as the encoder goes."""
-    task = progress.add_task("encoding pictures and texts", total=len(items))
+    bar = bars.add("encoding pictures and texts", total=len(items))
     ids = [item.item_id for item in items]
     for start in range(0, len(ids), 500):
         part = ids[start : start + 500]
@@ -72,7 +66,7 @@ async def _until_served(client: Client, items: Sequence[Item], progress: Progres
                     "demo-probe", k=500, candidates=part, diversity=0.0, timeout=5.0
                 )
             )
-            progress.update(task, completed=start + served)
+            bar.reach(start + served)
             if served == len(part):
                 break
             if time.monotonic() > deadline:

@@ -15,6 +15,7 @@ from typing import TypedDict
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from freshet import Client, Event, Item, KafkaSettings, Publisher, RankedList
 from services.cli.demo import catalogue, shoppers
@@ -25,6 +26,7 @@ from services.cli.demo.styles import STYLES
 CALLS = 500  # one at a time, for the percentiles
 SHOWN = 6  # items of each list
 EFFECT_WITHIN_S = 30.0
+STEP_WIDTH = 96  # columns of a step's heading, where there are that many
 
 
 class Figures(TypedDict):
@@ -103,8 +105,10 @@ class _Walk:
             times_ms.append((time.perf_counter() - started) * 1e3)
             moved = len(set(_ids(reply)) - set(_ids(earlier)))
             self._console.print(
-                f"  click  [bold]{item.title}[/]  →  {moved} of 10 items are new to the list, "
-                f"[green]{times_ms[-1]:.1f} ms[/] after the click"
+                Text.assemble(
+                    *("  click  ", (item.title, "bold"), f"  →  {moved} of 10 items are new "),
+                    *("to the list, ", _ms(times_ms[-1], 1), " after the click"),
+                )
             )
         if _ids(reply) == _ids(before):
             raise TimeoutError("three clicks did not change the list")
@@ -118,7 +122,10 @@ class _Walk:
         _step(
             self._console,
             "A never-seen item arrives",
-            f"[bold]{item.title}[/]: its picture and text are encoded now, by CNN and transformer.",
+            Text.assemble(
+                (item.title, "bold"),
+                ": its picture and text are encoded now, by CNN and transformer.",
+            ),
         )
         started = time.perf_counter()
         await self._publisher.item(item)
@@ -128,9 +135,11 @@ class _Walk:
         other = await self._client.recommend(self._with_another_taste())
         elsewhere = "not in" if item.item_id not in _ids(other) else "also in"
         self._console.print(
-            f"  place {rank + 1} of the newcomer's list, [green]{took_ms:.0f} ms[/] after its "
-            f"arrival: [italic]{reply[rank].reason}[/]\n"
-            f"  {elsewhere} the list of a shopper who never looks at {self._kind.name}s"
+            Text.assemble(
+                *(f"  place {rank + 1} of the newcomer's list, ", _ms(took_ms)),
+                *(" after its arrival: ", (reply[rank].reason, "italic"), "\n"),
+                f"  {elsewhere} the list of a shopper who never looks at {self._kind.name}s",
+            )
         )
         return took_ms, item
 
@@ -143,12 +152,15 @@ class _Walk:
         return min(users)
 
     async def _delete(self, item: Item) -> None:
-        _step(self._console, "A delete takes effect", f"[bold]{item.title}[/] is withdrawn.")
+        withdrawn = Text.assemble((item.title, "bold"), " is withdrawn.")
+        _step(self._console, "A delete takes effect", withdrawn)
         started = time.perf_counter()
         await self._publisher.delete(item.item_id)
         await self._until(lambda reply: item.item_id not in _ids(reply))
         took_ms = (time.perf_counter() - started) * 1e3
-        self._console.print(f"  gone from the list [green]{took_ms:.0f} ms[/] after the delete")
+        self._console.print(
+            Text.assemble("  gone from the list ", _ms(took_ms), " after the delete")
+        )
 
     async def _until(self, fulfilled: Callable[[RankedList], bool]) -> RankedList:
         deadline = time.monotonic() + EFFECT_WITHIN_S
@@ -169,17 +181,22 @@ class _Walk:
             times_ms.append((time.perf_counter() - started) * 1e3)
         cuts = statistics.quantiles(times_ms, n=100)
         self._console.print(
-            f"  half of them within [green]{cuts[49]:.1f} ms[/], 99 % within "
-            f"[green]{cuts[98]:.1f} ms[/]"
+            Text.assemble(
+                "  half of them within ", _ms(cuts[49], 1), ", 99 % within ", _ms(cuts[98], 1)
+            )
         )
         return cuts[49], cuts[98]
 
     def _table(self, reply: RankedList) -> None:
         table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
         for name in ("", "item", "why", "score"):
-            table.add_column(name, justify="right" if name in ("", "score") else "left")
+            table.add_column(
+                name,
+                justify="right" if name in ("", "score") else "left",
+                style="italic" if name == "why" else "",
+            )
         for rank, item in enumerate(reply[:SHOWN], start=1):
-            table.add_row(str(rank), item.title, f"[italic]{item.reason}[/]", f"{item.score:.2f}")
+            table.add_row(str(rank), item.title, item.reason, f"{item.score:.2f}")
         self._console.print(table)
 
 
@@ -187,6 +204,12 @@ def _ids(reply: RankedList) -> list[str]:
     return [item.item_id for item in reply]
 
 
-def _step(console: Console, title: str, text: str) -> None:
+def _ms(took_ms: float, digits: int = 0) -> tuple[str, str]:
+    """Return a time as text and style."""
+    return f"{took_ms:.{digits}f} ms", "green"
+
+
+def _step(console: Console, title: str, text: str | Text) -> None:
+    width = min(console.width, STEP_WIDTH)
     console.print()
-    console.print(Panel(text, title=f"[bold]{title}[/]", title_align="left", width=96))
+    console.print(Panel(text, title=Text(title, "bold"), title_align="left", width=width))

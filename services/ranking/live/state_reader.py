@@ -57,6 +57,13 @@ class Reader(Protocol):
         """
         ...
 
+    async def item_ids(self, items: Sequence[int], timeout_s: float) -> dict[int, str]:
+        """Return ids by key, of those items whose events came before they were known, or ever will.
+
+        Raises Unavailable.
+        """
+        ...
+
 
 class Breaker:
     """Counts failures in a row; time is an argument, in seconds of any steady clock."""
@@ -140,6 +147,14 @@ class StateReader:
         replies = signals.of_replies(await self._within(timeout_s, commands))
         return replies[: len(items)], replies[len(items) :]
 
+    async def item_ids(self, items: Sequence[int], timeout_s: float) -> dict[int, str]:
+        """See Reader.item_ids."""
+        if not items:
+            return {}
+        (values,) = await self._within(timeout_s, [("MGET", *map(keys.item_id, items))])
+        named = zip(items, values, strict=True)
+        return {item: value.decode("utf-8", "replace") for item, value in named if value}
+
     def _state(self, value: bytes | None) -> UserState:
         if value is None:
             return states.empty()
@@ -180,6 +195,7 @@ class MemoryReader:
         self.applied: dict[int, int] = {}  # partition → offset
         self.covisits: dict[int, Weighted] = {}
         self.trending: dict[str, Weighted] = {}
+        self.ids: dict[int, str] = {}  # of items that no catalogue knew
         self.gone = False
 
     @property
@@ -207,6 +223,11 @@ class MemoryReader:
             [_first(self.covisits.get(item), COVISITS_READ) for item in items],
             [_first(self.trending.get(scope), count) for scope, count in scopes],
         )
+
+    async def item_ids(self, items: Sequence[int], timeout_s: float) -> dict[int, str]:
+        """See Reader.item_ids."""
+        await self._answer(timeout_s)
+        return {item: self.ids[item] for item in items if item in self.ids}
 
     async def _answer(self, timeout_s: float) -> None:
         await asyncio.sleep(0)

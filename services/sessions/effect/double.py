@@ -32,6 +32,9 @@ class MemoryStore(StatesStore):
         for chunk in chunks:
             self._write(keys.position(self._topic, partition), chunk)
 
+    async def keep_ids(self, ids: Mapping[int, str]) -> None:
+        self.values |= {keys.item_id(key): name.encode() for key, name in ids.items()}
+
     def _write(self, position: bytes, chunk: WriteChunk) -> None:
         if self.values.get(position, b"") != chunk.expected:
             raise WriteRefused

@@ -115,6 +115,14 @@ class StatesStore:
         if any(reply != _WRITTEN for reply in replies):
             raise WriteRefused
 
+    async def keep_ids(self, ids: Mapping[int, str]) -> None:
+        """Keep the ids of items, by key, that only their events name."""
+        if ids:
+            ttl = keys.USER_TTL_S
+            await self._ask(
+                *((b"SET", keys.item_id(key), name, b"EX", ttl) for key, name in ids.items())
+            )
+
     async def close(self) -> None:
         """Close the connections."""
         await self._exchange.close()

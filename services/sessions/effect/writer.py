@@ -16,6 +16,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from freshet.contract import records
 from services.sessions.effect.cache import StateCache
 from services.sessions.effect.store import StatesStore, UserWrite, WriteChunk
@@ -26,7 +28,7 @@ from services.sessions.settings import SessionsSettings
 from shared.catalogue.catalogue import Items
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
-from shared.users import positions
+from shared.users import keys, positions
 from shared.users.positions import UNKNOWN_TIME_MS, Position
 from shared.users.states import UserState, empty, pack, pack_guard, unpack
 
@@ -183,6 +185,7 @@ class EffectWriter:
         """Fold slice by slice, each being written while the next one is folded."""
         done, value, last = applied.position, applied.value, batch.records[-1]
         events = [event for event in events if event.offset > done.offset]
+        await self._store.keep_ids(_unknown(events, items))
         folded = dropped = 0
         starts = range(0, max(len(events), 1), self._settings.slice_events)
         async with _SliceWriter(self._store, batch.partition) as slices:
@@ -269,6 +272,14 @@ class EffectWriter:
 def _reject(batch: Batch, event: FoldEvent, error: Exception) -> Rejected:
     record = next(r for r in batch.records if r.offset == event.offset)
     return unprocessable(record, error)
+
+
+def _unknown(events: Sequence[FoldEvent], items: Items) -> dict[int, str]:
+    """Return the ids, by key, of what events name and the catalogue lacks."""
+    named = {event.event.item_id for event in events}
+    ids = {keys.item_key(item_id): item_id for item_id in named if item_id}
+    rows = items.rows(np.fromiter(ids, np.uint64, len(ids))).tolist()
+    return {key: ids[key] for key, row in zip(ids, rows, strict=True) if row < 0}
 
 
 class _SliceWriter:

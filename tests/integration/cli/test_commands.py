@@ -10,7 +10,17 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from typer.testing import CliRunner, Result
 
 from freshet import kafka_clients
-from freshet.contract.records import BadRecord, Origin, header, origin_of
+from freshet.contract.items import Item, encode_item
+from freshet.contract.records import (
+    CONTENT_TYPE,
+    JSON,
+    PROTOBUF,
+    SOURCE,
+    BadRecord,
+    Origin,
+    header,
+    origin_of,
+)
 from freshet.contract.topics import CLICKS, FIXED, ITEMS, OFFERS, embedding_group
 from freshet.kafka_clients import KafkaSettings, ensure_topics
 from services.cli import lag
@@ -125,9 +135,48 @@ async def test_dead_letters_are_shown_with_origin_and_reason(settings: KafkaSett
         "service": "sessions",
         "error_class": "out-of-bounds",
         "error": "type must not be empty",
+        "key": "u",
+        "user_id": "u",
+        "item_id": "",
+        "title": "",
+        "source": "",
         "bytes": 3,
         "value": "two",
     }
+
+
+@pytest.mark.parametrize("content_type", [JSON, PROTOBUF])
+async def test_dead_letters_name_item_title_and_line(
+    settings: KafkaSettings, content_type: str
+) -> None:
+    value = encode_item(Item(item_id="lamp", title="[bold]A lamp"), content_type)
+    headers = [(CONTENT_TYPE, content_type.encode()), (SOURCE, b"shop.csv:17")]
+    record = ConsumerRecord(
+        ITEMS.name, 0, 5, 1_700_000_000_000, 0, b"lamp", value, None, 4, len(value), headers
+    )
+    async with kafka_clients.producer(settings) as producer:
+        letters = DeadLetterWriter(producer, "embedding")
+        await letters.send(record, BadRecord("bad-picture", "not a picture"))
+
+    (letter,) = json.loads((await _run("dead-letters", "--json")).stdout)["dead_letters"]
+    shown = (await _run("dead-letters")).stdout
+
+    assert (letter["item_id"], letter["title"]) == ("lamp", "[bold]A lamp")
+    assert letter["source"] == "shop.csv:17"
+    for told in ("lamp", "[bold]A lamp", "shop.csv:17", "items:0:5", "not a picture"):
+        assert told in shown
+
+
+async def test_published_lines_say_where_they_come_from(
+    settings: KafkaSettings, tmp_path: Path
+) -> None:
+    file = tmp_path / "items.jsonl"
+    file.write_text('{"item_id":"a","title":"A"}\n\n{"item_id":"a","title":"B"}\n')
+
+    await _run("items", "publish", str(file))
+
+    sources = [header(record.headers, SOURCE) for record in await _read(settings, ITEMS.name, 2)]
+    assert sources == [f"{file}:1".encode(), f"{file}:3".encode()]
 
 
 async def test_replayed_letters_keep_their_origin_and_are_replayed_once(

@@ -36,6 +36,7 @@ async def redis_reader(url: str) -> AsyncIterator[StateReader]:
     await client.set(
         keys.position(topics.CLICKS.name, 3), positions.Position(20, 1, bytes(16)).pack()
     )
+    await client.set(keys.item_id(9), b"42.0")
     members = {
         int(key).to_bytes(8, "big"): score
         for key, score in zip(MANY.keys, MANY.scores.tolist(), strict=True)
@@ -58,6 +59,7 @@ async def reader(
         memory = MemoryReader()
         memory.users["ann"] = STATE
         memory.applied[3] = 20
+        memory.ids[9] = "42.0"
         memory.covisits[7] = MANY
         memory.trending["all"] = MANY
         yield memory
@@ -68,6 +70,11 @@ async def reader(
 
 
 Either = StateReader | MemoryReader
+
+
+async def test_ids_are_read_of_those_that_have_one(reader: Either) -> None:
+    assert await reader.item_ids([9, 10], 1.0) == {9: "42.0"}
+    assert await reader.item_ids([], 1.0) == {}
 
 
 async def test_states_come_in_the_order_of_the_users(reader: Either) -> None:

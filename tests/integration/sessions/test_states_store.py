@@ -79,6 +79,15 @@ async def state_of(store: StatesStore, user: str) -> bytes | None:
     return (await store.read(0, [user]))[1][user]
 
 
+async def test_ids_are_kept_as_long_as_states(real: StatesStore, redis: Redis) -> None:
+    await real.keep_ids({7: "42.0", 8: "größe"})
+    await real.keep_ids({})
+
+    assert await redis.get(keys.item_id(7)) == b"42.0"
+    assert await redis.get(keys.item_id(8)) == "größe".encode()
+    assert 0 < await redis.ttl(keys.item_id(7)) <= keys.USER_TTL_S
+
+
 async def test_a_chunk_is_written_whole(store: StatesStore, redis: Redis) -> None:
     await store.write(
         3,

@@ -25,8 +25,12 @@ def _call(code: grpc.StatusCode, details: str) -> AioRpcError:
             "INVALID_ARGUMENT: k must be between 1 and 500",
         ),
         (
-            _call(grpc.StatusCode.UNAVAILABLE, "refused"),
-            "ranking does not answer (refused); start it with `freshet up`",
+            _call(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses; last error: x"),
+            "ranking does not answer (failed to connect to all addresses; last error: x); start",
+        ),
+        (
+            _call(grpc.StatusCode.UNAVAILABLE, "position 0:9 is not applied yet"),
+            "UNAVAILABLE: position 0:9 is not applied yet",
         ),
         (
             KafkaConnectionError("no"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from freshet.v1 import recommender_pb2 as pb
 from freshet.v1 import state_pb2
 from services.cli import lists
+from services.cli.terminal import Terminal
 
 ITEMS = [pb.RankedItem(item_id="lamp", title="A lamp", score=1.5, reason="new")]
 TRACE = [
@@ -25,9 +26,10 @@ TRACE = [
 ]
 
 
-def shown(what: RenderableType) -> list[str]:
+def shown(what: RenderableType, width: int = 200) -> list[str]:
     """Return the lines that people see, runs of spaces as one."""
-    console = Console(width=200, highlight=False)
+    console = Terminal()
+    console.width = width
     with console.capture() as captured:
         console.print(what)
     return [" ".join(line.split()) for line in captured.get().splitlines()]
@@ -111,3 +113,27 @@ def test_an_explanation_shows_the_score_taken_apart_and_where_the_item_fell() ->
     listed = pb.ItemFate(position=2, rank=0, ranked=459)
     last = shown(lists.explanation(pb.ExplainResponse(item=item, fate=listed)))[-1]
     assert last == "listed at 3 (rank 1 of 459)"
+
+
+def test_a_list_with_its_scores_taken_apart_fits_80_columns() -> None:
+    parts = [pb.Contribution(name=f"part-{number}", value=0.125) for number in range(12)]
+    item = pb.RankedItem(
+        item_id="a-rather-long-item-id-1234",
+        title="Blue garden hose with a title that goes on for quite some time",
+        reason="like “Green garden rake with a title that goes on, too”",
+        contributions=parts,
+    )
+    lines = shown(lists.ranked(pb.RecommendResponse(items=[item]), explain=True), width=80)
+
+    text = " ".join(lines)
+    for part in parts:
+        assert part.name in text.replace("- ", "-")
+
+
+def test_a_state_shows_what_its_items_are_called() -> None:
+    entry = state_pb2.HistoryEntry(item_id="lamp", type="click", time_ms=0, title="A lamp")
+    state = state_pb2.UserState(user_id="u", history=[entry])
+
+    lines = shown(lists.user_state(pb.StateResponse(state=state, known=True)))
+
+    assert lines[1] == "1970-01-01 00:00:00 click lamp A lamp"

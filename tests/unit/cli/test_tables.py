@@ -350,7 +350,7 @@ def test_rows_left_out_are_counted_by_kind(table: Any, capsys: pytest.CaptureFix
         reading = Reading().of_table(Event, rows)
         kept = list(
             options.usable(
-                rows.rows, lambda fields: convert.event_of(fields, reading), skip_bad=True
+                rows.rows, lambda _, fields: convert.event_of(fields, reading), skip_bad=True
             )
         )
 

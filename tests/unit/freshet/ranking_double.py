@@ -122,7 +122,11 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
         await self._arrived(request, context)
         state = state_pb2.UserState(
             user_id=request.user_id,
-            history=[state_pb2.HistoryEntry(item_id="mug", type="click", time_ms=1000, value=2.0)],
+            history=[
+                state_pb2.HistoryEntry(
+                    item_id="mug", type="click", time_ms=1000, value=2.0, title="Mug"
+                )
+            ],
             space="s",
             session_vector=[0.5, 0.25],
             interests=[state_pb2.InterestVector(vector=[1.0, 0.0])],

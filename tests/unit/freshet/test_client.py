@@ -236,7 +236,7 @@ async def test_a_state_is_a_plain_value(client: Client) -> None:
     assert await client.state("ada") == State(
         user_id="ada",
         known=True,
-        history=(HistoryEntry("mug", "click", 1000, 2.0),),
+        history=(HistoryEntry("mug", "click", 1000, 2.0, title="Mug"),),
         space="s",
         session_vector=(0.5, 0.25),
         interests=((1.0, 0.0),),

@@ -360,6 +360,40 @@ async def test_the_window_counts_bytes_too(
     assert (await publishing).count == 4
 
 
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [(Item(item_id=""), InvalidRequest), ({"item_id": "mug"}, TypeError)],
+    ids=["out of bounds", "of another type"],
+)
+async def test_a_bad_one_of_many_is_named_by_its_number(
+    publisher: Publisher, bad: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=r"\(record 2, from 0\)") as raised:
+        await publisher.many([MUG, CLICK, bad])
+
+    if isinstance(raised.value, InvalidRequest):
+        assert raised.value.field == "item_id"
+
+
+async def test_who_is_cancelled_can_still_wait_for_what_is_on_its_way(
+    publisher: Publisher, kafka: KafkaDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send_window, "IN_FLIGHT_RECORDS", 1)
+    kafka.holding = True
+    heard: list[str] = []
+    publishing = asyncio.create_task(publisher.many(clicks(3), on_token=heard.append))
+    for _ in range(100):
+        await asyncio.sleep(0)  # turns enough to send one
+
+    publishing.cancel()
+    await asyncio.sleep(0)
+    kafka.release()
+    with pytest.raises(asyncio.CancelledError):
+        await publishing
+
+    assert len(heard) == len(kafka.sent) == 1
+
+
 async def test_what_was_handed_over_before_an_error_is_published_all_the_same(
     publisher: Publisher, kafka: KafkaDouble
 ) -> None:

@@ -10,18 +10,33 @@ from tests.unit.shared.users.makers import state_of
 def test_a_state_is_shown_with_ids_types_and_times() -> None:
     shop = Shop(each=3)
     state = shop.user("ann", [("view", "lamp-1"), ("like", "gone")], hidden=("rug-1",), offset=9)
-    shown = reply.state("ann", state, shop.catalogue, VECTORS.weights)
     unknown = f"key:{keys.item_key('gone'):016x}"
+    shown = reply.state("ann", state, shop.catalogue, VECTORS.weights)
     assert [(entry.item_id, entry.type) for entry in shown.history] == [
         ("lamp-1", "view"),
         (unknown, "like"),
     ]
     assert shown.history[1].time_ms - shown.history[0].time_ms == 60_000
+    assert shown.history[0].title == shop.catalogue.titles[shop.catalogue.row("lamp-1")] != ""
+    assert shown.history[1].title == ""
     assert list(shown.excluded) == ["rug-1"]
     assert [(each.partition, each.offset) for each in shown.offsets] == [(0, 9)]
     assert len(shown.session_vector) == len(shown.long_term_vector) == 16
     assert len(shown.interests) == 1
     assert shown.space == "test"
+
+
+def test_items_that_the_catalogue_lacks_are_shown_by_the_ids_that_were_sent() -> None:
+    shop = Shop(each=3)
+    state = shop.user("ann", [("view", "lamp-1"), ("like", "42.0")], hidden=("gone",))
+
+    unknown = reply.unknown_items(state, shop.catalogue)
+    assert unknown == [keys.item_key("42.0"), keys.item_key("gone")]
+
+    sent = dict(zip(unknown, ("42.0", "gone"), strict=True))
+    shown = reply.state("ann", state, shop.catalogue, VECTORS.weights, sent=sent)
+    assert [entry.item_id for entry in shown.history] == ["lamp-1", "42.0"]
+    assert list(shown.excluded) == ["gone"]
 
 
 def test_values_and_session_starts_are_shown_where_they_are() -> None:

@@ -56,6 +56,15 @@ async def plain(records: Sequence[Record] = LOG) -> dict[bytes, object]:
     return content(store)
 
 
+async def test_ids_of_items_that_the_catalogue_lacks_are_kept_as_they_were_sent() -> None:
+    store = MemoryStore(TOPIC)
+
+    await apply(writer(store), batch([click(0, item=3), click(1, item=99), click(2, item=99)]))
+
+    named = {key: value for key, value in store.values.items() if key.startswith(b"id:")}
+    assert named == {keys.item_id(keys.item_key("item-99")): b"item-99"}
+
+
 def position_of(store: MemoryStore, partition: int = 0) -> positions.Position:
     return positions.unpack(store.values[keys.position(TOPIC, partition)])
 
