@@ -392,10 +392,10 @@ async def test_one_topic_ends_as_one_record_after_the_other_does_also_after_a_cr
 
 @settings(max_examples=150, deadline=None)
 @given(EVENTS, st.integers(0, 2**32))
-async def test_two_topics_end_as_one_does_where_the_backfill_is_read_behind_the_live_items(
+async def test_two_topics_end_as_one_does_where_the_backfill_comes_behind_the_live_items(
     events: list[tuple[str, str, int, int | None]], seed: int
 ) -> None:
-    """Anyhow interleaved, but that what stands without a time on one is known on the other."""
+    """Anyhow interleaved, but that what states no time on one is applied for the other."""
     log, shuffle = consumed_of(events), random.Random(seed)
     for number, record in enumerate(log):  # the backfill's own clock is the shop's
         item = decode_item(record.value, records.JSON) if record.value is not None else None
@@ -412,7 +412,7 @@ async def test_two_topics_end_as_one_does_where_the_backfill_is_read_behind_the_
         else:
             order.append(backfill.pop(0))
     world = World()
-    await process(world, order, shuffle)
+    await world.handle(*order)
     assert_counts(world, sequential(log))
 
 
