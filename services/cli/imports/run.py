@@ -90,6 +90,7 @@ class Import:
             refused += await dead_letters.of_records(
                 settings, part.dead_letters, part.first, part.last
             )
+        refused.sort(key=lambda letter: (len(letter.source), letter.source))  # lines in order
         named = Counter[str]()
         known: set[str] = set()
         if events := self.parts.get("events"):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from freshet.contract.records import shorten
 from freshet.contract.topics import MESSAGE_MAX_BYTES
@@ -111,7 +111,8 @@ def check_encoding(name: str) -> None:
 
 def _unpacked(name: str) -> AbstractContextManager[IO[bytes]]:
     if name == STDIN:
-        return nullcontext(sys.stdin.buffer)
+        stdin: Any = sys.stdin.buffer  # whatever stands in for it may not be buffered
+        return nullcontext(stdin if hasattr(stdin, "peek") else io.BufferedReader(stdin))
     file = open(name, "rb")  # noqa: SIM115  # the caller closes it
     if Path(name).suffix.lower() not in PACKED:
         return file

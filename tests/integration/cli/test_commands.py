@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -45,8 +46,6 @@ async def settings(kafka: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 async def _run(*arguments: str, stdin: str = "") -> Result:
     """Run a command as a thread: it runs an event loop of its own."""
-    import asyncio
-
     return await asyncio.to_thread(CliRunner().invoke, app, list(arguments), stdin)
 
 
