@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
@@ -16,10 +17,11 @@ from services.ranking.live.impressions import Impressions
 from services.ranking.server import Recommender
 from shared.runtime.call_guard import STATUSES, Admission, CallGuard
 from shared.runtime.deadline import Costs, Deadline
+from shared.users.session_vectors import marked
 from tests.unit.ranking.live.test_forget import MemoryClicks
 from tests.unit.ranking.live.test_impressions import MemoryLog
 from tests.unit.ranking.messages import any_message
-from tests.unit.ranking.shop import Shop, near
+from tests.unit.ranking.shop import Shop, item_vector, near
 from tests.unit.ranking.test_similar_search import MemoryEmbedding
 from tests.unit.shared.users.makers import state_of
 
@@ -81,6 +83,27 @@ def check(message: Message, served: Recommender = RECOMMENDER) -> None:
 def test_any_message_is_answered_or_refused(message: Message) -> None:
     check(message)
     check(message, EMPTY)
+
+
+def test_a_reply_names_the_callers_candidates_that_cannot_be_listed() -> None:
+    reply = answer(pb.RecommendRequest(user_id="ann", candidates=["rug-2", "rug-1", "nothing"]))
+    assert [item.item_id for item in reply.items] == ["rug-2"]
+    assert [(each.item_id, each.fate.cause) for each in reply.missing] == [
+        ("rug-1", "hidden"),
+        ("nothing", "unknown"),
+    ]
+
+
+def test_a_state_is_shown_with_the_vectors_of_what_has_come_since() -> None:
+    served, shop = recommender(), Shop(each=3)
+    state = shop.user("ann", [("click", "lamp-1"), ("click", "late")])
+    (history,) = marked([state.history_bytes], shop.catalogue)
+    shop.reader.users["ann"] = msgspec.structs.replace(state, history_bytes=history)
+    served.space = shop.space
+    asked = pb.StateRequest(user_id="ann")
+    assert len(answer(asked, served=served).state.interests) == 1
+    shop.put([item_vector("late", near(2, 7))])
+    assert len(answer(asked, served=served).state.interests) == 2
 
 
 @pytest.mark.parametrize(
