@@ -119,7 +119,8 @@ async def test_published_items_are_found_and_deleted_ones_are_not(up: Up, shop: 
         done = up.freshet("similar", item.item_id, "--json", exit_code=None)
         return done.returncode == 0
 
-    assert up.json("items", "publish", "-", stdin=line) == {"published": 1}
+    told = {"published": 1, "refused": [], "overtaken": []}
+    assert up.json("items", "publish", "-", "--wait", "60", stdin=line) == told
     await eventually(found, what="the published backpack")
 
     assert up.json("items", "delete", item.item_id) == {"published": 1}

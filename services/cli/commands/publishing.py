@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Annotated, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,11 +17,21 @@ from services.cli import endpoints, options, terminal
 from services.cli.inputs.rows import open_jsonl
 from services.cli.options import Data, Encoding, Json, SkipBad
 
+if TYPE_CHECKING:
+    from aiokafka.structs import RecordMetadata
+
+    from freshet.kafka_clients import KafkaSettings
+    from services.cli.fates import Fates
+
 items = typer.Typer(help="Publish or delete items.", no_args_is_help=True)
 offers = typer.Typer(help="Publish price, stock and window of items.", no_args_is_help=True)
 events = typer.Typer(help="Publish what users did.", no_args_is_help=True)
 
 File = Annotated[str, typer.Argument(help="JSONL, one object a line; - reads standard input.")]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", min=0, metavar="SECONDS", help="At most, to hear what became of them."),
+]
 Ids = Annotated[list[str], typer.Argument(metavar="ITEM...", help="The items' ids.")]
 
 
@@ -37,15 +49,29 @@ def publish_items(
     data: Data,
     encoding: Encoding = None,
     skip_bad: SkipBad = False,
+    wait_s: Wait = 10.0,
     as_json: Json = False,
 ) -> None:
-    """Publish whole items; each is recommendable once it is encoded."""
+    """Publish whole items; each is recommendable once it is encoded.
+
+    Says which were refused (exit code 1) and which changed nothing, as a newer one counts.
+    """
     from freshet.contract.items import decode_item
 
     records = _checked(
         file, lambda line: decode_item(line, JSON).item_id, encoding, skip_bad=skip_bad
     )
-    _report(_publish(data, ITEMS, records), "items", as_json=as_json)
+    count, fates = asyncio.run(_publish_and_wait(data, records, wait_s))
+    told = {} if fates is None else _as_dict(fates)
+    _report(count, "items", told, as_json=as_json)
+    if fates is None:
+        if wait_s:
+            options.errors.say("not all are encoded yet: `freshet status` shows how far it is")
+        return
+    if not as_json:
+        _say(fates)
+    if fates.refused:
+        raise typer.Exit(1)
 
 
 @items.command("delete")
@@ -114,33 +140,87 @@ def _publish(
     on_token: Callable[[str], None] = lambda token: None,
 ) -> int:
     """Publish the records, return how many; what was sent before an error stays sent."""
-    from freshet import kafka_clients
-    from freshet.producer import RenewedProducer
-    from freshet.publisher import BATCH_BYTES, LINGER_MS, token
-    from freshet.send_window import SendWindow
+    from freshet.publisher import token
 
     settings = endpoints.kafka_settings(endpoints.addresses(data))
+    return asyncio.run(_send(settings, topic, records, lambda _, written: on_token(token(written))))
+
+
+async def _publish_and_wait(
+    data: Data, records: Iterable[KeyedValue], wait_s: float
+) -> tuple[int, Fates | None]:
+    """Publish items; return how many and what became of them, None where that is not known yet."""
+    from services.cli.fates import FateWatch
+    from shared.runtime import redis_client
+
+    where = endpoints.addresses(data)
+    settings = endpoints.kafka_settings(where)
+    if not wait_s:
+        return await _send(settings, ITEMS, records), None
+    redis = redis_client.connect(endpoints.redis_settings(where))
+    try:
+        watch = await FateWatch.begin(settings, redis)
+
+        def note(record: KeyedValue, written: RecordMetadata) -> None:
+            if watch is not None:
+                watch.sent(record.key, record.source, written)
+
+        count = await _send(settings, ITEMS, records, note)
+        return count, await watch.fates(wait_s) if watch is not None else None
+    finally:
+        await redis.aclose()
+
+
+async def _send(
+    settings: KafkaSettings,
+    topic: Topic,
+    records: Iterable[KeyedValue],
+    on_written: Callable[[KeyedValue, RecordMetadata], None] = lambda record, written: None,
+) -> int:
+    from freshet import kafka_clients
+    from freshet.producer import RenewedProducer
+    from freshet.publisher import BATCH_BYTES, LINGER_MS
+    from freshet.send_window import SendWindow
+
     batches = {"linger_ms": LINGER_MS, "max_batch_size": BATCH_BYTES}
-
-    async def run() -> int:
-        async with (
-            RenewedProducer(partial(kafka_clients.producer, settings, **batches)) as producer,
-            SendWindow(producer, lambda written: on_token(token(written))) as window,
-        ):
-            for record in records:
-                await window.send(
-                    *(topic.name, record.key, record.value),
-                    content_type=JSON,
-                    source=record.source,
-                )
-        return window.acknowledged
-
-    return asyncio.run(run())
+    under_way: deque[KeyedValue] = deque()  # acknowledged in this order
+    async with (
+        RenewedProducer(partial(kafka_clients.producer, settings, **batches)) as producer,
+        SendWindow(producer, lambda written: on_written(under_way.popleft(), written)) as window,
+    ):
+        for record in records:
+            under_way.append(record)
+            await window.send(
+                *(topic.name, record.key, record.value),
+                content_type=JSON,
+                source=record.source,
+            )
+    return window.acknowledged
 
 
-def _report(count: int, what: str, *, as_json: bool) -> None:
+def _as_dict(fates: Fates) -> dict[str, Any]:
+    return {
+        "refused": [letter.as_dict() for letter in fates.refused],
+        "overtaken": [item._asdict() for item in fates.overtaken],
+    }
+
+
+def _say(fates: Fates) -> None:
+    """Name each item that took no effect, and why."""
+    for letter in fates.refused:
+        options.console.say(f"{letter.source}: {letter.item_id} refused: {letter.error}")
+    for item in fates.overtaken:
+        options.console.say(
+            f"{item.source}: {item.item_id} changed nothing: a newer record counts already "
+            "(by updated_ms where both state it, else by the order of publishing)"
+        )
+
+
+def _report(
+    count: int, what: str, told: Mapping[str, Any] = MappingProxyType({}), *, as_json: bool
+) -> None:
     if as_json:
-        terminal.print_json({"published": count})
+        terminal.print_json({"published": count, **told})
     else:
         options.console.print(f"{count} {what} published")
 
