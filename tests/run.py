@@ -40,16 +40,17 @@ class Part:
     def run(self, junit: Path) -> None:
         """Run it, its output going where ours goes; pytest writes what it counted to `junit`."""
         options = f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={junit}"
+        command = [os.environ.get("MAKE", "make"), "--no-print-directory", self.name]
         began = time.monotonic()
-        try:
-            done = subprocess.run(
-                [os.environ.get("MAKE", "make"), "--no-print-directory", self.name],
-                env={**os.environ, "PYTEST_ADDOPTS": options},
-                check=False,
-            )
-            self.ok = done.returncode == 0
-        finally:
-            self.took_s = time.monotonic() - began
+        with subprocess.Popen(command, env={**os.environ, "PYTEST_ADDOPTS": options}) as process:
+            try:
+                self.ok = process.wait() == 0
+            except KeyboardInterrupt:  # SIGTERM too, which make hands on
+                process.terminate()
+                process.wait()
+                raise
+            finally:
+                self.took_s = time.monotonic() - began
         if junit.exists():
             self._count(junit)
 

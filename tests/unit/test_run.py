@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.servers import ROOT
@@ -61,6 +62,30 @@ def test_a_part_that_fails_hinders_no_other_and_is_the_end_result(project: Path)
     assert rows["tests"][:3] == ["1", "1", "2"]
     assert "failed: test_it::test_wrong" in done.stdout
     assert done.stdout.endswith("left out of tests: 2, because no films here\n")
+
+
+def test_a_run_that_is_ended_from_without_still_shows_its_table(project: Path) -> None:
+    (project / "Makefile").write_text("good:\n\t@echo fine\nlong:\n\t@echo $$PPID; exec sleep 600\n")
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "tests.run", "good", "long", "good"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    printed = [process.stdout.readline()]
+    while "long" not in printed[-1]:
+        printed.append(process.stdout.readline())
+    make = int(process.stdout.readline())
+
+    process.terminate()
+    rest, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert re.search(r"^good .* ok$", rest, re.MULTILINE)
+    assert re.search(r"^long .* FAILED$", rest, re.MULTILINE)
+    assert not psutil.pid_exists(make)
 
 
 def test_all_well_ends_with_0(project: Path) -> None:
