@@ -65,7 +65,9 @@ def test_a_part_that_fails_hinders_no_other_and_is_the_end_result(project: Path)
 
 
 def test_a_run_that_is_ended_from_without_still_shows_its_table(project: Path) -> None:
-    (project / "Makefile").write_text("good:\n\t@echo fine\nlong:\n\t@echo $$PPID; exec sleep 600\n")
+    (project / "Makefile").write_text(
+        "good:\n\t@echo fine\nlong:\n\t@echo $$PPID; exec sleep 600\n"
+    )
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "tests.run", "good", "long", "good"],
         cwd=project,
