@@ -30,7 +30,7 @@ from services.ranking.stages.recommendation import (
     Recommendation,
     Rows,
 )
-from services.ranking.stages.sources import Candidates
+from services.ranking.stages.sources import BIT, Candidates
 from shared.runtime.deadline import Deadline
 
 NOT_PROPOSED: Final = "not_proposed"
@@ -159,10 +159,13 @@ def _why_not_listed(
     """Return the stage and the cause for which a ranked item is not in the list."""
     query, ranked, listed = recommendation.input.query, recommendation.ranked, recommendation.listed
     pinned = [space.catalogue.row(pin.item_id) for pin in query.rules.pins]
-    by_score = np.isin(ranked.rows, listed.rows) & ~np.isin(ranked.rows, pinned)
+    new = listed.rows[listed.proposed & BIT["new_place"] != 0]
+    by_score = np.isin(ranked.rows, listed.rows) & ~np.isin(ranked.rows, [*pinned, *new.tolist()])
     last = int(np.flatnonzero(by_score)[-1]) if by_score.any() else -1
     if rank > last and len(listed.rows) == query.k:  # a shorter list is one that caps left short
-        return (RANK, "score") if rank >= query.k else (ARRANGE, "pins")
+        if rank >= query.k:
+            return RANK, "score"
+        return ARRANGE, "new_places" if rank >= query.k - len(new) else "pins"
     limits = limits_of(query)
     categories = space.catalogue.categories
     full = full_categories(limits, [categories[other] for other in listed.rows.tolist()])

@@ -17,8 +17,9 @@ Legend: n candidates; k items of the list; p contributions; f features; c rows o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,8 @@ from services.ranking.index.served import WORK
 from services.ranking.live.user_reader import read_input
 from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
-from services.ranking.stages import blend, degraded, sources
-from services.ranking.stages.arrange import Caps, arranged, full_categories
+from services.ranking.stages import blend, degraded, new_places, sources
+from services.ranking.stages.arrange import Caps, arranged, full_categories, with_pins
 from services.ranking.stages.blend import Ranked, Ranker
 from services.ranking.stages.features import features
 from services.ranking.stages.float16 import to_float32
@@ -93,6 +94,7 @@ async def gather(recommendation: Recommendation, space: ServingSpace, deadline: 
         return
     proposals.append((BIT["covisits"], sources.covisited(user.covisits)))
     proposals += [(BIT["trending"], rows) for rows in sources.trending(user.trends)]
+    proposals.append((BIT["popular"], sources.popular(user.trends)))
     newest, vectors = space.newest.rows(), space.newest.vectors()
     proposals += [(BIT["new"], rows) for rows in sources.new(user.profile, newest, vectors)]
     if user.profile.known and deadline.affords(WORK, degraded.NEAREST_SKIPPED):
@@ -148,7 +150,7 @@ def rank(
 
 async def arrange(recommendation: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
     """Put what ranks best in the list's order; where caps leave it short, look further."""
-    recommendation.listed = _arranged(recommendation.ranked, recommendation.input, space, deadline)
+    _arrange(recommendation, space, deadline)
     query = recommendation.input.query
     short = len(recommendation.listed.rows) < query.k and query.candidates is None
     if short and query.rules.caps:
@@ -160,9 +162,7 @@ async def arrange(recommendation: Recommendation, space: ServingSpace, deadline:
             recommendation.filtered, more, recommendation.input, space, deadline
         )
         recommendation.ranked = rank(candidates, recommendation.input, space, deadline)
-        recommendation.listed = _arranged(
-            recommendation.ranked, recommendation.input, space, deadline
-        )
+        _arrange(recommendation, space, deadline)
 
 
 def _exclusions(user: RankingInput, catalogue: Catalogue) -> list[tuple[str, Rows]]:
@@ -226,11 +226,10 @@ def _scored(
     return fallback, fallback.score(table)
 
 
-def _arranged(
-    ranked: Ranked, user: RankingInput, space: ServingSpace, deadline: Deadline
-) -> Ranked:
-    """Return the list: pins on their positions, then diversity and caps."""
-    query, vectors = user.query, space.catalogue.vectors
+def _arrange(recommendation: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
+    """Make the list: pins on their positions, diversity and caps, and new items in their places."""
+    ranked, query = recommendation.ranked, recommendation.input.query
+    vectors = space.catalogue.vectors
     diversity = query.diversity
     if diversity and not deadline.affords(ARRANGE, degraded.DIVERSITY_SKIPPED):
         diversity = 0.0
@@ -240,16 +239,50 @@ def _arranged(
         if len(at):
             pins[pin.position] = int(at[0])
     caps = Caps(limits_of(query), _categories(ranked, space)) if query.rules.caps else None
-    return ranked.take(
-        arranged(
-            ranked.scores,
-            lambda chosen: to_float32(vectors.take(ranked.rows[chosen], axis=0)),
-            query.k,
-            diversity,
-            pins,
-            caps,
-        )
+    order = arranged(
+        ranked.scores,
+        lambda chosen: to_float32(vectors.take(ranked.rows[chosen], axis=0)),
+        query.k,
+        diversity,
+        pins,
+        caps,
     )
+    pinned = set(pins.values())
+    unpinned = [index for index in order if index not in pinned]
+    placed = new_places.placed(
+        unpinned,
+        ranked.features,
+        partial(_may_join, ranked, order, limits_of(query), space),
+        lambda index, count: _draw(query.users[0], int(ranked.rows[index]), space, count),
+        space.new_share,
+    )
+    propensity_of = dict(zip(placed.order, placed.propensities, strict=True))
+    order = with_pins(placed.order, pins, query.k)
+    proposed = ranked.proposed.copy()
+    proposed[placed.new] |= BIT["new_place"]
+    recommendation.listed = ranked._replace(proposed=proposed).take(order)
+    recommendation.propensities = [propensity_of.get(index, 1.0) for index in order]
+
+
+def _may_join(
+    ranked: Ranked,
+    order: list[int],
+    limits: dict[str, int],
+    space: ServingSpace,
+    chosen: list[int],
+    index: int,
+) -> bool:
+    """Say whether a new item may join a list: no rule lowers it and no cap is reached."""
+    if any(added[index] < 0 for _, added in ranked.rules):
+        return False
+    categories = space.catalogue.categories
+    listed = [categories[row] for row in ranked.rows[[*order, *chosen]].tolist()]
+    return not set(full_categories(limits, listed)) & set(categories[ranked.rows[index]])
+
+
+def _draw(user_id: str, row: int, space: ServingSpace, count: int) -> int:
+    """Draw one of some places for an item in a user's list, the same each time."""
+    return crc32(f"{user_id}\n{space.catalogue.ids[row]}".encode()) % count
 
 
 def count_candidates(recommendation: Recommendation) -> None:

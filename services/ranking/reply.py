@@ -90,7 +90,8 @@ def items_of(
                 followed[number],
                 _trending_in(row, listed.features[number], user),
             )
-            reason = reasons.of(lifted[number], facts)
+            part = FeatureColumn.NEW if proposed & BIT["new_place"] else lifted[number]
+            reason = reasons.of(part, facts)
         items.append(
             pb.RankedItem(
                 item_id=catalogue.ids[row],

@@ -96,6 +96,7 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
                 response.versions,
                 deadline.degraded,
                 query.surface,
+                recommendation.propensities,
             )
         )
         deadline.end(ANSWER)

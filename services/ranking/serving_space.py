@@ -41,6 +41,7 @@ class ServingSpace:
     ranker: Ranker
     fallback: BlendRanker  # needs nothing but the features
     features: FeatureSettings
+    new_share: float  # of a list's places, for new items
     vectors: VectorSettings
     exclusions: ExclusionSettings
     now_ms: Callable[[], int]
@@ -78,6 +79,7 @@ class ServingSpace:
             ranker=ranker or blend,
             fallback=blend,
             features=settings.features,
+            new_share=settings.new_places.share,
             vectors=settings.vectors,
             exclusions=settings.exclusions,
             now_ms=now_ms,

@@ -10,6 +10,7 @@ from freshet.kafka_clients import KafkaSettings
 from freshet.settings import setting
 from services.ranking.stages.blend import BlendSettings
 from services.ranking.stages.features import FeatureSettings
+from services.ranking.stages.new_places import NewPlacesSettings
 from shared.catalogue.active_bundle import SpaceSettings
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
@@ -31,6 +32,7 @@ class RankingSettings:
     exclusions: ExclusionSettings = field(default_factory=ExclusionSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
     blend: BlendSettings = field(default_factory=BlendSettings)
+    new_places: NewPlacesSettings = field(default_factory=NewPlacesSettings)
     bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address to listen on")
     port: int = setting(
         "FRESHET_RANKING_PORT", 50051, at_least=0, at_most=65535, help="gRPC; 0: a free one"

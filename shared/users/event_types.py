@@ -163,6 +163,14 @@ class EventWeights:
             weights[rated] = np.where(some["flags"] & HAS_VALUE, bounded, 0)
         return weights
 
+    def visits(self, entries: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Say which entries came to their item of their own accord: any shape → that shape.
+
+        Those of positive weight, and every rating: who rates has tried, whatever came of it.
+        """
+        visited: NDArray[np.bool_] = (self.of(entries) > 0) | (entries["type"] == RATE)
+        return visited
+
 
 def stands(entries: NDArray[np.void]) -> NDArray[np.bool_]:
     """Say which entries of a history say something: not what was undone, nor what undid it."""

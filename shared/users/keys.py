@@ -13,10 +13,12 @@ USER_TTL_S: Final = 90 * 86_400
 COVISITS_TTL_S: Final = 90 * 86_400
 TRENDING_TTL_S: Final = 30 * 86_400
 ITEM_CACHE_TTL_S: Final = 30 * 86_400
-COVISITS_AT_MOST: Final = 100  # members of one co: set
+# Of a large catalogue 100 were too few: what is only passing by pushed the good ones out.
+COVISITS_AT_MOST: Final = 200  # members of one co: set
 TRENDING_AT_MOST: Final = 1_000  # members of one tr: set
 
 ALL_SCOPE: Final = "all"
+POPULAR_SCOPE: Final = "popular"  # visits, with the half-life of co-visits
 
 
 def item_key(item_id: str) -> int:
@@ -37,7 +39,7 @@ def user(user_id: str) -> bytes:
 def covisits(key: int) -> bytes:
     """Items that followed this item: a sorted set, member 8-byte item key, score log2 weight.
 
-    At most 100 members. TTL 90 d.
+    At most 200 members. TTL 90 d.
     """
     return b"co:" + key.to_bytes(8, "big").hex().encode()
 

@@ -1,145 +1,222 @@
-"""Measure the blend's ranking on MovieLens 1M: `python -m tests.bench.blend --help`. JSON.
+"""Measure lists after an import: `python -m tests.bench.blend --help`. JSON, a line a set.
 
-Leave-last-out, strict: co-visits and popularity of all but each user's last two events; the weights
-are looked at on the second last (`--split validation`), reported on the last (`--split test`) with
-the input up to the one before. The whole catalogue is ranked, the user's own history removed; the
-movies' vectors are those of their titles and genres. Order only, without time: so nothing is new.
+MovieLens 1M and 100K and 20 % and 5 % of the users of both, read as `freshet import movielens` reads
+them with no help, so with its times and its ratings, and folded, kept and ranked by the functions
+that serve. Leave-last-out, strict: co-visits, trending and popularity are those of all but each
+user's last two events; numbers are chosen on the second last (`--split validation`), reported on
+the last (`--split test`), which the user's state reaches up to. The user's own history is removed.
+
+`served` is the list of ten as Recommend gives it; `blend` ranks the whole catalogue by the scores
+alone, the others by one part alone, with ties at the middle. The movies' vectors are those of their
+titles and genres.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import heapq
 import json
 import sys
+import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.contract.events import Event
 from freshet.contract.items import Item
+from services.cli.inputs import movielens
 from services.embedding.encode.bundle import Bundle
 from services.embedding.encode.content import text_of
 from services.embedding.encode.encoders import Encoders
 from services.embedding.encode.fusion import Fusion
-from services.ranking.live.trending import TrendRows
-from services.ranking.stages import blend
-from services.ranking.stages.blend import BlendSettings
-from services.ranking.stages.features import FeatureSettings, covisited, features, trends_for
-from services.ranking.stages.signals import Signals, Weighted
-from services.ranking.stages.user_profile import UserProfile, profile_of
+from services.ranking.live.state_reader import MemoryReader
+from services.ranking.recommend import rank, recommend
+from services.ranking.requests import RecommendQuery
+from services.ranking.serving_space import ServingSpace
+from services.ranking.settings import RankingSettings
+from services.ranking.stages.blend import PARTS
+from services.ranking.stages.features import FeatureColumn
+from services.ranking.stages.signals import Weighted
+from services.ranking.stages.sources import Candidates
+from services.sessions.fold.fold import FoldEvent, fold, fold_many
+from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
-from shared.users import event_types, keys, log2_weights, states
-from shared.users.log2_weights import HalfLives
-from shared.users.session_vectors import VectorSettings, session_vectors
+from shared.runtime.deadline import Costs, Deadline
+from shared.users import keys, log2_weights
+from shared.users.states import UserState
 from tests import servers
-from tests.unit.shared.users.makers import state_of
 
-NOW_MS = 1_800_000_000_000
-LONG_AGO_MS = NOW_MS - 3650 * 86_400_000
-FOLLOWERS = 30  # as ranking reads them
-REACH = 5  # as sessions folds them
-VARIANTS = {
-    "blend": BlendSettings(),
-    "less of covisits": BlendSettings(covisits=2.4, trending=0.3, popularity=0.3),
-    "without covisits": BlendSettings(covisits=0),
-    "covisits alone": BlendSettings(0, 0, 0, 1, 0, 0, 0, 0, 0, 0),
-    "popularity alone": BlendSettings(0, 0, 0, 0, 1, 0, 0, 1, 0, 0),
-}
+NOW_MS: Final = 1_800_000_000_000  # of the import, and of the lists
+BATCH_EVENTS: Final = 4_096
+AT_MOST: Final = 10  # places of a list
+SAMPLES: Final = {"20 %": 0.2, "5 %": 0.05}
+ALONE: Final = tuple(name for name in PARTS if name != "dislike")  # which proposes nothing
 
 
-class Data(NamedTuple):
-    """What is ranked, and from what."""
+class Encoded(NamedTuple):
+    """Movies with their vectors, of one space."""
 
-    catalogue: Catalogue
-    sequences: dict[str, list[str]]  # user → items, oldest first
-    signals: Signals  # of the training events
-
-
-def read(folder: Path, bundle: str) -> Data:
-    """Read and encode the movies, and count the training events."""
-    sequences: dict[str, list[str]] = defaultdict(list)
-    for line in (folder / "ml-1m.txt").read_text().splitlines():
-        user, item = line.split()
-        sequences[user].append(item)
-    catalogue = catalogue_of(folder, Bundle.load(bundle))
-    counts: dict[str, float] = defaultdict(float)
-    pairs: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for sequence in sequences.values():
-        train = sequence[:-2]
-        for index, item in enumerate(train):
-            counts[item] += 1
-            for distance in range(1, min(REACH, index) + 1):
-                pairs[train[index - distance]][item] += 1 / distance
-    covisits = {keys.item_key(item): weighted(after, FOLLOWERS) for item, after in pairs.items()}
-    return Data(catalogue, sequences, Signals(covisits, {"all": weighted(counts, 1000)}))
+    bundle: Bundle
+    items: Mapping[str, Item]
+    vectors: Mapping[str, NDArray[np.float16]]
 
 
-def catalogue_of(folder: Path, bundle: Bundle) -> Catalogue:
-    """Encode titles and genres."""
-    movies = {}
-    for line in (folder / "movies.dat").read_text("latin-1").splitlines():
-        movie, title, genres = line.split("::")
-        movies[movie] = Item(item_id=movie, title=title, categories=tuple(genres.split("|")))
-    numbers = (folder / "item_to_movie.txt").read_text().splitlines()
-    known = dict(line.split() for line in numbers)
-    items = [renamed(movies[movie], item) for item, movie in known.items()]
+@dataclass(frozen=True)
+class Imported:
+    """A set as it is served after its import."""
+
+    space: ServingSpace
+    states: Mapping[str, UserState]  # up to the event before the second last
+    sequences: Mapping[str, Sequence[FoldEvent]]  # user → all events, oldest first
+
+
+class BoundedSet:
+    """A sorted set as Redis keeps it: full, it takes a newcomer in place of its lowest."""
+
+    def __init__(self, at_most: int) -> None:
+        self.scores: dict[int, float] = {}
+        self._at_most = at_most
+        self._lowest: list[tuple[float, int]] = []  # a heap; scores there may have risen since
+
+    def add(self, item: int, score: float) -> None:
+        """Add a log2 weight."""
+        if item in self.scores:
+            self.scores[item] = log2_weights.add(self.scores[item], score)
+            return
+        if len(self.scores) >= self._at_most:
+            score = log2_weights.add(self._pop_lowest(), score)
+        self.scores[item] = score
+        heapq.heappush(self._lowest, (score, item))
+
+    def heaviest(self) -> Weighted:
+        """Return the items, the heaviest first."""
+        ordered = sorted(self.scores.items(), key=lambda entry: -entry[1])
+        items, scores = zip(*ordered, strict=True)
+        return Weighted(np.array(items, np.uint64), np.array(scores))
+
+    def _pop_lowest(self) -> float:
+        while True:
+            score, item = self._lowest[0]
+            now = self.scores[item]
+            if now == score:
+                heapq.heappop(self._lowest)
+                return self.scores.pop(item)
+            heapq.heapreplace(self._lowest, (now, item))
+
+
+def encoded(folder: Path, bundle: Bundle) -> Encoded:
+    """Encode titles and genres of all movies of a folder."""
+    items = [movielens.item_of(movie, None) for movie in movielens.read_movies(folder)]
     fusion, encoders = Fusion.load(bundle.files["fusion.npz"]), Encoders(bundle, threads=1)
-    embeddings = encoders.encode_texts([text_of(item) or item.title for item in items])
-    vectors = fusion.fuse(None, embeddings).vector.astype(np.float16)
-    empty = np.empty(0, np.float16)
+    texts = encoders.encode_texts([text_of(item) or item.title for item in items])
+    vectors = fusion.fuse(None, texts).vector.astype(np.float16)
+    ids = [item.item_id for item in items]
+    return Encoded(
+        bundle, dict(zip(ids, items, strict=True)), dict(zip(ids, vectors, strict=True))
+    )
+
+
+def events_of(folder: Path, share: float, seed: int) -> list[FoldEvent]:
+    """Read the import's events of a share of the users, drawn by the seed, in the log's order."""
+    interactions = movielens.read_interactions(folder, now_ms=NOW_MS, keep_times=False)
+    users = np.unique(interactions.users)
+    drawn = np.random.default_rng(seed).permutation(users)[: round(share * len(users))]
+    chosen = set(map(str, drawn.tolist()))
+    events: list[Event] = [event for event in interactions.events() if event.user_id in chosen]
+    return [FoldEvent(event, 0, offset, NOW_MS) for offset, event in enumerate(events)]
+
+
+def imported(events: Sequence[FoldEvent], movies: Encoded, settings: RankingSettings) -> Imported:
+    """Fold and keep all but each user's last two events, and build what serves."""
+    sequences: dict[str, list[FoldEvent]] = defaultdict(list)
+    for event in events:
+        sequences[event.event.user_id].append(event)
+    last = {event.offset for sequence in sequences.values() for event in sequence[-2:]}
+    train = [event for event in events if event.offset not in last]
+    catalogue = catalogue_of({event.event.item_id for event in events}, movies)
+    states: dict[str, UserState] = {}
+    covisits: dict[int, BoundedSet] = defaultdict(lambda: BoundedSet(keys.COVISITS_AT_MOST))
+    trends: dict[str, BoundedSet] = defaultdict(lambda: BoundedSet(keys.TRENDING_AT_MOST))
+    for begin in range(0, len(train), BATCH_EVENTS):
+        batch = train[begin : begin + BATCH_EVENTS]
+        folded = fold_many(states, batch, catalogue, FoldSettings())
+        states.update(folded.states)
+        for chunk in folded.chunks:
+            for (item, follower), score in chunk.covisits.items():
+                covisits[item].add(follower, score)
+            for (scope, item), score in chunk.trends.items():
+                trends[scope].add(item, score)
+    reader = MemoryReader()
+    reader.covisits = {item: followers.heaviest() for item, followers in covisits.items()}
+    reader.trending = {scope: items.heaviest() for scope, items in trends.items()}
+    space = ServingSpace.build(catalogue, reader, settings, now_ms=lambda: NOW_MS)
+    return Imported(space, states, sequences)
+
+
+def catalogue_of(item_ids: set[str], movies: Encoded) -> Catalogue:
+    """Make the catalogue of an import, as embedding publishes what comes by backfill."""
+    bundle, empty = movies.bundle, np.empty(0, np.float16)
     catalogue = Catalogue(bundle.space, bundle.dim)
     catalogue.apply(
         Change(
-            item.item_id,
+            item_id,
             1,
             ItemVector(
-                item_id=item.item_id,
+                item_id=item_id,
                 space=bundle.space,
-                vector=vector,
+                vector=movies.vectors[item_id],
                 image_vector=empty,
                 text_vector=empty,
                 content_hash=b"",
-                item=item,
+                item=movies.items[item_id],
                 version=1,
-                arrived_ms=LONG_AGO_MS,
-                encoded_ms=LONG_AGO_MS,
+                arrived_ms=movies.items[item_id].updated_ms or NOW_MS,
+                encoded_ms=NOW_MS,
             ),
         )
-        for item, vector in zip(items, vectors, strict=True)
+        for item_id in sorted(item_ids)
     )
     return catalogue
 
 
-def renamed(item: Item, item_id: str) -> Item:
-    """Return the item under another id."""
-    return Item(item_id=item_id, title=item.title, categories=item.categories)
+async def measure(served: Imported, users: Sequence[str], held_out: int) -> dict[str, list[float]]:
+    """Return each user's rank of the held-out item, from 0; held_out: 1 the last event, 2 before.
 
-
-def weighted(counts: dict[str, float], at_most: int) -> Weighted:
-    """Return counts as weights given now, the heaviest first."""
-    ordered = sorted(counts.items(), key=lambda entry: -entry[1])[:at_most]
-    return Weighted(
-        np.array([keys.item_key(item) for item, _ in ordered], np.uint64),
-        np.array([log2_weights.score_of(w, NOW_MS, HalfLives().covisits_s) for _, w in ordered]),
-    )
-
-
-def profile(data: Data, history: list[str], settings: VectorSettings) -> UserProfile:
-    """Return the profile of a user whose last 50 events were clicks, a minute apart."""
-    last = history[-states.HISTORY_AT_MOST :]
-    first_s = NOW_MS // 1000 - 60 * len(last)
-    entries = [
-        (keys.item_key(item), first_s + 60 * n, 0, 0.0, event_types.CLICK, 0)
-        for n, item in enumerate(last)
-    ]
-    state = state_of(history=entries)
-    vectors = session_vectors([state.history_bytes], data.catalogue, settings)[0]
-    state = state_of(history=entries, vectors=vectors)
-    prices = data.catalogue.terms.price
-    return profile_of(state, data.catalogue, prices, settings)
+    Ranks are by what ranked: the list as served, the blend, and each part alone.
+    """
+    space, catalogue = served.space, served.space.catalogue
+    ranks: dict[str, list[float]] = {name: [] for name in ("served", "blend", *ALONE)}
+    await space.trending.renew()
+    rows = np.arange(len(catalogue))
+    for user in users:
+        sequence, state = served.sequences[user], served.states[user]
+        for event in sequence[-2 : len(sequence) - held_out]:
+            state, _, _ = fold(state, [event], catalogue, FoldSettings())
+        space.reader.users[user] = state  # type: ignore[attr-defined]
+        history = tuple(event.event.item_id for event in sequence[:-held_out])
+        target = catalogue.row(sequence[-held_out].event.item_id)
+        query = RecommendQuery((user,), k=AT_MOST, exclude=history)
+        deadline = Deadline(time.monotonic() + 60, time.monotonic, Costs())
+        made = await recommend(query, space, deadline)
+        place = np.flatnonzero(made.listed.rows == target)
+        ranks["served"].append(float(place[0]) if len(place) else np.inf)
+        everything = Candidates(rows, np.zeros(len(rows), np.int64))
+        ranked = rank(everything, made.input, space, deadline)
+        seen = [catalogue.row(item_id) for item_id in history]
+        kept = ~np.isin(ranked.rows, seen)
+        at = int(np.flatnonzero(ranked.rows[kept] == target)[0])
+        ranks["blend"].append(rank_of(at, ranked.scores[kept]))
+        for name in ALONE:
+            values = ranked.features[kept, FeatureColumn[name.upper()]]
+            ranks[name].append(rank_of(at, values))
+    return ranks
 
 
 def rank_of(target: int, scores: NDArray[np.float32]) -> float:
@@ -148,61 +225,60 @@ def rank_of(target: int, scores: NDArray[np.float32]) -> float:
     return float(better + (np.count_nonzero(scores == scores[target]) - 1) / 2)
 
 
-def measure(data: Data, users: list[str], held_out: int) -> dict[str, dict[str, float]]:
-    """Rank the whole catalogue for each user; held_out: 1 the last event, 2 the one before."""
-    catalogue, settings = data.catalogue, VectorSettings()
-    of_scope = TrendRows(catalogue).of(data.signals.trending)
-    rows = np.arange(len(catalogue))
-    ranks: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    for user_id in users:
-        sequence = data.sequences[user_id]
-        history, target = sequence[:-held_out], sequence[-held_out]
-        user = profile(data, history, settings)
-        table = features(
-            user,
-            covisited(user, data.signals, catalogue, NOW_MS, FeatureSettings()),
-            trends_for(user, "", of_scope),
-            catalogue,
-            catalogue.terms.price,
-            rows,
-            NOW_MS,
-            FeatureSettings(),
-        )
-        seen = [catalogue.row(item) for item in history]
-        for name, weights in VARIANTS.items():
-            scores = blend.contributions(table, blend.weights(weights)).sum(axis=1)
-            scores[seen] = -np.inf
-            ranks[name].append(rank_of(catalogue.row(target), scores))
-    return {name: figures(np.array(each)) for name, each in ranks.items()}
-
-
-def figures(ranks: NDArray[np.float64]) -> dict[str, float]:
-    """Return HR@10 with its standard error, and NDCG@10."""
-    hit = ranks < 10
-    rate = float(hit.mean())
+def figures(ranks: Sequence[float]) -> dict[str, float]:
+    """Return HR@10 and NDCG@10, each with its standard error."""
+    places = np.array(ranks)
+    hit = places < AT_MOST
+    gain = hit / np.log2(np.where(hit, places, 0) + 2)
     return {
-        "hr@10": round(rate, 4),
-        "standard_error": round(float(np.sqrt(rate * (1 - rate) / len(ranks))), 4),
-        "ndcg@10": round(float((hit / np.log2(ranks + 2)).mean()), 4),
+        "hr@10": round(float(hit.mean()), 4),
+        "hr_error": round(float(hit.std() / np.sqrt(len(hit))), 4),
+        "ndcg@10": round(float(gain.mean()), 4),
+        "ndcg_error": round(float(gain.std() / np.sqrt(len(gain))), 4),
     }
 
 
+def holds(measured: Mapping[str, Mapping[str, float]]) -> bool:
+    """Say whether the served list is at least the best single part less one standard error."""
+    return all(
+        measured["served"][name]
+        >= max(measured[part][name] for part in ALONE) - measured["served"][error]
+        for name, error in (("hr@10", "hr_error"), ("ndcg@10", "ndcg_error"))
+    )
+
+
 def main() -> int:
-    """Parse the command line, measure, print one JSON object."""
+    """Parse the command line, measure, print one JSON object a set."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.blend", description=__doc__)
-    default = servers.shared_folder_path() / "data" / "ml-1m"
-    parser.add_argument("--data", type=Path, default=default, help="folder of ml-1m")
+    default = servers.shared_folder_path() / "data"
+    parser.add_argument("--data", type=Path, default=default, help="folder of ml-1m and ml-100k")
+    parser.add_argument("--sets", nargs="+", default=["ml-1m", "ml-100k"], help="folders there")
     parser.add_argument("--bundle", default="deploy/models/day-zero", help="folder of the bundle")
-    parser.add_argument("--users", type=int, default=2_000, help="measured, drawn by the seed")
+    parser.add_argument("--users", type=int, default=2_000, help="measured of a set, at most")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--seed", type=int, default=0, help="of the users drawn")
     options = parser.parse_args()
-    data = read(options.data, options.bundle)
-    drawn = np.random.default_rng(options.seed).permutation(sorted(data.sequences))
-    users = [str(user) for user in drawn[: options.users]]
-    measured = measure(data, users, 1 if options.split == "test" else 2)
-    shown = {"users": len(users), "split": options.split, "seed": options.seed, **measured}
-    sys.stdout.write(json.dumps(shown, indent=2) + "\n")
+    bundle = Bundle.load(options.bundle)
+    for name in options.sets:
+        folder = options.data / name
+        movies = encoded(folder, bundle)
+        for sample, share in {"all": 1.0, **SAMPLES}.items():
+            served = imported(events_of(folder, share, options.seed), movies, RankingSettings())
+            drawn = np.random.default_rng(options.seed).permutation(sorted(served.sequences))
+            users = drawn[: options.users].tolist()
+            held_out = 1 if options.split == "test" else 2
+            ranks = asyncio.run(measure(served, users, held_out))
+            measured = {part: figures(places) for part, places in ranks.items()}
+            shown = {
+                "set": f"{name} {sample}",
+                "split": options.split,
+                "seed": options.seed,
+                "users": len(users),
+                "holds": holds(measured),
+                **measured,
+            }
+            sys.stdout.write(json.dumps(shown) + "\n")
+            sys.stdout.flush()
     return 0
 
 

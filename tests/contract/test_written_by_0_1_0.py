@@ -26,8 +26,9 @@ from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import decode_item_vector, encode_item_vector
 from shared.catalogue.offer_columns import PRICE, STOCK, WINDOW
 from shared.runtime import metrics
-from shared.users import keys, positions
+from shared.users import keys, log2_weights, positions
 from shared.users.event_types import OTHER, UNDONE, UNKNOWN, EventWeights
+from shared.users.log2_weights import HalfLives
 from shared.users.positions import Position
 from shared.users.states import LACKS_VECTOR, NO_VECTORS, UserState, pack, unpack
 
@@ -107,15 +108,29 @@ def test_a_state_that_was_written_is_read_and_written_again_the_same() -> None:
         assert pack(unpack(bytes.fromhex(text))).hex() == text
 
 
-def test_covisits_and_trending_gain_the_same_weights(folded: Folded) -> None:
-    covisits = {f"{a:016x} {b:016x}": weight for (a, b), weight in folded.covisits.items()}
+def test_trending_gains_the_same_weights(folded: Folded) -> None:
     trends = {f"{scope} {item:016x}": weight for (scope, item), weight in folded.trends.items()}
+    trending = {m: w for m, w in trends.items() if not m.startswith(keys.POPULAR_SCOPE)}
 
-    assert covisits == pytest.approx(WRITTEN["covisits"], abs=1e-9)
-    assert trends == pytest.approx(WRITTEN["trends"], abs=1e-9)
+    assert trending == pytest.approx(WRITTEN["trends"], abs=1e-9)
 
 
-def test_redis_gets_the_same_command_for_a_chunk() -> None:
+def test_a_covisit_that_was_written_goes_on_with_the_weight_it_had_come_to() -> None:
+    covisits_s, then_s = HalfLives().covisits_s, 30 * 86_400
+    a_year_on_ms = log2_weights.ANCHOR_MS + 365 * 86_400_000
+
+    for score in WRITTEN["covisits"].values():
+        then = log2_weights.weight_at(score, log2_weights.ANCHOR_MS, then_s)
+        now = log2_weights.weight_at(score, log2_weights.ANCHOR_MS, covisits_s)
+        later = log2_weights.weight_at(score, a_year_on_ms, covisits_s)
+        assert now == pytest.approx(then)
+        assert later == pytest.approx(then / 2)
+
+
+def test_redis_gets_the_same_command_for_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    members, ttl_s, *others = store._LIMITS[1:]
+    assert (members, ttl_s) == (200, 90 * 86_400)
+    monkeypatch.setattr(store, "_LIMITS", (store._LIMITS[0], 100, ttl_s, *others))  # as then
     chunk = store.WriteChunk(
         Position(1, 2, b"a" * 16).pack(),
         Position(3, 4, b"b" * 16).pack(),

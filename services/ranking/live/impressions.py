@@ -39,6 +39,7 @@ class Shown(NamedTuple):
     versions: impression_pb2.Versions
     degraded: Sequence[str]
     surface: str
+    propensities: Sequence[float]  # by position
 
 
 class Impressions:
@@ -94,7 +95,7 @@ def _entry(shown: Shown) -> Entry:
 
 
 def message(shown: Shown) -> impression_pb2.Impression:
-    """Return a list as the contract's message; the policy is deterministic: propensity 1."""
+    """Return a list as the contract's message."""
     return impression_pb2.Impression(
         request_id=shown.request_id,
         user_id=shown.user_id,
@@ -104,9 +105,11 @@ def message(shown: Shown) -> impression_pb2.Impression:
                 position=position,
                 score=item.score,
                 sources=item.sources,
-                propensity=1.0,
+                propensity=propensity,
             )
-            for position, item in enumerate(shown.items)
+            for position, (item, propensity) in enumerate(
+                zip(shown.items, shown.propensities, strict=True)
+            )
         ],
         time_ms=shown.time_ms,
         versions=shown.versions,

@@ -21,7 +21,7 @@ from shared.runtime.redis_client import Command, RedisExchange
 from shared.users import keys, positions, states
 from shared.users.states import UserState
 
-COVISITS_READ: Final = 30  # followers of an item: the strongest, of at most 100
+COVISITS_READ: Final = 100  # followers of an item: the strongest, of at most 200
 FAILURES_AT_MOST: Final = 5  # in a row; fewer may be a pause of the network or of this process
 PAUSE_S: Final = 0.1  # then one call a pause waits out its time, and all are right again soon
 

@@ -14,7 +14,7 @@ from services.ranking.stages import signals
 from services.ranking.stages.features import NO_TREND, Trend, trend_of
 from services.ranking.stages.signals import Weighted
 from shared.catalogue.catalogue import Applied, Catalogue
-from shared.users.keys import ALL_SCOPE
+from shared.users.keys import ALL_SCOPE, POPULAR_SCOPE
 
 RENEW_EVERY_S: Final = 1.0
 STALE_AFTER_S: Final = 5.0  # trending halves in 6 hours: some seconds are no difference
@@ -72,7 +72,7 @@ class LocalTrending:
         for scope, used_at_s in list(self._used_at_s.items()):
             if now_s - used_at_s > FORGET_AFTER_S:
                 self._drop(scope)
-        in_use = [(ALL_SCOPE, ALL_AT_MOST)]
+        in_use = [(ALL_SCOPE, ALL_AT_MOST), (POPULAR_SCOPE, ALL_AT_MOST)]
         in_use += [(scope, SCOPE_AT_MOST) for scope in self._used_at_s]
         for start in range(0, len(in_use), SCOPES_AT_ONCE):
             part = in_use[start : start + SCOPES_AT_ONCE]

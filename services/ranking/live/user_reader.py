@@ -78,7 +78,7 @@ async def read_states(
 async def _read_signals(
     profile: UserProfile, segment: str, space: ServingSpace, deadline: Deadline
 ) -> Signals:
-    """Read the co-visits of what is liked, and scopes that the local copy of trending lacks."""
+    """Read the co-visits of what was visited, and scopes that the local copy of trending lacks."""
     now_s, trending = time.monotonic(), space.trending
     scopes = [keys.category_scope(name) for name, _ in profile.categories]
     if segment:
@@ -86,13 +86,13 @@ async def _read_signals(
     missing = trending.missing(scopes, now_s)
     if trending.stale(now_s):
         deadline.leave_out(degraded.TRENDING_STALE)
-    liked = [like.key for like in profile.liked]
+    visited = profile.visited
     covisits: dict[int, Weighted] = {}
-    if liked or missing:
+    if visited or missing:
         try:
             timeout_s = deadline.share_s(degraded.SIGNALS_SHARE)
-            followers, read = await deadline.waiting(space.reader.sets(liked, missing, timeout_s))
-            covisits = dict(zip(liked, followers, strict=True))
+            followers, read = await deadline.waiting(space.reader.sets(visited, missing, timeout_s))
+            covisits = dict(zip(visited, followers, strict=True))
             for (scope, _), items in zip(missing, read, strict=True):
                 trending.put(scope, items)
         except Unavailable:

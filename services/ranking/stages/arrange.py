@@ -87,7 +87,7 @@ def arranged(
                 continue
             caps.take(index)
         chosen.append(index)
-    return _with_pins(chosen, pins, k)
+    return with_pins(chosen, pins, k)
 
 
 def _diverse(
@@ -132,10 +132,10 @@ def _diverse(
     return chosen
 
 
-def _with_pins(chosen: list[int], pins: Mapping[int, int], k: int) -> list[int]:
+def with_pins(chosen: Sequence[int], pins: Mapping[int, int], k: int) -> list[int]:
     """Put the pinned candidates on their positions among the chosen ones."""
     if not pins:
-        return chosen
+        return list(chosen)
     rest, listed = iter(chosen), []
     late = [pins[position] for position in sorted(pins)]
     for position in range(k):

@@ -42,29 +42,22 @@ class BlendSettings:
         "FRESHET_BLEND_LONG_TERM", 0.3, at_least=0, at_most=8, help="taste over weeks"
     )
     covisits: float = setting(
-        "FRESHET_BLEND_COVISITS", 4.0, at_least=0, at_most=8, help="what others did next"
+        "FRESHET_BLEND_COVISITS", 6.0, at_least=0, at_most=8, help="what others did next"
     )
     trending: float = setting(
         "FRESHET_BLEND_TRENDING", 0.15, at_least=0, at_most=8, help="now, in the user's scopes"
-    )
-    new: float = setting(
-        "FRESHET_BLEND_NEW",
-        4.0,
-        at_least=0,
-        at_most=8,
-        help="of a liked kind, too new for co-visits",
     )
     content: float = setting(
         "FRESHET_BLEND_CONTENT", 0.4, at_least=0, at_most=8, help="like one of the last 3 items"
     )
     popularity: float = setting(
-        "FRESHET_BLEND_POPULARITY", 0.15, at_least=0, at_most=8, help="log of the decayed weight"
+        "FRESHET_BLEND_POPULARITY", 0.5, at_least=0, at_most=8, help="log of the visits of months"
     )
     freshness: float = setting(
         "FRESHET_BLEND_FRESHNESS", 0.05, at_least=0, at_most=8, help="breaks ties on day zero"
     )
     dislike: float = setting(
-        "FRESHET_BLEND_DISLIKE", -1.3, at_least=-8, at_most=0, help="like what was disliked"
+        "FRESHET_BLEND_DISLIKE", -0.6, at_least=-8, at_most=0, help="like what was disliked"
     )
 
 

@@ -34,11 +34,11 @@ class FeatureColumn(IntEnum):
     LONG_TERM = 2
     COVISITS = 3
     TRENDING = 4
-    NEW = 5
-    CONTENT = 6  # cosine to the nearest of the last liked items
-    POPULARITY = 7
-    FRESHNESS = 8
-    DISLIKE = 9
+    CONTENT = 5  # cosine to the nearest of the last liked items
+    POPULARITY = 6
+    FRESHNESS = 7
+    DISLIKE = 8
+    NEW = 9  # by this new items compete for the places that are theirs (stages/arrange.py)
     TRENDING_ALL = 10  # share of the strongest, square root
     TRENDING_CATEGORY = 11
     TRENDING_SEGMENT = 12
@@ -46,7 +46,7 @@ class FeatureColumn(IntEnum):
     CATEGORY_AFFINITY = 14  # share of the history's positive weight in the item's categories
     PRICE_LOG = 15  # log1p(price): 0 to about 15
     PRICE_RATIO = 16  # log1p(price) less its mean over what is liked
-    AGE_DAYS_LOG = 17  # log1p(days since arrival): 0 to about 9
+    AGE_DAYS_LOG = 17  # log1p(days since arrival): 0 to about 10
     EVENTS_SHARE = 18  # history's length, of 50
     IDLE_HOURS_LOG = 19  # log1p(hours since the last event): 0 to about 9
 
@@ -55,8 +55,8 @@ NAMES: Final = tuple(column.name.lower() for column in FeatureColumn)
 
 DISLIKE_FROM: Final = np.float32(0.5)  # cosine from which an item is like a disliked one
 COVISIT_HALF: Final = 0.05  # probability of the next item at which `covisits` reaches one half
-COVISIT_PRIOR: Final = 2.0  # weight that an item's co-visits must outweigh to be believed
-COVISIT_DECAY: Final = 0.6  # of each item further back; by validation on MovieLens (README)
+COVISIT_PRIOR: Final = 20.0  # weight that an item's co-visits must outweigh to be believed
+COVISIT_DECAY: Final = 0.8  # of each item further back; both by validation (README)
 POPULARITY_OCTAVES: Final = 16.0  # halvings of the strongest item's weight until popularity is 0
 
 Floats = NDArray[np.float32]
@@ -76,7 +76,7 @@ class FeatureSettings:
 
 
 class Covisited(NamedTuple):
-    """Catalogue rows that followed what is liked, ascending, and how surely: 0 to 1."""
+    """Catalogue rows that followed what was visited, ascending, and how surely: 0 to 1."""
 
     rows: NDArray[np.int64]
     strength: Floats
@@ -85,21 +85,21 @@ class Covisited(NamedTuple):
 def covisited(
     profile: UserProfile, signals: Signals, items: Items, now_ms: int, settings: FeatureSettings
 ) -> Covisited:
-    """Return the probability-like strength of each item that followed one of the last liked ones.
+    """Return the probability-like strength of each item that followed one of the last visited.
 
-    strength = p / (p + COVISIT_HALF), p = Σ over the liked items, newest first, of
+    strength = p / (p + COVISIT_HALF), p = Σ over the visited items, newest first, of
     COVISIT_DECAY^rank · w(a → b) / (Σ w(a → ·) + COVISIT_PRIOR).
     """
     known, decays = [], []
-    for rank, like in enumerate(profile.liked):
-        followers = signals.covisits.get(like.key)
+    for rank, key in enumerate(profile.visited):
+        followers = signals.covisits.get(key)
         if followers is not None and len(followers.keys):
             known.append(followers)
             decays.append(COVISIT_DECAY**rank)
     if not known:
         return Covisited(np.empty(0, np.int64), np.empty(0, np.float32))
     sizes = [len(followers.keys) for followers in known]
-    now = (now_ms - log2_weights.EPOCH_MS) / (1000 * settings.half_lives.covisits_s)
+    now = log2_weights.halvings(now_ms, settings.half_lives.covisits_s)
     weights = np.exp2(np.minimum(np.concatenate([f.scores for f in known]) - now, 60))
     starts = np.cumsum([0, *sizes[:-1]])
     totals = np.add.reduceat(weights, starts) + COVISIT_PRIOR
@@ -146,6 +146,7 @@ class Trends(NamedTuple):
     """The scopes that matter to one request."""
 
     all: Trend
+    popular: Trend  # of all, over months
     categories: tuple[tuple[str, Trend], ...]
     segment: Trend
 
@@ -154,6 +155,7 @@ def trends_for(profile: UserProfile, segment: str, of_scope: Callable[[str], Tre
     """Collect trending for all, the user's weightiest categories and the request's segment."""
     return Trends(
         of_scope(keys.ALL_SCOPE),
+        of_scope(keys.POPULAR_SCOPE),
         tuple((name, of_scope(keys.category_scope(name))) for name, _ in profile.categories),
         of_scope(keys.segment_scope(segment)) if segment else NO_TREND,
     )
@@ -177,9 +179,7 @@ def features(
     (table[:, FeatureColumn.COVISITS],) = _looked_up(rows, covisits.rows, covisits.strength)
     table[:, FeatureColumn.FRESHNESS] = fresh
     _put_trends(table, trends, rows)
-    # What nobody has met yet has no co-visits: its likeness stands in for them until it has.
-    liked = np.maximum(table[:, : FeatureColumn.LONG_TERM + 1].max(axis=1), 0)
-    table[:, FeatureColumn.NEW] = fresh * liked * (1 - table[:, FeatureColumn.POPULARITY])
+    table[:, FeatureColumn.NEW] = fresh * likeness(table) * (1 - table[:, FeatureColumn.POPULARITY])
     table[:, FeatureColumn.CATEGORY_AFFINITY] = _affinity(profile, catalogue, rows)
     _put_prices(table, profile, prices[rows])
     table[:, FeatureColumn.AGE_DAYS_LOG] = np.log1p(age_s / 86_400)
@@ -188,6 +188,12 @@ def features(
         idle_s = max(now_ms / 1000 - profile.last_event_s, 0)
         table[:, FeatureColumn.IDLE_HOURS_LOG] = math.log1p(idle_s / 3600)
     return table
+
+
+def likeness(table: Floats) -> Floats:
+    """Return the largest cosine of each candidate to what is known of the user, (n,), 0 or more."""
+    largest: Floats = np.maximum(table[:, : FeatureColumn.LONG_TERM + 1].max(axis=1), 0)
+    return largest
 
 
 def _put_similarities(
@@ -222,10 +228,9 @@ def _put_similarities(
 
 
 def _put_trends(table: Floats, trends: Trends, rows: NDArray[np.int64]) -> None:
-    everywhere = trends.all
-    table[:, FeatureColumn.TRENDING_ALL], table[:, FeatureColumn.POPULARITY] = _looked_up(
-        rows, everywhere.rows, everywhere.share, everywhere.rank
-    )
+    everywhere, popular = trends.all, trends.popular
+    (table[:, FeatureColumn.TRENDING_ALL],) = _looked_up(rows, everywhere.rows, everywhere.share)
+    (table[:, FeatureColumn.POPULARITY],) = _looked_up(rows, popular.rows, popular.rank)
     for _, trend in trends.categories:
         (share,) = _looked_up(rows, trend.rows, trend.share)
         np.maximum(

@@ -32,7 +32,6 @@ _VERBS: Final = {
     event_types.PURCHASE: "bought",
     event_types.RATE: "rated",
 }
-_OF_NEW: Final = np.array([FeatureColumn.NEW, FeatureColumn.FRESHNESS])
 
 Floats = NDArray[np.floating]
 
@@ -66,7 +65,7 @@ def lifted_by(
 ) -> list[int]:
     """Return the part that lifts each item most, -1 where none does, (k,)."""
     speaks = parts > 0
-    speaks[np.ix_(fresh < NEW_FROM, _OF_NEW)] = False
+    speaks[fresh < NEW_FROM, FeatureColumn.FRESHNESS] = False
     above = np.where(speaks, parts - usual, -np.inf)
     as_all_others = above.max(axis=1) <= 0
     above[as_all_others] = np.where(speaks, parts, -np.inf)[as_all_others]
@@ -82,7 +81,10 @@ class Reasons:
         self._named: Counter[int] = Counter()
 
     def of(self, part: int, facts: Facts) -> str:
-        """Return the reason of an item that a part lifts; empty for -1, where none does."""
+        """Return the reason of an item that a part lifts; empty for -1, where none does.
+
+        FeatureColumn.NEW, no part of the score, is that of one with a place for new items.
+        """
         if part < 0:
             return ""
         if part == FeatureColumn.TRENDING:

@@ -61,3 +61,4 @@ class Recommendation:
     ranked: Ranked = field(init=False)
     # arrange; where caps left the list short, more were ranked
     listed: Ranked = field(init=False)  # at most k, in order
+    propensities: list[float] = field(init=False)  # of each place's item to stand there

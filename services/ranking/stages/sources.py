@@ -32,6 +32,8 @@ SOURCES: Final = (
     "request",  # the caller's own candidates
     "filter",  # everything that a narrow filter leaves
     "pin",
+    "popular",
+    "new_place",  # not a source: stands where it does because it is new
 )
 BIT: Final = {name: 1 << number for number, name in enumerate(SOURCES)}
 _BITS: Final = 16  # that stand beside a row while proposals are united
@@ -45,6 +47,7 @@ ALIKE: Final = 0.98  # cosine from which two query vectors find the same
 COVISITED_AT_MOST: Final = 150
 TRENDING_ALL_AT_MOST: Final = 100
 TRENDING_SCOPE_AT_MOST: Final = 40
+POPULAR_AT_MOST: Final = 100
 NEW_LIKED_AT_MOST: Final = 40
 NEW_AT_MOST: Final = 30  # whatever their kind; more where nothing else is known
 NEW_WITHOUT_TASTE: Final = 200
@@ -87,7 +90,7 @@ def queries(profile: UserProfile, items: Items) -> tuple[Floats, list[int]]:
 
 
 def covisited(covisits: Covisited) -> Rows:
-    """Return the rows that followed what is liked, the strongest."""
+    """Return the rows that followed what was visited, the strongest."""
     return _strongest(covisits.rows, covisits.strength, COVISITED_AT_MOST)
 
 
@@ -96,6 +99,11 @@ def trending(trends: Trends) -> list[Rows]:
     scopes = [*(trend for _, trend in trends.categories), trends.segment]
     everywhere = trends.all.strongest[:TRENDING_ALL_AT_MOST]
     return [everywhere, *(trend.strongest[:TRENDING_SCOPE_AT_MOST] for trend in scopes)]
+
+
+def popular(trends: Trends) -> Rows:
+    """Return the rows that most came to, over months."""
+    return trends.popular.strongest[:POPULAR_AT_MOST]
 
 
 def new(profile: UserProfile, newest: Rows, vectors: Floats) -> list[Rows]:

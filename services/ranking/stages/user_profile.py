@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from shared.catalogue.catalogue import Catalogue
 from shared.users import event_types, exclusions
+from shared.users.event_types import EventWeights
 from shared.users.session_vectors import VectorSettings, session_vectors
 from shared.users.states import ENTRY, HISTORY_AT_MOST, LACKS_VECTOR, NO_VECTORS, UserState
 
-LIKED_AT_MOST: Final = 10  # the last items whose co-visits are read
+LIKED_AT_MOST: Final = 10
+VISITED_AT_MOST: Final = 10  # the last items whose co-visits are read
 CONTENT_OF: Final = 3  # the last items whose likes are sought
 DISLIKED_AT_MOST: Final = 5
 CATEGORIES_AT_MOST: Final = 3  # scopes of trending that a user opens
@@ -38,6 +40,7 @@ class UserProfile(NamedTuple):
     """A user as the ranker sees one; of an unknown user everything is empty."""
 
     liked: tuple[LikedItem, ...]  # the last distinct ones that the catalogue knows, newest first
+    visited: tuple[int, ...]  # keys of the last distinct items, liked or not, newest first
     disliked: NDArray[np.int64]  # rows, newest first
     session: Floats  # (d,) unit, or zero where there is none
     long_term: Floats  # (d,)
@@ -115,6 +118,7 @@ def profile_of(
     priced = priced[np.isfinite(priced)]
     return UserProfile(
         liked=liked,
+        visited=_visited(history, settings.weights),
         disliked=np.array(list(dict.fromkeys(disliked))[:DISLIKED_AT_MOST], np.int64),
         session=nothing if session is None else session,
         long_term=nothing if long_term is None else long_term,
@@ -133,7 +137,7 @@ def _nobody(dim: int) -> UserProfile:
     """Return the profile of a user of whom nothing is known."""
     nothing, none = np.zeros(dim, np.float32), np.empty(0, np.int64)
     interests = np.empty((0, dim), np.float32)
-    return UserProfile((), none, nothing, nothing, interests, (), none, none, none, 0, float("nan"))
+    return UserProfile((), (), none, nothing, nothing, interests, (), none, none, none, 0, float("nan"))
 
 
 def _by_weight(
@@ -163,6 +167,19 @@ def _by_weight(
         elif kind != event_types.REMOVE:
             disliked.append(row)
     return tuple(liked), disliked
+
+
+def _visited(history: NDArray[np.void], weights: EventWeights) -> tuple[int, ...]:
+    """Return the last distinct items that the user came to and has not taken back or refused."""
+    came = weights.visits(history)
+    events = zip(
+        history["item"].tolist(), came.tolist(), (weights.of(history) < 0).tolist(), strict=True
+    )
+    visited: dict[int, bool] = {}  # by an item's last event that says either
+    for key, visit, refusal in reversed(list(events)):
+        if visit or refusal:
+            visited.setdefault(key, visit)
+    return tuple([key for key, visit in visited.items() if visit][:VISITED_AT_MOST])
 
 
 def _categories(

@@ -77,14 +77,14 @@ class EventColumns:
             entries["flags"] = np.where(valued, HAS_VALUE, 0)
         self.seconds = entries["seconds"].tolist()
         self.weights = settings.vectors.weights.of(entries)  # (m,) float32
-        self.positive = (self.weights > 0).tolist()
+        self.visits = settings.vectors.weights.visits(entries).tolist()
         self._entries = entries.tobytes()
         entries["flags"] |= STARTS_SESSION
         self._starting = entries.tobytes()
         self.scopes = _scopes(events, self.item_keys, items)
         self.exclusions_at_most = settings.exclusions.at_most
-        # Members of sorted sets that an event of positive weight raises, at most.
-        self.increments = [settings.covisit_reach + len(scopes) for scopes in self.scopes]
+        # Members of sorted sets that a visit raises, at most: followers, scopes, popularity.
+        self.increments = [settings.covisit_reach + len(scopes) + 1 for scopes in self.scopes]
 
     def entry(self, number: int, starts_session: bool) -> bytes:
         """Return an event as an entry of a history."""

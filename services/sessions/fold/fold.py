@@ -25,11 +25,11 @@ from services.sessions.fold.event_columns import EventColumns, FoldEvent
 from services.sessions.fold.increments import (
     Covisits,
     Member,
-    PositiveEvents,
     Trends,
+    TrendScores,
+    Visits,
     covisits_of,
     merge,
-    trend_scores,
     trends_of,
 )
 from services.sessions.fold.mutable_state import COVERED, EFFECTS, TOO_OLD, MutableUserState
@@ -129,7 +129,7 @@ class ChunkBuilder:
     room: int  # for increments
     # User, state before (None: what the change before this one leaves), state after.
     users: list[tuple[str, UserState | None, MutableUserState]] = field(default_factory=list)
-    positive: PositiveEvents = field(default_factory=PositiveEvents)
+    visits: Visits = field(default_factory=Visits)
     events: int = 0
     dropped: int = 0
 
@@ -147,23 +147,23 @@ class BatchFold:
         events, settings, chunk = self._events, self._settings, self._chunks[-1]
         state = MutableUserState.of(before)
         start: UserState | None = before
-        positive, events_before = chunk.positive, chunk.events
+        visits, events_before = chunk.visits, chunk.events
         for number in numbers:
             effect = state.apply(events, number)
             self._effects[effect] += 1
             if effect == COVERED:
                 continue
             chunk.events += 1
-            if effect <= TOO_OLD and events.positive[number]:
-                positive.numbers.append(number)
-                positive.histories.append(state.history)
-                positive.byte_offsets.append(state.byte_offset)
+            if effect <= TOO_OLD and events.visits[number]:
+                visits.numbers.append(number)
+                visits.histories.append(state.history)
+                visits.byte_offsets.append(state.byte_offset)
                 chunk.room -= events.increments[number]
             if chunk.room <= 0 or chunk.events >= settings.chunk_events:
                 chunk.users.append((user_id, start, state.copy()))
                 chunk = ChunkBuilder(settings.chunk_increments)
                 self._chunks.append(chunk)
-                positive, events_before, start = chunk.positive, 0, None
+                visits, events_before, start = chunk.visits, 0, None
         chunk.dropped += state.dropped
         if chunk.events > events_before:
             chunk.users.append((user_id, start, state))
@@ -178,8 +178,8 @@ class BatchFold:
         for state, history in zip(changed, histories, strict=True):
             state.history = history
         vectors = iter(session_vectors(histories, items, settings.vectors))
-        covisits = covisits_of(events, [chunk.positive for chunk in self._chunks], settings)
-        scores = trend_scores(events, settings.half_lives)
+        covisits = covisits_of(events, [chunk.visits for chunk in self._chunks], settings)
+        scores = TrendScores.of(events, settings.half_lives)
         chunks, after = [], empty()
         for chunk, followed in zip(self._chunks, covisits, strict=True):
             changes = []
@@ -187,7 +187,7 @@ class BatchFold:
                 before = start or after
                 after = state.close(next(vectors))
                 changes.append(StateChange(user_id, before, after))
-            trends = trends_of(events, chunk.positive.numbers, scores)
+            trends = trends_of(events, chunk.visits.numbers, scores)
             chunks.append(FoldedChunk(changes, followed, trends, chunk.events, chunk.dropped))
         return Folded(chunks, dict(zip(EFFECTS, self._effects, strict=True)))
 

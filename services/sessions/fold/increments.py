@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from services.sessions.fold.event_columns import EventColumns
 from services.sessions.fold.settings import FoldSettings
 from shared.users.event_types import EventWeights
-from shared.users.log2_weights import HalfLives, add, scores_of
+from shared.users.keys import POPULAR_SCOPE
+from shared.users.log2_weights import NEVER, HalfLives, add, scores_of
 from shared.users.states import ENTRY, ENTRY_BYTES
 
-_NEAR_BYTES: Final = 16 * ENTRY_BYTES  # nearly always 5 other items stand in so many entries
+_NEAR_BYTES: Final = 20 * ENTRY_BYTES  # nearly always 8 other items stand in so many entries
 
 Covisits = dict[tuple[int, int], float]
 """(item key, key of an item that followed it) → log2 weight."""
@@ -31,8 +32,8 @@ Member = TypeVar("Member")
 
 
 @dataclass(slots=True)
-class PositiveEvents:
-    """Events of positive weight, each with the history as it stood right after it."""
+class Visits:
+    """Events that came to their item, each with the history as it stood right after it."""
 
     numbers: list[int] = field(default_factory=list)  # in the batch
     histories: list[bytes] = field(default_factory=list)
@@ -40,12 +41,12 @@ class PositiveEvents:
 
 
 def covisits_of(
-    events: EventColumns, parts: Sequence[PositiveEvents], settings: FoldSettings
+    events: EventColumns, parts: Sequence[Visits], settings: FoldSettings
 ) -> list[Covisits]:
     """Return what each part's events count for co-visits.
 
-    The item b of an event follows each item before it: a → b weighs 1 / distance at the time of b,
-    where a is the distance-th nearest other item of a positive entry before b's.
+    The item b of a visit follows each item before it: a → b weighs 1 / √distance at the time of b,
+    where a is the distance-th nearest other item visited before b.
     """
     numbers = [number for part in parts for number in part.numbers]  # (m,)
     reach = settings.covisit_reach
@@ -62,7 +63,8 @@ def covisits_of(
     some = before != 0  # (m, r)
     counts = some.sum(axis=1)
     times_ms = events.times_ms[numbers, None]
-    scores = scores_of(1 / np.arange(1, reach + 1), times_ms, settings.half_lives.covisits_s)
+    near = 1 / np.sqrt(np.arange(1, reach + 1))
+    scores = scores_of(near, times_ms, settings.half_lives.covisits_s)
     followed = before[some].tolist()
     following = _repeated([events.item_keys[number] for number in numbers], counts.tolist())
     values = scores[some].tolist()
@@ -74,26 +76,31 @@ def covisits_of(
     ]
 
 
-def trend_scores(events: EventColumns, half_lives: HalfLives) -> list[float]:
-    """Return each event's log2 weight for trending, -inf for one that does not count."""
-    scores: list[float] = scores_of(events.weights, events.times_ms, half_lives.trending_s).tolist()
-    return scores
+class TrendScores(NamedTuple):
+    """The log2 weight of each event of a batch, for trending and for popularity."""
+
+    trending: list[float]  # NEVER for one that speaks against its item, or not for it
+    popularity: list[float]  # every visit counts 1
+
+    @classmethod
+    def of(cls, events: EventColumns, half_lives: HalfLives) -> TrendScores:
+        """Compute them for all events at once."""
+        return cls(
+            scores_of(events.weights, events.times_ms, half_lives.trending_s).tolist(),
+            scores_of(np.ones(1), events.times_ms, half_lives.covisits_s).tolist(),
+        )
 
 
-def trends_of(events: EventColumns, numbers: Iterable[int], scores: Sequence[float]) -> Trends:
-    """Return what events count for their items in all of their scopes.
-
-    scores: of every event of the batch, as `trend_scores` gives them.
-    """
+def trends_of(events: EventColumns, numbers: Iterable[int], scores: TrendScores) -> Trends:
+    """Return what visits count for their items in all of their scopes, and for popularity."""
     trends: Trends = {}
     for number in numbers:
-        item, score = events.item_keys[number], scores[number]
-        for scope in events.scopes[number]:
-            member = (scope, item)
-            if member in trends:
-                trends[member] = add(trends[member], score)
-            else:
-                trends[member] = score
+        item, score = events.item_keys[number], scores.trending[number]
+        members = [((POPULAR_SCOPE, item), scores.popularity[number])]
+        if score != NEVER:
+            members += [((scope, item), score) for scope in events.scopes[number]]
+        for member, gained in members:
+            trends[member] = add(trends[member], gained) if member in trends else gained
     return trends
 
 
@@ -126,7 +133,7 @@ def _items_before(
     reach: int,
     weights: EventWeights,
 ) -> NDArray[np.uint64]:
-    """Return the nearest other items of positive entries before each of m entries, nearest first.
+    """Return the nearest other items visited before each of m entries, nearest first.
 
     items: item keys of the entries (m,); byte_offsets: where they stand in their histories;
     negative for one that does not, which has nothing before it.
@@ -153,7 +160,7 @@ def _nearest(
     width = max(map(len, pasts))
     padded = b"".join([past.rjust(width, b"\0") for past in pasts])
     entries = np.frombuffer(padded, ENTRY).reshape(len(pasts), -1)  # (m, w)
-    keys = np.where(weights.of(entries) > 0, entries["item"], np.uint64(0))
+    keys = np.where(weights.visits(entries), entries["item"], np.uint64(0))
     nearest = np.zeros((len(pasts), reach), np.uint64)
     counts = np.zeros(len(pasts), np.intp)
     searching = np.arange(len(pasts))

@@ -26,10 +26,10 @@ class FoldSettings:
     )
     covisit_reach: int = setting(
         "FRESHET_COVISIT_REACH",
-        5,
+        8,
         at_least=0,
         at_most=20,
-        help="items before an event that it follows: beyond 5 a pair says little and costs Redis",
+        help="items before a visit that it follows: more help small shops little and cost Redis",
     )
     chunk_events: int = setting(
         "FRESHET_CHUNK_EVENTS",
@@ -40,8 +40,8 @@ class FoldSettings:
     )
     chunk_increments: int = setting(
         "FRESHET_CHUNK_INCREMENTS",
-        512,
+        768,
         at_least=1,
         at_most=8_192,
-        help="members of sorted sets after which a chunk ends: 8 an event, few events have more",
+        help="members of sorted sets after which a chunk ends: 12 an event, few events have more",
     )

@@ -16,6 +16,7 @@ from services.ranking.stages.signals import Weighted
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
 from shared.users import event_types, keys, log2_weights, states
+from shared.users.log2_weights import HalfLives
 from shared.users.session_vectors import VectorSettings, session_vectors
 from tests.unit.shared.users.makers import state_of
 
@@ -26,6 +27,7 @@ DAY_MS = 86_400_000
 KINDS = ("lamp", "chair", "rug", "vase")
 EMPTY = np.empty(0, np.float16)
 VECTORS = VectorSettings()
+COVISITS_S = HalfLives().covisits_s
 
 
 def near(kind: int, seed: int, spread: float = 0.1) -> NDArray[np.float16]:
@@ -131,10 +133,10 @@ class Shop:
 
     def follows(self, item_id: str, followers: Mapping[str, float]) -> None:
         """Let items follow an item, with weights given now."""
-        self.reader.covisits[keys.item_key(item_id)] = weighted(followers, 30 * 86_400.0)
+        self.reader.covisits[keys.item_key(item_id)] = weighted(followers, COVISITS_S)
 
     def trends(self, scope: str, items: Mapping[str, float]) -> None:
-        """Let items trend in a scope, with weights given now."""
+        """Let items trend in a scope, or be popular, with weights given now."""
         self.reader.trending[scope] = weighted(items, 6 * 3600.0)
 
 

@@ -37,7 +37,7 @@ def shown(number: int = 0) -> Shown:
         pb.RankedItem(item_id="rug", score=1.5),
     ]
     versions = impression_pb2.Versions(space="s", ranker="blend")
-    return Shown(f"r{number}", "ann", items, 77, versions, ["trending_stale"], "home")
+    return Shown(f"r{number}", "ann", items, 77, versions, ["trending_stale"], "home", [0.2, 1.0])
 
 
 async def test_a_list_is_written_as_it_was_shown() -> None:
@@ -51,7 +51,7 @@ async def test_a_list_is_written_as_it_was_shown() -> None:
     written = impression_pb2.Impression.FromString(value or b"")
     assert written.request_id == "r0"
     assert [(i.item_id, i.position, i.score, i.propensity) for i in written.items] == [
-        ("lamp", 0, 2.5, 1.0),
+        ("lamp", 0, 2.5, pytest.approx(0.2)),
         ("rug", 1, 1.5, 1.0),
     ]
     assert list(written.items[0].sources) == ["session", "new"]

@@ -67,7 +67,7 @@ async def test_a_scope_nobody_asks_for_is_forgotten(reader: MemoryReader) -> Non
     copy = LocalTrending(reader)
     copy.missing(["c:x"], time.monotonic() - trending.FORGET_AFTER_S - 1)
     await copy.renew()
-    assert set(copy.scopes) == {"all"}
+    assert set(copy.scopes) == {"all", "popular"}
 
 
 async def test_scopes_are_bounded_whatever_is_asked_for(reader: MemoryReader) -> None:

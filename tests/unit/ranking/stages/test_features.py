@@ -62,7 +62,7 @@ def test_covisits_grow_with_their_share_and_their_evidence(shop: Shop) -> None:
     shop.user("ann", [("click", "lamp-1")])
     shop.follows("lamp-1", {"rug-1": 90.0, "rug-2": 10.0})
     strong = table_of(shop, "rug-1", "rug-2", "rug-3")["covisits"]
-    assert strong[0] == pytest.approx(0.882 / (0.882 + 0.05), abs=1e-3)
+    assert strong[0] == pytest.approx(0.75 / (0.75 + 0.05), abs=1e-3)
     assert strong[0] > strong[1] > strong[2] == 0
     shop.follows("lamp-1", {"rug-1": 0.09, "rug-2": 0.01})
     weak = table_of(shop, "rug-1", "rug-2")["covisits"]
@@ -96,7 +96,20 @@ def test_trending_is_the_strongest_of_the_users_scopes(shop: Shop) -> None:
     assert found["trending_all"].tolist() == [1.0, 0.25, 0.0]
     assert found["trending_category"].tolist() == [0.0, 1.0, 0.0]
     assert found["trending"].tolist() == [1.0, 1.0, 0.0]
-    assert found["popularity"].tolist() == [1.0, 0.75, 0.0]
+
+
+def test_popularity_is_that_of_months_and_not_of_the_day(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-1")])
+    shop.trends("all", {"rug-1": 16.0})
+    shop.trends("popular", {"lamp-2": 16.0, "rug-2": 1.0})
+    found = table_of(shop, "rug-1", "lamp-2", "rug-2")
+    assert found["popularity"].tolist() == [0.0, 1.0, 0.75]
+
+
+def test_what_a_user_rated_low_was_tried_and_says_what_follows(shop: Shop) -> None:
+    shop.user("ann", [("rate", "lamp-1")])
+    shop.follows("lamp-1", {"rug-1": 90.0})
+    assert table_of(shop, "rug-1")["covisits"][0] > 0.5
 
 
 def test_a_segment_counts_where_the_request_names_it(shop: Shop) -> None:

@@ -20,6 +20,8 @@ from shared.catalogue.catalogue import Items
 from shared.users import keys
 
 EPOCH_S = 946_684_800  # 2000-01-01
+ANCHOR_S = 1_796_083_200  # 2026-12-01, until when co-visits had 30 days
+MONTH_S = 30 * 86_400
 FOR = {"view": 0.5, "click": 1.0, "like": 3.0, "share": 3.0, "cart": 3.0, "purchase": 5.0}
 AGAINST = {"dislike": -3.0, "hide": -5.0, "remove": -1.0}
 UNDOES = {"unhide": "hide", "undislike": "dislike", "like": "dislike", "refund": "purchase"}
@@ -34,6 +36,11 @@ class Entry:
     event_id: str | None
     weight: float
     starts_session: bool
+
+    @property
+    def visit(self) -> bool:
+        """Whether the user came to the item."""
+        return self.weight > 0 or self.type == "rate"
 
 
 @dataclass
@@ -87,7 +94,7 @@ class PlainFold:
         if before is not None:
             self._undo(user, entry, len(before))
             self._exclude(user, entry, len(before))
-        if weight > 0:
+        if entry.visit:
             self._count(event.context.get("segment"), item, weight, time_ms / 1000, before or [])
 
     def _put(self, user: User, entry: Entry, session_id: str | None) -> list[Entry] | None:
@@ -135,13 +142,15 @@ class PlainFold:
             f"c:{name}" for name in (self.items.categories[row] if row >= 0 else ())
         }
         for scope in scopes | ({f"s:{segment}"} if segment else set()):
-            score = log2(weight) + (at_s - EPOCH_S) / lives.trending_s
-            self._trends[scope, item].append(score)
-        others = [entry.item for entry in before[::-1] if entry.weight > 0 and entry.item != item]
+            if weight > 0:
+                score = log2(weight) + (at_s - EPOCH_S) / lives.trending_s
+                self._trends[scope, item].append(score)
+        halvings = (ANCHOR_S - EPOCH_S) / MONTH_S + (at_s - ANCHOR_S) / lives.covisits_s
+        self._trends["popular", item].append(halvings)
+        others = [entry.item for entry in before[::-1] if entry.visit and entry.item != item]
         nearest = list(dict.fromkeys(others))[: self.settings.covisit_reach]
         for distance, other in enumerate(nearest, start=1):
-            score = log2(1 / distance) + (at_s - EPOCH_S) / lives.covisits_s
-            self._covisits[other, item].append(score)
+            self._covisits[other, item].append(halvings - log2(distance) / 2)
 
     def vectors(self, user_id: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return session and long-term vector, zero where there is none."""

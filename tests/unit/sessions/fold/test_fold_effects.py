@@ -120,7 +120,7 @@ def test_a_late_event_within_a_full_history_drops_the_oldest(log: Log) -> None:
     assert rows_of(state) == [1, 99, *range(2, 50)]
 
 
-def test_what_is_older_than_a_full_history_counts_for_trending_alone(log: Log) -> None:
+def test_what_is_older_than_a_full_history_counts_for_trending_and_popularity_alone(log: Log) -> None:
     full, _, _ = folded([log.event(n, at_s=NOW_S + n) for n in range(50)])
     old = log.event(3, "purchase", at_s=NOW_S - 1, record_s=NOW_S + 99, event_id="a")
     assert effect_of(old, full) == "too_old"
@@ -128,7 +128,7 @@ def test_what_is_older_than_a_full_history_counts_for_trending_alone(log: Log) -
     assert state.history_bytes == full.history_bytes
     assert state.purchased == ()
     assert covisits == {}
-    assert trends.keys() == {("all", key_of(3))}
+    assert trends.keys() == {("all", key_of(3)), ("popular", key_of(3))}
     assert state.guard == {0: 50}
 
 
@@ -199,7 +199,7 @@ def test_a_dead_letter_replayed_twice_counts_once(log: Log) -> None:
     state, _, trends = folded(letters)
     assert only(state.history)["seconds"] == NOW_S - 900
     assert state.guard == {0: 1}
-    assert len(trends) == 2
+    assert len(trends) == 3
 
 
 # Sessions
@@ -388,12 +388,12 @@ def test_a_refund_takes_back_no_co_visit_and_no_trend(log: Log) -> None:
 # Co-visits
 
 
-def test_an_item_follows_the_five_before_it_the_nearest_most(log: Log) -> None:
-    state, _, _ = folded([log.event(n) for n in range(7)])
+def test_an_item_follows_the_eight_before_it_the_nearest_most(log: Log) -> None:
+    state, _, _ = folded([log.event(n) for n in range(9)])
     _, covisits, _ = folded([log.event(9)], state)
     weights = {pair: weight_of(score, LIVES.covisits_s) for pair, score in covisits.items()}
     assert weights == pytest.approx(
-        {(key_of(7 - distance), key_of(9)): 1 / distance for distance in range(1, 6)}
+        {(key_of(9 - distance), key_of(9)): distance**-0.5 for distance in range(1, 9)}
     )
 
 
@@ -401,15 +401,23 @@ def test_an_item_counts_at_its_nearest_and_never_follows_itself(log: Log) -> Non
     state, _, _ = folded([log.event(n) for n in (1, 2, 3, 2, 9, 2)])
     _, covisits, _ = folded([log.event(9)], state)
     weights = {pair[0]: weight_of(score, LIVES.covisits_s) for pair, score in covisits.items()}
-    assert weights == pytest.approx({key_of(2): 1, key_of(3): 1 / 2, key_of(1): 1 / 3})
+    assert weights == pytest.approx({key_of(2): 1, key_of(3): 2**-0.5, key_of(1): 3**-0.5})
 
 
-def test_only_positive_events_make_co_visits(log: Log) -> None:
+def test_only_visits_make_co_visits(log: Log) -> None:
     state, _, _ = folded([log.event(0), log.event(1, "dislike"), log.event(2, "remove")])
     _, covisits, _ = folded([log.event(3)], state)
     assert covisits.keys() == {(key_of(0), key_of(3))}
-    for kind in ("dislike", "hide", "remove", "rate"):
+    for kind in ("dislike", "hide", "remove"):
         assert folded([log.event(4, kind)], state)[1] == {}
+
+
+@pytest.mark.parametrize("value", [None, 1.0, 3.0, 5.0])
+def test_who_rates_has_tried_whatever_came_of_it(log: Log, value: float | None) -> None:
+    state, _, _ = folded([log.event(0, "rate", value=value)])
+    _, covisits, trends = folded([log.event(1, "rate", value=value)], state)
+    assert covisits.keys() == {(key_of(0), key_of(1))}
+    assert weight_of(trends["popular", key_of(1)], LIVES.covisits_s) == pytest.approx(1)
 
 
 def test_co_visits_are_found_behind_many_events_that_are_not_positive(log: Log) -> None:
@@ -431,11 +439,12 @@ def test_co_visits_of_one_pair_add_up(log: Log) -> None:
     assert weight_of(pair, LIVES.covisits_s) == pytest.approx(2)
 
 
-def test_a_co_visit_weighs_half_after_thirty_days(log: Log) -> None:
-    _, covisits, _ = folded([log.event(0), log.event(1)])
-    (score,) = covisits.values()
-    month = NOW_MS + 30 * 86_400_000
-    assert weight_of(score, LIVES.covisits_s, month) == pytest.approx(0.5)
+def test_a_co_visit_and_a_visit_weigh_half_after_a_year(log: Log) -> None:
+    _, covisits, trends = folded([log.event(0), log.event(1)])
+    (covisit,) = covisits.values()
+    later = NOW_MS + 365 * 86_400_000
+    for score in (covisit, trends["popular", key_of(1)]):
+        assert weight_of(score, LIVES.covisits_s, later) == pytest.approx(0.5)
 
 
 # Trending
@@ -444,14 +453,14 @@ def test_a_co_visit_weighs_half_after_thirty_days(log: Log) -> None:
 def test_an_event_counts_for_all_its_categories_and_its_segment(log: Log) -> None:
     _, _, trends = folded([log.event(1, "like", context={"segment": "PL", "page": "home"})])
     scopes = (keys.ALL_SCOPE, "c:shoe", "c:red", "s:PL")
-    assert trends.keys() == {(scope, key_of(1)) for scope in scopes}
-    for score in trends.values():
-        assert weight_of(score, LIVES.trending_s) == pytest.approx(3)
+    assert trends.keys() == {(scope, key_of(1)) for scope in (*scopes, keys.POPULAR_SCOPE)}
+    for scope in scopes:
+        assert weight_of(trends[scope, key_of(1)], LIVES.trending_s) == pytest.approx(3)
 
 
 def test_an_item_that_the_catalogue_does_not_know_trends_without_categories(log: Log) -> None:
     state, _, trends = folded([log.event(77)])
-    assert trends.keys() == {("all", key_of(77))}
+    assert trends.keys() == {("all", key_of(77)), ("popular", key_of(77))}
     assert rows_of(state) == [77]
 
 
@@ -463,7 +472,7 @@ def test_trending_weighs_half_after_six_hours(log: Log) -> None:
 
 @pytest.mark.parametrize("kind", ["dislike", "hide", "remove", "rate"])
 def test_what_is_not_positive_leaves_trending_alone(log: Log, kind: str) -> None:
-    assert folded([log.event(0, kind)])[2] == {}
+    assert folded([log.event(0, kind)])[2].keys() <= {("popular", key_of(0))}
 
 
 # Kinds of events
@@ -630,11 +639,11 @@ def test_an_empty_catalogue_leaves_vectors_out(log: Log) -> None:
     state, _, trends = fold(empty(), [log.event(0)], nothing, SETTINGS)
     assert rows_of(state) == [0]
     assert state.session is None
-    assert trends.keys() == {("all", key_of(0))}
+    assert trends.keys() == {("all", key_of(0)), ("popular", key_of(0))}
 
 
 def test_a_chunk_ends_after_its_increments(log: Log) -> None:
-    events = [log.event(n, user=name_of(n)) for n in range(10)]  # 6 at most each
-    settings = FoldSettings(chunk_increments=12)
+    events = [log.event(n, user=name_of(n)) for n in range(10)]  # 10 at most each
+    settings = FoldSettings(chunk_increments=20)
     chunks = fold_many({}, events, ITEMS, settings).chunks
     assert [chunk.events for chunk in chunks] == [2, 2, 2, 2, 2]
