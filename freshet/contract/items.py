@@ -64,6 +64,7 @@ class Item(
         | None
     ) = None
     updated_ms: Time | None = None
+    created_ms: Time | None = None
 
     def __repr__(self) -> str:
         """Show what is set, a picture by its size."""
@@ -165,6 +166,7 @@ def item_of_message(message: item_pb2.Item) -> Item:
         },
         image_bytes=message.image_bytes if message.HasField("image_bytes") else None,
         image_uri=message.image_uri if message.HasField("image_uri") else None,
+        created_ms=message.created_ms if message.HasField("created_ms") else None,
     )
 
 

@@ -89,6 +89,7 @@ class Item(_message.Message):
     IMAGE_BYTES_FIELD_NUMBER: _builtins.int
     IMAGE_URI_FIELD_NUMBER: _builtins.int
     UPDATED_MS_FIELD_NUMBER: _builtins.int
+    CREATED_MS_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     title: _builtins.str
     """at most 512 bytes"""
@@ -139,15 +140,18 @@ class Item(_message.Message):
         image_bytes: _builtins.bytes = ...,
         image_uri: _builtins.str = ...,
         updated_ms: _builtins.int | None = ...,
+        created_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_available_from_ms", b"_available_from_ms", "_available_until_ms", b"_available_until_ms", "_currency", b"_currency", "_in_stock", b"_in_stock", "_price", b"_price", "_updated_ms", b"_updated_ms", "available_from_ms", b"available_from_ms", "available_until_ms", b"available_until_ms", "currency", b"currency", "image", b"image", "image_bytes", b"image_bytes", "image_uri", b"image_uri", "in_stock", b"in_stock", "price", b"price", "updated_ms", b"updated_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_available_from_ms", b"_available_from_ms", "_available_until_ms", b"_available_until_ms", "_created_ms", b"_created_ms", "_currency", b"_currency", "_in_stock", b"_in_stock", "_price", b"_price", "_updated_ms", b"_updated_ms", "available_from_ms", b"available_from_ms", "available_until_ms", b"available_until_ms", "created_ms", b"created_ms", "currency", b"currency", "image", b"image", "image_bytes", b"image_bytes", "image_uri", b"image_uri", "in_stock", b"in_stock", "price", b"price", "updated_ms", b"updated_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_from_ms", b"_available_from_ms", "_available_until_ms", b"_available_until_ms", "_currency", b"_currency", "_in_stock", b"_in_stock", "_price", b"_price", "_updated_ms", b"_updated_ms", "attributes", b"attributes", "available_from_ms", b"available_from_ms", "available_until_ms", b"available_until_ms", "categories", b"categories", "currency", b"currency", "description", b"description", "image", b"image", "image_bytes", b"image_bytes", "image_uri", b"image_uri", "in_stock", b"in_stock", "item_id", b"item_id", "price", b"price", "tags", b"tags", "title", b"title", "updated_ms", b"updated_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_available_from_ms", b"_available_from_ms", "_available_until_ms", b"_available_until_ms", "_created_ms", b"_created_ms", "_currency", b"_currency", "_in_stock", b"_in_stock", "_price", b"_price", "_updated_ms", b"_updated_ms", "attributes", b"attributes", "available_from_ms", b"available_from_ms", "available_until_ms", b"available_until_ms", "categories", b"categories", "created_ms", b"created_ms", "currency", b"currency", "description", b"description", "image", b"image", "image_bytes", b"image_bytes", "image_uri", b"image_uri", "in_stock", b"in_stock", "item_id", b"item_id", "price", b"price", "tags", b"tags", "title", b"title", "updated_ms", b"updated_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__available_from_ms: _TypeAlias = _typing.Literal["available_from_ms"]  # noqa: Y015
     _WhichOneofArgType__available_from_ms: _TypeAlias = _typing.Literal["_available_from_ms", b"_available_from_ms"]  # noqa: Y015
     _WhichOneofReturnType__available_until_ms: _TypeAlias = _typing.Literal["available_until_ms"]  # noqa: Y015
     _WhichOneofArgType__available_until_ms: _TypeAlias = _typing.Literal["_available_until_ms", b"_available_until_ms"]  # noqa: Y015
+    _WhichOneofReturnType__created_ms: _TypeAlias = _typing.Literal["created_ms"]  # noqa: Y015
+    _WhichOneofArgType__created_ms: _TypeAlias = _typing.Literal["_created_ms", b"_created_ms"]  # noqa: Y015
     _WhichOneofReturnType__currency: _TypeAlias = _typing.Literal["currency"]  # noqa: Y015
     _WhichOneofArgType__currency: _TypeAlias = _typing.Literal["_currency", b"_currency"]  # noqa: Y015
     _WhichOneofReturnType__in_stock: _TypeAlias = _typing.Literal["in_stock"]  # noqa: Y015
@@ -162,6 +166,8 @@ class Item(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__available_from_ms) -> _WhichOneofReturnType__available_from_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__available_until_ms) -> _WhichOneofReturnType__available_until_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__created_ms) -> _WhichOneofReturnType__created_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__currency) -> _WhichOneofReturnType__currency | None: ...
     @_typing.overload

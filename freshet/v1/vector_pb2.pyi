@@ -46,7 +46,7 @@ class ItemVector(_message.Message):
     version: _builtins.int
     """log time, never lower than the record's before; the header may be higher"""
     arrived_ms: _builtins.int
-    """first arrival, kept over later versions"""
+    """since when it is there, kept over later versions: created_ms, else its first arrival, else (it came with many) 0"""
     encoded_ms: _builtins.int
     @_builtins.property
     def item(self) -> _item_pb2.Item:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import UnknownTopicOrPartitionError
+from redis.asyncio import Redis
 
 from freshet import kafka_clients
 from freshet.contract import topics
@@ -23,7 +24,9 @@ from services.embedding.encode.fusion import Fusion
 from services.embedding.encode.golden import check_golden
 from services.embedding.encode.item_encoder import ItemEncoder
 from services.embedding.encode.promotion import Promotion
+from services.embedding.items.arrivals import Arrivals
 from services.embedding.items.consumer_group import ItemConsumerGroup
+from services.embedding.items.inherited import inherited
 from services.embedding.items.item_cache import ItemCache
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
@@ -36,6 +39,7 @@ from services.embedding.pictures.fetch import Fetcher
 from services.embedding.pictures.picture import PictureLimits
 from services.embedding.settings import NAME, EmbeddingSettings
 from services.embedding.snapshots.indexer import Indexer, SnapshotFailed
+from shared.catalogue import active_bundle
 from shared.runtime import redis_client
 from shared.runtime.call_guard import CallGuard
 from shared.runtime.dead_letters import DeadLetterWriter
@@ -160,6 +164,7 @@ class EmbeddingService(Service):
             ItemCache(redis, bundle.space, bundle.dim),
             publisher,
             DeadLetterWriter(producer, NAME),
+            Arrivals(await self._inherited(redis, bundle.space)),
         )
         reconciler = Reconciler(self._reader, topic, partitions, latest, handler.publish)
 
@@ -186,6 +191,15 @@ class EmbeddingService(Service):
         self.background.start(self._indexer.run(), "indexer")
         self.background.start(promotion.run(is_keeper, group.is_done), "promotion")
         self.health.actions["snapshot"] = self._snapshot
+
+    async def _inherited(self, redis: Redis, space: str) -> dict[int, int]:
+        """Read since when items are there, where another space is served so far."""
+        active = await retry_until_available("Redis", lambda: active_bundle.read(redis))
+        if active is None or active.space == space:
+            return {}
+        topic = topics.item_vectors(active.space)
+        await kafka_clients.ensure_topics(self._settings.kafka, [topic])
+        return await inherited(self._reader, topic.name)
 
     async def _snapshot(self) -> dict[str, Any]:
         assert self._indexer is not None

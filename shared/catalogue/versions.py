@@ -51,11 +51,6 @@ class RecordVersion(NamedTuple):
         since, updated_ms, place = row
         return cls(LogPlace(*since), updated_ms, LogPlace(*place))
 
-    @property
-    def as_of_ms(self) -> int:
-        """The time that the record states, else its own."""
-        return self.place.time_ms if self.updated_ms == UNSTATED else self.updated_ms
-
     def is_behind(self, latest: RecordVersion) -> bool:
         """Say whether a record changes nothing beside what counts already.
 

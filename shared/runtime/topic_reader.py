@@ -176,3 +176,18 @@ async def _stop(consumer: AIOKafkaConsumer) -> None:
     if error or not done:
         log.info("a consumer did not close: %r", error or "in time")
     closing.add_done_callback(lambda late: late.cancelled() or late.exception())
+
+
+async def read_once(
+    make: Callable[[str], AIOKafkaConsumer],
+    topic: str,
+    take: Callable[[Sequence[ConsumerRecord]], None],
+) -> None:
+    """Read a topic from its beginning to where it ends now; arguments as of TopicReader."""
+    reader = TopicReader(make, topic, take)
+    reading = asyncio.create_task(reader.run())
+    try:
+        await reader.caught_up()
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)

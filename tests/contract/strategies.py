@@ -54,6 +54,7 @@ _offer: dict[str, SearchStrategy[Any]] = {
 offers = st.builds(Offer, **_offer)
 _item: dict[str, SearchStrategy[Any]] = {
     **_offer,
+    "created_ms": st.none() | times,
     "title": _texts(0, 512),
     "description": _texts(0, 2048),
     "categories": st.lists(ids, max_size=32).map(tuple),

@@ -48,6 +48,7 @@ ITEM = Item(
     available_until_ms=1_790_812_800_000,
     image_bytes=RED_AND_BLUE,
     updated_ms=1_788_220_799_000,
+    created_ms=1_788_134_400_000,
 )
 OFFER = Offer(
     item_id="lamp-042",

@@ -26,7 +26,7 @@ def draw(kind: Kind, style: Style, colour: int, rng: Random) -> bytes:
 
 
 def item(
-    kind: Kind, style: Style, number: int, *, seed: int = 1, updated_ms: int | None = None
+    kind: Kind, style: Style, number: int, *, seed: int = 1, created_ms: int | None = None
 ) -> Item:
     """Return one complete item. The same arguments give the same item, byte for byte."""
     rng = Random(f"{seed}/{kind.name}/{style.name}/{number}")
@@ -49,7 +49,7 @@ def item(
         currency="EUR",
         in_stock=True,
         image_bytes=draw(kind, style, colour, rng),
-        updated_ms=updated_ms,
+        created_ms=created_ms,
     )
 
 
@@ -60,7 +60,7 @@ def items(now_ms: int, *, seed: int = 1) -> Iterator[Item]:
         for style in STYLES:
             for kind in KINDS:
                 age_ms = rng.randint(*_AGE_MS)
-                yield item(kind, style, number, seed=seed, updated_ms=now_ms - age_ms)
+                yield item(kind, style, number, seed=seed, created_ms=now_ms - age_ms)
 
 
 COUNT = _PER_STYLE * len(STYLES) * len(KINDS)

@@ -134,7 +134,7 @@ def item_of(movie: Movie, picture: bytes | None) -> Item:
         tags=movie.tags,
         attributes={**({"year": float(year[1])} if year else {}), **movie.links},
         image_bytes=picture,
-        updated_ms=_begin_of(int(year[1])) if year else None,
+        created_ms=_begin_of(int(year[1])) if year else None,
     )
 
 

@@ -25,6 +25,11 @@ class ItemPartitions:
         """Look after what comes with these partitions of `items`, and after nothing else."""
         self._owned = frozenset(item_partitions)
 
+    @property
+    def share(self) -> float:
+        """The share of all items that this instance looks after, 0 to 1."""
+        return len(self._owned) / self._item_partitions
+
     def looks_after(self, item_id: str) -> bool:
         """Say whether this instance looks after an item's partition."""
         return self.of(item_id) % self._item_partitions in self._owned

@@ -6,7 +6,6 @@ only see that neither `items` nor `items-backfill` holds the item any more.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -17,7 +16,7 @@ from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
 from services.embedding.items.versions import deleted_unseen
 from shared.catalogue.versions import RecordVersion
-from shared.runtime.topic_reader import TopicReader
+from shared.runtime.topic_reader import read_once
 from shared.users.keys import item_key
 
 log = logging.getLogger(__name__)
@@ -95,14 +94,7 @@ class Reconciler:
         return ids
 
     async def _scan(self, topic: str, take: Callable[[Sequence[ConsumerRecord]], None]) -> None:
-        """Read a topic from its beginning to where it ends now."""
-        reader = TopicReader(self._make, topic, take)
-        reading = asyncio.create_task(reader.run())
-        try:
-            await reader.caught_up()
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+        await read_once(self._make, topic, take)
 
 
 def _text(key: bytes | None) -> str:

@@ -25,6 +25,7 @@ from freshet.contract.topics import ITEMS
 from services.embedding.encode.batcher import Priority
 from services.embedding.encode.content import content_hash
 from services.embedding.encode.item_encoder import ItemEncoder
+from services.embedding.items.arrivals import Arrivals
 from services.embedding.items.item_cache import CachedItem, ItemCache
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import UNCONFIRMED, LatestVersions
@@ -65,6 +66,7 @@ class RecordHandler:
         cache: ItemCache,
         publisher: VectorPublisher,
         dead_letters: DeadLetterWriter,
+        arrivals: Arrivals,
         *,
         now_ms: Callable[[], int] = clock.now_ms,
         retry_waits_s: tuple[float, ...] = RETRY_WAITS_S,
@@ -76,6 +78,7 @@ class RecordHandler:
         self._cache = cache
         self._publisher = publisher
         self._dead_letters = dead_letters
+        self._arrivals = arrivals
         self._now_ms = now_ms
         self._retry_waits_s = retry_waits_s
         # Whose turn it is, by topic and key; forgotten when nobody waits.
@@ -147,8 +150,9 @@ class RecordHandler:
         if version is None or self._stands(item.item_id, version):
             return
         latest, stated = self._latest.get(item.item_id), self._latest.stated(item.item_id, version)
-        # What comes by backfill is older than its record: its first version says since when it is.
-        arrived_ms = latest.arrived_ms if latest and latest.alive else version.as_of_ms
+        known_ms = latest.arrived_ms if latest and latest.alive else None
+        items = len(self._latest) * self._partitions.share
+        arrived_ms = self._arrivals.since_ms(item, origin, known_ms, items)
         encoded = encode_item_vector(
             ItemVector(
                 item_id=item.item_id,

@@ -439,9 +439,12 @@ async def test_two_topics_anyhow_interleaved_leave_all_readers_with_one_and_noth
             assert last.version.place >= place
 
 
-async def test_backfilled_item_is_as_old_as_its_version() -> None:
+async def test_an_item_is_there_since_the_shop_created_it_also_if_it_says_so_later() -> None:
     world = World()
-    await world.handle(upsert(as_of(CHAIR, T), 0, T + 9_000, topic="items-backfill"))
-    found = world.log.of("a")[0].vector
-    assert found is not None
-    assert (found.arrived_ms, found.version) == (T, T + 9_000)
+    dated = msgspec.structs.replace(CHAIR, created_ms=T)
+    later = T + 9_000
+    await world.handle(
+        upsert(CHAIR, 0, later), upsert(dated, 1, later + 1), upsert(CHAIR, 2, later + 2)
+    )
+    since = [written.vector.arrived_ms for written in world.log.of("a") if written.vector]
+    assert since == [later, T, T]

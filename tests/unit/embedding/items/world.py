@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -13,6 +14,7 @@ from freshet.contract import records
 from freshet.contract.items import Item, encode_item
 from services.embedding.encode.batcher import Priority
 from services.embedding.encode.item_encoder import EncodedVectors, ItemEncoder
+from services.embedding.items.arrivals import Arrivals
 from services.embedding.items.item_cache import CachedItem, ItemCache
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
@@ -184,6 +186,7 @@ class World:
             self.cache,
             self.log,
             self.dead,
+            Arrivals({}, many=math.inf),
             retry_waits_s=(0.0, 0.0),
         )
 
@@ -204,6 +207,7 @@ class World:
             other.cache,
             other.log,
             other.dead,
+            Arrivals({}, many=math.inf),
         )
         for record in self.log.written:
             arrived_ms = record.vector.arrived_ms if record.vector else 0
