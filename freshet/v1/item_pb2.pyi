@@ -111,6 +111,8 @@ class Item(_message.Message):
     """on an allow-listed host or storage"""
     updated_ms: _builtins.int
     """the shop's own time of this version: an earlier one than counts already changes nothing; absent: the log's order counts"""
+    created_ms: _builtins.int
+    """since when the shop has it, which makes it new; absent: since it arrived, if it did not come with many"""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """at most 32 of 1-128 bytes"""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from services.ranking.stages.blend import PARTS
+from services.ranking.stages.features import FeatureColumn
 from services.ranking.stages.reasons import Facts, Floats, LikedTitle, Reasons, lifted_by
 from shared.users import event_types
 
@@ -47,7 +48,6 @@ def lifts(added: Floats, usual: Floats = USUAL, fresh: float = 1) -> str:
         ("trending", facts(trending_in="chairs"), "trending in chairs"),
         ("trending", facts(), "trending now"),
         ("popularity", facts(), "popular"),
-        ("new", facts(), "new here and like Lamp"),
         ("freshness", facts(), "new here"),
     ],
 )
@@ -63,7 +63,6 @@ def test_the_part_that_lifts_an_item_most_is_its_reason(
         ("session", "fits your visit"),
         ("content", "fits your visit"),
         ("long_term", "fits your taste"),
-        ("new", "new here"),
     ],
 )
 def test_nothing_is_named_where_nothing_is_liked(part: str, words: str) -> None:
@@ -82,6 +81,11 @@ def test_a_reason_says_what_the_user_did(type: int, words: str) -> None:
     assert because("session", facts(), liked=[LikedTitle("Rug", type)]) == words
 
 
+def test_an_item_with_a_place_for_new_ones_says_so_and_what_it_is_like() -> None:
+    assert Reasons([LAMP]).of(FeatureColumn.NEW, facts()) == "new here and like Lamp"
+    assert Reasons([]).of(FeatureColumn.NEW, facts(alike=[], followed=[])) == "new here"
+
+
 def test_what_every_item_has_is_no_reason() -> None:
     usual = parts(session=0.8, covisits=2.0)
     best_seller = parts(session=0.8, covisits=2.0, popularity=0.15)
@@ -94,7 +98,7 @@ def test_of_an_item_like_all_others_the_largest_part_is_the_reason() -> None:
 
 
 def test_an_item_that_came_long_ago_is_not_called_new() -> None:
-    assert lifts(parts(freshness=0.2, new=2, popularity=0.15), fresh=0.4) == "popularity"
+    assert lifts(parts(freshness=2, popularity=0.15), fresh=0.4) == "popularity"
     only_old = np.where(np.array(PARTS) == "freshness", 0.1, 0).astype(np.float32)
     assert lifts(only_old, fresh=0.4) == ""
 
