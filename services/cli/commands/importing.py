@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from services.cli.imports.unknown_items import UnknownItem
     from services.cli.inputs.columns import Kind
     from services.cli.inputs.convert import Reading
+    from services.cli.inputs.event_times import EventTimes
 
 NAMED: Final = 10  # of what was refused, and of items that nobody knows
 INTERRUPTED: Final = 130  # exit code of what Ctrl-C ends
@@ -110,6 +111,7 @@ def import_files(
     time_unit: TimeUnit = None,
     event_type: EventType = None,
     encoding: Encoding = None,
+    keep_times: KeepTimes = False,
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
@@ -121,7 +123,7 @@ def import_files(
     from freshet.contract.events import Event
     from freshet.contract.items import Item
     from services.cli.imports.part import Feed, SourcedRecord
-    from services.cli.inputs import convert
+    from services.cli.inputs import convert, event_times
     from services.cli.inputs.columns import parse_map
 
     if items is None and events is None:
@@ -137,6 +139,12 @@ def import_files(
         kind: name for kind, name in ((Item, items), (Event, events)) if name is not None
     }
     readings = _check_headers(named, encoding, reading)
+    last_ms = None
+    if events not in (None, STDIN) and not keep_times:
+        with open_table(named[Event], encoding) as table:
+            make_event = partial(convert.event_of, reading=readings[Event])
+            last_ms = event_times.last_ms(table.rows, make_event)
+    times = event_times.EventTimes(0 if last_ms is None else now_ms() - last_ms)
 
     def rows(kind: Kind, make: Callable[..., Item | Event]) -> Iterator[SourcedRecord]:
         def made(origin: str, fields: Fields) -> SourcedRecord:
@@ -155,8 +163,9 @@ def import_files(
     _import(
         data,
         feed("items", Item, make_item),
-        feed("events", Event, convert.event_of),
+        feed("events", Event, lambda *row, **how: times.moved(convert.event_of(*row, **how))),
         as_json=as_json,
+        times=times,
     )
 
 
@@ -185,7 +194,14 @@ def _check_headers(
     return readings
 
 
-def _import(data: Path, items: Feed | None, events: Feed | None, *, as_json: bool) -> None:
+def _import(
+    data: Path,
+    items: Feed | None,
+    events: Feed | None,
+    *,
+    as_json: bool,
+    times: EventTimes | None = None,
+) -> None:
     """Import, and say what has become of it. Exit code 1 where something was refused."""
     from services.cli.imports.run import Import
 
@@ -202,9 +218,12 @@ def _import(data: Path, items: Feed | None, events: Feed | None, *, as_json: boo
         raise
     seconds = time.monotonic() - began
     if as_json:
-        terminal.print_json(_as_dict(run, outcome) | {"seconds": round(seconds, 1)})
+        span = {} if times is None else {"span_ms": times.span_ms, "moved_ms": times.moved_ms}
+        terminal.print_json(_as_dict(run, outcome) | span | {"seconds": round(seconds, 1)})
     else:
         _say(run, outcome, seconds)
+        if told := str(times or ""):
+            options.console.say(told)
     if outcome.refused:
         raise typer.Exit(1)
 
