@@ -118,9 +118,7 @@ def encoded(folder: Path, bundle: Bundle) -> Encoded:
     texts = encoders.encode_texts([text_of(item) or item.title for item in items])
     vectors = fusion.fuse(None, texts).vector.astype(np.float16)
     ids = [item.item_id for item in items]
-    return Encoded(
-        bundle, dict(zip(ids, items, strict=True)), dict(zip(ids, vectors, strict=True))
-    )
+    return Encoded(bundle, dict(zip(ids, items, strict=True)), dict(zip(ids, vectors, strict=True)))
 
 
 def events_of(folder: Path, share: float, seed: int) -> list[FoldEvent]:

@@ -137,7 +137,9 @@ def _nobody(dim: int) -> UserProfile:
     """Return the profile of a user of whom nothing is known."""
     nothing, none = np.zeros(dim, np.float32), np.empty(0, np.int64)
     interests = np.empty((0, dim), np.float32)
-    return UserProfile((), (), none, nothing, nothing, interests, (), none, none, none, 0, float("nan"))
+    return UserProfile(
+        (), (), none, nothing, nothing, interests, (), none, none, none, 0, float("nan")
+    )
 
 
 def _by_weight(

@@ -314,6 +314,18 @@ async def test_caps_that_leave_a_list_short_are_the_cause_whatever_the_rank(shop
         assert (became.stage, became.cause, became.rank) == ("arrange", "caps", rank)
 
 
+async def test_an_item_whose_place_a_new_one_took_falls_where_the_list_is_arranged() -> None:
+    shop = Shop(each=0)
+    shop.put(item_vector(f"lamp-{n}", near(0, n, 0.01), arrived_ms=0) for n in range(40))
+    shop.user("ann", [("click", "lamp-39")])
+    shop.follows("lamp-39", {f"lamp-{n}": 40.0 - n for n in range(20)})
+    shop.put([item_vector("new", near(0, 39, 0.001), arrived_ms=NOW_MS)])
+    found = await fate(shop, "lamp-9", diversity=0.0)
+    assert (found.stage, found.cause, found.rank) == ("arrange", "new_places", 9)
+    assert (await fate(shop, "lamp-10", diversity=0.0)).cause == "score"
+    assert (await fate(shop, "new", diversity=0.0)).position >= 5
+
+
 async def test_an_item_whose_position_a_pin_took_falls_where_the_list_is_arranged(
     shop: Shop,
 ) -> None:

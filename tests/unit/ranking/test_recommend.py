@@ -9,7 +9,7 @@ import pytest
 
 from freshet.errors import Unavailable
 from freshet.v1 import recommender_pb2 as pb
-from services.ranking import requests
+from services.ranking import reply, requests
 from services.ranking.index.served import IndexSearcher
 from services.ranking.live.state_reader import UserStates
 from services.ranking.recommend import recommend
@@ -101,6 +101,29 @@ async def test_a_new_item_comes_to_those_who_like_its_kind(shop: Shop) -> None:
     shop.put([item_vector("lamp-new", near(0, 77), categories=("lamp",), arrived_ms=NOW_MS)])
     assert "lamp-new" in ids(shop, await make(shop, "ann"))
     assert "lamp-new" not in ids(shop, await make(shop, "bob", k=5))
+
+
+async def test_new_items_take_a_bounded_share_of_places_and_none_of_evidences() -> None:
+    shop = Shop(each=0)
+    shop.put(
+        item_vector(f"lamp-{n}", near(0, n, 0.01), arrived_ms=0) for n in range(40)
+    )  # an import
+    shop.user("ann", [("click", "lamp-39")])
+    shop.follows("lamp-39", {f"lamp-{n}": 40.0 - n for n in range(20)})
+    before = ids(shop, await make(shop, "ann", diversity=0.0))
+    assert before == [f"lamp-{n}" for n in range(10)]
+    shop.put(item_vector(f"new-{n}", near(0, 39, 0.001 * n), arrived_ms=NOW_MS) for n in range(9))
+    made = await make(shop, "ann", diversity=0.0)
+    after = ids(shop, made)
+    (new,) = [item_id for item_id in after if item_id.startswith("new")]
+    assert [item_id for item_id in after if item_id != new] == before[:9]
+    assert after.index(new) >= 5
+    assert made.propensities[:5] == [1.0] * 5
+    assert made.propensities[after.index(new)] == pytest.approx(1 / 5)
+    (item,) = [item for item in reply.items_of(made.listed, made, shop.space, explain=True)
+               if item.item_id == new]  # fmt: skip
+    assert sum(part.value for part in item.contributions) == item.score
+    assert (item.reason, "new_place" in item.sources) == ("new here and like Lamp-39", True)
 
 
 async def test_a_deleted_item_is_gone_from_the_next_list(shop: Shop) -> None:

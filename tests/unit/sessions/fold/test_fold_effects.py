@@ -120,7 +120,9 @@ def test_a_late_event_within_a_full_history_drops_the_oldest(log: Log) -> None:
     assert rows_of(state) == [1, 99, *range(2, 50)]
 
 
-def test_what_is_older_than_a_full_history_counts_for_trending_and_popularity_alone(log: Log) -> None:
+def test_what_is_older_than_a_full_history_counts_for_trending_and_popularity_alone(
+    log: Log,
+) -> None:
     full, _, _ = folded([log.event(n, at_s=NOW_S + n) for n in range(50)])
     old = log.event(3, "purchase", at_s=NOW_S - 1, record_s=NOW_S + 99, event_id="a")
     assert effect_of(old, full) == "too_old"
