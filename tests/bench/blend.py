@@ -1,8 +1,8 @@
 """Measure lists after an import: `python -m tests.bench.blend --help`. JSON, a line a set.
 
-MovieLens 1M and 100K and 20 % and 5 % of the users of both, read as `freshet import movielens` reads
-them with no help, so with its times and its ratings, and folded, kept and ranked by the functions
-that serve. Leave-last-out, strict: co-visits, trending and popularity are those of all but each
+MovieLens 1M and 100K and 20 % and 5 % of the users of both, read as `freshet import movielens`
+reads them with no help, so with its times and its ratings, and folded, kept and ranked by the
+functions that serve. Leave-last-out, strict: co-visits, trending and popularity are those of all but each
 user's last two events; numbers are chosen on the second last (`--split validation`), reported on
 the last (`--split test`), which the user's state reaches up to. The user's own history is removed.
 
@@ -30,11 +30,14 @@ from numpy.typing import NDArray
 
 from freshet.contract.events import Event
 from freshet.contract.items import Item
+from freshet.contract.records import Origin
+from freshet.contract.topics import ITEMS_BACKFILL
 from services.cli.inputs import movielens
 from services.embedding.encode.bundle import Bundle
 from services.embedding.encode.content import text_of
 from services.embedding.encode.encoders import Encoders
 from services.embedding.encode.fusion import Fusion
+from services.embedding.items.arrivals import Arrivals
 from services.ranking.live.state_reader import MemoryReader
 from services.ranking.recommend import rank, recommend
 from services.ranking.requests import RecommendQuery
@@ -160,7 +163,8 @@ def imported(events: Sequence[FoldEvent], movies: Encoded, settings: RankingSett
 
 def catalogue_of(item_ids: set[str], movies: Encoded) -> Catalogue:
     """Make the catalogue of an import, as embedding publishes what comes by backfill."""
-    bundle, empty = movies.bundle, np.empty(0, np.float16)
+    bundle, empty, arrivals = movies.bundle, np.empty(0, np.float16), Arrivals({})
+    origin = Origin(ITEMS_BACKFILL.name, 0, 0, NOW_MS)
     catalogue = Catalogue(bundle.space, bundle.dim)
     catalogue.apply(
         Change(
@@ -175,7 +179,7 @@ def catalogue_of(item_ids: set[str], movies: Encoded) -> Catalogue:
                 content_hash=b"",
                 item=movies.items[item_id],
                 version=1,
-                arrived_ms=movies.items[item_id].updated_ms or NOW_MS,
+                arrived_ms=arrivals.since_ms(movies.items[item_id], origin, None, 0),
                 encoded_ms=NOW_MS,
             ),
         )
