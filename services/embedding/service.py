@@ -24,9 +24,8 @@ from services.embedding.encode.fusion import Fusion
 from services.embedding.encode.golden import check_golden
 from services.embedding.encode.item_encoder import ItemEncoder
 from services.embedding.encode.promotion import Promotion
-from services.embedding.items.arrivals import Arrivals
+from services.embedding.items.arrivals import Arrivals, inherited
 from services.embedding.items.consumer_group import ItemConsumerGroup
-from services.embedding.items.inherited import inherited
 from services.embedding.items.item_cache import ItemCache
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions

@@ -1,4 +1,4 @@
-"""Say since when an item is there, from which ranking tells how new it is. Pure.
+"""Say since when an item is there, from which ranking tells how new it is.
 
 An item states it (`created_ms`). Else it is there since its first arrival, kept over later versions
 and over another model's space, but only if it came by itself: what comes as a backfill, or among so
@@ -8,12 +8,17 @@ many that they are the catalogue and not its news, is there since ever (0).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from google.protobuf.message import DecodeError
 
 from freshet.contract.items import Item
 from freshet.contract.records import Origin
 from freshet.contract.topics import ITEMS
+from freshet.v1 import vector_pb2
+from shared.runtime.topic_reader import read_once
 from shared.users.keys import item_key
 
 SINCE_EVER: Final = 0
@@ -49,3 +54,25 @@ class Arrivals:
         while self._lately[0] < origin.time_ms - WINDOW_MS:
             self._lately.popleft()
         return SINCE_EVER if len(self._lately) > self._many * (items + 1) else origin.time_ms
+
+
+async def inherited(make: Callable[..., AIOKafkaConsumer], topic: str) -> dict[int, int]:
+    """Return `arrived_ms` of each living item of an `item-vectors` topic, by the item's key.
+
+    make: returns a new consumer of topics, without group, not started.
+    """
+    arrived: dict[int, int] = {}
+
+    def take(consumed: Sequence[ConsumerRecord]) -> None:
+        for record in consumed:
+            key = item_key((record.key or b"").decode("utf-8", "replace"))
+            if record.value is None:
+                arrived.pop(key, None)
+                continue
+            try:
+                arrived[key] = vector_pb2.ItemVector.FromString(record.value).arrived_ms
+            except DecodeError:
+                continue  # readers of the space leave it out, too
+
+    await read_once(make, topic, take)
+    return arrived
