@@ -44,7 +44,7 @@ class HalfLives:
 
 
 def halvings(time_ms: Any, half_life_s: float) -> Any:
-    """Return the half-lives passed at a time, or at each of an array: the score of a weight of 1."""
+    """Return the score of a weight of 1 given at a time, or at each of an array of times."""
     before = (ANCHOR_MS - EPOCH_MS) / (1000.0 * min(half_life_s, ANCHORED_OVER_S))
     return before + (time_ms - ANCHOR_MS) / (1000.0 * half_life_s)
 

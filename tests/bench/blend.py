@@ -2,9 +2,10 @@
 
 MovieLens 1M and 100K and 20 % and 5 % of the users of both, read as `freshet import movielens`
 reads them with no help, so with its times and its ratings, and folded, kept and ranked by the
-functions that serve. Leave-last-out, strict: co-visits, trending and popularity are those of all but each
-user's last two events; numbers are chosen on the second last (`--split validation`), reported on
-the last (`--split test`), which the user's state reaches up to. The user's own history is removed.
+functions that serve. Leave-last-out, strict: co-visits, trending and popularity are those of all
+but each user's last two events; numbers are chosen on the second last (`--split validation`),
+reported on the last (`--split test`), which the user's state reaches up to. The user's own history
+is removed.
 
 `served` is the list of ten as Recommend gives it; `blend` ranks the whole catalogue by the scores
 alone, the others by one part alone, with ties at the middle. The movies' vectors are those of their

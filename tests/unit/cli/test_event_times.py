@@ -51,7 +51,7 @@ def test_the_last_time_is_found_among_rows_that_cannot_be_used() -> None:
         return click(fields["time_ms"])
 
     times: list[Fields] = [{"time_ms": SPRING_2014_MS + 5}, {}, {"time_ms": 1}, {"time_ms": None}]
-    rows = [Row(f"clicks.csv:{n}", partial(dict, fields)) for n, fields in enumerate(times)]
+    rows = [Row(f"clicks.csv:{n}", partial(Fields, fields)) for n, fields in enumerate(times)]
     assert last_ms(rows, make) == SPRING_2014_MS + 5
     assert last_ms(rows[1:2], make) is None
 

@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
 from freshet.contract.items import Item
 from freshet.contract.records import Origin
-from services.embedding.items.arrivals import SINCE_EVER, WINDOW_MS, Arrivals
+from freshet.v1 import vector_pb2
+from services.embedding.items import arrivals as module
+from services.embedding.items.arrivals import SINCE_EVER, WINDOW_MS, Arrivals, inherited
 from shared.users.keys import item_key
+from tests.unit.embedding.items.world import Consumed
 
 NOW_MS = 1_800_000_000_000
 
@@ -60,3 +68,21 @@ def test_a_few_among_many_are_news_and_so_is_what_comes_after_a_load() -> None:
         since(arrivals, Item(item_id=f"rug-{n}"), items=110 + n)
     later_ms = NOW_MS + WINDOW_MS + 1
     assert since(arrivals, Item(item_id="vase"), at_ms=later_ms, items=310) == later_ms
+
+
+async def test_inherited_is_what_the_other_spaces_living_items_last_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def record(item_id: str, arrived_ms: int | None) -> Consumed:
+        value = None
+        if arrived_ms is not None:
+            value = vector_pb2.ItemVector(arrived_ms=arrived_ms).SerializeToString()
+        return Consumed("item-vectors.old", 0, 0, item_id.encode(), value)
+
+    async def read_once(make: Any, topic: str, take: Callable[[Sequence[Any]], None]) -> None:
+        take([record("lamp", 5), record("rug", 6), record("vase", 7)])
+        take([record("lamp", 8), record("rug", None), Consumed(topic, 0, 0, b"bad", b"\xff")])
+
+    monkeypatch.setattr(module, "read_once", read_once)
+    found = await inherited(lambda *_: None, "item-vectors.old")
+    assert found == {item_key("lamp"): 8, item_key("vase"): 7}
