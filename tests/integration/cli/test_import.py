@@ -38,6 +38,7 @@ from freshet.producer import RenewedProducer
 from services.cli import lag
 from services.cli.__main__ import app
 from services.cli.kafka_log import ends_of
+from shared.clock import now_ms
 from shared.runtime import redis_client
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.redis_client import RedisSettings
@@ -203,6 +204,29 @@ async def test_events_of_items_that_nobody_knows_are_counted_and_said(
         "  42.0 (2 events; 42 is known)",
         "  nowhere (1 event)",
     ]
+
+
+async def test_old_events_count_as_if_the_last_were_now_unless_their_times_are_kept(
+    services: None,
+    run: Callable[..., Coroutine[Any, Any, Result]],
+    settings: KafkaSettings,
+    tmp_path: Path,
+) -> None:
+    file, before_ms = tmp_path / "old.csv", now_ms()
+    file.write_text(
+        "user_id,item_id,type,time_ms\nold,2014-a,click,2014-04-01\nold,2014-b,click,2014-04-03\n"
+    )
+    moved = await run("import", "files", "--events", str(file))
+    kept = await run("import", "files", "--events", str(file), "--keep-times")
+
+    span = "events of 2014-04-01 to 2014-04-03 (2 days)"
+    assert f"{span} count as if the last were now; --keep-times leaves their times" in moved.stdout
+    assert f"{span} keep their times" in kept.stdout
+    times = [event.time_ms or 0 for event in await _events(settings) if event.user_id == "old"]
+    first_ms, last_ms = times[:2]
+    assert before_ms <= last_ms <= now_ms()
+    assert last_ms - first_ms == 2 * 86_400_000
+    assert times[2:] == [1_396_310_400_000, 1_396_483_200_000]
 
 
 async def test_an_import_that_a_bad_line_ended_goes_on_there_once_it_is_mended(

@@ -79,7 +79,11 @@ def test_every_field_is_a_column_of_its_own_name(kind: Kind) -> None:
         (Item, "SalePrice", "price"),
         (Item, "image", "image_file or image_uri"),
         (Item, "stock", "in_stock"),
-        (Item, "release_date", "available_from_ms or available_until_ms or updated_ms"),
+        (
+            Item,
+            "launch_date",
+            "available_from_ms or available_until_ms or updated_ms or created_ms",
+        ),
         (Event, "typ", "type"),
         (Event, "clicked_at", "time_ms"),
         (Event, "viewTime", "time_ms"),
