@@ -164,10 +164,15 @@ class Offers:
         return None if version.place == BEGINNING else version
 
     def _merge(self, rows: NDArray[np.int64]) -> None:
-        """Work out some rows' terms anew."""
+        """Work out some rows' terms anew. A currency without any price says nothing."""
         own = self._catalogue.terms
         for group in GROUPS:
             self.terms.copy_group(group, rows, own, rows)
+        self._merge_offered(rows)
+        self.terms.currency[rows] *= ~np.isnan(self.terms.price[rows])
+
+    def _merge_offered(self, rows: NDArray[np.int64]) -> None:
+        own = self._catalogue.terms
         slots = self._slot_of.rows(self._catalogue.keys[rows])
         rows, slots = rows[slots >= 0], slots[slots >= 0]
         if not len(rows):

@@ -69,6 +69,14 @@ def test_currency_alone_changes_the_currency_alone() -> None:
     assert shown(offers, catalogue, "a") == Shown(10.0, "USD")
 
 
+def test_currency_waits_for_a_price() -> None:
+    catalogue = catalogue_of(put("a", 1, currency="EUR"))
+    offers = Offers(catalogue)
+    assert shown(offers, catalogue, "a") == Shown()
+    offers.apply([offer("a", 2, price=8.0)])
+    assert shown(offers, catalogue, "a") == Shown(8.0, "EUR")
+
+
 def test_offer_with_an_old_updated_ms_counts_after_one_without_and_after_a_null() -> None:
     for before in (offer("a", 1_000, price=8.0), taken_back("a", 1_000)):
         catalogue = catalogue_of(put("a", 1))
@@ -270,7 +278,7 @@ def naive(made: list[Record], item_id: str) -> Shown | None:
     start, end = window.available_from_ms, window.available_until_ms
     return Shown(
         winner["price"].price,
-        winner["currency"].currency or "",
+        "" if winner["price"].price is None else winner["currency"].currency or "",
         winner["stock"].in_stock is not False,
         (ALWAYS_FROM if start is None else start, ALWAYS_UNTIL if end is None else end),
     )
