@@ -1,6 +1,6 @@
 """Give new items their places: a bounded share of a list, for what nobody can have met. Pure.
 
-Evidence (what others did) decides a list, and a new item has none. So each whole 1 / share places
+Evidence (what others did) decides a list, and an item that hardly anybody has met has none. So each whole 1 / share places
 hold one place in their second half for the new item that is most like what the user likes, if it is
 as like it as half of the list is. Which place it is differs from user to user and item to item,
 evenly and the same each time, so each item's propensity is known: the probability, over all users,
@@ -22,6 +22,7 @@ from freshet.settings import setting
 from services.ranking.stages.features import FeatureColumn, likeness
 
 NEW_FROM: Final = np.float32(0.5)  # freshness: an item is new for one half-life
+MET_FROM: Final = np.float32(0.5)  # popularity: 1/256 of the visits of the most visited item
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def _chosen(
     if not places:
         return []
     new = (features[:, FeatureColumn.FRESHNESS] >= NEW_FROM) & (features[:, FeatureColumn.NEW] > 0)
+    new &= features[:, FeatureColumn.POPULARITY] < MET_FROM
     places -= int(np.count_nonzero(new[list(order)]))
     if places <= 0 or not new.any():
         return []

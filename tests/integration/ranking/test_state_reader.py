@@ -26,7 +26,7 @@ from tests.unit.shared.users.makers import state_of
 pytestmark = pytest.mark.integration
 
 STATE = state_of(guard={3: 17}, hidden=(5, 6))
-MANY = weighted({f"item-{n}": float(n + 1) for n in range(40)}, 86_400.0)
+MANY = weighted({f"item-{n}": float(n + 1) for n in range(140)}, 86_400.0)
 
 
 @asynccontextmanager

@@ -58,6 +58,12 @@ def test_what_may_not_join_gives_its_place_to_the_next() -> None:
     assert places(10, {50: 0.9, 51: 0.8}, unfit=(50,)).new == [51]
 
 
+def test_a_new_item_that_people_have_met_needs_no_place_and_takes_none_from_others() -> None:
+    table = table_of(100, {3: 0.9, 50: 0.8, 51: 0.7})
+    table[[3, 50], FeatureColumn.POPULARITY] = 0.5
+    assert placed(list(range(10)), table, lambda *_: True, lambda *_: 0, 0.1).new == [51]
+
+
 def test_an_item_is_new_for_one_half_life() -> None:
     table = table_of(100, {50: 0.9})
     table[50, FeatureColumn.FRESHNESS] = 0.49
