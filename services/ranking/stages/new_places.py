@@ -1,10 +1,10 @@
 """Give new items their places: a bounded share of a list, for what nobody can have met. Pure.
 
-Evidence (what others did) decides a list, and an item that hardly anybody has met has none. So each whole 1 / share places
-hold one place in their second half for the new item that is most like what the user likes, if it is
-as like it as half of the list is. Which place it is differs from user to user and item to item,
-evenly and the same each time, so each item's propensity is known: the probability, over all users,
-with which it stands where it stands.
+Evidence (what others did) decides a list, and an item that hardly anybody has met has none. So each
+whole 1 / share places hold one place in their second half for the new item that is most like what
+the user likes, if it is as like it as half of the list is. Which place it is differs from user to
+user and item to item, evenly and the same each time, so each item's propensity is known: the
+probability, over all users, with which it stands where it stands.
 
 Legend: n candidates; k places.
 """
