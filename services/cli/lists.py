@@ -21,7 +21,7 @@ from freshet.v1.recommender_pb2 import (
     StateResponse,
 )
 from services.cli import options
-from services.cli.terminal import columns, print_json
+from services.cli.terminal import columns, counted, print_json
 
 
 def as_dict(message: Message) -> dict[str, Any]:
@@ -145,7 +145,8 @@ def user_state(reply: StateResponse) -> RenderableType:
     position = ", ".join(f"{part.partition}:{part.offset}" for part in state.offsets)
     lines: list[RenderableType] = [
         table if state.history else "no events",
-        f"space {state.space or '(none yet)'} · {len(state.interests)} interests · "
+        f"space {state.space or '(none yet)'} · "
+        f"{counted(len(state.interests), 'interest')} · "
         f"{len(state.excluded)} hidden or disliked · {len(state.purchased)} bought · "
         f"position {position or '(none)'}",
     ]

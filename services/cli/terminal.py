@@ -80,6 +80,11 @@ def visible(text: str) -> str:
     )
 
 
+def counted(count: int, what: str) -> str:
+    """Write a number with its noun: `1 item`, `1,000 items`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def columns(*names: str, right: Collection[str] = ()) -> Table:
     """Return a table without lines, with columns of these names; right: those of numbers."""
     table = Table(box=None, padding=(0, 2, 0, 0))

@@ -259,7 +259,7 @@ def _say(run: Import, outcome: Outcome, seconds: float) -> None:
     _say_some(f"{refused:,} refused", outcome.refused, _refusal, "`freshet dead-letters` has all")
     events = sum(each.events for each in outcome.unknown)
     _say_some(
-        f"{_counted(events, 'event')} of items that the catalogue does not know",
+        f"{terminal.counted(events, 'event')} of items that the catalogue does not know",
         outcome.unknown,
         _stranger,
         "--json has all",
@@ -278,7 +278,7 @@ def _say_some(what: str, every: list[T], in_words: Callable[[T], str], rest: str
 
 
 def _arrived(part: Part) -> str:
-    return _counted(part.arrived, part.feed.what.removesuffix("s"))
+    return terminal.counted(part.arrived, part.feed.what.removesuffix("s"))
 
 
 def _refusal(letter: DeadLetter) -> str:
@@ -289,11 +289,7 @@ def _refusal(letter: DeadLetter) -> str:
 
 def _stranger(item: UnknownItem) -> str:
     meant = f"; {item.known} is known" if item.known else ""
-    return f"{item.item_id} ({_counted(item.events, 'event')}{meant})"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{item.item_id} ({terminal.counted(item.events, 'event')}{meant})"
 
 
 def add_to(app: typer.Typer) -> None:

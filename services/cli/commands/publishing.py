@@ -63,7 +63,7 @@ def publish_items(
     )
     count, fates = asyncio.run(_publish_and_wait(data, records, wait_s))
     told = {} if fates is None else _as_dict(fates)
-    _report(count, "items", told, as_json=as_json)
+    _report(count, "item", told, as_json=as_json)
     if fates is None:
         if wait_s:
             options.errors.say("not all are encoded yet: `freshet status` shows how far it is")
@@ -78,7 +78,7 @@ def publish_items(
 def delete_items(ids: Ids, data: Data, as_json: Json = False) -> None:
     """Delete items: they are in no list any more."""
     count = _publish(data, ITEMS, (KeyedValue(item_id, None) for item_id in ids))
-    _report(count, "deletes", as_json=as_json)
+    _report(count, "delete", as_json=as_json)
 
 
 @offers.command("publish")
@@ -95,7 +95,7 @@ def publish_offers(
     records = _checked(
         file, lambda line: decode_offer(line, JSON).item_id, encoding, skip_bad=skip_bad
     )
-    _report(_publish(data, OFFERS, records), "offers", as_json=as_json)
+    _report(_publish(data, OFFERS, records), "offer", as_json=as_json)
 
 
 @events.command("publish")
@@ -222,7 +222,7 @@ def _report(
     if as_json:
         terminal.print_json({"published": count, **told})
     else:
-        options.console.print(f"{count} {what} published")
+        options.console.print(f"{terminal.counted(count, what)} published")
 
 
 def add_to(app: typer.Typer) -> None:

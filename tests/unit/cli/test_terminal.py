@@ -137,3 +137,11 @@ def test_the_version_is_told() -> None:
 
     assert told.exit_code == 0
     assert told.output.startswith("freshet ")
+
+
+def test_what_is_counted_stands_in_singular_or_plural() -> None:
+    assert [terminal.counted(count, "item") for count in (0, 1, 1_000)] == [
+        "0 items",
+        "1 item",
+        "1,000 items",
+    ]
