@@ -99,6 +99,7 @@ def import_movielens(
         Feed("items", str(folder), items, len(movies)),
         Feed("events", str(folder), events, len(interactions)),
         as_json=as_json,
+        times=interactions.times,
     )
 
 

@@ -20,10 +20,13 @@ from services.cli.inputs.rows import Fields, Row
 class EventTimes:
     """Moves events, and knows from when to when they were."""
 
-    def __init__(self, moved_ms: int) -> None:
-        """moved_ms: how much later the events are to be; 0 leaves their times."""
+    def __init__(self, moved_ms: int, span_ms: tuple[int, int] | None = None) -> None:
+        """moved_ms: how much later the events are to be; 0 leaves their times.
+
+        span_ms: their own times, first and last, where that is known before they are moved.
+        """
         self.moved_ms = moved_ms
-        self.span_ms: tuple[int, int] | None = None  # their own times, first and last
+        self.span_ms = span_ms
 
     def moved(self, event: Event) -> Event:
         """Return an event, moved; one without a time happens now and stays without."""

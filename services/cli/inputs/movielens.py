@@ -15,7 +15,7 @@ import datetime
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -26,6 +26,7 @@ from freshet.contract import bounds
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.records import shorten
+from services.cli.inputs.event_times import EventTimes
 from services.cli.inputs.refusals import BadInput
 
 MINUTE_MS: Final = 60_000
@@ -55,6 +56,7 @@ class Interactions:
     movies: Ints
     times_ms: Ints
     ratings: Floats | None
+    times: EventTimes | None = None  # how far they were moved, None where the file has none
 
     def __len__(self) -> int:
         return len(self.users)
@@ -177,12 +179,12 @@ def _order_only(folder: Path, now_ms: int) -> Interactions:
 def _timed(file: Path, separator: str, last_ms: int | None) -> Interactions:
     users, movies, ratings, seconds = _ratings(file, separator)
     times_ms = seconds * 1000
-    if last_ms is not None:
-        times_ms += last_ms - times_ms.max()
-    found = _by_time(users, movies, times_ms, ratings)
+    span_ms = int(times_ms.min()), int(times_ms.max())
+    moved_ms = 0 if last_ms is None else last_ms - span_ms[1]
+    found = _by_time(users, movies, times_ms + moved_ms, ratings)
     if last_ms is not None:  # 32M spans 29 years, and begins too early for the contract even so
         np.maximum(found.times_ms, bounds.EARLIEST_MS, out=found.times_ms)
-    return found
+    return replace(found, times=EventTimes(moved_ms, span_ms))
 
 
 def _ratings(file: Path, separator: str) -> tuple[Ints, Ints, Floats, Ints]:

@@ -66,6 +66,10 @@ def test_ratings_keep_their_distances_and_the_last_one_is_now(timed: Path) -> No
     assert (first.user_id, first.type, first.value) == ("8", "rate", 1.0)
     assert last.time_ms == NOW_MS
     assert first.time_ms == NOW_MS - 49_000
+    assert str(found.times) == (
+        "events of 1997-12-04 to 1997-12-04 (0 days) count as if the last were now;"
+        " --keep-times leaves their times"
+    )
 
 
 def test_ratings_that_are_too_early_for_the_contract_count_as_of_2000(tmp_path: Path) -> None:
