@@ -36,14 +36,7 @@ _Type = Annotated[
 _Entry = Annotated[str, Meta(extra_json_schema={"maxLength": bounds.CONTEXT_BYTES})]
 
 
-class Event(
-    msgspec.Struct,
-    frozen=True,
-    gc=False,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-):
+class Event(forms.Message, frozen=True, kw_only=True):
     """Something a user did with an item. Lengths count UTF-8 bytes."""
 
     user_id: Id

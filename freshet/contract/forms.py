@@ -23,7 +23,14 @@ from google.protobuf.message import DecodeError
 from freshet.contract.bounds import EPOCH, refuse, shorten_number
 from freshet.contract.records import JSON, OUT_OF_BOUNDS, UNDECODABLE, BadRecord, shorten
 
-M = TypeVar("M", bound=msgspec.Struct)
+
+class Message(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What a record says that apps publish: an event, an item, an offer."""
+
+
+M = TypeVar("M", bound=Message)
 
 _EXACT: Final = 2**53  # a float tells whole numbers below it apart
 _DIGITS: Final = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
@@ -77,7 +84,7 @@ def read(kind: type[M], fields: Mapping[str, Any]) -> M:
     return kind(**values)
 
 
-def read_field(kind: type[msgspec.Struct], field: str, value: Any, called: str) -> Any:
+def read_field(kind: type[Message], field: str, value: Any, called: str) -> Any:
     """Read one field's value. called: what errors name it, such as a file's column."""
     return _form_of(kind).reads[field](called, value)
 
@@ -221,7 +228,7 @@ class _Form(NamedTuple):
 
 
 @cache
-def _form_of(kind: type[msgspec.Struct]) -> _Form:
+def _form_of(kind: type[Message]) -> _Form:
     names = kind.__struct_fields__
     types = {name: _present(hint) for name, hint in get_type_hints(kind).items()}
     return _Form(
@@ -243,11 +250,11 @@ def _camel(name: str) -> str:
     return re.sub("_(.)", lambda match: match[1].upper(), name)
 
 
-def _name_of(kind: type[msgspec.Struct]) -> str:
+def _name_of(kind: type[Message]) -> str:
     return f"an {kind.__name__.lower()}"
 
 
-def _unknown(kind: type[msgspec.Struct], name: str) -> str:
+def _unknown(kind: type[Message], name: str) -> str:
     names = kind.__struct_fields__
     near = get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(names)}"

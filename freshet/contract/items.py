@@ -33,14 +33,7 @@ IMAGE_URI_BYTES: Final = 2048
 Attribute = str | float | bool
 
 
-class Item(
-    msgspec.Struct,
-    frozen=True,
-    gc=False,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-):
+class Item(forms.Message, frozen=True, kw_only=True):
     """What can be recommended, the whole of it. Lengths count UTF-8 bytes."""
 
     item_id: Id

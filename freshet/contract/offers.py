@@ -39,14 +39,7 @@ Currency = Annotated[str, Meta(extra_json_schema={"pattern": "^[A-Z]{3}$"})]
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
-class Offer(
-    msgspec.Struct,
-    frozen=True,
-    gc=False,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-):
+class Offer(forms.Message, frozen=True, kw_only=True):
     """What changes often about an item; it may carry only what changed.
 
     Price, currency, stock and window are kept each by itself: what is absent stays as an earlier
