@@ -16,7 +16,7 @@ from freshet.v1 import state_pb2
 from services.ranking.serving_space import ServingSpace
 from services.ranking.stages import sources
 from services.ranking.stages.blend import PARTS, Ranked
-from services.ranking.stages.features import COVISIT_DECAY, FeatureColumn
+from services.ranking.stages.features import FeatureColumn, recency
 from services.ranking.stages.float16 import to_float32
 from services.ranking.stages.reasons import PINNED, Facts, LikedTitle, Reasons, lifted_by
 from services.ranking.stages.recommendation import RankingInput, Recommendation
@@ -206,7 +206,7 @@ def _followed(listed: Ranked, user: RankingInput, catalogue: Catalogue) -> list[
         if followers is None or not len(followers.keys):
             continue
         weights = np.exp2(followers.scores - followers.scores[0])
-        shares = (weights * (COVISIT_DECAY**rank / weights.sum())).tolist()
+        shares = (weights * (recency(rank) / weights.sum())).tolist()
         for key, share in zip(followers.keys.tolist(), shares, strict=True):
             if key in numbers:
                 followed[numbers[key]][rank] = share

@@ -42,7 +42,7 @@ class BlendSettings:
         "FRESHET_BLEND_LONG_TERM", 0.3, at_least=0, at_most=8, help="taste over weeks"
     )
     covisits: float = setting(
-        "FRESHET_BLEND_COVISITS", 8.0, at_least=0, at_most=16, help="what others did next"
+        "FRESHET_BLEND_COVISITS", 12.0, at_least=0, at_most=16, help="what others did next"
     )
     trending: float = setting(
         "FRESHET_BLEND_TRENDING", 0.15, at_least=0, at_most=8, help="now, in the user's scopes"

@@ -55,8 +55,7 @@ NAMES: Final = tuple(column.name.lower() for column in FeatureColumn)
 
 DISLIKE_FROM: Final = np.float32(0.5)  # cosine from which an item is like a disliked one
 COVISIT_HALF: Final = 0.05  # probability of the next item at which `covisits` reaches one half
-COVISIT_PRIOR: Final = 20.0  # weight that an item's co-visits must outweigh to be believed
-COVISIT_DECAY: Final = 0.8  # of each item further back; both by validation (README)
+COVISIT_PRIOR: Final = 20.0  # weight that an item's co-visits must outweigh; by validation (README)
 POPULARITY_OCTAVES: Final = 16.0  # halvings of the strongest item's weight until popularity is 0
 
 Floats = NDArray[np.float32]
@@ -82,20 +81,25 @@ class Covisited(NamedTuple):
     strength: Floats
 
 
+def recency(rank: int) -> float:
+    """Return what an item counts with `rank` others after it: 1, 1/2, 1/3, ... (README)."""
+    return 1 / (rank + 1)
+
+
 def covisited(
     profile: UserProfile, signals: Signals, items: Items, now_ms: int, settings: FeatureSettings
 ) -> Covisited:
     """Return the probability-like strength of each item that followed one of the last visited.
 
     strength = p / (p + COVISIT_HALF), p = Σ over the visited items, newest first, of
-    COVISIT_DECAY^rank · w(a → b) / (Σ w(a → ·) + COVISIT_PRIOR).
+    recency(rank) · w(a → b) / (Σ w(a → ·) + COVISIT_PRIOR).
     """
-    known, decays = [], []
+    known, recencies = [], []
     for rank, key in enumerate(profile.visited):
         followers = signals.covisits.get(key)
         if followers is not None and len(followers.keys):
             known.append(followers)
-            decays.append(COVISIT_DECAY**rank)
+            recencies.append(recency(rank))
     if not known:
         return Covisited(np.empty(0, np.int64), np.empty(0, np.float32))
     sizes = [len(followers.keys) for followers in known]
@@ -103,7 +107,7 @@ def covisited(
     weights = np.exp2(np.minimum(np.concatenate([f.scores for f in known]) - now, 60))
     starts = np.cumsum([0, *sizes[:-1]])
     totals = np.add.reduceat(weights, starts) + COVISIT_PRIOR
-    chances = weights * np.repeat(np.array(decays) / totals, sizes)
+    chances = weights * np.repeat(np.array(recencies) / totals, sizes)
     rows = items.rows(np.concatenate([f.keys for f in known]))
     there = rows >= 0
     distinct, of_row = np.unique(rows[there], return_inverse=True)

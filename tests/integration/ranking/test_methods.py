@@ -16,6 +16,7 @@ from freshet.contract.records import content_type
 from freshet.v1 import embedding_pb2, embedding_pb2_grpc
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.state_reader import StateReader
+from services.ranking.stages.blend import BlendSettings
 from services.ranking.stages.features import NAMES
 from tests.integration.ranking.world import SPACE, World, world
 from tests.servers import eventually
@@ -144,7 +145,8 @@ async def test_explain_takes_the_score_of_the_list_apart(there: World) -> None:
     assert [feature.name for feature in explained.features] == list(NAMES)
     hidden = pb.ExplainRequest(user_id="ann", item_id="rug-1")
     parts = (await there.stub.Explain(hidden, timeout=5)).item.contributions
-    assert {part.name: part.value for part in parts}["dislike"] < -0.7
+    dislike = {part.name: part.value for part in parts}["dislike"]
+    assert dislike == pytest.approx(BlendSettings().dislike, abs=0.01), "it is most like itself"
 
 
 async def test_a_list_tells_its_way_and_an_item_where_it_fell(there: World) -> None:
