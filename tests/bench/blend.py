@@ -257,7 +257,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=default, help="folder of ml-1m and ml-100k")
     parser.add_argument("--sets", nargs="+", default=["ml-1m", "ml-100k"], help="folders there")
     parser.add_argument("--bundle", default="deploy/models/day-zero", help="folder of the bundle")
-    parser.add_argument("--users", type=int, default=2_000, help="measured of a set, at most")
+    parser.add_argument("--users", type=int, default=10_000, help="measured of a set, at most")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--seed", type=int, default=0, help="of the users drawn")
     options = parser.parse_args()

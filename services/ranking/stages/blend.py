@@ -51,7 +51,7 @@ class BlendSettings:
         "FRESHET_BLEND_CONTENT", 0.4, at_least=0, at_most=8, help="like one of the last 3 items"
     )
     popularity: float = setting(
-        "FRESHET_BLEND_POPULARITY", 0.5, at_least=0, at_most=8, help="log of the visits of months"
+        "FRESHET_BLEND_POPULARITY", 0.3, at_least=0, at_most=8, help="log of the visits of months"
     )
     freshness: float = setting(
         "FRESHET_BLEND_FRESHNESS", 0.05, at_least=0, at_most=8, help="breaks ties on day zero"
