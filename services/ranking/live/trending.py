@@ -17,6 +17,7 @@ from shared.catalogue.catalogue import Applied, Catalogue
 from shared.users.keys import ALL_SCOPE, POPULAR_SCOPE
 
 RENEW_EVERY_S: Final = 1.0
+AWAIT_EVERY_S: Final = 0.1  # before the first event, so that the first list shows what it says
 STALE_AFTER_S: Final = 5.0  # trending halves in 6 hours: some seconds are no difference
 TIMEOUT_S: Final = 0.5
 ALL_AT_MOST: Final = 1_000
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalTrending:
-    """Trending for all and for the scopes in use, renewed each second."""
+    """Trending for all and for the scopes in use, renewed each second, sooner while it is empty."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -96,7 +97,11 @@ class LocalTrending:
                 if not lost:
                     log.warning("trending stays as it was: %s", error)
                 lost = True
-            await asyncio.sleep(RENEW_EVERY_S)
+            await asyncio.sleep(AWAIT_EVERY_S if self._empty and not lost else RENEW_EVERY_S)
+
+    @property
+    def _empty(self) -> bool:
+        return not any(len(items.keys) for items in self._scopes.values())
 
     def _drop(self, scope: str) -> None:
         self._used_at_s.pop(scope, None)

@@ -95,6 +95,19 @@ async def test_the_background_task_renews_and_survives_redis_being_gone(
     running.cancel()
 
 
+async def test_the_first_event_is_not_waited_for_as_long_as_later_ones(
+    reader: MemoryReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trending, "RENEW_EVERY_S", 3_600)
+    first, reader.trending = reader.trending, {}
+    copy = LocalTrending(reader)
+    running = asyncio.create_task(copy.run())
+    await eventually(lambda: copy.loaded, what="the empty copy")
+    reader.trending = first
+    await eventually(lambda: len(copy.scopes["all"].keys) == 2, what="the first items")
+    running.cancel()
+
+
 def test_a_scope_is_looked_up_again_when_it_or_the_rows_change() -> None:
     shop = Shop(each=3)
     trends = TrendRows(shop.catalogue)
