@@ -6,6 +6,7 @@ reply is lost may have had its effect, so whoever writes decides what to repeat.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import re
@@ -67,7 +68,28 @@ def connect(
         socket_connect_timeout=socket_timeout_s,
         retry=Retry(NoBackoff(), 0),
     )
+    pool.connection_class = _cancellable(pool.connection_class)
     return Redis.from_pool(pool)
+
+
+def _cancellable(kind: Any) -> Any:
+    """Return a kind of connection whose sending does not lose a cancellation.
+
+    redis-py sends within asyncio.wait_for, which before Python 3.12 returns as if nothing were when
+    the task is cancelled just as it is done: whoever asks Redis in a loop would never end.
+    """
+
+    class CancellableConnection(kind):  # type: ignore[misc]
+        async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            before = task.cancelling()
+            await super().send_packed_command(command, check_health)
+            if task.cancelling() > before:
+                await self.disconnect(nowait=True)  # a reply is on its way
+                raise asyncio.CancelledError
+
+    return CancellableConnection
 
 
 async def disconnect(client: Redis) -> None:
