@@ -38,7 +38,7 @@ _NAMES: Final[Mapping[Kind, Mapping[str, str]]] = {
         "available_from_ms": "available_from",
         "available_until_ms": "available_until",
         "updated_ms": "updated updated_at modified modified_at last_modified",
-        "created_ms": "created created_at added added_at release_date",
+        "created_ms": "created created_at added added_at",
     },
     Event: {
         "user_id": "user uid customer customer_id visitor visitor_id",

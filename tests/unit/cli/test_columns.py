@@ -81,7 +81,7 @@ def test_every_field_is_a_column_of_its_own_name(kind: Kind) -> None:
         (Item, "stock", "in_stock"),
         (
             Item,
-            "launch_date",
+            "release_date",
             "available_from_ms or available_until_ms or updated_ms or created_ms",
         ),
         (Event, "typ", "type"),
