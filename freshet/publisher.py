@@ -152,14 +152,12 @@ class Publisher(LoopBound):
         return self._producer
 
     def _make(self) -> None:
-        from freshet import kafka_clients
-        from freshet.producer import RenewedProducer
+        from freshet.kafka_clients import KafkaSettings
 
         kafka = self._kafka
         if isinstance(kafka, str):
-            kafka = kafka_clients.KafkaSettings(bootstrap_servers=kafka)
-        options = {"linger_ms": self._linger_ms, "max_batch_size": BATCH_BYTES}
-        self._producer = RenewedProducer(partial(kafka_clients.producer, kafka, **options))
+            kafka = KafkaSettings(bootstrap_servers=kafka)
+        self._producer = batching_producer(kafka, self._linger_ms)
 
     async def _connect(self) -> None:
         producer = self._open()
@@ -209,6 +207,15 @@ class Sending:
             self._last[written.partition] = written
             if self._on_token is not None:
                 self._on_token(token(written))
+
+
+def batching_producer(kafka: KafkaSettings, linger_ms: int = LINGER_MS) -> RenewedProducer:
+    """Return a producer, not started, of batches that suit many records at once."""
+    from freshet import kafka_clients
+    from freshet.producer import RenewedProducer
+
+    options = {"linger_ms": linger_ms, "max_batch_size": BATCH_BYTES}
+    return RenewedProducer(partial(kafka_clients.producer, kafka, **options))
 
 
 def token(written: RecordMetadata) -> str:

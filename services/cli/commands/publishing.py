@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -177,15 +176,12 @@ async def _send(
     records: Iterable[KeyedValue],
     on_written: Callable[[KeyedValue, RecordMetadata], None] = lambda record, written: None,
 ) -> int:
-    from freshet import kafka_clients
-    from freshet.producer import RenewedProducer
-    from freshet.publisher import BATCH_BYTES, LINGER_MS
+    from freshet.publisher import batching_producer
     from freshet.send_window import SendWindow
 
-    batches = {"linger_ms": LINGER_MS, "max_batch_size": BATCH_BYTES}
     under_way: deque[KeyedValue] = deque()  # acknowledged in this order
     async with (
-        RenewedProducer(partial(kafka_clients.producer, settings, **batches)) as producer,
+        batching_producer(settings) as producer,
         SendWindow(producer, lambda written: on_written(under_way.popleft(), written)) as window,
     ):
         for record in records:

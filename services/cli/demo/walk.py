@@ -69,7 +69,7 @@ class _Walk:
         _step(
             self._console,
             "A newcomer's list",
-            "Nothing is known of this person: what is trending and what is new, in all kinds.",
+            "Nothing is known of this person: what is popular and what is trending, in all kinds.",
         )
         self._table(first)
         click_ms = await self._three_clicks(first)

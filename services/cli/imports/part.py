@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
 
-from freshet import kafka_clients
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.errors import InvalidRequest
-from freshet.producer import RenewedProducer
-from freshet.publisher import BATCH_BYTES, LINGER_MS, encoded
+from freshet.publisher import batching_producer, encoded
 from freshet.send_window import SendWindow
 from services.cli.imports.notes import Note, NoteFile, chained, offsets_of, placed
 from services.cli.inputs.refusals import BadInput
@@ -95,8 +92,6 @@ class Part:
 
         Whatever ends it, what is on its way is waited for and noted. Raises BadInput, KafkaError.
         """
-        batches = {"linger_ms": LINGER_MS, "max_batch_size": BATCH_BYTES}
-        make = partial(kafka_clients.producer, settings, **batches)
 
         def acknowledged(written: RecordMetadata) -> None:
             self._acknowledged(written)
@@ -104,7 +99,7 @@ class Part:
                 self._write_note()
                 progress(self.arrived)
 
-        async with RenewedProducer(make) as producer:
+        async with batching_producer(settings) as producer:
             window = SendWindow(producer, acknowledged)
             try:
                 for row in self._rows:

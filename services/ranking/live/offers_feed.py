@@ -124,7 +124,8 @@ class OffersFeed:
     async def _keep_whole(self) -> None:
         while True:
             await asyncio.sleep(self._look_again_s())
-            await self._reader.caught_up()
+            if self._offers.unwhole():
+                await self._reader.caught_up()
             for item_id in self._offers.unwhole():
                 # Another instance may have done it by now.
                 if (whole := self._offers.whole(item_id)) is not None:

@@ -38,7 +38,7 @@ class FeatureColumn(IntEnum):
     POPULARITY = 6
     FRESHNESS = 7
     DISLIKE = 8
-    NEW = 9  # by this new items compete for the places that are theirs (stages/arrange.py)
+    NEW = 9  # by this new items compete for the places that are theirs (new_places.py)
     TRENDING_ALL = 10  # share of the strongest, square root
     TRENDING_CATEGORY = 11
     TRENDING_SEGMENT = 12
@@ -54,6 +54,7 @@ class FeatureColumn(IntEnum):
 NAMES: Final = tuple(column.name.lower() for column in FeatureColumn)
 
 DISLIKE_FROM: Final = np.float32(0.5)  # cosine from which an item is like a disliked one
+NEW_FROM: Final = np.float32(0.5)  # freshness: an item is new for one half-life
 COVISIT_HALF: Final = 0.05  # probability of the next item at which `covisits` reaches one half
 COVISIT_PRIOR: Final = 20.0  # weight that an item's co-visits must outweigh; by validation (README)
 POPULARITY_OCTAVES: Final = 16.0  # halvings of the strongest item's weight until popularity is 0

@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.settings import setting
-from services.ranking.stages.features import FeatureColumn, likeness
+from services.ranking.stages.features import NEW_FROM, FeatureColumn, likeness
 
-NEW_FROM: Final = np.float32(0.5)  # freshness: an item is new for one half-life
 MET_FROM: Final = np.float32(0.5)  # popularity: 1/256 of the visits of the most visited item
 
 

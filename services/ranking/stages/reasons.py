@@ -16,11 +16,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.stages.features import FeatureColumn
+from services.ranking.stages.features import NEW_FROM, FeatureColumn
 from shared.users import event_types
 
 PINNED: Final = "picked for this place"
-NEW_FROM: Final = 0.5  # of freshness, from which an item is called new: one half-life
 NEARLY: Final = 2 / 3  # of the strongest: as good a reason
 
 _VERBS: Final = {

@@ -142,7 +142,8 @@ def names_of(proposed: int) -> tuple[str, ...]:
 
 def counts(candidates: Candidates) -> list[tuple[str, int]]:
     """Return how many of the candidates each source proposed; more than one may propose one."""
-    by_source = np.bincount(candidates.proposed, minlength=len(_NAMED)) @ _NAMED
+    by_bits = np.bincount(candidates.proposed)
+    by_source = by_bits @ _NAMED[: len(by_bits)]
     return [(name, int(n)) for name, n in zip(SOURCES, by_source.tolist(), strict=True) if n]
 
 

@@ -23,12 +23,13 @@ from services.sessions.effect.cache import StateCache
 from services.sessions.effect.store import StatesStore, UserWrite, WriteChunk
 from services.sessions.effect.unknown_types import UnknownTypes
 from services.sessions.faust.batches import Batch, Rejected, decode, unprocessable
+from services.sessions.fold.event_columns import cached_item_key
 from services.sessions.fold.fold import FoldedChunk, FoldEvent, fold_many
 from services.sessions.settings import SessionsSettings
 from shared.catalogue.catalogue import Items
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
-from shared.users import keys, positions
+from shared.users import positions
 from shared.users.positions import UNKNOWN_TIME_MS, Position
 from shared.users.states import UserState, empty, pack, pack_guard, unpack
 
@@ -277,7 +278,7 @@ def _reject(batch: Batch, event: FoldEvent, error: Exception) -> Rejected:
 def _unknown(events: Sequence[FoldEvent], items: Items) -> dict[int, str]:
     """Return the ids, by key, of what events name and the catalogue lacks."""
     named = {event.event.item_id for event in events}
-    ids = {keys.item_key(item_id): item_id for item_id in named if item_id}
+    ids = {cached_item_key(item_id): item_id for item_id in named if item_id}
     rows = items.rows(np.fromiter(ids, np.uint64, len(ids))).tolist()
     return {key: ids[key] for key, row in zip(ids, rows, strict=True) if row < 0}
 

@@ -21,7 +21,7 @@ _LATEST_MS: Final = (2**32 - 1) * 1000  # in 2106: an entry has 4 bytes for the 
 _FLOAT16_MOST: Final = 65_504.0
 
 # Hashing an id costs ten times the look-up; 100,000 of them take about 20 MB.
-_item_key: Final = lru_cache(maxsize=100_000)(keys.item_key)
+cached_item_key: Final = lru_cache(maxsize=100_000)(keys.item_key)
 
 
 class FoldEvent(msgspec.Struct, frozen=True, gc=False):
@@ -60,7 +60,7 @@ class EventColumns:
 
         codes = settings.vectors.weights.codes
         self.codes = [codes.get(event.type, OTHER) for event in events]
-        self.item_keys = [_item_key(event.item_id) for event in events]
+        self.item_keys = [cached_item_key(event.item_id) for event in events]
         self.event_hashes = [hash_of(event.event_id) for event in events]
         self.session_hashes = [hash_of(event.session_id) for event in events]
 
