@@ -278,6 +278,19 @@ def test_bad_events_are_refused_with_place_and_remedy(
 
 
 @pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("item_id,title,title", "column 3 must have a name of its own, repeats 'title'"),
+        ("item_id, title,price", "column 2 must have no blanks around its name, was ' title'"),
+        ("item_id,title,", "column 3 must have a name, has none"),
+    ],
+)
+def test_unclear_headers_are_refused(table: Any, header: str, message: str) -> None:
+    with pytest.raises(BadInput, match=f"items.csv:1: {message}"):
+        read(Item, table("items.csv", f"{header}\na,Mug,3\n"))
+
+
+@pytest.mark.parametrize(
     ("cells", "message"),
     [
         ("a,maybe,", "in_stock must be true or false, was 'maybe'"),
