@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from freshet.addresses import check_address, is_local
+from freshet.access import Access, Certificate, bearer, check_token
+from freshet.addresses import check_address
 from freshet.calls import call, check_timeout
-from freshet.channel import check_token, open_channel
+from freshet.channel import RenewedStub, check_secrecy
 from freshet.contract import requests
 from freshet.contract.bounds import check_type, refuse
 from freshet.contract.filters import Filters, filters_message
@@ -17,13 +19,12 @@ from freshet.contract.rules import Rules, rules_message
 from freshet.errors import as_invalid_request
 from freshet.loop_bound import LoopBound
 from freshet.replies import Explanation, RankedList, State, explanation_of, list_of, state_of
+from freshet.settings import from_environment
 from freshet.v1 import recommender_pb2 as pb
 
 if TYPE_CHECKING:
-    import grpc
-
+    from freshet.access import StrPath, Tls
     from freshet.calls import Method
-    from freshet.channel import Tls
     from freshet.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
 # Deadlines in seconds of calls that set none. A list takes a few ms, so that 0.2 s is patience
@@ -54,33 +55,38 @@ class Client(LoopBound):
         self,
         address: str = "127.0.0.1:50051",
         *,
-        tls: Tls = False,
+        tls: Tls | None = None,
+        certificate: tuple[StrPath, StrPath] | None = None,
         token: str | Callable[[], str] | None = None,
         timeout: float | None = None,
     ) -> None:
         """Connect at the first call.
 
         address: host:port; dns:///name:port shares the calls among all addresses of a name.
-        tls: True, a PEM file of authorities, or grpc's ChannelCredentials.
+        tls: True, a PEM file of authorities, or grpc's ChannelCredentials; False: none.
+        certificate: PEM files of one's own and its key, where ranking asks for it (mutual TLS).
         token: sent with each call as `authorization: Bearer …`; a function is asked each time.
         timeout: seconds, for calls that say none; else 0.2 for lists, 5 for forget, 1 for others.
+        What of the first three is not given is taken from the environment: FRESHET_TLS_CA_FILE,
+        FRESHET_TLS_CERT_FILE with FRESHET_TLS_KEY_FILE, FRESHET_TOKEN or FRESHET_TOKEN_FILE. Files
+        are read again when they change.
         Raises ValueError for an address without host or port, for a token that no header can carry,
         and for one that others could read on its way.
         """
         check_address(address)
+        access = from_environment(Access, os.environ)
         if isinstance(token, str):
             check_token(token)
-        if token is not None and not tls and not is_local(address):
-            raise ValueError(
-                f"a token must travel by TLS: give tls=True, or an address of this machine; "
-                f"was {address}"
-            )
         super().__init__(address)
-        self._tls: Tls = tls
-        self._token = token
+        self._tls: Tls = access.tls if tls is None else tls
+        self._certificate = access.certificate
+        if certificate is not None:
+            self._certificate = Certificate(*(os.fspath(name) for name in certificate))
+        self._token = access.token_source() if token is None else _source(token)
+        if self._token is not None:
+            check_secrecy(address, self._tls)
         self._timeout = timeout
-        self._channel: grpc.aio.Channel
-        self._methods: RecommenderAsyncStub
+        self._stub: RenewedStub[RecommenderAsyncStub]
 
     async def recommend(
         self,
@@ -217,20 +223,19 @@ class Client(LoopBound):
 
     def _open(self) -> RecommenderAsyncStub:
         self._bind()
-        return self._methods
+        return self._stub.latest()
 
     def _make(self) -> None:
         from freshet.v1.recommender_pb2_grpc import RecommenderStub
 
-        self._channel = open_channel(self._address, self._tls)
-        self._methods = RecommenderStub(self._channel)
+        self._stub = RenewedStub(self._address, RecommenderStub, self._tls, self._certificate)
 
     async def _connect(self) -> None:
         self._open()
-        await self._channel.channel_ready()
+        await self._stub.ready()
 
     async def _disconnect(self) -> None:
-        await self._channel.close()
+        await self._stub.close()
 
     async def _call(
         self,
@@ -245,11 +250,12 @@ class Client(LoopBound):
             timeout = default_s if self._timeout is None else self._timeout
         with as_invalid_request():
             check_timeout(timeout)
-            token = self._token() if callable(self._token) else self._token
-            if token is not None:
-                check_token(token)
-        metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+            metadata = bearer(self._token)
         return await call(method, request, timeout, metadata, repeatable=repeatable)
+
+
+def _source(token: str | Callable[[], str]) -> Callable[[], str]:
+    return (lambda: token) if isinstance(token, str) else token
 
 
 def _list_fields(

@@ -9,29 +9,17 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.codec import has_lz4
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from freshet.access import PEM
 from freshet.addresses import SERVERS
 from freshet.contract.topics import DEAD_LETTER_MAX_BYTES, MESSAGE_MAX_BYTES, Topic
-from freshet.settings import Form, setting
-
-
-def check_pem(name: str) -> None:
-    """Raise ValueError unless the file that is named, if any, can be read and holds PEM."""
-    try:
-        if name and b"-----BEGIN " not in Path(name).read_bytes():
-            raise ValueError(f"no PEM: {name}")
-    except OSError as error:
-        raise ValueError(str(error)) from None
-
-
-PEM: Final = Form("a PEM file that can be read", check_pem)
+from freshet.settings import setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,21 @@ class BadSetting(ValueError):
     """A variable's value cannot be used; the text names variable, value and what would be right."""
 
 
+def without_password(text: str) -> str:
+    """Return a URL, or what should have been one, with stars for user and password."""
+    hidden = re.sub(r"\A(\w*://)?.*@", r"\1***@", text, flags=re.DOTALL)
+    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
+
+
 class Form(NamedTuple):
-    """How a text must be written: in words, and as a check that raises ValueError."""
+    """How a text must be written: in words, and as a check that raises ValueError.
+
+    shown: what a refusal may show of a text.
+    """
 
     right: str
     check: Callable[[str], object]
+    shown: Callable[[str], str] = without_password
 
 
 def setting(
@@ -142,14 +152,8 @@ def checked(variable: str, text: str, form: Form) -> str:
     try:
         form.check(text)
     except ValueError:
-        raise _bad(variable, form.right, text) from None
+        raise _bad(variable, form.right, form.shown(text)) from None
     return text
-
-
-def without_password(text: str) -> str:
-    """Return a URL, or what should have been one, with stars for user and password."""
-    hidden = re.sub(r"\A(\w*://)?.*@", r"\1***@", text, flags=re.DOTALL)
-    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
 
 
 def _bad(variable: str, right: str, text: str) -> BadSetting:

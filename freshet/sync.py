@@ -214,12 +214,15 @@ class BlockingClient(_Blocking[client.Client]):
         self,
         address: str = "127.0.0.1:50051",
         *,
-        tls: bool | str | os.PathLike[str] | grpc.ChannelCredentials = False,
+        tls: bool | str | os.PathLike[str] | grpc.ChannelCredentials | None = None,
+        certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
         token: str | Callable[[], str] | None = None,
         timeout: float | None = None,
     ) -> None:
         """Connect at the first call; the arguments are freshet.Client's."""
-        super().__init__(client.Client(address, tls=tls, token=token, timeout=timeout))
+        super().__init__(
+            client.Client(address, tls=tls, certificate=certificate, token=token, timeout=timeout)
+        )
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         global _grpc_process
