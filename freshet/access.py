@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from freshet.addresses import is_local
 from freshet.renewed_files import RenewedFiles
 from freshet.settings import BadSetting, Form, setting
 
@@ -68,6 +69,15 @@ PEM: Final = Form("a PEM file that can be read", check_pem)
 AUTHORITIES: Final = Form(f"a PEM file that can be read, or {SYSTEM}", _check_authorities)
 TOKEN: Final = Form("printable ASCII without spaces around it", _check_any_token, lambda _: "***")
 TOKEN_FILE: Final = Form("a file with a token that can be read", _check_token_file)
+
+
+def check_secrecy(address: str, tls: Tls) -> None:
+    """Raise BadSetting, a ValueError, where others could read a token on its way."""
+    if not tls and not is_local(address):
+        raise BadSetting(
+            "a token must travel by TLS: give tls=True (FRESHET_TLS_CA_FILE), or an address of"
+            f" this machine; was {address}"
+        )
 
 
 def bearer(source: Callable[[], str] | None) -> tuple[tuple[str, str], ...]:
@@ -141,6 +151,16 @@ class Access:
     def tls(self) -> Tls:
         """Return whom to trust, as clients take it."""
         return True if self.ca_file == SYSTEM else self.ca_file
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return the context of HTTPS, None where there is no TLS. Raises OSError, ValueError."""
+        if not self.ca_file:
+            return None
+        authorities = None if self.ca_file == SYSTEM else self.ca_file
+        context = ssl.create_default_context(cafile=authorities)
+        if self.certificate:
+            context.load_cert_chain(*self.certificate.files)
+        return context
 
     def token_source(self) -> Callable[[], str] | None:
         """Return what gives the token for each call, None where there is none."""

@@ -41,15 +41,6 @@ _OPTIONS: Final = (
 )
 
 
-def check_secrecy(address: str, tls: Tls) -> None:
-    """Raise ValueError where others could read a token on its way."""
-    if not tls and not is_local(address):
-        raise ValueError(
-            "a token must travel by TLS: give tls=True (FRESHET_TLS_CA_FILE), or an address of"
-            f" this machine; was {address}"
-        )
-
-
 def proxy_options(address: str) -> list[tuple[str, Any]]:
     """Return the options by which what is on this machine is never asked through a proxy."""
     return [("grpc.enable_http_proxy", 0)] if is_local(address) else []

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from freshet.access import Access, Certificate, bearer, check_token
+from freshet.access import Access, Certificate, bearer, check_secrecy, check_token
 from freshet.addresses import check_address
 from freshet.calls import call, check_timeout
-from freshet.channel import RenewedStub, check_secrecy
+from freshet.channel import RenewedStub
 from freshet.contract import requests
 from freshet.contract.bounds import check_type, refuse
 from freshet.contract.filters import Filters, filters_message

@@ -17,6 +17,12 @@ RUN_FILE: Final = "run.json"
 DEMO: Final = "demo"  # the demo's folder under that of `freshet up`
 SERVICES: Final = ("sessions", "embedding", "ranking")
 OWN_ADDRESSES: Final = ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "FRESHET_RANKING_ADDRESS")
+HEALTH_ADDRESSES: Final = {name: f"FRESHET_{name.upper()}_HEALTH_ADDRESS" for name in SERVICES}
+ADDRESSES_OF_SERVICES: Final = (
+    "FRESHET_RANKING_ADDRESS",
+    "FRESHET_EMBEDDING_ADDRESS",
+    *HEALTH_ADDRESSES.values(),
+)
 USUAL_HEALTH: Final = {
     "sessions": "127.0.0.1:9101",
     "embedding": "127.0.0.1:9102",
@@ -29,13 +35,17 @@ class NothingRuns(RuntimeError):
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Addresses as `host:port`, `redis` as URL; `health` by service."""
+    """Addresses as `host:port`, `redis` as URL; `health` by service.
+
+    own: the services are those of a `freshet up`, which ask for neither TLS nor tokens.
+    """
 
     kafka: str = "127.0.0.1:9092"
     redis: str = "redis://127.0.0.1:6379/0"
     ranking: str = "127.0.0.1:50051"
     embedding: str = "127.0.0.1:50061"
     health: dict[str, str] = msgspec.field(default_factory=lambda: dict(USUAL_HEALTH))
+    own: bool = False
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -98,8 +108,8 @@ def find_addresses(folder: Path, environ: Mapping[str, str] = os.environ) -> Add
         raise NothingRuns(f"no `freshet up` runs on {folder}")
     known = running.addresses if running else Addresses()
     health = {
-        name: named(f"FRESHET_{name.upper()}_HEALTH_ADDRESS", environ) or known.health[name]
-        for name in SERVICES
+        name: named(variable, environ) or known.health[name]
+        for name, variable in HEALTH_ADDRESSES.items()
     }
     return Addresses(
         kafka=named("KAFKA_BOOTSTRAP_SERVERS", environ) or known.kafka,
@@ -107,4 +117,5 @@ def find_addresses(folder: Path, environ: Mapping[str, str] = os.environ) -> Add
         ranking=named("FRESHET_RANKING_ADDRESS", environ) or known.ranking,
         embedding=named("FRESHET_EMBEDDING_ADDRESS", environ) or known.embedding,
         health=health,
+        own=known.own and not any(name in environ for name in ADDRESSES_OF_SERVICES),
     )

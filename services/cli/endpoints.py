@@ -7,20 +7,23 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from freshet.access import OPEN, Access, bearer, check_secrecy
 from freshet.settings import from_environment
 from services.cli.addresses import Addresses, find_addresses
 
 if TYPE_CHECKING:
+    from freshet.calls import Metadata, Method
     from freshet.kafka_clients import KafkaSettings
     from freshet.v1.recommender_pb2_grpc import RecommenderAsyncStub
     from shared.runtime.redis_client import RedisSettings
 
 CALL_TIMEOUT_S = 10.0
-T = TypeVar("T")
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
 
 
 class EndpointUnavailable(RuntimeError):
@@ -46,31 +49,56 @@ def redis_settings(where: Addresses) -> RedisSettings:
     return from_environment(RedisSettings, {**os.environ, "REDIS_URL": where.redis})
 
 
-def ask_ranking(where: Addresses, ask: Callable[[RecommenderAsyncStub], Awaitable[T]]) -> T:
-    """Call ranking once. Raises what the call raises, mostly grpc.aio.AioRpcError."""
+def access(where: Addresses) -> Access:
+    """Return how to come in: by the environment, or not at all needed by what `up` runs here."""
+    return OPEN if where.own else from_environment(Access, os.environ)
+
+
+def _metadata(address: str, shown: Access) -> Metadata:
+    """Return what carries the token, if any. Raises BadSetting where others could read it."""
+    metadata = bearer(shown.token_source())
+    if metadata:
+        check_secrecy(address, shown.tls)
+    return metadata
+
+
+def ask_ranking(
+    where: Addresses,
+    method: Callable[[RecommenderAsyncStub], Method[Request, Reply]],
+    request: Request,
+) -> Reply:
+    """Call a method of ranking once. Raises what the call raises, mostly grpc.aio.AioRpcError."""
     from freshet.channel import open_stub
 
-    async def run() -> T:
-        channel, stub = open_stub(where.ranking)
+    shown = access(where)
+    metadata = _metadata(where.ranking, shown)
+
+    async def run() -> Reply:
+        channel, stub = open_stub(where.ranking, shown)
         async with channel:
-            return await ask(stub)
+            return await method(stub)(request, timeout=CALL_TIMEOUT_S, metadata=metadata)
 
     return asyncio.run(run())
 
 
-def health_page(address: str, page: str, *, post: bool = False, timeout_s: float = 5.0) -> Any:
-    """Return a health port's JSON page. Raises EndpointUnavailable."""
-    request = urllib.request.Request(f"http://{address}/{page}", method="POST" if post else "GET")
+def health_page(
+    address: str, page: str, shown: Access = OPEN, *, post: bool = False, timeout_s: float = 5.0
+) -> Any:
+    """Return a health port's JSON page; shown: how to come in. Raises EndpointUnavailable."""
+    url = f"{'https' if shown.tls else 'http'}://{address}"
+    headers = dict(_metadata(address, shown))
+    request = urllib.request.Request(
+        f"{url}/{page}", headers=headers, method="POST" if post else "GET"
+    )
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as reply:
+        context = shown.ssl_context()
+        with urllib.request.urlopen(request, timeout=timeout_s, context=context) as reply:
             return json.load(reply)
     except urllib.error.HTTPError as error:
         with error:
             text = error.read().decode(errors="replace").strip()
-        raise EndpointUnavailable(
-            f"http://{address}/{page} answered {error.code}: {text}"
-        ) from None
+        raise EndpointUnavailable(f"{url}/{page} answered {error.code}: {text}") from None
     except OSError as error:
         raise EndpointUnavailable(
-            f"nothing answers at http://{address} ({error}); start it with `freshet up`"
+            f"nothing answers at {url} ({error}); start it with `freshet up`"
         ) from None

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from freshet.access import Access
 from freshet.settings import without_password
 from services.cli import endpoints, lag
 from services.cli.addresses import SERVICES, Addresses, read_running
@@ -18,9 +19,10 @@ async def gather(data: Path) -> dict[str, Any]:
     """Return the state of everything; what does not answer has `error`."""
     where = endpoints.addresses(data)
     running = read_running(data)
+    shown = endpoints.access(where)
     lags, pages = await asyncio.gather(
         _lags(where),
-        asyncio.gather(*(asyncio.to_thread(_page, where.health[name]) for name in SERVICES)),
+        asyncio.gather(*(asyncio.to_thread(_page, where.health[name], shown) for name in SERVICES)),
     )
     return {
         "kafka": {"address": where.kafka, **lags["kafka"]},
@@ -45,9 +47,9 @@ def all_well(report: dict[str, Any]) -> bool:
     )
 
 
-def _page(address: str) -> dict[str, Any]:
+def _page(address: str, shown: Access) -> dict[str, Any]:
     try:
-        page: dict[str, Any] = endpoints.health_page(address, "status")
+        page: dict[str, Any] = endpoints.health_page(address, "status", shown)
     except EndpointUnavailable as error:
         return {"ready": False, "error": str(error)}
     return page

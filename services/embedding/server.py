@@ -16,6 +16,8 @@ from freshet.v1 import embedding_pb2_grpc
 from services.embedding.encode.batcher import Priority
 from services.embedding.encode.content import content_hash
 from services.embedding.encode.item_encoder import EncodedVectors, ItemEncoder
+from shared.access.door import Need
+from shared.access.tokens import Scope
 from shared.runtime.call_guard import Admission, CallGuard
 from shared.runtime.deadline import Deadline
 
@@ -25,6 +27,7 @@ REQUEST_BYTES: Final = 32 * 1024 * 1024  # of one call; gRPC refuses larger ones
 CALLS_AT_MOST: Final = 64
 EMBED_S: Final = 30.0  # deadlines of calls that set none
 QUERY_S: Final = 2.0
+NEEDS: Final = {"Embed": Need(Scope.SERVE), "EmbedQuery": Need(Scope.SERVE)}
 
 Encoded = TypeVar("Encoded")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

@@ -37,7 +37,7 @@ from services.embedding.pictures.decoding import Decoders
 from services.embedding.pictures.fetch import Fetcher
 from services.embedding.pictures.picture import PictureLimits
 from services.embedding.settings import NAME, EmbeddingSettings
-from services.embedding.snapshots.indexer import Indexer, SnapshotFailed
+from services.embedding.snapshots.indexer import Indexer, SnapshotFailed, SnapshotUnderWay
 from shared.catalogue import active_bundle
 from shared.runtime import redis_client
 from shared.runtime.call_guard import CallGuard
@@ -59,7 +59,7 @@ class EmbeddingService(Service):
     """Turns items into vectors until `stop`; a defect ends the process, as a new start may help."""
 
     def __init__(self, settings: EmbeddingSettings) -> None:
-        super().__init__(NAME, ends_with_background=True)
+        super().__init__(NAME, settings.door, ends_with_background=True)
         self.port = 0
         self._settings = settings
         self._space = ""
@@ -74,7 +74,7 @@ class EmbeddingService(Service):
         Raises Refused for a bad bundle, OSError where a port is taken.
         """
         settings, ends = self._settings, self.ends
-        health_port = await self.health.start(settings.bind, settings.health_port)
+        health_port = await self.health.start(settings.health_port)
         ends.push_async_callback(self.health.stop)
         try:
             bundle = await asyncio.to_thread(Bundle.load, settings.bundle)
@@ -83,7 +83,9 @@ class EmbeddingService(Service):
             raise Refused(f"FRESHET_BUNDLE: {error}") from None
         self._space = bundle.space
         grpc_server = Server(
-            [server.SERVICE],
+            server.SERVICE,
+            server.NEEDS,
+            self.door,
             receive_max_bytes=server.REQUEST_BYTES,
             max_concurrent=server.CALLS_AT_MOST,
         )
@@ -91,7 +93,7 @@ class EmbeddingService(Service):
         embedding_pb2_grpc.add_EmbeddingServicer_to_server(
             server.EmbeddingServer(bundle.space, encoder, guard), grpc_server.grpc
         )
-        self.port = await grpc_server.start(settings.bind, settings.port)
+        self.port = await grpc_server.start(settings.port)
         ends.push_async_callback(grpc_server.stop, CALLS_AT_END_S)
         await self._start_items(bundle, encoder)
         await grpc_server.set_serving(True)
@@ -204,6 +206,8 @@ class EmbeddingService(Service):
         assert self._indexer is not None
         try:
             return await self._indexer.build()
+        except SnapshotUnderWay as error:
+            raise web.HTTPConflict(text=f"{error}\n") from None
         except SnapshotFailed as error:
             raise web.HTTPServiceUnavailable(text=f"{error}\n") from None
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from freshet.kafka_clients import KafkaSettings
 from freshet.settings import setting
+from shared.access.settings import DoorSettings
 from shared.catalogue.snapshots import HNSW_EF_CONSTRUCTION, HNSW_M
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
@@ -60,7 +61,6 @@ class SnapshotSettings:
 class EmbeddingSettings:
     """All of them."""
 
-    bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address of all ports")
     port: int = setting(
         "FRESHET_EMBEDDING_PORT", 50061, at_least=0, at_most=65535, help="gRPC; 0: a free one"
     )
@@ -101,6 +101,7 @@ class EmbeddingSettings:
     image_roots: tuple[str, ...] = setting(
         "FRESHET_IMAGE_ROOTS", (), help="storage of image_uri, such as file:///srv/pictures"
     )
+    door: DoorSettings = DoorSettings()
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
     logs: LogSettings = LogSettings()

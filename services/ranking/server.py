@@ -21,6 +21,8 @@ from services.ranking.similar import similar
 from services.ranking.stages import degraded
 from services.ranking.stages.recommendation import ADMIT, ANSWER
 from services.ranking.stages.user_profile import completed
+from shared.access.door import Need
+from shared.access.tokens import Scope
 from shared.runtime.call_guard import CallGuard
 from shared.runtime.deadline import Deadline
 
@@ -28,6 +30,21 @@ if TYPE_CHECKING:
     from shared.runtime.call_guard import Context
 
 SERVICE: Final = "freshet.v1.Recommender"
+
+
+def _others(request: pb.RecommendRequest) -> tuple[str, Scope] | None:
+    """Say what it takes to mix the histories of several users."""
+    return ("also_user_ids", Scope.PEOPLE) if request.also_user_ids else None
+
+
+NEEDS: Final = {
+    "Recommend": Need(Scope.SERVE, _others),
+    "Similar": Need(Scope.SERVE),
+    "Search": Need(Scope.SERVE),
+    "State": Need(Scope.PEOPLE),
+    "Explain": Need(Scope.PEOPLE),
+    "Forget": Need(Scope.PEOPLE),
+}
 
 
 class Recommender(recommender_pb2_grpc.RecommenderServicer):

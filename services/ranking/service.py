@@ -52,7 +52,7 @@ class RankingService(Service):
 
     def __init__(self, settings: RankingSettings, *, now_ms: Callable[[], int] = now_ms) -> None:
         """Raises Refused for a ranker that cannot be used."""
-        super().__init__(NAME, ends_with_background=False)
+        super().__init__(NAME, settings.door, ends_with_background=False)
         self.settings = settings
         self._now_ms = now_ms
         self.grpc_port = 0
@@ -64,11 +64,13 @@ class RankingService(Service):
         self._trending = LocalTrending(self._reader)
         self._producer = RenewedProducer(partial(kafka_clients.producer, settings.kafka))
         self._impressions = Impressions(self._producer)
-        self._embedding = EmbeddingClient(settings.embedding_address)
+        self._embedding = EmbeddingClient(settings.embedding_address, settings.access)
         self._feed: SpaceFeed | None = None
         self._guard = CallGuard(Admission(settings.in_flight_at_most))
         self._server = Server(
-            [server.SERVICE],
+            server.SERVICE,
+            server.NEEDS,
+            self.door,
             receive_max_bytes=RECEIVE_MAX_BYTES,
             max_concurrent=4 * settings.in_flight_at_most,  # admission refuses first, with reasons
         )
@@ -98,8 +100,8 @@ class RankingService(Service):
     async def start(self) -> None:
         """Listen, read everything, then be ready. Waits for Kafka and Redis as long as it takes."""
         settings = self.settings
-        self.health_port = await self.health.start(settings.bind, settings.health_port)
-        self.grpc_port = await self._server.start(settings.bind, settings.port)
+        self.health_port = await self.health.start(settings.health_port)
+        self.grpc_port = await self._server.start(settings.port)
         own = (topics.CLICKS, topics.IMPRESSIONS, topics.DEAD_LETTERS)
         ensure = partial(kafka_clients.ensure_topics, settings.kafka, own)
         await retry_until_available("Kafka", ensure)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from freshet.access import Access, check_secrecy
 from freshet.addresses import ADDRESS
 from freshet.kafka_clients import KafkaSettings
 from freshet.settings import setting
 from services.ranking.stages.blend import BlendSettings
 from services.ranking.stages.features import FeatureSettings
 from services.ranking.stages.new_places import NewPlacesSettings
+from shared.access.settings import DoorSettings
 from shared.catalogue.active_bundle import SpaceSettings
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
@@ -27,13 +29,14 @@ class RankingSettings:
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
     logs: LogSettings = field(default_factory=LogSettings)
+    door: DoorSettings = field(default_factory=DoorSettings)
+    access: Access = field(default_factory=Access)
     space: SpaceSettings = field(default_factory=SpaceSettings)
     vectors: VectorSettings = field(default_factory=VectorSettings)
     exclusions: ExclusionSettings = field(default_factory=ExclusionSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
     blend: BlendSettings = field(default_factory=BlendSettings)
     new_places: NewPlacesSettings = field(default_factory=NewPlacesSettings)
-    bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address to listen on")
     port: int = setting(
         "FRESHET_RANKING_PORT", 50051, at_least=0, at_most=65535, help="gRPC; 0: a free one"
     )
@@ -76,3 +79,8 @@ class RankingSettings:
         at_most=10_000,
         help="calls at once; beyond it they are refused with push-back",
     )
+
+    def __post_init__(self) -> None:
+        """Raise BadSetting for a token that others could read on its way to embedding."""
+        if self.access.token_source() is not None and not self.door.insecure:
+            check_secrecy(self.embedding_address, self.access.tls)

@@ -24,7 +24,7 @@ class SessionsService(Service):
     """Folds clicks into Redis: ready when its partitions are read, alive while they get on."""
 
     def __init__(self, settings: SessionsSettings) -> None:
-        super().__init__(NAME, ends_with_background=True)
+        super().__init__(NAME, settings.door, ends_with_background=True)
         kafka, timeout_s = settings.kafka, settings.redis_timeout_s
         self._settings = settings
         self._redis = connect(settings.redis, socket_timeout_s=timeout_s)
@@ -48,7 +48,7 @@ class SessionsService(Service):
             self._items.stop,
         ):
             self.ends.push_async_callback(end)
-        await self.health.start(settings.bind, settings.health_port)
+        await self.health.start(settings.health_port)
         own = (CLICKS, DEAD_LETTERS)
         await retry_until_available("Kafka", partial(kafka_clients.ensure_topics, kafka, own))
         cluster_id = await retry_until_available("Kafka", partial(kafka_clients.cluster_id, kafka))

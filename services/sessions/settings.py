@@ -8,6 +8,7 @@ from typing import Final
 from freshet.kafka_clients import KafkaSettings
 from freshet.settings import setting
 from services.sessions.fold.settings import FoldSettings
+from shared.access.settings import DoorSettings
 from shared.catalogue.active_bundle import SpaceSettings
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
@@ -22,6 +23,7 @@ class SessionsSettings:
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
     logs: LogSettings = field(default_factory=LogSettings)
+    door: DoorSettings = field(default_factory=DoorSettings)
     fold: FoldSettings = field(default_factory=FoldSettings)
     space: SpaceSettings = field(default_factory=SpaceSettings)
     group: str = setting("FRESHET_SESSIONS_GROUP", "sessions", help="consumer group on Kafka")
@@ -30,7 +32,6 @@ class SessionsSettings:
         "",
         help="name of this worker, unique and the same after a restart: no rebalance then",
     )
-    bind: str = setting("FRESHET_BIND", "127.0.0.1", help="address of the health port")
     health_port: int = setting(
         "FRESHET_SESSIONS_HEALTH_PORT", 9101, at_least=0, at_most=65_535, help="0: a free one"
     )

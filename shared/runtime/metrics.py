@@ -11,6 +11,12 @@ DEAD_LETTERS = Counter(
     "freshet_dead_letters_total", "Records that could not be processed", ["service", "error_class"]
 )
 
+OVER_QUOTA = Counter(
+    "freshet_over_quota_total",
+    "Calls beyond FRESHET_CALLER_CALLS_PER_S, by the name of their caller's token",
+    ["caller"],
+)
+
 # sessions
 EVENTS_FOLDED = Counter(
     "freshet_events_folded_total", "Events whose effect is in Redis", ["partition"]

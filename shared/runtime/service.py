@@ -19,6 +19,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, TypeVar
 
 from freshet.settings import BadSetting, from_environment
+from shared.access.door import Door
+from shared.access.settings import DoorSettings
 from shared.runtime import logs
 from shared.runtime.health import Health
 
@@ -78,17 +80,21 @@ class Background:
 class Service(ABC):
     """One of Freshet's services, built inside a running event loop.
 
-    health: its port, to be started by `start`. background: work whose end is a fault. ends: what
-    was started, ended backwards by `stop`. broken: set when nothing goes on and only a new process
-    may help.
+    door: who is let in at its ports. health: its port, to be started by `start`. background: work
+    whose end is a fault. ends: what was started, ended backwards by `stop`. broken: set when
+    nothing goes on and only a new process may help.
     """
 
-    def __init__(self, name: str, *, ends_with_background: bool) -> None:
-        """ends_with_background: a fault ends the process; else it serves on, and is not alive."""
+    def __init__(self, name: str, door: DoorSettings, *, ends_with_background: bool) -> None:
+        """ends_with_background: a fault ends the process; else it serves on, and is not alive.
+
+        Raises BadSetting for files of the door that cannot be used.
+        """
         self.broken = asyncio.Event()
         self.background = Background(self.broken.set if ends_with_background else lambda: None)
         self.ends = contextlib.AsyncExitStack()
-        self.health = Health(name)
+        self.door = Door(door)
+        self.health = Health(name, self.door)
         self.health.live = self.fault
         self.health.status = self.status
 

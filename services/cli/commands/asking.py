@@ -45,10 +45,7 @@ def recommend(
     from services.cli import lists
 
     request = RecommendRequest(user_id=user, k=k, explain=explain, trace=trace, after=after)
-    reply = endpoints.ask_ranking(
-        endpoints.addresses(data),
-        lambda stub: stub.Recommend(request, timeout=endpoints.CALL_TIMEOUT_S),
-    )
+    reply = endpoints.ask_ranking(endpoints.addresses(data), lambda stub: stub.Recommend, request)
     hidden = () if trace else ("trace",)
     lists.show(reply, lambda: lists.ranked(reply, explain=explain), as_json=as_json, hidden=hidden)
 
@@ -65,10 +62,7 @@ def explain(
     from services.cli import lists
 
     request = ExplainRequest(user_id=user, item_id=item, k=k)
-    reply = endpoints.ask_ranking(
-        endpoints.addresses(data),
-        lambda stub: stub.Explain(request, timeout=endpoints.CALL_TIMEOUT_S),
-    )
+    reply = endpoints.ask_ranking(endpoints.addresses(data), lambda stub: stub.Explain, request)
     lists.show(reply, lambda: lists.explanation(reply), as_json=as_json)
 
 
@@ -87,10 +81,7 @@ def similar(
 
     how = SimilarBy.Value(f"SIMILAR_BY_{by.name}")
     request = SimilarRequest(item_id=item, by=how, k=k)
-    reply = endpoints.ask_ranking(
-        endpoints.addresses(data),
-        lambda stub: stub.Similar(request, timeout=endpoints.CALL_TIMEOUT_S),
-    )
+    reply = endpoints.ask_ranking(endpoints.addresses(data), lambda stub: stub.Similar, request)
     lists.show(reply, lambda: lists.ranked(reply), as_json=as_json)
 
 
@@ -114,10 +105,7 @@ def search(
         request.image = image.read_bytes()
     else:
         request.text = text or ""
-    reply = endpoints.ask_ranking(
-        endpoints.addresses(data),
-        lambda stub: stub.Search(request, timeout=endpoints.CALL_TIMEOUT_S),
-    )
+    reply = endpoints.ask_ranking(endpoints.addresses(data), lambda stub: stub.Search, request)
     lists.show(reply, lambda: lists.ranked(reply), as_json=as_json)
 
 
@@ -127,10 +115,7 @@ def state(user: User, data: Data, after: After = "", as_json: Json = False) -> N
     from services.cli import lists
 
     request = StateRequest(user_id=user, after=after)
-    reply = endpoints.ask_ranking(
-        endpoints.addresses(data),
-        lambda stub: stub.State(request, timeout=endpoints.CALL_TIMEOUT_S),
-    )
+    reply = endpoints.ask_ranking(endpoints.addresses(data), lambda stub: stub.State, request)
     lists.show(reply, lambda: lists.user_state(reply), as_json=as_json)
 
 
@@ -140,10 +125,7 @@ def forget(user: User, data: Data, as_json: Json = False) -> None:
     from services.cli import lists
 
     request = ForgetRequest(user_id=user)
-    reply = endpoints.ask_ranking(
-        endpoints.addresses(data),
-        lambda stub: stub.Forget(request, timeout=endpoints.CALL_TIMEOUT_S),
-    )
+    reply = endpoints.ask_ranking(endpoints.addresses(data), lambda stub: stub.Forget, request)
     done = f"{reply.position}  (done once `freshet state {user} --after {reply.position}` answers)"
     lists.show(reply, lambda: done, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""Look after a running system: status, dead-letters, snapshot, models build."""
+"""Look after a running system: status, dead-letters, snapshot, token, models build."""
 
 from __future__ import annotations
 
@@ -71,12 +71,40 @@ def dead_letters(
 
 def snapshot(data: Data, as_json: Json = False) -> None:
     """Let embedding build a snapshot of the index now, and wait for it."""
-    address = endpoints.addresses(data).health["embedding"]
-    made = endpoints.health_page(address, "snapshot", post=True, timeout_s=SNAPSHOT_TIMEOUT_S)
+    where = endpoints.addresses(data)
+    made = endpoints.health_page(
+        where.health["embedding"],
+        "snapshot",
+        endpoints.access(where),
+        post=True,
+        timeout_s=SNAPSHOT_TIMEOUT_S,
+    )
     if as_json:
         terminal.print_json(made)
     else:
         options.console.print(" · ".join(f"{name} {value}" for name, value in made.items()))
+
+
+def token(
+    name: Annotated[str, typer.Argument(help="Whose it is, as metrics and refusals call them.")],
+    scopes: Annotated[
+        str,
+        typer.Option(
+            help="serve (lists), people (State, Explain, Forget, also_user_ids),"
+            " operate (status, snapshot)."
+        ),
+    ] = "serve",
+) -> None:
+    """Make a bearer token: on standard output the token, on standard error what services keep."""
+    from shared.access import tokens
+
+    made = tokens.new_token()
+    try:
+        line = tokens.line_of(name, sorted(tokens.read_scopes(scopes)), made)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    options.errors.say(f"for FRESHET_TOKENS_FILE of the services:\n{line}\nfor the caller, once:")
+    print(made)
 
 
 @models.command("build")
@@ -157,4 +185,5 @@ def add_to(app: typer.Typer) -> None:
     app.command()(status)
     app.command("dead-letters")(dead_letters)
     app.command()(snapshot)
+    app.command()(token)
     app.add_typer(models, name="models")

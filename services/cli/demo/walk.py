@@ -42,7 +42,10 @@ class Figures(TypedDict):
 
 async def run(console: Console, kafka: KafkaSettings, ranking_address: str) -> Figures:
     """Open the shop and walk through it. Raises TimeoutError when an effect does not show."""
-    async with Client(ranking_address, timeout=2.0) as client, Publisher(kafka) as publisher:
+    async with (
+        Client(ranking_address, tls=False, timeout=2.0) as client,
+        Publisher(kafka) as publisher,
+    ):
         console.print()
         _step(console, "The shop opens", "Pictures drawn here; each is encoded when it arrives.")
         shop = await open_shop(console, publisher, client)

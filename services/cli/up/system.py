@@ -30,6 +30,8 @@ from services.cli.up.valkey import EmbeddedValkey
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DAY_ZERO_BUNDLE: Final = Path(__file__).resolve().parents[3] / "deploy" / "models" / "day-zero"
+# How a system elsewhere is reached and guarded: this one is this machine's alone.
+OF_OTHERS: Final = ("FRESHET_TLS_", "FRESHET_TOKEN")
 KEPT: Final = ("kafka", "valkey", "snapshots", "logs")  # under the data folder
 
 
@@ -74,12 +76,13 @@ def build_system(
         ranking=f"127.0.0.1:{ports['FRESHET_RANKING_PORT']}",
         embedding=f"127.0.0.1:{ports['FRESHET_EMBEDDING_PORT']}",
         health={name: f"127.0.0.1:{port}" for name, port in health.items()},
+        own=True,
     )
     settings = {
         "FRESHET_SNAPSHOTS": str(folder / "snapshots"),
         "FRESHET_BUNDLE": str(DAY_ZERO_BUNDLE),
         "FRESHET_INSTANCE_ID": _instance_id(folder),
-        **environ,
+        **{name: value for name, value in environ.items() if not name.startswith(OF_OTHERS)},
         **{name: str(port) for name, port in ports.items() if name.startswith("FRESHET_")},
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
         "REDIS_URL": redis,

@@ -28,6 +28,10 @@ class SnapshotFailed(Exception):
     """No snapshot was made; the text says why."""
 
 
+class SnapshotUnderWay(Exception):
+    """One is being made already: a build takes all that it may, and the next finds little new."""
+
+
 class Indexer:
     """Makes snapshots when they are due, or when asked."""
 
@@ -61,7 +65,12 @@ class Indexer:
             await asyncio.sleep(CHECK_S)
 
     async def build(self) -> dict[str, Any]:
-        """Make a snapshot now. Returns its name, items and seconds. Raises SnapshotFailed."""
+        """Make a snapshot now. Returns its name, items and seconds.
+
+        Raises SnapshotFailed, and SnapshotUnderWay at once instead of waiting in line.
+        """
+        if self._building.locked():
+            raise SnapshotUnderWay("a snapshot is being made already")
         async with self._building:
             try:
                 built = await asyncio.wait_for(_build_apart(), self._settings.build_at_most_s)

@@ -8,7 +8,8 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from freshet.channel import proxy_options
+from freshet.access import OPEN, Access, bearer
+from freshet.channel import ROUND_ROBIN, RenewedStub
 from freshet.contract.records import OUT_OF_BOUNDS, BadRecord
 from freshet.errors import Unavailable
 from freshet.v1 import embedding_pb2, embedding_pb2_grpc
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # What the query itself is to blame for; everything else is the service's absence.
 _OF_THE_QUERY: Final = (grpc.StatusCode.INVALID_ARGUMENT,)
 _OPTIONS: Final = [
-    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    ROUND_ROBIN,
     ("grpc.max_send_message_length", 5 * 1024 * 1024),
     # A service that comes up after this one is found within a second.
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -36,10 +37,12 @@ class QueryVector(NamedTuple):
 class EmbeddingClient:
     """Asks the service at an address; connects on first use and again by itself."""
 
-    def __init__(self, address: str) -> None:
-        options = [*_OPTIONS, *proxy_options(address)]
-        self._channel = grpc.aio.insecure_channel(address, options=options)
-        self._stub: EmbeddingAsyncStub = embedding_pb2_grpc.EmbeddingStub(self._channel)
+    def __init__(self, address: str, access: Access = OPEN) -> None:
+        """access: how this service comes in there. Raises OSError and ValueError for bad files."""
+        self._token = access.token_source()
+        self._stub: RenewedStub[EmbeddingAsyncStub] = RenewedStub(
+            address, embedding_pb2_grpc.EmbeddingStub, access.tls, access.certificate, _OPTIONS
+        )
 
     async def encode(
         self, space: str, within_s: float, *, text: str = "", image: bytes = b""
@@ -55,7 +58,9 @@ class EmbeddingClient:
             else embedding_pb2.EmbedQueryRequest(image=image)
         )
         try:
-            reply = await self._stub.EmbedQuery(request, timeout=max(within_s, 0.001))
+            reply = await self._stub.latest().EmbedQuery(
+                request, timeout=max(within_s, 0.001), metadata=bearer(self._token)
+            )
         except grpc.aio.AioRpcError as error:
             if error.code() in _OF_THE_QUERY:
                 raise BadRecord(OUT_OF_BOUNDS, error.details() or "query refused") from None
@@ -69,4 +74,4 @@ class EmbeddingClient:
 
     async def close(self) -> None:
         """Close the channel."""
-        await self._channel.close()
+        await self._stub.close()

@@ -38,7 +38,7 @@ COMMANDS = [
     ["events", "publish", FILE],
 ]
 GROUPS = {"import", "items", "offers", "events"}
-WITHOUT_ADDRESSES = {("models", "build")}
+WITHOUT_ADDRESSES = {("models", "build"), ("token",)}
 
 
 def words(command: Any, *path: str) -> Iterator[tuple[str, ...]]:

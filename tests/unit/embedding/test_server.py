@@ -20,9 +20,11 @@ from freshet.v1 import embedding_pb2_grpc, item_pb2
 from services.embedding import server as server_module
 from services.embedding.encode.batcher import Priority
 from services.embedding.encode.item_encoder import EncodedVectors, ItemEncoder
-from services.embedding.server import SERVICE, EmbeddingServer, admission
+from services.embedding.server import NEEDS, SERVICE, EmbeddingServer, admission
 from shared.runtime.call_guard import Admission, CallGuard
 from shared.runtime.deadline import Costs, Deadline
+from shared.access.door import Door
+from shared.access.settings import DoorSettings
 from shared.runtime.grpc_server import Server
 from tests.servers import eventually
 
@@ -67,11 +69,12 @@ class Running:
 
 @pytest.fixture
 async def running() -> AsyncIterator[Running]:
-    server, encoder = Server([SERVICE], receive_max_bytes=8 * 1024 * 1024), Encoder()
+    server = Server(SERVICE, NEEDS, Door(DoorSettings()), receive_max_bytes=8 * 1024 * 1024)
+    encoder = Encoder()
     embedding_pb2_grpc.add_EmbeddingServicer_to_server(
         EmbeddingServer("test", encoder, CallGuard(admission(8))), server.grpc
     )
-    port = await server.start("127.0.0.1", 0)
+    port = await server.start(0)
     await server.set_serving(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Running(encoder, channel)
