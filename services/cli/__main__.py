@@ -11,7 +11,7 @@ import typer
 
 from freshet.settings import BadSetting
 from services.cli import options, terminal
-from services.cli.commands import asking, importing, operating, publishing, running
+from services.cli.commands import asking, importing, operating, publishing, running, securing
 from services.cli.failures import explain
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},  # of every command below it, too
 )
-for commands in (running, importing, publishing, asking, operating):
+for commands in (running, importing, publishing, asking, operating, securing):
     commands.add_to(app)
 
 

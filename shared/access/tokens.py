@@ -94,7 +94,8 @@ def digest_of(token: str) -> bytes:
 def line_of(name: str, scopes: Iterable[Scope], token: str) -> str:
     """Return the line by which services know a token. Raises ValueError for a bad name."""
     _check_name(name)
-    return f"{name} {','.join(scopes)} {digest_of(token).hex()}"
+    named = [scope for scope in Scope if scope in set(scopes)]
+    return f"{name} {','.join(named)} {digest_of(token).hex()}"
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from services.cli.keys.issue import write_keys
 from tests.servers import ROOT
 
-OVERLAY = ROOT / "k8s" / "overlays" / "local"
+MANIFESTS = ROOT / "k8s"
 NAMESPACE = "freshet"
 CLAIMS = 3  # snapshots, Kafka's data, Redis' data
 
@@ -75,9 +77,13 @@ def control_plane(
 
 
 @pytest.fixture(scope="session")
-def rendered(control_plane: ControlPlane) -> str:
-    """Return the local overlay as kustomize renders it."""
-    return control_plane.kubectl("kustomize", str(OVERLAY))
+def rendered(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the local overlay as kustomize renders it, with keys of its own."""
+    copy = tmp_path_factory.mktemp("overlay") / "k8s"
+    shutil.copytree(MANIFESTS, copy, ignore=shutil.ignore_patterns("keys"))
+    overlay = copy / "overlays" / "local"
+    write_keys(overlay / "keys")
+    return control_plane.kubectl("kustomize", str(overlay))
 
 
 @pytest.fixture(scope="session")

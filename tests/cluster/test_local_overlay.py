@@ -221,15 +221,53 @@ def test_nothing_is_let_in_or_out_but_by_a_policy(rendered: str) -> None:
 def test_a_service_knows_every_variable_it_is_given_and_starts_with_it(
     rendered: str, name: str
 ) -> None:
+    check_environment(name, IMAGES[name].env() | given_to(rendered, name))
+
+
+def given_to(rendered: str, name: str) -> dict[str, str]:
+    """Return the variables of a service's container."""
     container = workload(rendered, name)["spec"]["template"]["spec"]["containers"][0]
     maps = {
         each["metadata"]["name"]: each["data"]
         for each in documents(rendered)
         if each["kind"] == "ConfigMap"
     }
-    configured = maps[container["envFrom"][0]["configMapRef"]["name"]]
+    configured: dict[str, str] = maps[container["envFrom"][0]["configMapRef"]["name"]]
     own = {each["name"]: each.get("value", "pod-0") for each in container.get("env", [])}
-    check_environment(name, IMAGES[name].env() | configured | own)
+    return configured | own
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_pod_finds_its_certificate_and_tokens_and_is_probed_by_https(
+    rendered: str, name: str
+) -> None:
+    pod = workload(rendered, name)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    secrets = {
+        each["metadata"]["name"]: each["data"]
+        for each in documents(rendered)
+        if each["kind"] == "Secret"
+    }
+    assert {secret: set(data) for secret, data in secrets.items()} == {
+        "freshet-tls": {"tls.crt", "tls.key", "ca.crt"},
+        "freshet-tokens": {"tokens", "ranking"},
+    }
+    mounted = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    files = set()
+    for volume in pod["volumes"]:
+        if "secret" in volume:
+            secret = volume["secret"]
+            keys = [item["path"] for item in secret.get("items", [])]
+            for key in keys or secrets[secret["secretName"]]:
+                files.add(f"{mounted[volume['name']]}/{key}")
+    given = given_to(rendered, name)
+    named = {key: value for key, value in given.items() if key.startswith("FRESHET_T")}
+    assert {value for key, value in named.items() if key.endswith("_FILE")} <= files
+    assert {"FRESHET_TLS_CERT_FILE", "FRESHET_TLS_KEY_FILE", "FRESHET_TOKENS_FILE"} <= set(named)
+    assert {"FRESHET_TLS_CA_FILE", "FRESHET_TOKEN"} <= set(named) or name != "ranking"
+    assert not any("ranking" in file for file in files)  # its token is nobody else's
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["scheme"] == "HTTPS"
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import importlib
+import shutil
+import tempfile
 import typing
 from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from freshet.access import Access
 from freshet.settings import from_environment
 from services.cli.addresses import SERVICES
+from services.cli.keys.issue import CA, CERTIFICATE, KEY, TOKENS, write_keys
 
 # What the freshet command reads (services/cli/addresses.py).
 COMMAND = {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "FRESHET_DATA"} | {
@@ -45,9 +52,27 @@ def check_environment(service: str, environ: Mapping[str, str]) -> None:
     Raises BadSetting for a value that would end the service at start.
     """
     ours = {name for name in environ if name.startswith(("FRESHET_", "KAFKA_", "REDIS_"))}
+    with_files = {**environ, **{name: file for name, file in key_files().items() if name in ours}}
     if service == "tools":
-        assert ours <= COMMAND | {"FRESHET_BIND", "FRESHET_SNAPSHOTS"}
+        assert ours <= COMMAND | set(variables(Access)) | {"FRESHET_BIND", "FRESHET_SNAPSHOTS"}
+        from_environment(Access, with_files)
         return
     cls = settings_class(service)
     assert ours - set(variables(cls)) <= {"FRESHET_SNAPSHOTS"}
-    from_environment(cls, environ)
+    from_environment(cls, with_files)
+
+
+@cache
+def key_files() -> dict[str, str]:
+    """Return a file as `freshet keys` makes them for each variable that names one."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    write_keys(folder)
+    files = {
+        "FRESHET_TLS_CA_FILE": CA,
+        "FRESHET_TLS_CERT_FILE": CERTIFICATE,
+        "FRESHET_TLS_KEY_FILE": KEY,
+        "FRESHET_TOKENS_FILE": TOKENS,
+        "FRESHET_TOKEN_FILE": "ranking.token",
+    }
+    return {variable: str(folder / name) for variable, name in files.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import compose_spec
@@ -10,7 +11,7 @@ import yaml
 
 from freshet.settings import BadSetting
 from tests.contract.dockerfile import ROOT, stages
-from tests.contract.service_settings import check_environment
+from tests.contract.service_settings import check_environment, key_files
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
 FILE: dict[str, Any] = yaml.safe_load(TEXT)  # merge keys are resolved
@@ -42,7 +43,8 @@ def test_the_validator_would_refuse_a_mistake(right: str, wrong: str) -> None:
 
 
 def test_kafka_redis_and_every_service_are_there() -> None:
-    assert set(CONTAINERS) == {"kafka", "redis", "sessions", "embedding", "ranking", "tools"}
+    others = {"kafka", "redis", "keys", "tools"}
+    assert set(CONTAINERS) == others | {"sessions", "embedding", "ranking"}
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -69,6 +71,7 @@ def test_a_service_is_built_from_its_target_and_waits_for_healthy_servers(name: 
     assert container["depends_on"] == {
         "kafka": {"condition": "service_healthy"},
         "redis": {"condition": "service_healthy"},
+        "keys": {"condition": "service_completed_successfully"},
     }
     exposed = STAGES[name].last("EXPOSE")
     assert exposed is not None
@@ -91,9 +94,35 @@ def test_state_outlives_the_containers() -> None:
 
 def test_snapshots_are_written_by_embedding_and_only_read_by_the_others() -> None:
     folder = STAGES["runtime"].env()["FRESHET_SNAPSHOTS"]
-    assert CONTAINERS["embedding"]["volumes"] == [f"snapshots:{folder}"]
+    assert f"snapshots:{folder}" in CONTAINERS["embedding"]["volumes"]
     for name in ("sessions", "ranking"):
-        assert CONTAINERS[name]["volumes"] == [f"snapshots:{folder}:ro"]
+        assert f"snapshots:{folder}:ro" in CONTAINERS[name]["volumes"]
+
+
+@pytest.mark.parametrize("name", [*OURS, "tools"])
+def test_certificates_and_tokens_are_where_the_keys_container_puts_them(name: str) -> None:
+    maker, folder = CONTAINERS["keys"], "/var/lib/freshet/keys"
+    assert maker["command"] == ["keys", folder]
+    assert maker["volumes"] == [f"keys:{folder}"]
+    assert maker["build"]["target"] == "tools"
+    assert f"keys:{folder}:ro" in CONTAINERS[name]["volumes"]
+    made = {Path(file).name for file in key_files().values()} | {"operator.token"}
+    named = {
+        variable: value
+        for variable, value in environment(name).items()
+        if variable.startswith("FRESHET_T") and variable.endswith("_FILE")
+    }
+    assert {Path(value).name for value in named.values()} <= made
+    assert {str(Path(value).parent) for value in named.values()} == {folder}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_is_reached_by_tls_and_with_a_token_alone(name: str) -> None:
+    given = environment(name)
+    assert {"FRESHET_TLS_CERT_FILE", "FRESHET_TLS_KEY_FILE", "FRESHET_TOKENS_FILE"} <= set(given)
+    assert "FRESHET_INSECURE" not in given
+    asks_embedding = {"FRESHET_TLS_CA_FILE", "FRESHET_TOKEN_FILE"} <= set(given)
+    assert asks_embedding == (name == "ranking")
 
 
 def test_redis_keeps_an_append_only_file_and_never_evicts() -> None:

@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from tests.certificates import Pki
 from tests.contract.dockerfile import ROOT, Stage, files_in_image, in_context, stages
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -222,7 +224,19 @@ def test_the_probe_exits_as_the_health_port_answers(status: int, code: int) -> N
     assert probe(server.server_port) == 1  # nobody listens any more
 
 
-def probe(port: int) -> int:
+def test_the_probe_asks_by_tls_where_the_service_has_a_certificate(tmp_path: Path) -> None:
+    certificate = Pki(tmp_path).issue("server", "ranking")  # which is not what the probe asks
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate.files)
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert probe(server.server_port, FRESHET_TLS_CERT_FILE=certificate.cert_file) == 0
+        thread.join()
+
+
+def probe(port: int, **environ: str) -> int:
     command = [sys.executable, str(ROOT / "deploy" / "probe.py"), "FRESHET_TEST_PORT", "1"]
-    env = {"FRESHET_TEST_PORT": str(port)}
+    env = {"FRESHET_TEST_PORT": str(port), **environ}
     return subprocess.run(command, env=env, check=False).returncode

@@ -1,4 +1,4 @@
-"""Look after a running system: status, dead-letters, snapshot, token, models build."""
+"""Look after a running system: status, dead-letters, snapshot, models build."""
 
 from __future__ import annotations
 
@@ -85,28 +85,6 @@ def snapshot(data: Data, as_json: Json = False) -> None:
         options.console.print(" · ".join(f"{name} {value}" for name, value in made.items()))
 
 
-def token(
-    name: Annotated[str, typer.Argument(help="Whose it is, as metrics and refusals call them.")],
-    scopes: Annotated[
-        str,
-        typer.Option(
-            help="serve (lists), people (State, Explain, Forget, also_user_ids),"
-            " operate (status, snapshot)."
-        ),
-    ] = "serve",
-) -> None:
-    """Make a bearer token: on standard output the token, on standard error what services keep."""
-    from shared.access import tokens
-
-    made = tokens.new_token()
-    try:
-        line = tokens.line_of(name, sorted(tokens.read_scopes(scopes)), made)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    options.errors.say(f"for FRESHET_TOKENS_FILE of the services:\n{line}\nfor the caller, once:")
-    print(made)
-
-
 @models.command("build")
 def build_models(
     folder: Annotated[Path, typer.Argument(help="Where the bundle goes.")],
@@ -185,5 +163,4 @@ def add_to(app: typer.Typer) -> None:
     app.command()(status)
     app.command("dead-letters")(dead_letters)
     app.command()(snapshot)
-    app.command()(token)
     app.add_typer(models, name="models")

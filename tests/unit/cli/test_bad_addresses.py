@@ -38,7 +38,7 @@ COMMANDS = [
     ["events", "publish", FILE],
 ]
 GROUPS = {"import", "items", "offers", "events"}
-WITHOUT_ADDRESSES = {("models", "build"), ("token",)}
+WITHOUT_ADDRESSES = {("models", "build"), ("token",), ("keys",)}
 
 
 def words(command: Any, *path: str) -> Iterator[tuple[str, ...]]:

@@ -21,10 +21,10 @@ from services.embedding import server as server_module
 from services.embedding.encode.batcher import Priority
 from services.embedding.encode.item_encoder import EncodedVectors, ItemEncoder
 from services.embedding.server import NEEDS, SERVICE, EmbeddingServer, admission
-from shared.runtime.call_guard import Admission, CallGuard
-from shared.runtime.deadline import Costs, Deadline
 from shared.access.door import Door
 from shared.access.settings import DoorSettings
+from shared.runtime.call_guard import Admission, CallGuard
+from shared.runtime.deadline import Costs, Deadline
 from shared.runtime.grpc_server import Server
 from tests.servers import eventually
 
