@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -90,6 +91,7 @@ class Service:
     def __init__(self, name: str, environ: Mapping[str, str], folder: Path) -> None:
         """Start `python -m services.NAME`; its log is FOLDER/NAME.log. `ready()` awaits it."""
         self.name = name
+        self._tls = "FRESHET_TLS_CERT_FILE" in environ
         self._health_port = free_port()
         settings = {HEALTH_PORTS[name]: str(self._health_port), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", f"services.{name}"]
@@ -100,12 +102,13 @@ class Service:
     @property
     def health_url(self) -> str:
         """Where the service's health port answers."""
-        return f"http://127.0.0.1:{self._health_port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._health_port}"
 
     def _get(self, page: str) -> tuple[int, bytes]:
         url = f"{self.health_url}/{page}"
+        context = ssl._create_unverified_context() if self._tls else None  # as probes do
         try:
-            with urllib.request.urlopen(url, timeout=5) as reply:
+            with urllib.request.urlopen(url, timeout=5, context=context) as reply:
                 return reply.status, reply.read()
         except urllib.error.HTTPError as error:
             with error:

@@ -38,10 +38,20 @@ class Door:
     """Holds what the settings ask of callers; where they ask nothing, everybody is let in."""
 
     def __init__(self, settings: DoorSettings) -> None:
-        """Raises BadSetting for files that cannot be used."""
+        """Raises BadSetting where others would be let in by accident, and for unusable files."""
+        certificate = settings.certificate
+        if not (settings.loopback or certificate or settings.insecure):
+            raise BadSetting(
+                f"FRESHET_BIND={settings.bind} lets other machines in without TLS: set"
+                " FRESHET_TLS_CERT_FILE and FRESHET_TLS_KEY_FILE, or FRESHET_INSECURE=1 where the"
+                " network keeps strangers out"
+            )
+        if settings.client_ca_file and not certificate:
+            raise BadSetting(
+                "FRESHET_TLS_CLIENT_CA_FILE needs FRESHET_TLS_CERT_FILE and FRESHET_TLS_KEY_FILE"
+            )
         self.settings = settings
         try:
-            certificate = settings.certificate
             self.tls = ServerTls(certificate, settings.client_ca_file) if certificate else None
             self.tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
         except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Read who may reach a service's ports, and refuse to open them to others by accident."""
+"""Read who may reach a service's ports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from freshet.access import PEM, Certificate
 from freshet.addresses import is_local
-from freshet.settings import BadSetting, Form, setting
+from freshet.settings import Form, setting
 from shared.access.tokens import check_tokens_file
 
 TOKENS_FILE: Final = Form(
@@ -53,19 +53,6 @@ class DoorSettings:
         help="calls of one caller (token, else address) at one instance, with TLS or tokens;"
         " 0: any number",
     )
-
-    def __post_init__(self) -> None:
-        """Raise BadSetting for ports that would be open to others."""
-        if not (self.loopback or self.certificate or self.insecure):
-            raise BadSetting(
-                f"FRESHET_BIND={self.bind} lets other machines in without TLS: set"
-                " FRESHET_TLS_CERT_FILE and FRESHET_TLS_KEY_FILE, or FRESHET_INSECURE=1 where the"
-                " network keeps strangers out"
-            )
-        if self.client_ca_file and not self.certificate:
-            raise BadSetting(
-                "FRESHET_TLS_CLIENT_CA_FILE needs FRESHET_TLS_CERT_FILE and FRESHET_TLS_KEY_FILE"
-            )
 
     @property
     def loopback(self) -> bool:

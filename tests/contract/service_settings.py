@@ -17,6 +17,7 @@ from freshet.access import Access
 from freshet.settings import from_environment
 from services.cli.addresses import SERVICES
 from services.cli.keys.issue import CA, CERTIFICATE, KEY, TOKENS, write_keys
+from shared.access.door import Door
 
 # What the freshet command reads (services/cli/addresses.py).
 COMMAND = {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "FRESHET_DATA"} | {
@@ -59,7 +60,7 @@ def check_environment(service: str, environ: Mapping[str, str]) -> None:
         return
     cls = settings_class(service)
     assert ours - set(variables(cls)) <= {"FRESHET_SNAPSHOTS"}
-    from_environment(cls, with_files)
+    Door(from_environment(cls, with_files).door)
 
 
 @cache

@@ -78,21 +78,28 @@ def build_system(
         health={name: f"127.0.0.1:{port}" for name, port in health.items()},
         own=True,
     )
-    settings = {
-        "FRESHET_SNAPSHOTS": str(folder / "snapshots"),
-        "FRESHET_BUNDLE": str(DAY_ZERO_BUNDLE),
-        "FRESHET_INSTANCE_ID": _instance_id(folder),
-        **{name: value for name, value in environ.items() if not name.startswith(OF_OTHERS)},
-        **{name: str(port) for name, port in ports.items() if name.startswith("FRESHET_")},
-        "KAFKA_BOOTSTRAP_SERVERS": kafka,
-        "REDIS_URL": redis,
-        "FRESHET_EMBEDDING_ADDRESS": addresses.embedding,
-    }
+    settings = service_environment(folder, ports, environ, addresses)
     services = [
         ServiceChild(name, health[name], folder / "logs" / f"{name}.log", settings)
         for name in ("embedding", "sessions", "ranking")
     ]
     return addresses, Supervisor([servers, services], tell)
+
+
+def service_environment(
+    folder: Path, ports: Mapping[str, int], environ: Mapping[str, str], addresses: Addresses
+) -> dict[str, str]:
+    """Return the variables of the services; of `environ` what is of no system elsewhere."""
+    return {
+        "FRESHET_SNAPSHOTS": str(folder / "snapshots"),
+        "FRESHET_BUNDLE": str(DAY_ZERO_BUNDLE),
+        "FRESHET_INSTANCE_ID": _instance_id(folder),
+        **{name: value for name, value in environ.items() if not name.startswith(OF_OTHERS)},
+        **{name: str(port) for name, port in ports.items() if name.startswith("FRESHET_")},
+        "KAFKA_BOOTSTRAP_SERVERS": addresses.kafka,
+        "REDIS_URL": addresses.redis,
+        "FRESHET_EMBEDDING_ADDRESS": addresses.embedding,
+    }
 
 
 def _instance_id(folder: Path) -> str:

@@ -142,6 +142,32 @@ async def test_made_by_hand_and_the_next_begins_with_it(
     assert sorted(folders) == names[1:]
 
 
+async def test_a_second_one_is_refused_at_once_and_never_waits_in_line(
+    start_service: Start, environ: dict[str, str], shop: Shop, space: str
+) -> None:
+    service = await start_service("embedding", environ).ready()
+    await fill(shop, 5)
+    first = asyncio.create_task(asyncio.to_thread(post, service, "snapshot"))
+
+    def builds() -> list[psutil.Process]:
+        children = psutil.Process(service.process.pid).children(recursive=True)
+        return [child for child in children if "snapshot" in child.cmdline()]
+
+    await eventually(builds)
+    (build,) = builds()
+    build.suspend()
+    for _ in range(3):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            await asyncio.to_thread(post, service, "snapshot")
+        with refused.value as error:
+            assert error.code == 409
+            assert b"being made already" in error.read()
+    assert builds() == [build]
+    build.resume()
+    assert (await first)["items"] == 5
+    assert builds() == []  # none waited behind it
+
+
 async def test_build_ends_when_its_service_is_killed(
     start_service: Start, environ: dict[str, str], shop: Shop
 ) -> None:

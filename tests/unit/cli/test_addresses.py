@@ -8,9 +8,13 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
+from freshet.access import OPEN
+from freshet.settings import BadSetting
+from freshet.v1.recommender_pb2 import RecommendRequest
 from services.cli.addresses import (
     SERVICES,
     Addresses,
@@ -20,6 +24,7 @@ from services.cli.addresses import (
     read_running,
     write_running,
 )
+from services.cli.endpoints import access, ask_ranking, health_page
 from services.cli.health import gather
 from services.cli.up.command import table
 from services.cli.up.lock import AlreadyRunning, holder_of, take_lock
@@ -120,3 +125,32 @@ def test_a_folder_has_one_holder_whose_process_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_not_locked(tmp_path: Path) -> None:
     assert holder_of(tmp_path / "none") is None
+
+
+def test_what_up_runs_is_asked_without_tls_and_token_and_all_else_as_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRESHET_TLS_CA_FILE", "system")
+    monkeypatch.setenv("FRESHET_TOKEN", "t0")
+    own = msgspec.structs.replace(ELSEWHERE, own=True)
+    with take_lock(tmp_path):
+        write_running(tmp_path, Running(own, True, os.getpid(), {}))
+
+        assert access(find_addresses(tmp_path, {})) == OPEN
+        named = find_addresses(tmp_path, {"FRESHET_RANKING_ADDRESS": "rank:3"})
+        shown = access(named)
+
+    assert shown.tls is True
+    assert (shown.token, repr(shown).count("t0")) == ("t0", 0)
+
+
+def test_a_token_is_never_sent_where_others_could_read_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FRESHET_TOKEN", "t0")
+    where = Addresses(ranking="ranking.example.com:50051")
+
+    with pytest.raises(BadSetting, match="a token must travel by TLS"):
+        ask_ranking(where, lambda stub: stub.Recommend, RecommendRequest(user_id="ada"))
+    with pytest.raises(BadSetting, match="a token must travel by TLS"):
+        health_page("ranking.example.com:9103", "status", access(where))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.cli.up.kafka import new_cluster_id, server_properties
 from services.cli.up.ports import USUAL_PORTS
-from services.cli.up.system import build_system, empty
+from services.cli.up.system import build_system, empty, service_environment
 
 
 def test_ones_own_servers_are_not_started(tmp_path: Path) -> None:
@@ -16,6 +16,23 @@ def test_ones_own_servers_are_not_started(tmp_path: Path) -> None:
 
     assert (addresses.kafka, addresses.redis) == ("k:1", "redis://r:2/0")
     assert supervisor.names() == ["embedding", "sessions", "ranking"]
+
+
+def test_what_guards_a_system_elsewhere_does_not_guard_this_one(tmp_path: Path) -> None:
+    elsewhere = {
+        "FRESHET_TLS_CA_FILE": "ca.pem",
+        "FRESHET_TLS_CERT_FILE": "server.pem",
+        "FRESHET_TLS_KEY_FILE": "server.key",
+        "FRESHET_TOKEN": "t0",
+        "FRESHET_TOKENS_FILE": "tokens",
+        "FRESHET_LOG_LEVEL": "DEBUG",
+    }
+
+    addresses, _ = build_system(tmp_path, USUAL_PORTS, elsewhere, print)
+    settings = service_environment(tmp_path, USUAL_PORTS, elsewhere, addresses)
+
+    assert addresses.own
+    assert set(elsewhere) & set(settings) == {"FRESHET_LOG_LEVEL"}
 
 
 def test_servers_come_before_services(tmp_path: Path) -> None:

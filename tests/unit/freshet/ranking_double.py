@@ -68,6 +68,8 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
         self.calls: list[Call] = []
         self.failures: deque[Failure] = deque()
         self.silent = False
+        self.held = asyncio.Event()  # cleared: calls wait until it is set
+        self.held.set()
         self.port = 0
 
     @property
@@ -88,6 +90,7 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
         self.calls.append(Call(request, dict(metadata), left_s, now_s))
         if self.silent:
             await asyncio.Event().wait()
+        await self.held.wait()
         if self.failures:
             failure = self.failures.popleft()
             if failure.push_back_ms is not None:

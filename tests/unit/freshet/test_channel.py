@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -15,6 +16,8 @@ from freshet import Client, Unavailable
 from freshet.addresses import is_local
 from freshet.channel import open_stub
 from freshet.v1.recommender_pb2 import RecommendRequest
+from tests.certificates import Pki
+from tests.servers import eventually
 from tests.unit.freshet.ranking_double import RankingDouble, serve
 
 DEAD = "http://127.0.0.1:1"  # a proxy that nobody runs
@@ -158,3 +161,91 @@ def test_a_token_is_not_sent_where_others_could_read_it() -> None:
     with pytest.raises(ValueError, match="a token must travel by TLS"):
         Client("ranking:50051", token="t0")
     assert "t0" not in repr(Client("ranking:50051", tls=True, token="t0"))
+
+
+def in_environment(monkeypatch: pytest.MonkeyPatch, **variables: object) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"FRESHET_{name}", str(value))
+
+
+async def test_the_environment_says_whom_to_trust_and_which_token_to_send(
+    secured: Tls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("t1\n")
+    in_environment(monkeypatch, TLS_CA_FILE=secured.authority, TOKEN_FILE=file)
+    async with Client(secured.ranking.address) as client:
+        await client.recommend("ada", timeout=30)
+        part = tmp_path / "part"
+        part.write_text("t2\n")
+        part.replace(file)  # exchanged while the client lives
+        await client.recommend("ada", timeout=30)
+    in_environment(monkeypatch, TOKEN="t3")
+    async with Client(secured.ranking.address) as client:
+        await client.recommend("ada", timeout=30)
+    async with Client(secured.ranking.address, token="t4") as client:  # what is given counts
+        await client.recommend("ada", timeout=30)
+
+    sent = [call.metadata["authorization"] for call in secured.ranking.calls]
+    assert sent == ["Bearer t1", "Bearer t2", "Bearer t3", "Bearer t4"]
+
+
+async def test_the_environment_s_token_is_not_sent_in_the_open(
+    ranking: RankingDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_environment(monkeypatch, TOKEN="t0")
+
+    with pytest.raises(ValueError, match="must travel by TLS"):
+        Client("ranking.example.com:50051")
+    with pytest.raises(ValueError, match="must travel by TLS"):
+        Client("ranking.example.com:50051", tls=False)
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+async def test_a_certificate_is_shown_to_who_asks_for_one_and_again_once_it_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    pki = Pki(tmp_path)
+    server, mine = pki.issue("server"), pki.issue("client", "shop.example.com", expired=True)
+    chain, key = server.read()
+    trusted = pki.ca.read_bytes()
+    credentials = grpc.ssl_server_credentials([(key, chain)], trusted, True)
+    options: dict[str, Any] = {"tls": pki.ca, "certificate": mine.files}
+    if by == "environment":
+        variables = {"TLS_CERT_FILE": mine.cert_file, "TLS_KEY_FILE": mine.key_file}
+        in_environment(monkeypatch, TLS_CA_FILE=pki.ca, **variables)
+        options = {}
+    async with serve(credentials) as double, Client(double.address, **options) as caller:
+        with pytest.raises(Unavailable):
+            await caller.recommend("ada", timeout=1)
+        pki.issue("client", "shop.example.com")
+        await caller.recommend("ada", timeout=30)
+        assert len(double.calls) == 1
+
+
+async def test_calls_on_the_former_channel_end_well_when_certificates_are_renewed(
+    tmp_path: Path,
+) -> None:
+    pki = Pki(tmp_path)
+    chain, key = pki.issue("server").read()
+    mine = pki.issue("client")
+    async with (
+        serve(grpc.ssl_server_credentials([(key, chain)])) as double,
+        Client(double.address, tls=pki.ca, certificate=(mine.cert_file, mine.key_file)) as caller,
+    ):
+        double.held.clear()
+        waiting = asyncio.create_task(caller.recommend("ada", timeout=30))
+        await eventually(lambda: double.calls, what="the first call")
+        pki.issue("client")
+        later = asyncio.create_task(caller.recommend("bob", timeout=30))
+        await eventually(lambda: len(double.calls) == 2, what="the second call")
+        double.held.set()
+
+        assert len(await waiting) == len(await later) == 2
+
+
+def test_half_of_a_pair_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_environment(monkeypatch, TLS_CERT_FILE=Pki(tmp_path).issue("client").cert_file)
+
+    with pytest.raises(ValueError, match="FRESHET_TLS_CERT_FILE and FRESHET_TLS_KEY_FILE"):
+        Client()

@@ -102,12 +102,12 @@ async def test_calls_and_pages_are_answered_over_tls(pki: Pki) -> None:
 async def test_a_service_with_a_wrong_certificate_is_told_nothing(
     pki: Pki, tmp_path: Path, wrong: str
 ) -> None:
-    issue = {
+    issue: dict[str, Callable[[str], Certificate]] = {
         "authority": Pki(tmp_path / "theirs").issue,
         "expired": partial(pki.issue, expired=True),
         "name": lambda name: pki.issue(name, "ranking.example.com"),
-    }[wrong]
-    async with opened(DoorSettings(certificate=issue("server"))) as ports:
+    }
+    async with opened(DoorSettings(certificate=issue[wrong]("server"))) as ports:
         async with client(ports, pki, token="t0") as caller:
             with pytest.raises(Unavailable):
                 await caller.recommend("ada", timeout=2)
@@ -135,12 +135,12 @@ async def test_callers_with_a_certificate_of_the_authority_come_in(pki: Pki) -> 
 async def test_callers_with_a_wrong_certificate_or_none_do_not(
     pki: Pki, tmp_path: Path, wrong: str
 ) -> None:
-    issue = {
+    issue: dict[str, Callable[[str], Certificate | None]] = {
         "authority": Pki(tmp_path / "theirs").issue,
         "expired": partial(pki.issue, expired=True),
         "none": lambda name: None,
-    }[wrong]
-    theirs: Certificate | None = issue("stranger")  # type: ignore[operator]
+    }
+    theirs = issue[wrong]("stranger")
     async with opened(mutual(pki)) as ports:
         shown = None if theirs is None else theirs.files
         async with client(ports, pki, certificate=shown) as caller:
@@ -323,7 +323,7 @@ async def test_no_message_is_read_of_who_may_not_send_one(issued: Issued, pki: P
     async with opened(issued.settings) as ports:
         credentials = grpc.ssl_channel_credentials(pki.ca.read_bytes())
         async with grpc.aio.secure_channel(ports.grpc, credentials) as channel:
-            method = channel.unary_unary(f"/{ranking.SERVICE}/Recommend")
+            method: Any = channel.unary_unary(f"/{ranking.SERVICE}/Recommend")
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await method(b"\xff" * 100, timeout=LONG_S)  # which no message is
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED

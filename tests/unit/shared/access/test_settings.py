@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from freshet.settings import BadSetting, from_environment
-from services.embedding.settings import EmbeddingSettings
 from services.ranking.settings import RankingSettings
-from services.sessions.settings import SessionsSettings
 from shared.access.door import Door
 from shared.access.settings import DoorSettings
 from tests.certificates import Pki
@@ -41,7 +39,7 @@ def test_the_loopback_asks_for_nothing(bind: str) -> None:
 @pytest.mark.parametrize("bind", BEYOND)
 def test_any_other_address_is_refused_with_both_ways_to_open_it(bind: str) -> None:
     with pytest.raises(BadSetting) as refused:
-        doors(FRESHET_BIND=bind)
+        Door(doors(FRESHET_BIND=bind))
 
     for word in (
         f"FRESHET_BIND={bind} ",
@@ -63,12 +61,6 @@ def test_tls_or_one_s_word_opens_it_and_methods_are_not_told(bind: str, tmp_path
     assert insecure.tls is None
     assert not insecure.reflects
     assert Door(doors(FRESHET_BIND=bind, FRESHET_INSECURE="1", FRESHET_REFLECTION="on")).reflects
-
-
-@pytest.mark.parametrize("settings", [EmbeddingSettings, RankingSettings, SessionsSettings])
-def test_every_service_has_the_same_door(settings: type) -> None:
-    with pytest.raises(BadSetting, match="FRESHET_INSECURE=1"):
-        from_environment(settings, {"FRESHET_BIND": "0.0.0.0"})
 
 
 @pytest.mark.parametrize("name", ["embedding", "ranking", "sessions"])
@@ -109,7 +101,7 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
 
 def test_authorities_of_callers_need_a_certificate_of_one_s_own(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="FRESHET_TLS_CLIENT_CA_FILE needs"):
-        doors(FRESHET_TLS_CLIENT_CA_FILE=str(Pki(tmp_path).ca))
+        Door(doors(FRESHET_TLS_CLIENT_CA_FILE=str(Pki(tmp_path).ca)))
 
 
 def test_a_token_in_place_of_its_hash_is_refused_and_not_shown(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 from pathlib import Path
 
 import pytest
 
-from shared.access import tokens
 from shared.access.tokens import NotLetIn, Scope, Tokens, digest_of, line_of, new_token
 
 SERVE, PEOPLE, OPERATE = Scope
@@ -77,13 +77,13 @@ def test_every_known_hash_is_compared_in_constant_time(
     lines = [line_of(f"app-{number}", [SERVE], it) for number, it in enumerate(secrets)]
     door = known(tmp_path, *lines)
     compared: list[bytes] = []
-    compare = tokens.hmac.compare_digest
+    compare = hmac.compare_digest
 
     def noted(known: bytes, sent: bytes) -> bool:
         compared.append(known)
         return compare(known, sent)
 
-    monkeypatch.setattr(tokens.hmac, "compare_digest", noted)
+    monkeypatch.setattr(hmac, "compare_digest", noted)
 
     door.holder(f"Bearer {secrets[0]}", "Search", [SERVE])
 
