@@ -94,7 +94,10 @@ class Certificate:
     """What a process shows of itself: a service to its callers, a caller where it is asked."""
 
     cert_file: str = setting(
-        "FRESHET_TLS_CERT_FILE", "", form=PEM, help="PEM: own certificate, then its issuers"
+        "FRESHET_TLS_CERT_FILE",
+        "",
+        form=PEM,
+        help="PEM: own certificate, then its issuers: of a service's ports; a caller's, if asked for",
     )
     key_file: str = setting("FRESHET_TLS_KEY_FILE", "", form=PEM, help="PEM: its key")
 

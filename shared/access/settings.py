@@ -49,7 +49,7 @@ class DoorSettings:
         "FRESHET_CALLER_CALLS_PER_S",
         1_000.0,
         at_least=0,
-        at_most=1_000_000,
+        at_most=100_000,
         help="calls of one caller (token, else address) at one instance, with TLS or tokens;"
         " 0: any number",
     )
