@@ -97,7 +97,7 @@ class Certificate:
         "FRESHET_TLS_CERT_FILE",
         "",
         form=PEM,
-        help="PEM: own certificate, then its issuers: of a service's ports; a caller's, if asked for",
+        help="PEM: own certificate and its issuers, of a service's ports, or of a caller",
     )
     key_file: str = setting("FRESHET_TLS_KEY_FILE", "", form=PEM, help="PEM: its key")
 
