@@ -97,7 +97,7 @@ class _Doorkeeper(grpc.aio.ServerInterceptor):
         token, authorization = None, _authorization(details)
         if self._tokens is not None:
             try:
-                token = self._tokens.holder(authorization, name, [need.scope])
+                token = self._tokens.holder(authorization, name, need.scope)
             except NotLetIn as refusal:
                 # A stream, whatever the method is: no message is read of who may not send one.
                 return grpc.stream_stream_rpc_method_handler(partial(_refuse, name, refusal))
@@ -122,9 +122,9 @@ class _Doorkeeper(grpc.aio.ServerInterceptor):
         besides = need.besides(request)
         if token is not None and besides is not None:
             asked, scope = besides
-            if scope not in token.scopes:
-                text = f"{name} with {asked} needs a bearer token of scope {scope}"
-                refusal = NotLetIn(f"{text}, which that of {token.name} lacks", known=True)
+            try:
+                token.check(f"{name} with {asked}", scope)
+            except NotLetIn as refusal:
                 await _refuse(name, refusal, None, context)
         if self._quotas is not None:
             try:

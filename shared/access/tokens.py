@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -28,6 +28,17 @@ class Scope(StrEnum):
     OPERATE = "operate"  # see how a service is, make it do things
 
 
+class NotLetIn(Exception):
+    """A caller that may not do this; the text says what would be right, and never a token.
+
+    known: whether it is known who calls.
+    """
+
+    def __init__(self, what: str, scope: Scope, why: str, *, known: bool) -> None:
+        super().__init__(f"{what} needs a bearer token of scope {scope}: {why}")
+        self.known = known
+
+
 class Token(NamedTuple):
     """One that is known: whose it is, what it is for, and its sha256."""
 
@@ -35,16 +46,11 @@ class Token(NamedTuple):
     scopes: frozenset[Scope]
     digest: bytes
 
-
-class NotLetIn(Exception):
-    """A caller that may not do this; the text says what would be right, and never a token.
-
-    known: whether it is known who calls.
-    """
-
-    def __init__(self, text: str, *, known: bool) -> None:
-        super().__init__(text)
-        self.known = known
+    def check(self, what: str, scope: Scope) -> None:
+        """Raise NotLetIn unless it is for a scope; what: is asked for."""
+        if scope not in self.scopes:
+            why = f"that of {self.name} is of {_listed(self.scopes)}"
+            raise NotLetIn(what, scope, why, known=True)
 
 
 class Tokens:
@@ -54,21 +60,18 @@ class Tokens:
         """Raises OSError, and ValueError for a file that holds anything else."""
         self._known = RenewedFiles([path], lambda: read_tokens(Path(path)))
 
-    def holder(self, authorization: str | None, what: str, scopes: Collection[Scope]) -> Token:
-        """Return the token of an `authorization` header, if its scopes are enough.
+    def holder(self, authorization: str | None, what: str, scope: Scope) -> Token:
+        """Return the token of an `authorization` header, if it is for the scope.
 
         what: is asked for. Raises NotLetIn.
         """
-        needed = f"{what} needs a bearer token of scope {_listed(scopes)}"
         if authorization is None:
-            raise NotLetIn(f"{needed}: none was sent", known=False)
+            raise NotLetIn(what, scope, "none was sent", known=False)
         bearer = _BEARER.fullmatch(authorization)
         token = self._find(bearer[1]) if bearer else None
         if token is None:
-            raise NotLetIn(f"{needed}: the one that was sent is not known", known=False)
-        if not token.scopes.issuperset(scopes):
-            has = f"that of {token.name} is of {_listed(token.scopes)}"
-            raise NotLetIn(f"{needed}: {has}", known=True)
+            raise NotLetIn(what, scope, "the one that was sent is not known", known=False)
+        token.check(what, scope)
         return token
 
     def _find(self, secret: str) -> Token | None:
@@ -94,8 +97,7 @@ def digest_of(token: str) -> bytes:
 def line_of(name: str, scopes: Iterable[Scope], token: str) -> str:
     """Return the line by which services know a token. Raises ValueError for a bad name."""
     _check_name(name)
-    named = [scope for scope in Scope if scope in set(scopes)]
-    return f"{name} {','.join(named)} {digest_of(token).hex()}"
+    return f"{name} {_listed(scopes, ',')} {digest_of(token).hex()}"
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
@@ -152,5 +154,6 @@ def _check_name(name: str) -> None:
         raise ValueError("name must be 1-64 letters, digits and . _ -")
 
 
-def _listed(scopes: Iterable[Scope]) -> str:
-    return ", ".join(scope for scope in Scope if scope in set(scopes))
+def _listed(scopes: Iterable[Scope], comma: str = ", ") -> str:
+    known = set(scopes)
+    return comma.join(scope for scope in Scope if scope in known)

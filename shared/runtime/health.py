@@ -92,7 +92,7 @@ class Health:
             return
         authorization = request.headers.get(hdrs.AUTHORIZATION)
         try:
-            self._door.tokens.holder(authorization, what, [Scope.OPERATE])
+            self._door.tokens.holder(authorization, what, Scope.OPERATE)
         except NotLetIn as refusal:
             if refusal.known:
                 raise web.HTTPForbidden(text=f"{refusal}\n") from None

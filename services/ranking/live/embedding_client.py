@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import grpc
@@ -17,8 +18,12 @@ from freshet.v1 import embedding_pb2, embedding_pb2_grpc
 if TYPE_CHECKING:
     from freshet.v1.embedding_pb2_grpc import EmbeddingAsyncStub
 
+log = logging.getLogger(__name__)
+
 # What the query itself is to blame for; everything else is the service's absence.
 _OF_THE_QUERY: Final = (grpc.StatusCode.INVALID_ARGUMENT,)
+# What somebody has to mend: a search goes on by words meanwhile, and would not show it.
+_OF_THE_TOKEN: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _OPTIONS: Final = [
     ROUND_ROBIN,
     ("grpc.max_send_message_length", 5 * 1024 * 1024),
@@ -64,6 +69,8 @@ class EmbeddingClient:
         except grpc.aio.AioRpcError as error:
             if error.code() in _OF_THE_QUERY:
                 raise BadRecord(OUT_OF_BOUNDS, error.details() or "query refused") from None
+            if error.code() in _OF_THE_TOKEN:
+                log.error("embedding does not let ranking in: %s", error.details())
             raise Unavailable(f"the embedding service: {error.details()}") from None
         if reply.space != space:
             raise Unavailable(f"the embedding service is at space {reply.space!r}, not {space!r}")

@@ -29,10 +29,10 @@ def test_a_token_opens_what_its_scopes_name_and_nothing_else(tmp_path: Path) -> 
     secret = new_token()
     door = known(tmp_path, "# of the shop", line_of("shop", [SERVE, PEOPLE], secret), "")
 
-    assert door.holder(f"Bearer {secret}", "Recommend", [SERVE]).name == "shop"
-    assert door.holder(f"bearer  {secret}", "State", [SERVE, PEOPLE]).name == "shop"
+    assert door.holder(f"Bearer {secret}", "Recommend", SERVE).name == "shop"
+    assert door.holder(f"bearer  {secret}", "State", PEOPLE).name == "shop"
     with pytest.raises(NotLetIn, match=r"POST /snapshot needs .* of scope operate") as refused:
-        door.holder(f"Bearer {secret}", "POST /snapshot", [OPERATE])
+        door.holder(f"Bearer {secret}", "POST /snapshot", OPERATE)
     assert refused.value.known
     assert "serve, people" in str(refused.value)
 
@@ -47,7 +47,7 @@ def test_whoever_is_not_known_is_told_the_scope_and_never_a_token(
     door = known(tmp_path, line_of("shop", [SERVE], secret))
 
     with pytest.raises(NotLetIn, match=r"^Search needs a bearer token of scope serve") as refused:
-        door.holder(sent, "Search", [SERVE])
+        door.holder(sent, "Search", SERVE)
 
     assert not refused.value.known
     assert "nobody" not in str(refused.value)
@@ -60,7 +60,7 @@ def test_the_hash_that_is_kept_opens_nothing(tmp_path: Path) -> None:
     assert secret not in line
 
     with pytest.raises(NotLetIn):
-        known(tmp_path, line).holder(f"Bearer {digest_of(secret).hex()}", "Search", [SERVE])
+        known(tmp_path, line).holder(f"Bearer {digest_of(secret).hex()}", "Search", SERVE)
 
 
 def test_tokens_are_random_and_never_the_same() -> None:
@@ -85,7 +85,7 @@ def test_every_known_hash_is_compared_in_constant_time(
 
     monkeypatch.setattr(hmac, "compare_digest", noted)
 
-    door.holder(f"Bearer {secrets[0]}", "Search", [SERVE])
+    door.holder(f"Bearer {secrets[0]}", "Search", SERVE)
 
     assert compared == [digest_of(it) for it in secrets]
 
@@ -96,13 +96,13 @@ def test_two_of_a_name_are_valid_at_once_so_that_one_follows_the_other(tmp_path:
     door = known(tmp_path, before)
 
     written(tmp_path, before, after)
-    assert door.holder(f"Bearer {old}", "Search", [SERVE]).name == "shop"
-    assert door.holder(f"Bearer {new}", "Search", [SERVE]).name == "shop"
+    assert door.holder(f"Bearer {old}", "Search", SERVE).name == "shop"
+    assert door.holder(f"Bearer {new}", "Search", SERVE).name == "shop"
 
     written(tmp_path, after)
-    door.holder(f"Bearer {new}", "Search", [SERVE])
+    door.holder(f"Bearer {new}", "Search", SERVE)
     with pytest.raises(NotLetIn):
-        door.holder(f"Bearer {old}", "Search", [SERVE])
+        door.holder(f"Bearer {old}", "Search", SERVE)
 
 
 def test_a_third_of_a_name_is_refused_as_a_forgotten_one(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_a_file_that_breaks_leaves_the_former_tokens_valid(
 
     written(tmp_path, f"shop serve {secret}")
 
-    door.holder(f"Bearer {secret}", "Search", [SERVE])
-    door.holder(f"Bearer {secret}", "Search", [SERVE])
+    door.holder(f"Bearer {secret}", "Search", SERVE)
+    door.holder(f"Bearer {secret}", "Search", SERVE)
     (complaint,) = caplog.messages
     assert "line 1" in complaint
     assert secret not in complaint
