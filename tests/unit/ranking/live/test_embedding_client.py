@@ -1,16 +1,24 @@
-"""Embedding on this machine is asked straight, whatever proxy the environment names."""
+"""How embedding is asked: straight where it is on this machine, with a token, and what it says."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
+from freshet.access import Access
+from freshet.errors import Unavailable
 from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc
+from services.embedding import server as embedding
 from services.ranking.live.embedding_client import EmbeddingClient
+from shared.access.door import Door
+from shared.access.settings import DoorSettings
+from shared.access.tokens import Scope, line_of, new_token
+from shared.runtime.grpc_server import Server
 
 HALF = np.array([0.6, 0.8], np.float16)
 
@@ -40,4 +48,26 @@ async def test_the_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.M
 
     assert found.vector.tolist() == HALF.tolist()
     await client.close()
-    await server.stop(None)
+    await server.stop(0)
+
+
+async def test_a_token_lets_ranking_in_and_without_one_the_log_says_what_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known, token = tmp_path / "tokens", new_token()
+    known.write_text(line_of("ranking", [Scope.SERVE], token))
+    door = Door(DoorSettings(tokens_file=str(known)))
+    server = Server(embedding.SERVICE, embedding.NEEDS, door, receive_max_bytes=1_000_000)
+    embedding_pb2_grpc.add_EmbeddingServicer_to_server(_Embedding(), server.grpc)
+    address = f"127.0.0.1:{await server.start(0)}"
+    let_in, not_let_in = EmbeddingClient(address, Access(token=token)), EmbeddingClient(address)
+
+    assert (await let_in.encode("test", 30, text="lamp")).vector.tolist() == HALF.tolist()
+    with pytest.raises(Unavailable, match="scope serve"):
+        await not_let_in.encode("test", 30, text="lamp")
+
+    (complaint,) = caplog.messages
+    assert "EmbedQuery needs a bearer token of scope serve" in complaint
+    await let_in.close()
+    await not_let_in.close()
+    await server.stop(0)
