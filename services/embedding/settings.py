@@ -88,6 +88,13 @@ class EmbeddingSettings:
         at_most=32,
         help="processes that decode pictures",
     )
+    decoder_mib: int = setting(
+        "FRESHET_EMBEDDING_DECODER_MIB",
+        512,
+        at_least=128,
+        at_most=8192,
+        help="what one picture may take while it is decoded; as much again for a search's picture",
+    )
     in_flight_mib: int = setting(
         "FRESHET_EMBEDDING_IN_FLIGHT_MIB",
         32,
@@ -100,6 +107,12 @@ class EmbeddingSettings:
     )
     image_roots: tuple[str, ...] = setting(
         "FRESHET_IMAGE_ROOTS", (), help="storage of image_uri, such as file:///srv/pictures"
+    )
+    image_mib: int = setting(
+        "FRESHET_IMAGE_MIB", 16, at_least=1, at_most=256, help="a picture behind image_uri, in MiB"
+    )
+    image_megapixels: int = setting(
+        "FRESHET_IMAGE_MEGAPIXELS", 64, at_least=1, at_most=170, help="any picture, in millions"
     )
     door: DoorSettings = DoorSettings()
     kafka: KafkaSettings = KafkaSettings()

@@ -29,18 +29,29 @@ Picture = NDArray[np.uint8]  # (224, 224, 3) RGB
 Decode = Callable[[bytes, PictureLimits], Picture]
 
 DECODE_AT_MOST_S = 10  # then its process is killed
-DECODE_AT_MOST_BYTES = 1024**3  # beyond what an idle worker takes; the limits allow a fifth of it
+DECODE_AT_MOST_BYTES = 512 * 1024**2  # beyond what an idle worker takes
 
 
 class Decoders:
     """A pool of worker processes. A picture that killed its process is tried once more, alone."""
 
     def __init__(
-        self, workers: int, limits: PictureLimits, *, decode: Decode = picture.decode
+        self,
+        workers: int,
+        limits: PictureLimits,
+        *,
+        at_most_s: int = DECODE_AT_MOST_S,
+        at_most_bytes: int = DECODE_AT_MOST_BYTES,
+        decode: Decode = picture.decode,
     ) -> None:
-        """decode: a function that worker processes can import; another one for tests."""
+        """at_most_s, at_most_bytes: what a picture may take; a worker that takes more dies.
+
+        decode: a function that worker processes can import; another one for tests.
+        """
         self._workers = workers
         self._limits = limits
+        self._at_most_s = at_most_s
+        self._at_most_bytes = at_most_bytes
         self._decode = decode
         self._pool = self._new_pool(workers)
         self._alone = asyncio.Lock()
@@ -55,9 +66,9 @@ class Decoders:
 
     async def decode(self, data: bytes) -> Picture:
         """Decode a picture. Raises BadPicture, also when it killed its decoder twice."""
-        pool = self._pool
+        pool, job = self._pool, (self._decode, data, self._limits, self._at_most_s)
         try:
-            return await self._run(pool, _decode, self._decode, data, self._limits)
+            return await self._run(pool, _decode, *job)
         except BrokenProcessPool:
             if self._pool is pool:
                 log.warning("a picture decoder died; starting others")
@@ -66,11 +77,11 @@ class Decoders:
         async with self._alone:
             pool = self._new_pool(1)
             try:
-                return await self._run(pool, _decode, self._decode, data, self._limits)
+                return await self._run(pool, _decode, *job)
             except BrokenProcessPool:
                 raise BadPicture(
-                    f"its decoder died, or took more than {DECODE_AT_MOST_S} s or "
-                    f"{DECODE_AT_MOST_BYTES} bytes"
+                    f"its decoder died, or took more than {self._at_most_s} s or "
+                    f"{self._at_most_bytes} bytes"
                 ) from None
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -80,15 +91,18 @@ class Decoders:
     ) -> Picture:
         return await asyncio.get_running_loop().run_in_executor(pool, call, *args)
 
-    @staticmethod
-    def _new_pool(workers: int) -> ProcessPoolExecutor:
-        spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
-        return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_prepare_worker)
+    def _new_pool(self, workers: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("spawn"),  # a fork would copy threads' locks
+            initializer=_prepare_worker,
+            initargs=(self._at_most_bytes,),
+        )
 
 
-def _prepare_worker() -> None:
+def _prepare_worker(at_most_bytes: int) -> None:
     """Bound the worker's memory, leave signals to its parent, and end when the parent does."""
-    limit = _address_space_bytes() + DECODE_AT_MOST_BYTES
+    limit = _address_space_bytes() + at_most_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -112,9 +126,9 @@ def _nothing() -> Picture:
     return np.empty((0, 0, 3), np.uint8)
 
 
-def _decode(decode: Decode, data: bytes, limits: PictureLimits) -> Picture:
+def _decode(decode: Decode, data: bytes, limits: PictureLimits, at_most_s: int) -> Picture:
     """Decode within the time limit: the alarm, left at its default, ends the process."""
-    signal.alarm(DECODE_AT_MOST_S)
+    signal.alarm(at_most_s)
     try:
         return decode(data, limits)
     finally:
