@@ -50,6 +50,7 @@ class EmbeddedItem(_message.Message):
     IMAGE_VECTOR_FIELD_NUMBER: _builtins.int
     TEXT_VECTOR_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PICTURE_MISSING_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     vector: _builtins.bytes
     """float16, little-endian, unit length"""
@@ -57,6 +58,8 @@ class EmbeddedItem(_message.Message):
     text_vector: _builtins.bytes
     error: _builtins.str
     """why this item has no vector; empty otherwise"""
+    picture_missing: _builtins.str
+    """why its picture could not be had: the vector is of its text alone; empty otherwise"""
     def __init__(
         self,
         *,
@@ -65,10 +68,11 @@ class EmbeddedItem(_message.Message):
         image_vector: _builtins.bytes = ...,
         text_vector: _builtins.bytes = ...,
         error: _builtins.str = ...,
+        picture_missing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "image_vector", b"image_vector", "item_id", b"item_id", "text_vector", b"text_vector", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "image_vector", b"image_vector", "item_id", b"item_id", "picture_missing", b"picture_missing", "text_vector", b"text_vector", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

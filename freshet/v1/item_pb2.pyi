@@ -106,7 +106,7 @@ class Item(_message.Message):
     available_until_ms: _builtins.int
     """not before available_from_ms"""
     image_bytes: _builtins.bytes
-    """JPEG, PNG or WebP, at most 4 MiB"""
+    """JPEG, PNG, WebP, AVIF, GIF (its first frame), BMP or TIFF, at most 4 MiB"""
     image_uri: _builtins.str
     """on an allow-listed host or storage"""
     updated_ms: _builtins.int

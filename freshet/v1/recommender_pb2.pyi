@@ -710,7 +710,10 @@ class SimilarResponse(_message.Message):
     DEGRADED_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    PICTURE_MISSING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    picture_missing: _builtins.str
+    """why the picture of the item asked about could not be had; empty: nothing is missing"""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]: ...
     @_builtins.property
@@ -727,10 +730,11 @@ class SimilarResponse(_message.Message):
         degraded: _abc.Iterable[_builtins.str] | None = ...,
         versions: _impression_pb2.Versions | None = ...,
         timings: _abc.Iterable[Global___StageTiming] | None = ...,
+        picture_missing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "items", b"items", "request_id", b"request_id", "timings", b"timings", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "items", b"items", "picture_missing", b"picture_missing", "request_id", b"request_id", "timings", b"timings", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

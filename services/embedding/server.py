@@ -74,6 +74,7 @@ class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
             vector=vectors.vector.tobytes(),
             image_vector=vectors.image_vector.tobytes(),
             text_vector=vectors.text_vector.tobytes(),
+            picture_missing=vectors.picture_missing,
         )
 
     async def _embed_query(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from aiohttp import web
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import UnknownTopicOrPartitionError
 from redis.asyncio import Redis
 
@@ -35,7 +36,9 @@ from services.embedding.items.record_handler import RecordHandler
 from services.embedding.items.vector_publisher import VectorPublisher
 from services.embedding.pictures.decoding import Decoders
 from services.embedding.pictures.fetch import Fetcher
+from services.embedding.pictures.missing_pictures import MissingPictures
 from services.embedding.pictures.picture import PictureLimits
+from services.embedding.pictures.picture_retries import PictureRetries
 from services.embedding.settings import NAME, EmbeddingSettings
 from services.embedding.snapshots.indexer import Indexer, SnapshotFailed, SnapshotUnderWay
 from shared.catalogue import active_bundle
@@ -45,13 +48,17 @@ from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.grpc_server import Server
 from shared.runtime.retry import retry_until_available
 from shared.runtime.service import Refused, Service
+from shared.runtime.topic_reader import RecordReader
 
 log = logging.getLogger(__name__)
 
 STOP_AT_MOST_S: Final = 6.0  # for what is under way; the whole end takes under 15 s
 CALLS_AT_END_S: Final = 2.0
 REDIS_S: Final = 1.0
-READ_BYTES: Final = 4 * 1024 * 1024
+MIB: Final = 1024 * 1024
+READ_BYTES: Final = 4 * MIB
+SEARCH_DECODE_S: Final = 2  # nobody waits longer for a search
+THREADS: Final = 64  # for names of picture hosts (at most 32 at once, and slow) and large records
 ITEMS_IN_CALLS: Final = 256  # of all Embed calls together
 
 
@@ -66,6 +73,7 @@ class EmbeddingService(Service):
         self._handler: RecordHandler | None = None
         self._group: ItemConsumerGroup | None = None
         self._readback: Readback | None = None
+        self._retries: PictureRetries | None = None
         self._indexer: Indexer | None = None
 
     async def start(self) -> None:
@@ -74,6 +82,7 @@ class EmbeddingService(Service):
         Raises Refused for a bad bundle, OSError where a port is taken.
         """
         settings, ends = self._settings, self.ends
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
         health_port = await self.health.start(settings.health_port)
         ends.push_async_callback(self.health.stop)
         try:
@@ -113,6 +122,8 @@ class EmbeddingService(Service):
             shown |= dataclasses.asdict(self._handler.counts)
         if self._readback is not None:
             shown["mended"] = self._readback.mended
+        if self._retries is not None:
+            shown["pictures"] = self._retries.status()
         if self._indexer is not None:
             shown["snapshot"] = self._indexer.status()
         assignment = self._group.assignment if self._group is not None else None
@@ -131,14 +142,20 @@ class EmbeddingService(Service):
         except ValueError as error:
             raise BadBundle(str(error)) from None
         await asyncio.to_thread(check_golden, bundle, encoders, fusion)
-        decoders = Decoders(settings.decoders, PictureLimits())
-        ends.callback(decoders.stop)
-        await decoders.start()
+        at_most_bytes = settings.decoder_mib * MIB
+        limits = PictureLimits(settings.image_mib * MIB, settings.image_megapixels * 1_000_000)
+        decoders = Decoders(settings.decoders, limits, at_most_bytes=at_most_bytes)
+        search_decoders = Decoders(
+            1, limits, at_most_s=SEARCH_DECODE_S, at_most_bytes=at_most_bytes
+        )
+        for pool in (decoders, search_decoders):
+            ends.callback(pool.stop)
+            await pool.start()
         batcher = await ends.enter_async_context(Batcher(encoders))
         fetcher = await ends.enter_async_context(
-            Fetcher(settings.image_hosts, settings.image_roots)
+            Fetcher(settings.image_hosts, settings.image_roots, max_bytes=settings.image_mib * MIB)
         )
-        return ItemEncoder(fetcher, decoders, batcher, fusion)
+        return ItemEncoder(fetcher, decoders, search_decoders, batcher, fusion)
 
     async def _start_items(self, bundle: Bundle, encoder: ItemEncoder) -> None:
         settings, ends = self._settings, self.ends
@@ -154,18 +171,32 @@ class EmbeddingService(Service):
         await retry_until_available("Kafka", producer.start)
         ends.push_async_callback(producer.stop)
         publisher = VectorPublisher(producer, bundle.space)
-        self._readback = readback = Readback(self._reader, topic, partitions, latest, publisher)
+        records = RecordReader(self._record_reader, topic)
+        ends.push_async_callback(records.close)
+
+        async def record_at(partition: int, offset: int) -> ConsumerRecord | None:
+            return await retry_until_available("Kafka", lambda: records.read(partition, offset))
+
+        missing, cache = MissingPictures(), ItemCache(redis, bundle.space, bundle.dim)
+        self._readback = readback = Readback(
+            self._reader, topic, partitions, latest, publisher, missing, record_at
+        )
         self.background.start(readback.run(), "readback")
+        self._retries = retries = PictureRetries(
+            missing, latest, partitions, record_at, encoder, cache, publisher
+        )
+        self.background.start(retries.run(), "pictures")
 
         self._handler = handler = RecordHandler(
             bundle.space,
             partitions,
             latest,
             encoder,
-            ItemCache(redis, bundle.space, bundle.dim),
+            cache,
             publisher,
             DeadLetterWriter(producer, NAME),
             Arrivals(await self._inherited(redis, bundle.space)),
+            record_at,
         )
         reconciler = Reconciler(self._reader, topic, partitions, latest, handler.publish)
 
@@ -180,7 +211,7 @@ class EmbeddingService(Service):
             reconciler.run,
             handler.handle,
             lambda error: self.background.fail("items", error),
-            in_flight_bytes=settings.in_flight_mib * 1024 * 1024,
+            in_flight_bytes=settings.in_flight_mib * MIB,
         )
         await retry_until_available("Kafka", group.start)
         ends.push_async_callback(group.stop, STOP_AT_MOST_S)
@@ -213,6 +244,9 @@ class EmbeddingService(Service):
 
     def _reader(self, *names: str) -> AIOKafkaConsumer:
         return kafka_clients.consumer(self._settings.kafka, *names, fetch_max_bytes=READ_BYTES)
+
+    def _record_reader(self) -> AIOKafkaConsumer:
+        return kafka_clients.consumer(self._settings.kafka, max_partition_fetch_bytes=1)
 
     async def _make_topics(self, space: str) -> tuple[int, int]:
         """Create what is missing. Returns the partitions of `item-vectors` and of `items`."""

@@ -20,9 +20,11 @@ from freshet.v1 import vector_pb2
 
 DIM_AT_MOST: Final = 4096
 HASH_BYTES: Final = 64
+PICTURE_MISSING_BYTES: Final = 256
 LENGTH_TOLERANCE: Final = 0.02  # float16 has 11 bits: unit vectors of 4,096 numbers stay inside
 
 Vector = NDArray[np.float16]
+NO_VECTOR: Final[Vector] = np.empty(0, np.float16)
 
 
 class ItemVector(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -31,6 +33,8 @@ class ItemVector(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     vector: (d,) float16 of unit length, in `space`. image_vector, text_vector: the modality's own
     part, (p,) and (t,) float16, empty without the modality.
     item: as published, without its picture.
+    picture_missing: why its picture could not be had, beginning with the error's class; then
+    image_vector, if there is one, is of the last good picture. Empty: nothing is missing.
     """
 
     item_id: str
@@ -43,6 +47,7 @@ class ItemVector(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     version: int
     arrived_ms: int
     encoded_ms: int
+    picture_missing: str = ""
 
 
 def decode_item_vector(value: bytes) -> ItemVector:
@@ -67,6 +72,7 @@ def decode_item_vector(value: bytes) -> ItemVector:
         version=message.version,
         arrived_ms=message.arrived_ms,
         encoded_ms=message.encoded_ms,
+        picture_missing=message.picture_missing,
     )
     check_stored_item(decoded.item)
     check_item_vector(decoded)
@@ -87,6 +93,7 @@ def encode_item_vector(encoded: ItemVector) -> bytes:
         version=encoded.version,
         arrived_ms=encoded.arrived_ms,
         encoded_ms=encoded.encoded_ms,
+        picture_missing=encoded.picture_missing,
     ).SerializeToString(deterministic=True)
 
 
@@ -104,6 +111,8 @@ def check_item_vector(encoded: ItemVector) -> None:
     bounds.check_stored_time("version", encoded.version)
     bounds.check_stored_time("arrived_ms", encoded.arrived_ms)
     bounds.check_stored_time("encoded_ms", encoded.encoded_ms)
+    if (size := len(encoded.picture_missing.encode())) > PICTURE_MISSING_BYTES:
+        bounds.refuse("picture_missing", f"at most {PICTURE_MISSING_BYTES} bytes", f"{size}")
     if not encoded.vector.size:
         bounds.refuse("vector", f"1-{DIM_AT_MOST} numbers", "empty")
     length = _length("vector", encoded.vector)

@@ -62,6 +62,11 @@ ITEMS_OVERTAKEN = Counter(
     "Records of items that changed nothing, as a newer one counted already",
     ["topic"],
 )
+PICTURES_MISSING = Gauge(
+    "freshet_pictures_missing_items",
+    "Items published without their picture, by the class of the reason; all, on each instance",
+    ["error_class"],
+)
 ITEM_TO_VECTOR_S = Histogram(
     "freshet_item_to_vector_seconds",
     "From the log's time of an item to its vector's publication",

@@ -148,6 +148,40 @@ class TopicReader:
                 self._moved.notify_all()
 
 
+class RecordReader:
+    """Reads single records of a topic, one after the other, with a consumer that it keeps."""
+
+    def __init__(self, make: Callable[[], AIOKafkaConsumer], topic: str) -> None:
+        """make: returns a consumer of no topic yet, without group, not started."""
+        self._make = make
+        self._topic = topic
+        self._turn = asyncio.Lock()
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def read(self, partition: int, offset: int) -> ConsumerRecord | None:
+        """Return a record; None if it is not there any more. Raises one of FAILURES."""
+        tp = TopicPartition(self._topic, partition)
+        async with self._turn:
+            try:
+                if self._consumer is None:
+                    self._consumer = self._make()
+                    await self._consumer.start()
+                self._consumer.assign([tp])
+                self._consumer.seek(tp, offset)
+                batches = await self._consumer.getmany(timeout_ms=5_000, max_records=1)
+            except BaseException:
+                await self.close()
+                raise
+        batch = batches.get(tp, [])
+        return batch[0] if batch and batch[0].offset == offset else None
+
+    async def close(self) -> None:
+        """Close the consumer; the next record opens another."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await _stop(consumer)
+
+
 async def ends_of(make: Callable[[str], AIOKafkaConsumer], topic: str) -> dict[int, int]:
     """Return where a topic ends now, by partition. Raises KafkaError or TimeoutError."""
     consumer = make(topic)

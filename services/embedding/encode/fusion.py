@@ -84,7 +84,21 @@ class Fusion:
 
         Raises BadVector when there is neither, or one has no direction.
         """
-        image = None if image_features is None else self._image(image_features)
+        return self._fused(
+            None if image_features is None else self._image(image_features), text_embedding
+        )
+
+    def fuse_again(self, image_vector: Floats, text_embedding: Floats | None) -> FusedVectors:
+        """Map an item of whose picture only its vector (d,) is left, and what text it has now.
+
+        Raises BadVector.
+        """
+        # As long as almost all pictures' parts are: see `_image`.
+        length = np.linalg.norm(self.weights[:3])
+        return self._fused(length * _unit(image_vector), text_embedding)
+
+    def _fused(self, image: Floats | None, text_embedding: Floats | None) -> FusedVectors:
+        """Join a picture's part, (d,) or (n, d) and as long as it weighs, with a text."""
         text = None if text_embedding is None else self._text(text_embedding)
         if image is None and text is None:
             raise BadVector("neither picture nor text")

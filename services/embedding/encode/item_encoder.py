@@ -1,32 +1,41 @@
-"""Turn an item into its vectors: fetch and decode the picture, encode it and the text, fuse."""
+"""Turn an item into its vectors: fetch and decode the picture, encode it and the text, fuse.
+
+An item whose picture cannot be had is encoded from its text, beside the last good picture if there
+was one, and carries the reason; only one that has neither is refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from freshet.contract.items import Item
 from freshet.contract.records import BadRecord
 from services.embedding.encode.batcher import Batcher, Priority
-from services.embedding.encode.content import has_picture, text_of
+from services.embedding.encode.content import text_of
 from services.embedding.encode.fusion import BadVector, Floats, Fusion
 from services.embedding.encode.precedence import Precedence
-from services.embedding.pictures.decoding import Decoders
+from services.embedding.pictures.decoding import Decoders, Picture
 from services.embedding.pictures.fetch import Fetcher, FetchFailed, Unreachable
+from services.embedding.pictures.hosts import Lane
 from services.embedding.pictures.picture import BadPicture
-from shared.catalogue.item_vectors import Vector
+from shared.catalogue.item_vectors import NO_VECTOR, PICTURE_MISSING_BYTES, Vector
 
 BAD_PICTURE: Final = "bad-picture"
 PICTURE_NOT_FETCHED: Final = "picture-not-fetched"
 NO_DIRECTION: Final = "no-direction"  # encoded, but to nothing that could be compared
 
-FETCH_WAITS_S: Final = (0.5, 2.0, 8.0)  # between tries of a host that does not answer
+# Between tries of a host that does not answer, where there is nothing else to encode.
+FETCH_WAITS_S: Final = (0.5, 2.0, 8.0)
 BACKFILL_DECODES: Final = 2  # at once; a live picture waits for no more
+
+
+LastGood = Callable[[], Awaitable[Vector]]  # an item's picture vector so far, (d,) or (0,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +45,29 @@ class EncodedVectors:
     vector: Vector  # (d,), unit length
     image_vector: Vector  # (d,) or (0,)
     text_vector: Vector  # (d,) or (0,)
+    picture_missing: str = ""  # why the picture could not be had: image_vector is of the last good
+
+
+class PictureMissing(BadRecord):
+    """A picture that cannot be had. It refuses what has nothing else to encode.
+
+    may_pass: it may be there in a moment.
+    """
+
+    def __init__(self, error_class: str, text: str, *, may_pass: bool = False) -> None:
+        super().__init__(error_class, text)
+        self.may_pass = may_pass
+
+    @property
+    def reason(self) -> str:
+        """Class and text, as item vectors carry them."""
+        said = f"{self.error_class}: {self}".encode()[:PICTURE_MISSING_BYTES]
+        return said.decode("utf-8", "ignore")
+
+
+async def no_last_good() -> Vector:
+    """Return that there was no picture before."""
+    return NO_VECTOR
 
 
 class ItemEncoder:
@@ -45,6 +77,7 @@ class ItemEncoder:
         self,
         fetcher: Fetcher,
         decoders: Decoders,
+        search_decoders: Decoders,
         batcher: Batcher,
         fusion: Fusion,
         *,
@@ -52,27 +85,34 @@ class ItemEncoder:
     ) -> None:
         self._fetcher = fetcher
         self._decoders = decoders
+        self._search_decoders = search_decoders  # neither waits for the other's pictures
         self._batcher = batcher
         self._fusion = fusion
         self._fetch_waits_s = fetch_waits_s
         self._precedence = Precedence()
         self._backfill_decodes = asyncio.Semaphore(BACKFILL_DECODES)
 
-    async def encode(self, item: Item, priority: Priority) -> EncodedVectors:
-        """Return an item's vectors. Raises BadRecord: no retry would mend it."""
-        data = item.image_bytes
-        if not data and item.image_uri is not None:
-            data = await self._fetch(item.image_uri)
-        hold = (
-            contextlib.nullcontext() if priority == Priority.BACKFILL else self._precedence.live()
-        )
-        with hold:
-            picture = None if not has_picture(item) else await self._decode(data or b"", priority)
+    async def encode(
+        self, item: Item, priority: Priority, last_good: LastGood = no_last_good
+    ) -> EncodedVectors:
+        """Return an item's vectors. Raises BadRecord: no retry would mend it.
+
+        last_good: asked only where the picture cannot be had.
+        """
+        text, kept, missing = text_of(item), NO_VECTOR, ""
+        try:
+            picture = await self._picture(item, priority)
+        except PictureMissing as why:
+            kept = await last_good()
+            if text or kept.size:
+                picture, missing = None, why.reason
+            else:
+                picture = await self._insist(item, priority, why)
+        with self._precedence_of(priority):
             features, embedding = await asyncio.gather(
-                self._image_features(picture, priority),
-                self._text_embedding(text_of(item), priority),
+                self._image_features(picture, priority), self._text_embedding(text, priority)
             )
-        return self._fuse(features, embedding)
+        return self._fuse(features, embedding, kept, missing)
 
     async def encode_text(self, text: str) -> EncodedVectors:
         """Return a search's vectors, before everything else. Raises BadRecord."""
@@ -82,33 +122,51 @@ class ItemEncoder:
     async def encode_picture(self, data: bytes) -> EncodedVectors:
         """Return the vectors of a picture to search with. Raises BadRecord."""
         with self._precedence.live():
-            picture = await self._decode(data, Priority.QUERY)
+            picture = await _decoded(self._search_decoders, data)
             return self._fuse(await self._batcher.encode_image(picture, Priority.QUERY), None)
 
-    async def _fetch(self, uri: str) -> bytes:
-        for wait_s in (*self._fetch_waits_s, None):
+    def _precedence_of(self, priority: Priority) -> AbstractContextManager[None]:
+        return nullcontext() if priority == Priority.BACKFILL else self._precedence.live()
+
+    async def _picture(self, item: Item, priority: Priority) -> Picture | None:
+        """Return an item's picture, None if it has none. Raises PictureMissing."""
+        if item.image_bytes:
+            return await self._decode(item.image_bytes, priority)
+        if item.image_uri is None:
+            return None
+        lane = Lane.BACKFILL if priority == Priority.BACKFILL else Lane.LIVE
+        async with self._fetcher.place(item.image_uri, lane):
             try:
-                return await self._fetcher.fetch(uri)
+                data = await self._fetcher.fetch(item.image_uri)
             except FetchFailed as error:
-                if wait_s is None or not isinstance(error, Unreachable):
-                    text = f"picture cannot be fetched: {error}"
-                    raise BadRecord(PICTURE_NOT_FETCHED, text) from None
+                raise PictureMissing(
+                    PICTURE_NOT_FETCHED,
+                    f"picture cannot be fetched: {error}",
+                    may_pass=isinstance(error, Unreachable),
+                ) from None
+            return await self._decode(data, priority)
+
+    async def _insist(self, item: Item, priority: Priority, why: PictureMissing) -> Picture | None:
+        """Try to get the picture of an item that has nothing else. Raises PictureMissing."""
+        for wait_s in self._fetch_waits_s:
+            if not why.may_pass:
+                break
             await asyncio.sleep(wait_s)
-        raise AssertionError("the last try returns or raises")
+            try:
+                return await self._picture(item, priority)
+            except PictureMissing as error:
+                why = error
+        raise why
 
-    async def _decode(self, data: bytes, priority: Priority) -> NDArray[np.uint8]:
-        try:
-            if priority != Priority.BACKFILL:
-                return await self._decoders.decode(data)
-            async with self._backfill_decodes:
-                await self._precedence.backfill_turn()
-                return await self._decoders.decode(data)
-        except BadPicture as error:
-            raise BadRecord(BAD_PICTURE, str(error)) from None
+    async def _decode(self, data: bytes, priority: Priority) -> Picture:
+        if priority != Priority.BACKFILL:
+            with self._precedence.live():
+                return await _decoded(self._decoders, data)
+        async with self._backfill_decodes:
+            await self._precedence.backfill_turn()
+            return await _decoded(self._decoders, data)
 
-    async def _image_features(
-        self, picture: NDArray[np.uint8] | None, priority: Priority
-    ) -> Floats | None:
+    async def _image_features(self, picture: Picture | None, priority: Priority) -> Floats | None:
         if picture is None:
             return None
         await self._turn(priority)
@@ -124,15 +182,31 @@ class ItemEncoder:
         if priority == Priority.BACKFILL:
             await self._precedence.backfill_turn()
 
-    def _fuse(self, features: Floats | None, embedding: Floats | None) -> EncodedVectors:
+    def _fuse(
+        self,
+        features: Floats | None,
+        embedding: Floats | None,
+        kept: Vector = NO_VECTOR,
+        missing: str = "",
+    ) -> EncodedVectors:
         try:
-            fused = self._fusion.fuse(features, embedding)
+            if kept.size:
+                fused = self._fusion.fuse_again(kept.astype(np.float32), embedding)
+            else:
+                fused = self._fusion.fuse(features, embedding)
         except BadVector as error:
             raise BadRecord(NO_DIRECTION, str(error)) from None
         return EncodedVectors(
-            _half(fused.vector), _half(fused.image_vector), _half(fused.text_vector)
+            _half(fused.vector), _half(fused.image_vector), _half(fused.text_vector), missing
         )
 
 
+async def _decoded(decoders: Decoders, data: bytes) -> Picture:
+    try:
+        return await decoders.decode(data)
+    except BadPicture as error:
+        raise PictureMissing(BAD_PICTURE, str(error)) from None
+
+
 def _half(vector: Floats | None) -> Vector:
-    return np.empty(0, np.float16) if vector is None else vector.astype(np.float16)
+    return NO_VECTOR if vector is None else vector.astype(np.float16)

@@ -33,6 +33,10 @@ class CachedItem:
     version: int  # ms since 1970
     vectors: EncodedVectors
 
+    def is_of(self, content_hash: bytes) -> bool:
+        """Say whether it is what this content gives; a picture that is missing may be there now."""
+        return self.content_hash == content_hash and not self.vectors.picture_missing
+
 
 class ItemCache:
     """Entries `i:SPACE:ITEM`, Redis hashes that end after 30 days without a new one.
@@ -92,9 +96,10 @@ class ItemCache:
 
     def _entry(self, fields: Mapping[Any, Any]) -> CachedItem | None:
         try:
-            parts = [np.frombuffer(fields[name], "<f2") for name in _VECTORS]
+            vector, image, text = parts = [np.frombuffer(fields[name], "<f2") for name in _VECTORS]
             version = int(fields[b"version"])
             content_hash = bytes(fields[b"content_hash"])
+            missing = bytes(fields.get(b"picture_missing", b"")).decode()
         except (KeyError, ValueError):
             return None
         fits = len(parts[0]) == self._dim and all(len(part) in (0, self._dim) for part in parts)
@@ -103,10 +108,15 @@ class ItemCache:
         length = float(np.linalg.norm(parts[0].astype(np.float32)))
         if abs(length - 1) > LENGTH_TOLERANCE:
             return None
-        return CachedItem(content_hash, version, EncodedVectors(*parts))
+        return CachedItem(content_hash, version, EncodedVectors(vector, image, text, missing))
 
 
 def _fields(entry: CachedItem) -> dict[Any, Any]:
     parts = (entry.vectors.vector, entry.vectors.image_vector, entry.vectors.text_vector)
     fields = {name: part.tobytes() for name, part in zip(_VECTORS, parts, strict=True)}
-    return fields | {b"content_hash": entry.content_hash, b"version": b"%d" % entry.version}
+    missing = entry.vectors.picture_missing.encode()
+    return fields | {
+        b"content_hash": entry.content_hash,
+        b"version": b"%d" % entry.version,
+        b"picture_missing": missing,
+    }

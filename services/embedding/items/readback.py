@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from freshet.contract import records
@@ -22,6 +23,7 @@ from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import LatestVersions
 from services.embedding.items.vector_publisher import VectorPublisher
 from services.embedding.items.versions import Stated, headers, read_stated
+from services.embedding.pictures.missing_pictures import MissingPictures
 from shared.catalogue.versions import RecordVersion
 from shared.runtime.topic_reader import TopicReader
 
@@ -40,13 +42,19 @@ class Readback:
         partitions: ItemPartitions,
         latest: LatestVersions,
         publisher: VectorPublisher,
+        missing: MissingPictures,
+        record_at: Callable[[int, int], Awaitable[ConsumerRecord | None]],
     ) -> None:
-        """make: returns a new consumer of topics (none: to be assigned), without group."""
-        self._make = make
+        """make: returns a new consumer of topics, without group.
+
+        record_at: returns a record of the topic by partition and offset.
+        """
         self._topic = topic
         self._partitions = partitions
         self._latest = latest
         self._publisher = publisher
+        self._missing = missing
+        self._record_at = record_at
         self._reader = TopicReader(make, topic, self._take)
         self.mended = 0
 
@@ -81,6 +89,10 @@ class Readback:
             raise ValueError("no key, or no version")
         alive, item_id = record.value is not None, record.key.decode()
         self._latest.observe(item_id, stated, alive, encoded.arrived_ms, record.offset)
+        latest = self._latest.get(item_id)
+        if latest is not None and latest.version == stated.version:
+            by_uri = item.HasField("image_uri")
+            self._missing.note(item_id, encoded.picture_missing, by_uri, time.monotonic())
 
     async def _keep_mended(self) -> None:
         await self._reader.caught_up()  # before, what stands last is not known
@@ -99,7 +111,7 @@ class Readback:
         latest = self._latest.get(item_id)
         assert latest is not None
         partition, key = self._partitions.of(item_id), item_id.encode()
-        record = await self._read(partition, latest.log_offset)
+        record = await self._record_at(partition, latest.log_offset)
         if record is not None and record.key == key:
             value, version_ms = record.value, b"%d" % stated.version_ms
             described = [
@@ -119,19 +131,6 @@ class Readback:
         log_offset = await self._publisher.write(partition, key, value, described)
         self._latest.confirm(item_id, stated, log_offset)
         self.mended += 1
-
-    async def _read(self, partition: int, offset: int) -> ConsumerRecord | None:
-        """Read one record of the topic; None if it is not there any more."""
-        consumer, tp = self._make(), TopicPartition(self._topic, partition)
-        await consumer.start()
-        try:
-            consumer.assign([tp])
-            consumer.seek(tp, offset)
-            batches = await consumer.getmany(timeout_ms=5_000, max_records=1)
-        finally:
-            await consumer.stop()
-        batch = batches.get(tp, [])
-        return batch[0] if batch and batch[0].offset == offset else None
 
 
 def _origin(version: RecordVersion) -> records.Origin:

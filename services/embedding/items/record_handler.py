@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -31,7 +32,13 @@ from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import UNCONFIRMED, LatestVersions
 from services.embedding.items.vector_publisher import VectorPublisher
 from shared import clock
-from shared.catalogue.item_vectors import ItemVector, encode_item_vector
+from shared.catalogue.item_vectors import (
+    NO_VECTOR,
+    ItemVector,
+    Vector,
+    decode_item_vector,
+    encode_item_vector,
+)
 from shared.catalogue.versions import RecordVersion, record_version
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
@@ -67,10 +74,12 @@ class RecordHandler:
         publisher: VectorPublisher,
         dead_letters: DeadLetterWriter,
         arrivals: Arrivals,
+        record_at: Callable[[int, int], Awaitable[ConsumedRecord | None]],
         *,
         now_ms: Callable[[], int] = clock.now_ms,
         retry_waits_s: tuple[float, ...] = RETRY_WAITS_S,
     ) -> None:
+        """record_at: returns a record of `item-vectors` by partition and offset."""
         self._space = space
         self._partitions = partitions
         self._latest = latest
@@ -79,6 +88,7 @@ class RecordHandler:
         self._publisher = publisher
         self._dead_letters = dead_letters
         self._arrivals = arrivals
+        self._record_at = record_at
         self._now_ms = now_ms
         self._retry_waits_s = retry_waits_s
         # Whose turn it is, by topic and key; forgotten when nobody waits.
@@ -142,10 +152,11 @@ class RecordHandler:
             return
         digest = content_hash(item)
         cached = await self._cache.get(item.item_id)
-        if reused := cached is not None and cached.content_hash == digest:
+        if reused := cached is not None and cached.is_of(digest):
             vectors = cached.vectors
         else:
-            vectors = await self._encoder.encode(item, _priority(record.topic))
+            last_good = partial(self._last_picture, item.item_id, cached)
+            vectors = await self._encoder.encode(item, _priority(record.topic), last_good)
         version = self._version(record, origin, item.item_id, item.updated_ms)
         if version is None or self._stands(item.item_id, version):
             return
@@ -165,11 +176,26 @@ class RecordHandler:
                 version=stated.version_ms,
                 arrived_ms=arrived_ms,
                 encoded_ms=self._now_ms(),
+                picture_missing=vectors.picture_missing,
             )
         )
         await self.publish(item.item_id, encoded, version, origin, arrived_ms)
         await self._cache.put(item.item_id, CachedItem(digest, stated.version_ms, vectors))
         self._count(record, reused)
+
+    async def _last_picture(self, item_id: str, cached: CachedItem | None) -> Vector:
+        """Return the vector of a living item's last good picture, (d,) or (0,)."""
+        latest = self._latest.get(item_id)
+        if latest is None or not latest.alive:
+            return NO_VECTOR
+        if cached is not None and cached.version == latest.version_ms:
+            return cached.vectors.image_vector
+        if latest.log_offset == UNCONFIRMED:
+            return NO_VECTOR
+        record = await self._record_at(self._partitions.of(item_id), latest.log_offset)
+        if record is None or record.value is None:
+            return NO_VECTOR
+        return decode_item_vector(record.value).image_vector
 
     async def publish(
         self,

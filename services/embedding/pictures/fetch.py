@@ -5,7 +5,8 @@
   goes to the addresses that were checked. A literal address passes the same check, however it is
   spelled.
 - Every redirect is a new address and passes all of it again.
-- Bytes are counted while they stream, one deadline covers everything.
+- Bytes are counted while they stream, one deadline covers everything from the connection on.
+- A host that does not answer is left alone for a while, so that nobody waits for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
@@ -31,6 +34,7 @@ from services.embedding.pictures.fetch_errors import (
     TooLarge,
     Unreachable,
 )
+from services.embedding.pictures.hosts import LANE_PLACES, Hosts, Lane
 from services.embedding.pictures.storage import Storage
 
 __all__ = ["FetchFailed", "Fetcher", "Forbidden", "Missing", "TooLarge", "Unreachable"]
@@ -41,7 +45,11 @@ _TRANSIENT_STATUSES = frozenset({408, 425, 429})  # besides 5xx
 
 
 class Fetcher:
-    """Fetches pictures. Use as `async with Fetcher(…) as fetcher`, or call `close`."""
+    """Fetches pictures. Use as `async with Fetcher(…) as fetcher`, or call `close`.
+
+    async with fetcher.place(uri, lane):
+        data = await fetcher.fetch(uri)
+    """
 
     def __init__(
         self,
@@ -67,6 +75,9 @@ class Fetcher:
         self._permitted = permitted_networks
         self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
+        self._hosts = Hosts()
+        # Threads of its own: a storage that hangs holds up nothing else.
+        self._readers = ThreadPoolExecutor(len(Lane) * LANE_PLACES, "storage")
 
     async def __aenter__(self) -> Fetcher:
         return self
@@ -76,18 +87,43 @@ class Fetcher:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
         if self._session is not None:
             await self._session.close()
             self._session = None
 
+    def place(self, uri: str, lane: Lane) -> AbstractAsyncContextManager[None]:
+        """Wait for one of the places that a picture's host has in a lane, and hold it.
+
+        Hold it until the picture is decoded: how many lie in memory is bounded by it.
+        """
+        return self._hosts.place(_host(uri), lane)
+
     async def fetch(self, uri: str) -> bytes:
         """Download a picture. Raises FetchFailed: Forbidden, Missing, TooLarge, Unreachable."""
         _check_spelling(uri)
+        host = _host(uri)
+        self._hosts.check(host)
+        try:
+            data = await self._download(uri)
+        except Unreachable:
+            self._hosts.failed(host)
+            raise
+        except (Missing, TooLarge):
+            self._hosts.answered(host)
+            raise
+        self._hosts.answered(host)
+        return data
+
+    async def _download(self, uri: str) -> bytes:
         try:
             async with asyncio.timeout(self._timeout_s):
                 if uri.startswith(("https://", "http://")):
                     return await self._fetch_http(uri)
-                return await asyncio.to_thread(self._storage.read, uri, self._max_bytes)
+                reading = asyncio.get_running_loop().run_in_executor(
+                    self._readers, self._storage.read, uri, self._max_bytes
+                )
+                return await reading
         except TimeoutError:
             raise Unreachable(f"no answer within {self._timeout_s:g} s") from None
 
@@ -163,7 +199,10 @@ class Fetcher:
             resolver = _CheckedResolver(self._permitted)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    resolver=resolver, use_dns_cache=False, limit_per_host=8
+                    # No limit: its queue would count against the deadline; see `place`.
+                    resolver=resolver,
+                    use_dns_cache=False,
+                    limit=0,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,  # a proxy would resolve the name again, unchecked
@@ -205,6 +244,11 @@ def _result(host: str, port: int, family: int, address: Any) -> ResolveResult:
     return ResolveResult(
         hostname=host, host=address[0], port=port, family=family, proto=0, flags=flags
     )
+
+
+def _host(uri: str) -> str:
+    """Return scheme and host, or bucket, of a URL, whose pictures share their fate."""
+    return "/".join(uri.split("/", 3)[:3]).lower()
 
 
 def _matches(entry: str, host: str, port: int | None, is_default_port: bool) -> bool:

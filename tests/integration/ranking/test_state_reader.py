@@ -16,8 +16,9 @@ from freshet.contract import topics
 from freshet.errors import Unavailable
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
-from services.ranking.live.state_reader import COVISITS_READ, Breaker, MemoryReader, StateReader
+from services.ranking.live.state_reader import COVISITS_READ, MemoryReader, StateReader
 from services.ranking.stages.signals import Weighted
+from shared.breaker import Breaker
 from shared.runtime.redis_client import RedisSettings, connect
 from shared.users import keys, positions, states
 from tests.unit.ranking.shop import weighted

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from services.embedding.encode.item_encoder import (
     ItemEncoder,
 )
 from services.embedding.pictures.fetch import Forbidden, Missing, Unreachable
+from services.embedding.pictures.hosts import Lane
 from services.embedding.pictures.picture import BadPicture
 
 PICTURE = np.zeros((224, 224, 3), np.uint8)
@@ -37,6 +40,7 @@ class Parts:
         self.fails: dict[str, list[Exception]] = {}
         self.decoding = self.decoding_at_most = 0
         self.nan = False
+        self.lanes: list[Lane] = []
 
     async def step(self, name: str) -> None:
         self.steps.append(name)
@@ -44,6 +48,11 @@ class Parts:
             await self.hold[name].wait()
         if self.fails.get(name):
             raise self.fails[name].pop(0)
+
+    @asynccontextmanager
+    async def place(self, uri: str, lane: Lane) -> AsyncIterator[None]:
+        self.lanes.append(lane)
+        yield
 
     async def fetch(self, uri: str) -> bytes:
         await self.step(f"fetch {uri}")
@@ -75,9 +84,26 @@ class Parts:
             raise BadVector("image features are not finite")
         return FusedVectors(ONE, image, text)
 
+    def fuse_again(
+        self, image: NDArray[np.float32], text: NDArray[np.float32] | None
+    ) -> FusedVectors:
+        return FusedVectors(ONE, image, text)
+
     def encoder(self) -> ItemEncoder:
         parts: Any = self
-        return ItemEncoder(parts, parts, parts, parts, fetch_waits_s=(0.0, 0.0))
+        searches: Any = Searches(self)
+        return ItemEncoder(parts, parts, searches, parts, parts, fetch_waits_s=(0.0, 0.0))
+
+
+class Searches:
+    """The decoders of searches."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    async def decode(self, data: bytes) -> NDArray[np.uint8]:
+        await self.parts.step(f"decode search {data.decode()}")
+        return PICTURE
 
 
 async def test_picture_and_text_are_both_encoded() -> None:
@@ -108,11 +134,63 @@ async def test_one_modality_is_enough(item: Item, steps: list[str], empty: str) 
     assert found.vector.size == 2
 
 
-async def test_bad_picture_is_refused_even_if_there_is_a_text() -> None:
+@pytest.mark.parametrize("priority", [Priority.LIVE, Priority.BACKFILL])
+async def test_item_whose_picture_is_bad_is_encoded_from_its_text(priority: Priority) -> None:
+    parts = Parts()
+    parts.fails["decode jpeg"] = [BadPicture("not a picture but a page in HTML or XML")]
+    found = await parts.encoder().encode(BOTH, priority)
+    assert found.picture_missing == "bad-picture: not a picture but a page in HTML or XML"
+    assert (found.text_vector.size, found.image_vector.size) == (2, 0)
+    assert parts.steps == ["decode jpeg", f"text {priority.name}"]
+
+
+@pytest.mark.parametrize("fault", [Forbidden("loopback"), Missing("404"), Unreachable("slow")])
+async def test_item_whose_picture_cannot_be_fetched_is_encoded_from_its_text_at_once(
+    fault: Exception,
+) -> None:
+    parts = Parts()
+    parts.fails["fetch u"] = [fault]
+    found = await parts.encoder().encode(
+        Item(item_id="a", title="Red chair", image_uri="u"), Priority.LIVE
+    )
+    assert found.picture_missing == f"picture-not-fetched: picture cannot be fetched: {fault}"
+    assert parts.steps == ["fetch u", "text LIVE"]
+
+
+@pytest.mark.parametrize("title", ["Red chair", ""])
+async def test_item_keeps_its_last_good_picture(title: str) -> None:
+    async def last_good() -> NDArray[np.float16]:
+        return np.array([0.0, 1.0], np.float16)
+
+    parts = Parts()
+    parts.fails["fetch u"] = [Missing("404")]
+    item = Item(item_id="a", title=title, image_uri="u")
+    found = await parts.encoder().encode(item, Priority.LIVE, last_good)
+    assert found.image_vector.tolist() == [0.0, 1.0]
+    assert found.text_vector.size == (2 if title else 0)
+    assert "404" in found.picture_missing
+
+
+async def test_reason_is_bounded() -> None:
+    parts = Parts()
+    parts.fails["fetch u"] = [Missing("ü" * 1000)]
+    item = Item(item_id="a", title="Red chair", image_uri="u")
+    found = await parts.encoder().encode(item, Priority.LIVE)
+    assert 250 < len(found.picture_missing.encode()) <= 256
+
+
+async def test_live_and_backfill_fetch_in_lanes_of_their_own() -> None:
+    parts = Parts()
+    for priority in (Priority.LIVE, Priority.BACKFILL):
+        await parts.encoder().encode(Item(item_id="a", image_uri="u"), priority)
+    assert parts.lanes == [Lane.LIVE, Lane.BACKFILL]
+
+
+async def test_bad_picture_is_refused_where_there_is_nothing_else() -> None:
     parts = Parts()
     parts.fails["decode jpeg"] = [BadPicture("not a JPEG")]
     with pytest.raises(BadRecord, match="not a JPEG") as refused:
-        await parts.encoder().encode(BOTH, Priority.LIVE)
+        await parts.encoder().encode(Item(item_id="a", image_bytes=b"jpeg"), Priority.LIVE)
     assert refused.value.error_class == BAD_PICTURE
 
 
@@ -188,9 +266,21 @@ async def test_backfill_takes_few_decoders_at_once() -> None:
     assert parts.decoding_at_most == BACKFILL_DECODES
 
 
+async def test_picture_of_a_search_is_decoded_though_all_decoders_are_busy_with_items() -> None:
+    parts = Parts()
+    encoder = parts.encoder()
+    parts.hold["decode jpeg"] = asyncio.Event()
+    items = [asyncio.create_task(encoder.encode(BOTH, Priority.LIVE)) for _ in range(9)]
+    await asyncio.sleep(0)
+    assert (await asyncio.wait_for(encoder.encode_picture(b"jpeg"), 5)).image_vector.size == 2
+    assert not any(item.done() for item in items)
+    parts.hold["decode jpeg"].set()
+    await asyncio.gather(*items)
+
+
 async def test_search_goes_before_everything() -> None:
     parts = Parts()
     encoder = parts.encoder()
     text, picture = await encoder.encode_text("chair"), await encoder.encode_picture(b"jpeg")
-    assert parts.steps == ["text QUERY", "decode jpeg", "image QUERY"]
+    assert parts.steps == ["text QUERY", "decode search jpeg", "image QUERY"]
     assert text.text_vector.size == picture.image_vector.size == 2

@@ -15,8 +15,9 @@ from freshet.contract import records
 from freshet.contract.items import Item, decode_item
 from services.embedding.encode.content import NOTHING_TO_ENCODE
 from services.embedding.items.latest_versions import ITEM_KEY_COLLISION, LatestVersions
+from shared.catalogue.item_vectors import ItemVector
 from shared.catalogue.versions import UNSTATED, LogPlace, RecordVersion
-from tests.unit.embedding.items.world import Consumed, World, delete, upsert
+from tests.unit.embedding.items.world import Consumed, World, delete, unit_vector, upsert
 
 CHAIR = Item(item_id="a", title="Red chair", price=10.0)
 DEARER = msgspec.structs.replace(CHAIR, price=12.0)
@@ -61,6 +62,64 @@ async def test_changed_price_is_published_without_encoding() -> None:
     assert second.vector.tobytes() == first.vector.tobytes()
     assert second.arrived_ms == first.arrived_ms == 100
     assert world.handler.counts.reused == 1
+
+
+PICTURED = Item(item_id="a", title="Red chair", image_uri="https://cdn.example.com/a.jpg")
+GONE = "picture-not-fetched: picture cannot be fetched: cdn.example.com answered 404"
+
+
+def last_vector(world: World) -> ItemVector:
+    found = world.log.of("a")[-1].vector
+    assert found is not None
+    return found
+
+
+async def test_item_whose_picture_is_missing_is_published_from_its_text_with_the_reason() -> None:
+    world = World()
+    world.encoder.missing = GONE
+    await world.handle(upsert(PICTURED, 0, 100))
+    found = last_vector(world)
+    assert (found.picture_missing, found.image_vector.size) == (GONE, 0)
+    assert found.vector.tobytes() == unit_vector("Red chair").tobytes()
+    assert world.dead.letters == []
+
+
+@pytest.mark.parametrize("cached", [True, False])
+async def test_update_keeps_the_last_good_picture(cached: bool) -> None:
+    world = World()
+    await world.handle(upsert(PICTURED, 0, 100))
+    good = last_vector(world).image_vector
+    world.encoder.missing = GONE
+    if not cached:  # then the log has it
+        world.cache.entries.clear()
+    moved = msgspec.structs.replace(PICTURED, title="Blue chair", image_uri="https://new/a.jpg")
+    await world.handle(upsert(moved, 1, 200))
+    await world.handle(upsert(msgspec.structs.replace(moved, price=1.0), 2, 300))
+    found = last_vector(world)
+    assert (found.item.price, found.picture_missing) == (1.0, GONE)
+    assert found.image_vector.tobytes() == good.tobytes()
+
+
+async def test_item_that_comes_back_after_its_delete_has_no_picture_of_before() -> None:
+    world = World()
+    await world.handle(upsert(PICTURED, 0, 100))
+    before = dict(world.cache.entries)
+    await world.handle(delete("a", 1, 200))
+    world.cache.entries |= before  # Redis was away when the delete came
+    world.encoder.missing = GONE
+    await world.handle(upsert(msgspec.structs.replace(PICTURED, title="New"), 2, 300))
+    assert last_vector(world).image_vector.size == 0
+
+
+async def test_item_that_is_published_again_has_its_missing_picture_tried_again() -> None:
+    world = World()
+    world.encoder.missing = GONE
+    await world.handle(upsert(PICTURED, 0, 100))
+    world.encoder.missing = ""
+    await world.handle(upsert(PICTURED, 1, 200))
+    assert last_vector(world).picture_missing == ""
+    assert last_vector(world).image_vector.size
+    assert world.encoder.encoded == ["Red chair", "Red chair"]
 
 
 async def test_lost_cache_only_costs_encoding() -> None:

@@ -13,7 +13,12 @@ import numpy as np
 from freshet.contract import records
 from freshet.contract.items import Item, encode_item
 from services.embedding.encode.batcher import Priority
-from services.embedding.encode.item_encoder import EncodedVectors, ItemEncoder
+from services.embedding.encode.item_encoder import (
+    EncodedVectors,
+    ItemEncoder,
+    LastGood,
+    no_last_good,
+)
 from services.embedding.items.arrivals import Arrivals
 from services.embedding.items.item_cache import CachedItem, ItemCache
 from services.embedding.items.item_partitions import ItemPartitions
@@ -21,7 +26,7 @@ from services.embedding.items.latest_versions import LatestVersions
 from services.embedding.items.record_handler import RecordHandler
 from services.embedding.items.vector_publisher import VectorPublisher
 from services.embedding.items.versions import Stated, headers, read_stated
-from shared.catalogue.item_vectors import ItemVector, decode_item_vector
+from shared.catalogue.item_vectors import NO_VECTOR, ItemVector, Vector, decode_item_vector
 from shared.catalogue.versions import RecordVersion
 from shared.runtime.dead_letters import DeadLetterWriter
 
@@ -79,23 +84,36 @@ def delete(item_id: str, offset: int, time_ms: int) -> Consumed:
 
 
 class HashEncoder(ItemEncoder):
-    """Gives each item a unit vector that depends on its title; can be held, or fail."""
+    """Gives each item unit vectors of its title and its picture's address; can be held, or fail."""
 
     def __init__(self) -> None:
         self.encoded: list[str] = []
         self.hold: dict[str, asyncio.Event] = {}  # by title
         self.fails: list[BaseException] = []
+        self.missing = ""  # why no picture can be had now
 
-    async def encode(self, item: Item, priority: Priority) -> EncodedVectors:
+    async def encode(
+        self, item: Item, priority: Priority, last_good: LastGood = no_last_good
+    ) -> EncodedVectors:
         self.encoded.append(item.title)
         if item.title in self.hold:
             await self.hold[item.title].wait()
         if self.fails:
             raise self.fails.pop()
-        seed = int.from_bytes(blake2b(item.title.encode(), digest_size=8).digest(), "big")
-        vector = np.random.default_rng(seed).standard_normal(DIM)
-        half = (vector / np.linalg.norm(vector)).astype(np.float16)
-        return EncodedVectors(half, np.empty(0, np.float16), half)
+        text, image, missing = unit_vector(item.title), NO_VECTOR, ""
+        if item.image_uri is not None and self.missing:
+            image, missing = await last_good(), self.missing
+        elif item.image_uri is not None:
+            image = unit_vector(item.image_uri)
+        whole = text + image if image.size else text
+        return EncodedVectors(whole / np.linalg.norm(whole), image, text, missing)
+
+
+def unit_vector(said: str) -> Vector:
+    """Return a vector (DIM,) that depends on a text."""
+    seed = int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big")
+    vector = np.random.default_rng(seed).standard_normal(DIM)
+    return (vector / np.linalg.norm(vector)).astype(np.float16)
 
 
 class MemoryLog(VectorPublisher):
@@ -116,9 +134,19 @@ class MemoryLog(VectorPublisher):
     ) -> int:
         if self.held is not None:
             await self.held.wait()
+        return await self.write(partition, item_id.encode(), value, headers(stated, origin))
+
+    async def write(
+        self, partition: int, key: bytes, value: bytes | None, described: list[tuple[str, bytes]]
+    ) -> int:
         offset = len(self.written)
-        self.written.append(Written(offset, item_id, value, headers(stated, origin)))
+        self.written.append(Written(offset, key.decode(), value, described))
         return offset
+
+    async def record_at(self, partition: int, offset: int) -> Consumed:
+        found = self.written[offset]
+        key = found.item_id.encode()
+        return Consumed("item-vectors", offset, 0, key, found.value, found.headers, partition)
 
     async def clear_inputs(
         self, item_id: str, version: RecordVersion, origin: records.Origin
@@ -187,6 +215,7 @@ class World:
             self.log,
             self.dead,
             Arrivals({}, many=math.inf),
+            self.log.record_at,
             retry_waits_s=(0.0, 0.0),
         )
 
@@ -208,6 +237,7 @@ class World:
             other.log,
             other.dead,
             Arrivals({}, many=math.inf),
+            other.log.record_at,
         )
         for record in self.log.written:
             arrived_ms = record.vector.arrived_ms if record.vector else 0

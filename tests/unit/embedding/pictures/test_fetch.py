@@ -10,7 +10,9 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
+from services.embedding.pictures import hosts
 from services.embedding.pictures.fetch import Fetcher, Forbidden, Missing, TooLarge, Unreachable
+from services.embedding.pictures.hosts import Lane
 
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8")]
 PICTURE = b"\x89PNG picture"
@@ -52,8 +54,8 @@ class Shop:
                 assert request.transport is not None
                 request.transport.abort()
                 return web.Response()
-            case ["slow"]:
-                await asyncio.sleep(30)
+            case ["slow" | "late" as how, *_]:
+                await asyncio.sleep(30 if how == "slow" else 0.05)
         return web.Response(body=b"x" * 2000)
 
 
@@ -332,3 +334,42 @@ async def test_an_unknown_name_is_worth_another_try(monkeypatch: pytest.MonkeyPa
     async with Fetcher(["cdn.example.com"]) as pictures:
         with pytest.raises(Unreachable):
             await pictures.fetch("https://cdn.example.com/a.png")
+
+
+async def test_a_host_that_answers_late_loses_no_picture_though_both_topics_are_busy(
+    shop: Shop,
+) -> None:
+    """All 700 take longer than one may: a deadline that began in the queue would lose the last."""
+
+    async def fetch(lane: Lane, number: int) -> bytes:
+        url = shop.url(f"/late/{lane.value}-{number}")
+        async with pictures.place(url, lane):
+            return await pictures.fetch(url)
+
+    async with fetcher(shop, timeout_s=2.0) as pictures:
+        fetching = [
+            fetch(lane, n)
+            for lane, count in ((Lane.LIVE, 400), (Lane.BACKFILL, 300))
+            for n in range(count)
+        ]
+        assert await asyncio.gather(*fetching) == [b"x" * 2000] * 700
+
+
+async def test_a_host_that_does_not_answer_is_left_alone_and_no_other(shop: Shop) -> None:
+    dead, good = shop.url("/slow"), shop.url("/picture.png", "127.0.0.1")
+    async with fetcher(shop, timeout_s=0.1) as pictures:
+        for _ in range(hosts.FAILURES_AT_MOST):
+            with pytest.raises(Unreachable, match="no answer within"):
+                await pictures.fetch(dead)
+        with pytest.raises(Unreachable, match="left alone for a while"):
+            await pictures.fetch(dead)
+        assert await pictures.fetch(good) == PICTURE
+    assert shop.seen.count("/slow") == hosts.FAILURES_AT_MOST
+
+
+async def test_a_host_that_says_no_is_not_left_alone(shop: Shop) -> None:
+    async with fetcher(shop) as pictures:
+        for status in (503, 503, 404, 503, 503):
+            with pytest.raises((Missing, Unreachable), match=f"answered {status}"):
+                await pictures.fetch(shop.url(f"/status/{status}"))
+        assert await pictures.fetch(shop.url("/picture.png")) == PICTURE

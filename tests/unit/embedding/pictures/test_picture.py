@@ -143,7 +143,9 @@ def test_a_large_picture_takes_little_more_memory_than_its_pixels() -> None:
             "print((peak() - before) * 1024 / 4000**2)",
         )
     )
-    ran = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], input=data, capture_output=True, check=True
+    )
     assert float(ran.stdout) < 6
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from services.ranking.live.state_reader import Breaker
+from shared.breaker import Breaker
 
 
 def test_one_late_answer_changes_nothing() -> None:
