@@ -91,6 +91,9 @@ class RankedList(msgspec.Struct, frozen=True):
     timings: dict[str, float] = {}  # stage → ms
     trace: tuple[StageTrace, ...] = ()  # filled where asked for
     missing: tuple[MissingItem, ...] = ()  # of `candidates`: those that no larger k would list
+    picture_missing: str = (
+        ""  # of Similar: why the picture of the item asked about could not be had
+    )
 
     def __len__(self) -> int:
         return len(self.items)
@@ -181,6 +184,7 @@ def list_of(
         missing=tuple(
             MissingItem(each.item_id, _fate_of(each.fate)) for each in recommended.missing
         ),
+        picture_missing=reply.picture_missing if isinstance(reply, pb.SimilarResponse) else "",
     )
 
 

@@ -74,6 +74,8 @@ def ranked(
     ]
     if reply.degraded:
         lines.append(f"left out: {', '.join(reply.degraded)}")
+    if isinstance(reply, SimilarResponse) and reply.picture_missing:
+        lines.append(f"the item's picture is missing: {reply.picture_missing}")
     return Group(*lines)
 
 

@@ -136,6 +136,7 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
             degraded=deadline.degraded,
             versions=space.versions(),
             timings=reply.timings(deadline),
+            picture_missing=catalogue.pictures_missing.get(row, ""),
         )
 
     async def _search(self, request: pb.SearchRequest, deadline: Deadline) -> pb.SearchResponse:

@@ -43,6 +43,8 @@ def to_table(rows: CatalogueRows) -> pa.Table:
         "attributes": pa.array(rows.attributes, pa.binary()),  # msgpack
     }
     columns |= {name: pa.array(rows.terms[name]) for name in _TERMS}
+    if any(rows.pictures_missing):
+        columns["picture_missing"] = pa.array(rows.pictures_missing, pa.string())
     if rows.image_vectors is not None:
         columns["image_vector"] = _from_vectors(rows.image_vectors)
     if rows.text_vectors is not None:
@@ -112,6 +114,7 @@ def from_table(table: pa.Table) -> CatalogueRows:
             tag_ids=tag_ids,
             tag_sets=tag_sets,
             attributes=columns["attributes"].to_pylist(),
+            pictures_missing=_pictures_missing(columns),
             terms={name: _numbers(columns[name]) for name in _TERMS},
             currencies=msgspec.json.decode(metadata[b"currencies"], type=list[str]),
             tombstones=dict(zip(buried, versions, strict=True)),
@@ -140,6 +143,13 @@ def _updated_ms(columns: dict[str, pa.Array]) -> NDArray[np.int64]:
     if "updated_ms" in columns:
         return _numbers(columns["updated_ms"])
     return np.full(len(columns["id"]), UNSTATED, np.int64)
+
+
+def _pictures_missing(columns: dict[str, pa.Array]) -> list[str]:
+    """Return the column, which is there if any picture is missing."""
+    column = columns.get("picture_missing")
+    reasons: list[str] = [""] * len(columns["id"]) if column is None else column.to_pylist()
+    return reasons
 
 
 def _optional_vectors(columns: dict[str, pa.Array], name: str) -> NDArray[np.float16] | None:

@@ -16,6 +16,7 @@ Legend: n rows; d numbers of the space; q keys asked for.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class Catalogue:
         self.dim = dim
         self.ids: list[str] = []
         self.titles: list[str] = []
+        self.pictures_missing: dict[int, str] = {}  # by row: why its picture could not be had
         self.category_sets = LabelSets()
         self.tag_sets = LabelSets()
         self.attributes = Attributes()
@@ -249,6 +251,7 @@ class Catalogue:
             tag_ids=tag_ids,
             tag_sets=tag_sets,
             attributes=[self.attributes.packed[row] for row in listed],
+            pictures_missing=[self.pictures_missing.get(row, "") for row in listed],
             terms=self.terms.columns(rows),
             currencies=self.currencies.words(),
             tombstones=dict(self._tombstones),
@@ -268,6 +271,8 @@ class Catalogue:
                 f"were of {saved.space!r} and {saved.vectors.shape}"
             )
         self.ids, self.titles = list(saved.ids), list(saved.titles)
+        missing = enumerate(saved.pictures_missing)
+        self.pictures_missing = {row: sys.intern(reason) for row, reason in missing if reason}
         self._reserve(count)
         self._alive.data[:count] = True
         columns = (
@@ -335,6 +340,9 @@ class Catalogue:
         self._updated.data[row] = UNSTATED if updated_ms is None else min(updated_ms, version)
         self._arrived.data[row] = item.arrived_ms
         self.titles[row] = item.item.title
+        self.pictures_missing.pop(row, None)
+        if item.picture_missing:
+            self.pictures_missing[row] = sys.intern(item.picture_missing)  # many share one
         self.category_sets.set(row, tuple(map(str.strip, item.item.categories)))
         self.tag_sets.set(row, tuple(map(str.strip, item.item.tags)))
         self.attributes.set(

@@ -34,6 +34,7 @@ class CatalogueRows:
     tag_ids: NDArray[np.int32]
     tag_sets: list[tuple[str, ...]]
     attributes: list[bytes]  # (n,) packed
+    pictures_missing: list[str]  # (n,) why the picture could not be had, mostly empty
     terms: dict[str, NDArray[Any]]  # columns of OfferColumns, (n,) each
     currencies: list[str]  # by the codes in terms["currency"]
     tombstones: dict[int, int]  # key → version of a delete, the oldest first

@@ -101,9 +101,21 @@ def test_golden_item_vector_decodes_to_float16_and_is_encoded_again_to_the_same_
     assert encode_item_vector(decoded) == raw
 
 
+def test_golden_item_vector_says_why_its_picture_is_missing() -> None:
+    raw = (GOLDEN / "item_vector_picture_missing.binpb").read_bytes()
+    decoded = decode_item_vector(raw)
+    assert decoded.picture_missing.startswith("picture-not-fetched: ")
+    assert decoded.image_vector.size == 0
+    assert encode_item_vector(decoded) == raw
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("item_vector", vector_pb2.ItemVector), ("impression", impression_pb2.Impression)],
+    [
+        ("item_vector", vector_pb2.ItemVector),
+        ("item_vector_picture_missing", vector_pb2.ItemVector),
+        ("impression", impression_pb2.Impression),
+    ],
 )
 def test_messages_of_the_services_are_the_same_in_canonical_json_and_binary(
     name: str, message: Any

@@ -27,6 +27,7 @@ GOOD = ItemVector(
     version=5,
     arrived_ms=6,
     encoded_ms=7,
+    picture_missing="bad-picture: it is cut off",
 )
 
 
@@ -67,6 +68,7 @@ def test_unit_vectors_of_any_size_pass_after_rounding_to_float16(dim: int) -> No
         ({"version": -1}, "version must be between 0"),
         ({"arrived_ms": -1}, "arrived_ms must be between 0"),
         ({"encoded_ms": -1}, "encoded_ms must be between 0"),
+        ({"picture_missing": "ü" * 129}, "picture_missing must be at most 256 bytes, was 258"),
         ({"item": {"item_id": "chair"}}, "item.item_id must be the item_id beside it, was 'chair'"),
         ({"item": {"item_id": "lamp", "image_bytes": b"x"}}, "item.image_bytes must be absent"),
         ({"item": {"item_id": "lamp", "price": -1}}, "price must be 0 or more"),

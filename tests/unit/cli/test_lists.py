@@ -42,6 +42,11 @@ def test_a_trace_shows_stage_by_stage_what_was_proposed_removed_and_left() -> No
     assert "filter 0.0 in_stock −41 459" in lines
 
 
+def test_a_list_of_similar_items_says_why_a_picture_is_missing() -> None:
+    reply = pb.SimilarResponse(items=ITEMS, picture_missing="bad-picture: cut off")
+    assert "the item's picture is missing: bad-picture: cut off" in shown(lists.ranked(reply))
+
+
 def test_an_arranged_list_shows_what_each_item_gained_or_lost_by_it() -> None:
     items = [
         pb.RankedItem(item_id=name, score=score, rank=rank, reason="popular")

@@ -19,7 +19,12 @@ from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc, item_pb2
 from services.embedding import server as server_module
 from services.embedding.encode.batcher import Priority
-from services.embedding.encode.item_encoder import EncodedVectors, ItemEncoder
+from services.embedding.encode.item_encoder import (
+    EncodedVectors,
+    ItemEncoder,
+    LastGood,
+    no_last_good,
+)
 from services.embedding.server import NEEDS, SERVICE, EmbeddingServer, admission
 from shared.access.door import Door
 from shared.access.settings import DoorSettings
@@ -39,12 +44,16 @@ class Encoder(ItemEncoder):
         self.held: asyncio.Event | None = None
         self.priorities: list[Priority] = []
 
-    async def encode(self, item: Item, priority: Priority) -> EncodedVectors:
+    async def encode(
+        self, item: Item, priority: Priority, last_good: LastGood = no_last_good
+    ) -> EncodedVectors:
         self.priorities.append(priority)
         if self.held is not None:
             await self.held.wait()
         if item.image_bytes == b"bad":
-            raise BadRecord("bad-picture", "not a JPEG, PNG or WebP picture")
+            if not item.title:
+                raise BadRecord("bad-picture", "not a picture")
+            return EncodedVectors(ONE, NONE, ONE, "bad-picture: not a picture")
         return EncodedVectors(ONE, NONE, ONE)
 
     async def encode_text(self, text: str) -> EncodedVectors:
@@ -54,7 +63,7 @@ class Encoder(ItemEncoder):
 
     async def encode_picture(self, data: bytes) -> EncodedVectors:
         if data == b"bad":
-            raise BadRecord("bad-picture", "not a JPEG, PNG or WebP picture")
+            raise BadRecord("bad-picture", "not a picture")
         return EncodedVectors(ONE, ONE, NONE)
 
 
@@ -92,15 +101,18 @@ async def test_items_come_back_in_order_with_what_each_lacks(running: Running) -
         item_pb2.Item(item_id="a", title="t"),
         item_pb2.Item(item_id="b", image_bytes=b"bad"),
         item_pb2.Item(item_id="c"),
+        item_pb2.Item(item_id="d", title="t", image_bytes=b"bad"),
     ]
     reply = await running.stub.Embed(pb.EmbedRequest(items=items))
     assert reply.space == "test"
-    assert [item.item_id for item in reply.items] == ["a", "b", "c"]
+    assert [item.item_id for item in reply.items] == ["a", "b", "c", "d"]
     assert reply.items[0].vector == ONE.tobytes()
     assert reply.items[0].error == ""
-    assert "not a JPEG" in reply.items[1].error
+    assert reply.items[1].error == "not a picture"
     assert "a text" in reply.items[2].error
     assert not reply.items[1].vector
+    assert reply.items[3].vector
+    assert reply.items[3].picture_missing == "bad-picture: not a picture"
     assert set(running.encoder.priorities) == {Priority.BACKFILL}  # arrivals go first
 
 
@@ -141,7 +153,7 @@ async def test_embed_out_of_bounds_names_field_and_bound(
             pb.EmbedQueryRequest(image=b"x" * (4 * 1024 * 1024 + 1)),
             "image must be 1-4194304 bytes, was 4194305",
         ),
-        (pb.EmbedQueryRequest(image=b"bad"), "not a JPEG, PNG or WebP picture"),
+        (pb.EmbedQueryRequest(image=b"bad"), "not a picture"),
     ],
 )
 async def test_query_out_of_bounds_names_field_and_bound(

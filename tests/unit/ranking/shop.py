@@ -39,9 +39,10 @@ def near(kind: int, seed: int, spread: float = 0.1) -> NDArray[np.float16]:
 
 
 def item_vector(item_id: str, vector: NDArray[np.float16], **fields: Any) -> ItemVector:
-    """Return an encoded item; fields: of Item, and arrived_ms, image_vector, text_vector."""
+    """Return an encoded item; fields: of Item, and those of ItemVector that differ."""
     own = {name: fields.pop(name, EMPTY) for name in ("image_vector", "text_vector")}
     arrived_ms = fields.pop("arrived_ms", NOW_MS - DAY_MS)
+    missing = fields.pop("picture_missing", "")
     fields.setdefault("title", item_id.title())
     return ItemVector(
         item_id=item_id,
@@ -52,6 +53,7 @@ def item_vector(item_id: str, vector: NDArray[np.float16], **fields: Any) -> Ite
         version=1,
         arrived_ms=arrived_ms,
         encoded_ms=arrived_ms,
+        picture_missing=missing,
         **own,
     )
 

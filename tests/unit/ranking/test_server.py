@@ -124,6 +124,16 @@ def test_before_the_first_item_every_list_is_empty_and_a_state_is_shown(message:
         assert list(reply.items) == []
 
 
+def test_similar_says_why_the_picture_of_its_item_is_missing() -> None:
+    shop, served = Shop(4), recommender(each=0)
+    shop.put([item_vector("lamp-0", near(0, 0), picture_missing="bad-picture: cut off")])
+    served.space = shop.space
+    for item_id, reason in (("lamp-0", "bad-picture: cut off"), ("lamp-1", "")):
+        reply = answer(pb.SimilarRequest(item_id=item_id), served=served)
+        assert reply.items
+        assert reply.picture_missing == reason
+
+
 ITEMS = st.sampled_from(["lamp-1", "lamp-3", "rug-1", "vase-3", "chair-7", "gone", "é"])
 USERS = st.sampled_from(["ann", "bob", "nobody"])
 KINDS = st.lists(st.sampled_from(["lamp", "rug", "boat"]), max_size=2)

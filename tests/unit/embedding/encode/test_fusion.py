@@ -67,6 +67,19 @@ def test_what_an_item_lacks_has_no_vector(
     assert np.array_equal(text_only.vector, fusion.query_text(texts[0]))
 
 
+def test_a_picture_of_which_its_vector_is_left_is_as_near_as_the_picture(
+    fusion: Fusion, features: np.ndarray, texts: np.ndarray
+) -> None:
+    fused = fusion.fuse(features[0], texts[0])
+    assert fused.image_vector is not None
+    left = fused.image_vector.astype(np.float16).astype(np.float32)  # as it is published
+    again = fusion.fuse_again(left, texts[0])
+    assert again.image_vector is not None
+    assert again.vector @ fused.vector > 0.9999
+    assert again.image_vector @ fused.image_vector > 0.9999
+    assert fusion.fuse_again(left, None).vector @ fused.image_vector > 0.9999
+
+
 def test_a_batch_gives_the_rows_that_single_items_give(
     fusion: Fusion, features: np.ndarray, texts: np.ndarray
 ) -> None:

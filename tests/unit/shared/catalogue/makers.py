@@ -31,6 +31,7 @@ def put(
     image: NDArray[np.float16] = EMPTY,
     text: NDArray[np.float16] = EMPTY,
     arrived_ms: int = 0,
+    picture_missing: str = "",
     **fields: Any,
 ) -> Change:
     """Return the change by which an item comes; without a vector, one that its id determines."""
@@ -45,6 +46,7 @@ def put(
         version=version,
         arrived_ms=arrived_ms,
         encoded_ms=0,
+        picture_missing=picture_missing,
     )
     return Change(item_id, version, encoded)
 

@@ -83,6 +83,14 @@ def test_the_shops_own_times_come_along_and_are_unstated_in_a_snapshot_of_before
     assert (old.item(0).price, old.item(0).currency) == (5.0, "EUR")
 
 
+def test_missing_pictures_come_along() -> None:
+    catalogue = catalogue_of(
+        put("a"), put("b", picture_missing="bad-picture: cut off"), put("c"), delete("a", 2)
+    )
+    assert restored(catalogue).pictures_missing == {0: "bad-picture: cut off"}
+    assert restored(catalogue_of(put("c"))).pictures_missing == {}
+
+
 def test_rows_are_the_living_items_in_order_so_that_their_places_are_labels() -> None:
     catalogue = catalogue_of(put("a"), put("b"), put("c"), delete("b", 2))
     keys, vectors = labels_of(to_table(catalogue.copy_rows()))

@@ -183,6 +183,14 @@ def test_own_vectors_are_zero_where_an_item_has_none() -> None:
     assert not catalogue.image_vectors[1].any()
 
 
+def test_picture_is_missing_until_it_comes() -> None:
+    catalogue = catalogue_of(put("a", 1, picture_missing="bad-picture: cut off"))
+    row = catalogue.row("a")
+    assert catalogue.pictures_missing[row] == "bad-picture: cut off"
+    catalogue.apply([put("a", 1)])  # the same vector, so the same row
+    assert catalogue.pictures_missing == {}
+
+
 def test_dead_row_is_used_again_only_after_a_while_and_keeps_nothing() -> None:
     catalogue = Catalogue(SPACE, DIM)
     held = put("a", 1, image=unit(3), categories=("x",), attributes={"n": 1.0}, price=2.0)
