@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -249,6 +250,7 @@ def _as_dict(run: Import, outcome: Outcome) -> dict[str, Any]:
         **counts,
         "refused": [letter.as_dict() for letter in outcome.refused],
         "unknown_items": [each._asdict() for each in outcome.unknown],
+        "without_picture": [each._asdict() for each in outcome.pictureless],
     }
 
 
@@ -258,6 +260,14 @@ def _say(run: Import, outcome: Outcome, seconds: float) -> None:
     effect = f"all but {refused:,} in effect" if refused else "all in effect"
     options.console.say(f"{' and '.join(arrived)}, {effect}, in {seconds:.1f} s")
     _say_some(f"{refused:,} refused", outcome.refused, _refusal, "`freshet dead-letters` has all")
+    without = len(outcome.pictureless)
+    by_reason = Counter(each.reason for each in outcome.pictureless)
+    _say_some(
+        f"{terminal.counted(without, 'item')} in effect without a picture",
+        by_reason.most_common(),
+        lambda reason: f"{reason[1]:,} × {reason[0]}",
+        "--json has all",
+    )
     events = sum(each.events for each in outcome.unknown)
     _say_some(
         f"{terminal.counted(events, 'event')} of items that the catalogue does not know",

@@ -25,6 +25,7 @@ class Note(msgspec.Struct, frozen=True):
     first: Placed  # offsets of this file's first and last record on each partition
     last: Placed
     dead_letters: Placed  # where that topic ended before
+    vectors: Placed = []  # where item-vectors did
 
 
 class NoteFile:

@@ -48,14 +48,21 @@ class Feed(NamedTuple):
 class Part:
     """One file of an import: `publish` it once."""
 
-    def __init__(self, feed: Feed, note: NoteFile | None, dead_letters: Offsets) -> None:
-        """note: None for a file that can be read only once. dead_letters: where they end now."""
+    def __init__(
+        self, feed: Feed, note: NoteFile | None, dead_letters: Offsets, vectors: Offsets
+    ) -> None:
+        """note: None for a file that can be read only once.
+
+        dead_letters, vectors: where they and `item-vectors` end now.
+        """
         self.feed = feed
         self.arrived = 0  # rows that are in Kafka, this run's and earlier ones'
         self.first: Offsets = {}  # of this file's records on each partition
         self.last: Offsets = {}
         self.by_item: Counter[str] = Counter()  # rows by the item that they name
+        self.has_pictures = False  # whether any item has one
         self.dead_letters = dead_letters
+        self.vectors = vectors
         self._note = note
         self._rows = iter(feed.rows())
         self._digest = b""  # of the rows that have arrived
@@ -84,7 +91,7 @@ class Part:
             return 0
         self.arrived, self._digest = note.rows, digest
         self.first, self.last = offsets_of(note.first), offsets_of(note.last)
-        self.dead_letters = offsets_of(note.dead_letters)
+        self.dead_letters, self.vectors = offsets_of(note.dead_letters), offsets_of(note.vectors)
         return self.arrived
 
     async def publish(self, settings: KafkaSettings, progress: Callable[[int], None]) -> None:
@@ -129,14 +136,17 @@ class Part:
         self.last[tp] = written.offset
 
     def _count(self, row: SourcedRecord) -> None:
-        if row.record.item_id:
-            self.by_item[row.record.item_id] += 1
+        record = row.record
+        if record.item_id:
+            self.by_item[record.item_id] += 1
+        if isinstance(record, Item):
+            self.has_pictures |= record.image_uri is not None or bool(record.image_bytes)
 
     def _write_note(self) -> None:
         if self._note is not None and self.arrived:
             first, last = placed(self.first), placed(self.last)
-            letters = placed(self.dead_letters)
-            self._note.write(Note(self.arrived, self._digest, first, last, letters))
+            letters, vectors = placed(self.dead_letters), placed(self.vectors)
+            self._note.write(Note(self.arrived, self._digest, first, last, letters, vectors))
 
 
 def _encoded(row: SourcedRecord) -> tuple[str, str, bytes]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from freshet import kafka_clients
-from freshet.contract.topics import DEAD_LETTERS, FIXED
+from freshet.contract.topics import DEAD_LETTERS, FIXED, item_vectors
 from services.cli import dead_letters, endpoints, lag
 from services.cli.dead_letters import DeadLetter
 from services.cli.imports.notes import NoteFile
 from services.cli.imports.part import Feed, Part
+from services.cli.imports.pictureless import Pictureless, pictureless
 from services.cli.imports.unknown_items import UnknownItem, catalogue_ids, unknown_items
 from services.cli.kafka_log import ends_of
 from services.cli.terminal import Bars
@@ -30,6 +31,7 @@ class Outcome(NamedTuple):
 
     refused: list[DeadLetter]
     unknown: list[UnknownItem]  # items that events name
+    pictureless: list[Pictureless]
 
 
 class Import:
@@ -51,11 +53,11 @@ class Import:
             await kafka_clients.ensure_topics(settings, FIXED)
             cluster_id = await kafka_clients.cluster_id(settings)
             if items is not None:
-                part = await self._publish(settings, cluster_id, items)
+                part = await self._publish(settings, redis, cluster_id, items)
                 encoded = partial(lag.until_encoded, settings, redis, part.last)
                 await self._wait("encoding items", part, encoded)
             if events is not None:
-                part = await self._publish(settings, cluster_id, events)
+                part = await self._publish(settings, redis, cluster_id, events)
                 await self._wait(
                     "folding events", part, partial(lag.until_folded, redis, part.last)
                 )
@@ -66,9 +68,13 @@ class Import:
             part.finish()
         return outcome
 
-    async def _publish(self, settings: KafkaSettings, cluster_id: str, feed: Feed) -> Part:
+    async def _publish(
+        self, settings: KafkaSettings, redis: Redis, cluster_id: str, feed: Feed
+    ) -> Part:
         note = NoteFile(self._data, cluster_id, feed.what, feed.name) if feed.name else None
-        part = Part(feed, note, await ends_of(settings, DEAD_LETTERS.name))
+        space = await lag.active_space(redis)
+        vectors = await ends_of(settings, item_vectors(space).name) if space else {}
+        part = Part(feed, note, await ends_of(settings, DEAD_LETTERS.name), vectors)
         self.parts[feed.what] = part
         if resumed := part.resume():
             self._tell(f"{feed.name}: goes on behind the {resumed:,} {feed.what} that had arrived")
@@ -98,6 +104,9 @@ class Import:
         if items := self.parts.get("items"):
             known = items.by_item.keys() - {letter.item_id for letter in refused}
         space = await lag.active_space(redis)
+        without: list[Pictureless] = []
+        if space is not None and items is not None and items.has_pictures:
+            without = await pictureless(settings, space, items.vectors, items.by_item)
         if space is not None and not named.keys() <= known:
             known |= await catalogue_ids(settings, space)
-        return Outcome(refused, unknown_items(named, known))
+        return Outcome(refused, unknown_items(named, known), without)

@@ -20,6 +20,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from redis.asyncio import Redis
 from typer.testing import CliRunner, Result
+from yarl import URL
 
 from freshet import kafka_clients
 from freshet.contract.events import Event, decode_event
@@ -35,6 +36,7 @@ from freshet.contract.topics import (
 )
 from freshet.kafka_clients import KafkaSettings, ensure_topics
 from freshet.producer import RenewedProducer
+from freshet.v1 import vector_pb2
 from services.cli import lag
 from services.cli.__main__ import app
 from services.cli.kafka_log import ends_of
@@ -52,7 +54,10 @@ ROWS = 30_000  # more than are on their way at once
 
 
 class PlayedServices:
-    """Take records as sessions and embedding do; items called `bad` are refused."""
+    """Take records as sessions and embedding do; items called `bad` are refused.
+
+    None has a picture that could be had.
+    """
 
     def __init__(self, settings: KafkaSettings, redis: Redis) -> None:
         self._settings = settings
@@ -94,7 +99,11 @@ class PlayedServices:
         if item.title == "bad":
             await letters.send(record, BadRecord("bad-picture", "not a picture"))
         else:
-            await producer.send_and_wait(item_vectors(SPACE).name, key=record.key, value=b"v")
+            encoded = vector_pb2.ItemVector(item_id=item.item_id)
+            if item.image_uri is not None:
+                encoded.picture_missing = f"picture-not-fetched: {URL(item.image_uri).host}"
+            value = encoded.SerializeToString()
+            await producer.send_and_wait(item_vectors(SPACE).name, key=record.key, value=value)
 
 
 @pytest.fixture
@@ -185,6 +194,33 @@ async def test_what_was_refused_is_counted_and_named_with_its_line(
     shown = await run("dead-letters")
     assert shown.stdout.count("bad\n") + shown.stdout.count("bad ") >= 4
     assert f"{file}:2" in shown.stdout
+
+
+async def test_items_without_their_picture_are_counted_by_the_reason(
+    services: None, run: Callable[..., Coroutine[Any, Any, Result]], tmp_path: Path
+) -> None:
+    before, file = tmp_path / "before.csv", tmp_path / "items.csv"
+    before.write_text("item_id,title,image_uri\nold,A rug,https://old.example/x.jpg\n")
+    file.write_text(
+        "item_id,title,image_uri\n"
+        "a,A lamp,https://one.example/a.jpg\nb,A vase,https://one.example/b.jpg\n"
+        "c,A chair,https://two.example/c.jpg\nd,A sofa,\n"
+    )
+    await run("import", "files", "--items", str(before))
+
+    result = await run("import", "files", "--items", str(file))
+
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("4 items, all in effect, in ")
+    assert result.stdout.splitlines()[1:] == [
+        "3 items in effect without a picture:",
+        "  2 × picture-not-fetched: one.example",
+        "  1 × picture-not-fetched: two.example",
+    ]
+    again = await run("import", "files", "--items", str(file), "--json")
+    without = json.loads(again.stdout)["without_picture"]
+    assert {"item_id": "c", "reason": "picture-not-fetched: two.example"} in without
+    assert sorted(each["item_id"] for each in without) == ["a", "b", "c"]
 
 
 async def test_events_of_items_that_nobody_knows_are_counted_and_said(

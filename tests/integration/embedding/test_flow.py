@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import grpc
+import msgspec
 import numpy as np
 import pytest
 import redis
@@ -22,6 +23,7 @@ from freshet.v1 import embedding_pb2_grpc
 from services.cli.up.valkey import EmbeddedValkey
 from services.embedding.encode.content import text_of
 from services.embedding.items.versions import Stated, headers
+from shared.catalogue.item_vectors import ItemVector
 from shared.catalogue.versions import record_version
 from shared.users import keys
 from tests.integration.embedding.shop import Shop, Topic, picture
@@ -206,18 +208,6 @@ async def test_item_on_a_foreign_partition_ends_on_its_own(shop: Shop) -> None:
     assert len({r.partition for r in (await shop.vectors()).of("foreign")}) == 1
 
 
-def png(width: int, height: int) -> bytes:
-    out = io.BytesIO()
-    Image.new("L", (width, height)).save(out, "PNG")
-    return out.getvalue()
-
-
-def gif() -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(out, "GIF")
-    return out.getvalue()
-
-
 def item_json(item_id: str, **fields: object) -> bytes:
     return json.dumps({"item_id": item_id, **fields}).encode()
 
@@ -227,12 +217,14 @@ BAD: dict[str, tuple[bytes, str]] = {
     "price below zero": (item_json("bad", price=-1), records.OUT_OF_BOUNDS),
     "key of another item": (item_json("other", title="x"), records.WRONG_KEY),
     "neither text nor picture": (item_json("bad"), "nothing-to-encode"),
-    "truncated picture": (
-        encode_item(Item(item_id="bad", title="x", image_bytes=picture()[:300])),
+    "picture alone, cut off": (
+        encode_item(Item(item_id="bad", image_bytes=picture()[:300])),
         "bad-picture",
     ),
-    "picture bomb": (encode_item(Item(item_id="bad", image_bytes=png(8000, 8000))), "bad-picture"),
-    "wrong format": (encode_item(Item(item_id="bad", image_bytes=gif())), "bad-picture"),
+    "picture alone, no host": (
+        item_json("bad", image_uri="https://example.com/not-allowed.jpg"),
+        "picture-not-fetched",
+    ),
 }
 FORBIDDEN = (
     "http://127.0.0.1/x.jpg",
@@ -247,7 +239,27 @@ FORBIDDEN = (
     "file:///etc/passwd",
     "ftp://example.com/x.jpg",
 )
-BAD |= {uri: (item_json("bad", image_uri=uri), "picture-not-fetched") for uri in FORBIDDEN}
+
+
+def encoded_picture(kind: str, side: int = 256) -> bytes:
+    out = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").resize((side, side)).save(out, kind)
+    return out.getvalue()
+
+
+PICTURES = {
+    "27 megapixels": encoded_picture("JPEG", 5200),
+    "AVIF": encoded_picture("AVIF"),
+    "GIF": encoded_picture("GIF"),
+    "BMP": encoded_picture("BMP"),
+    "TIFF": encoded_picture("TIFF"),
+    "JPEG less its last two bytes": encoded_picture("JPEG")[:-2],
+}
+MISSING = {
+    "HTML page": (b"<!DOCTYPE html><html>", "bad-picture: not a picture but a page in HTML or XML"),
+    "bomb": (encoded_picture("PNG", 9000), "bad-picture: picture of 9000 × 9000 has more than"),
+    "JPEG cut off": (picture()[:300], "bad-picture: broken picture: "),
+}
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -259,6 +271,66 @@ async def test_bad_item_is_a_dead_letter_with_its_origin(what: str, shop: Shop) 
     assert header(letter.headers, records.SERVICE) == b"embedding"
     assert letter.value == value
     assert "bad" not in (await shop.vectors()).last
+
+
+@pytest.mark.parametrize("what", MISSING)
+async def test_item_whose_picture_is_bad_is_served_by_its_text(what: str, shop: Shop) -> None:
+    data, reason = MISSING[what]
+    item_id = f"bad {what}"
+    await shop.publish(Item(item_id=item_id, title="Red chair", image_bytes=data))
+    found = await shop.has_vector(item_id)
+    assert found.picture_missing.startswith(reason)
+    assert (bool(found.text_vector.size), found.image_vector.size) == (True, 0)
+
+
+@pytest.mark.parametrize("uri", FORBIDDEN)
+async def test_item_whose_picture_may_not_be_fetched_is_served_by_its_text(
+    uri: str, shop: Shop
+) -> None:
+    await shop.publish(Item(item_id=f"forbidden {uri}", title="Red chair", image_uri=uri))
+    found = await shop.has_vector(f"forbidden {uri}")
+    assert found.picture_missing.startswith("picture-not-fetched: picture cannot be fetched: ")
+    assert found.image_vector.size == 0
+
+
+@pytest.mark.parametrize("what", PICTURES)
+async def test_picture_that_shops_have_counts(what: str, shop: Shop) -> None:
+    await shop.publish(Item(item_id=what, title="Red chair", image_bytes=PICTURES[what]))
+    found = await shop.has_vector(what)
+    assert found.picture_missing == ""
+    assert found.image_vector.size
+
+
+async def test_picture_that_comes_late_is_taken_in_and_kept_when_it_goes(
+    shop: Shop, pictures: Path, embedding: Service
+) -> None:
+    late = Item(item_id="late", title="Red chair", image_uri=f"file://{pictures}/late.jpg")
+    await shop.publish(late)
+    missing = await shop.has_vector("late")
+    assert missing.picture_missing == (
+        "picture-not-fetched: picture cannot be fetched: no such file"
+    )
+    shown = embedding.status()["pictures"]
+    assert isinstance(shown, dict)
+    assert shown["missing"]["picture-not-fetched"]
+
+    (pictures / "late.jpg").write_bytes(picture(3))
+
+    async def came() -> ItemVector | None:
+        found = (await shop.vectors()).vector("late")
+        return found if found is not None and not found.picture_missing else None
+
+    found = await eventually(came, within_s=60, what="the picture")
+    assert isinstance(found, ItemVector)
+    assert found.version == missing.version
+    assert found.image_vector.size
+
+    (pictures / "late.jpg").unlink()
+    await shop.publish(msgspec.structs.replace(late, title="Blue chair"))
+    await eventually(lambda: _has_title(shop, "late", "Blue chair"))
+    kept = await shop.has_vector("late")
+    assert kept.picture_missing
+    assert kept.image_vector.tobytes() == found.image_vector.tobytes()
 
 
 async def test_bad_items_stop_nothing(shop: Shop, embedding: Service) -> None:
