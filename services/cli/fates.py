@@ -1,4 +1,4 @@
-"""Tell what became of published items: which were refused, and which changed nothing."""
+"""Tell what became of published items: what was refused, changed nothing, or lacks its picture."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from redis.exceptions import RedisError
 from freshet.contract.records import origin_of
 from freshet.contract.topics import DEAD_LETTERS, ITEMS, item_vectors
 from freshet.kafka_clients import KafkaSettings
+from freshet.v1 import vector_pb2
 from services.cli import dead_letters, lag
 from services.cli.dead_letters import DeadLetter
+from services.cli.imports.pictureless import Pictureless
 from services.cli.kafka_log import Offsets, ends_of, records_of
 
 
@@ -26,10 +28,11 @@ class Overtaken(NamedTuple):
 
 
 class Fates(NamedTuple):
-    """What became of items that did not take effect, in the order of their lines."""
+    """What became of items that did not take effect as published, in the order of their lines."""
 
     refused: list[DeadLetter]
     overtaken: list[Overtaken]
+    without_picture: list[Pictureless]
 
 
 class FateWatch:
@@ -78,9 +81,15 @@ class FateWatch:
         refused = await dead_letters.of_records(
             self._settings, self._begin, self._first, self._last
         )
-        told = {letter.origin for letter in refused}
+        told = {letter.origin: "" for letter in refused}  # why its picture is missing, by origin
         async for record in records_of(self._settings, self._vectors, begin=self._begin):
-            told.add(origin_of(record))
-        places = {(it.partition, it.offset) for it in told if it.topic == ITEMS.name}
-        overtaken = [sent for place, sent in self._sent.items() if place not in places]
-        return Fates(refused, overtaken)
+            encoded = vector_pb2.ItemVector.FromString(record.value or b"")
+            told[origin_of(record)] = encoded.picture_missing
+        reasons = {(it.partition, it.offset): told[it] for it in told if it.topic == ITEMS.name}
+        overtaken = [sent for place, sent in self._sent.items() if place not in reasons]
+        without = [
+            Pictureless(sent.item_id, reason)
+            for place, sent in self._sent.items()
+            if (reason := reasons.get(place))
+        ]
+        return Fates(refused, overtaken, without)

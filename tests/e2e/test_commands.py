@@ -111,6 +111,20 @@ def test_search_finds_by_picture(up: Up, shop: list[Item], tmp_path: Path) -> No
     assert found[0]["item_id"].startswith("backpack-")
 
 
+def test_who_publishes_an_item_is_told_that_its_picture_is_missing(up: Up) -> None:
+    item = Item(item_id="unseen", title="Unseen", image_uri="https://nowhere.example/a.jpg")
+    publish = ("items", "publish", "-", "--wait", "60")
+    line = encode_item(item, JSON).decode()
+
+    reason = "host nowhere.example:443 is not allowed"
+    told = up.freshet(*publish, stdin=line).stdout
+    assert "unseen is in effect without its picture: picture-not-fetched: " in told
+    assert reason in told
+    (shown,) = up.json(*publish, stdin=line)["without_picture"]
+    assert shown["item_id"] == "unseen"
+    assert shown["reason"].endswith(reason)
+
+
 async def test_published_items_are_found_and_deleted_ones_are_not(up: Up, shop: list[Item]) -> None:
     item = catalogue.item(kind_named("backpack"), STYLES[2], 79)
     line = encode_item(item, JSON).decode() + "\n"
@@ -119,7 +133,7 @@ async def test_published_items_are_found_and_deleted_ones_are_not(up: Up, shop: 
         done = up.freshet("similar", item.item_id, "--json", exit_code=None)
         return done.returncode == 0
 
-    told = {"published": 1, "refused": [], "overtaken": []}
+    told = {"published": 1, "refused": [], "overtaken": [], "without_picture": []}
     assert up.json("items", "publish", "-", "--wait", "60", stdin=line) == told
     await eventually(found, what="the published backpack")
 
@@ -216,19 +230,25 @@ def test_tables_are_imported(up: Up, tmp_path: Path, user: str) -> None:
     assert [item.item_id for item in listed] == ["imported-1"]  # a cell's number is a number
 
 
-def test_an_import_names_what_was_refused(up: Up, tmp_path: Path) -> None:
+def test_an_import_names_what_was_refused_and_counts_what_has_no_picture(
+    up: Up, tmp_path: Path
+) -> None:
     table = tmp_path / "items.csv"
     (tmp_path / "torn.jpg").write_bytes(b"no picture")
     table.write_text(
-        "item_id,title,image_file\nrefused-1,AC[/DC] live,\nrefused-2,[bold]Torn poster,torn.jpg\n"
+        "item_id,title,image_file\n"
+        "torn-1,AC[/DC] live,\ntorn-2,[bold]Torn poster,torn.jpg\ntorn-3,,torn.jpg\n"
     )
 
     done = up.freshet("import", "files", "--items", str(table), exit_code=1)
 
-    assert done.stdout.startswith("2 items, all but 1 in effect")
-    assert f"{table}:3: refused-2 “[bold]Torn poster”: " in done.stdout
-    assert f"{table}:3" in up.freshet("dead-letters").stdout
+    assert done.stdout.startswith("3 items, all but 1 in effect")
+    assert f"{table}:4: torn-3: not a picture in one of JPEG" in done.stdout
+    assert "1 item in effect without a picture:\n  1 × bad-picture: not a pic" in done.stdout
+    assert f"{table}:4" in up.freshet("dead-letters").stdout
     assert "AC[/DC] live" in up.freshet("search", "--text", "AC DC live").stdout
+    assert "[bold]Torn poster" in up.freshet("search", "--text", "torn poster").stdout
+    assert "picture is missing: bad-picture" in up.freshet("similar", "torn-2").stdout
 
 
 def test_what_people_see_fits_80_columns(up: Up, shop: list[Item], user: str) -> None:

@@ -198,11 +198,12 @@ def _as_dict(fates: Fates) -> dict[str, Any]:
     return {
         "refused": [letter.as_dict() for letter in fates.refused],
         "overtaken": [item._asdict() for item in fates.overtaken],
+        "without_picture": [item._asdict() for item in fates.without_picture],
     }
 
 
 def _say(fates: Fates) -> None:
-    """Name each item that took no effect, and why."""
+    """Name each item that took no effect, or lacks its picture, and why."""
     for letter in fates.refused:
         options.console.say(f"{letter.source}: {letter.item_id} refused: {letter.error}")
     for item in fates.overtaken:
@@ -210,6 +211,8 @@ def _say(fates: Fates) -> None:
             f"{item.source}: {item.item_id} changed nothing: a newer record counts already "
             "(by updated_ms where both state it, else by the order of publishing)"
         )
+    for each in fates.without_picture:
+        options.console.say(f"{each.item_id} is in effect without its picture: {each.reason}")
 
 
 def _report(
