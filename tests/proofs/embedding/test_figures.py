@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
 
 ITEMS = 200
 P99_AT_MOST_MS = 1_000  # on an idle machine 60; test machines are shared
-MEMORY_AT_MOST_MIB = 350
+MEMORY_AT_MOST_MIB = 420
 
 
 def memory_mib(service: Service) -> float:
