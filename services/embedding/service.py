@@ -183,7 +183,14 @@ class EmbeddingService(Service):
         )
         self.background.start(readback.run(), "readback")
         self._retries = retries = PictureRetries(
-            missing, latest, partitions, record_at, encoder, cache, publisher
+            missing,
+            latest,
+            partitions,
+            record_at,
+            encoder,
+            cache,
+            publisher,
+            readback.caught_up,
         )
         self.background.start(retries.run(), "pictures")
 

@@ -31,6 +31,7 @@ _DRAFT = (2 * SIDE, 2 * SIDE)
 _GAP: Final = 3.0  # a picture is averaged down to that many times SIDE before the final filter
 _STRIP_PIXELS: Final = 1 << 20  # what is copied at a time
 _JPEG_END: Final = b"\xff\xd9"
+_BEHIND_END: Final = 1024  # bytes: some programs put a few there
 _LOST_AT_MOST: Final = 1 / 8  # of the rows of a JPEG that was cut off
 _UNDECODED: Final = 128  # what a JPEG's decoder leaves in each channel where data are missing
 _ORIENTATION_TAG = 0x0112
@@ -69,7 +70,7 @@ def decode(data: bytes, limits: PictureLimits = PictureLimits()) -> NDArray[np.u
         raise BadPicture(f"picture of {len(data)} bytes is over {limits.max_bytes}")
     if not data:
         raise BadPicture("picture is empty")
-    is_cut = data.startswith(b"\xff\xd8") and not data.endswith(_JPEG_END)
+    is_cut = data.startswith(b"\xff\xd8") and _JPEG_END not in data[-_BEHIND_END:]
     try:
         with warnings.catch_warnings():
             # Pillow only warns of a bomb under twice its own limit, and of damaged metadata.
@@ -158,6 +159,8 @@ def _squeeze(image: Image.Image, averageable: Callable[[Image.Image], Image.Imag
     """
     width, height = image.size
     by_x, by_y = (max(1, int(side / SIDE / _GAP)) for side in image.size)
+    if by_x == by_y == 1:
+        return averageable(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     small = Image.new("L", (0, 0))
     rows = by_y * max(1, _STRIP_PIXELS // (width * by_y))
     for top in range(0, height, rows):

@@ -47,8 +47,12 @@ class PictureRetries:
         encoder: ItemEncoder,
         cache: ItemCache,
         publisher: VectorPublisher,
+        caught_up: Callable[[], Awaitable[None]],
     ) -> None:
-        """record_at: returns a record of `item-vectors` by partition and offset."""
+        """record_at: returns a record of `item-vectors` by partition and offset.
+
+        caught_up: returns once all is known that counts.
+        """
         self._missing = missing
         self._latest = latest
         self._partitions = partitions
@@ -56,10 +60,12 @@ class PictureRetries:
         self._encoder = encoder
         self._cache = cache
         self._publisher = publisher
+        self._caught_up = caught_up
         self.mended = 0  # items that got their picture, since the start
 
     async def run(self) -> None:
         """Try what is due until cancelled."""
+        await self._caught_up()
         while True:
             due = list(islice(self._missing.due(time.monotonic()), AT_ONCE))
             await asyncio.gather(*(self._try_safely(item_id) for item_id in due))

@@ -54,6 +54,26 @@ async def all_have_vectors(shop: Shop, ids: set[str], within_s: float = 90.0) ->
     await eventually(done, within_s=within_s, what=f"vectors of {len(ids)} items")
 
 
+async def test_picture_that_was_missing_before_a_sigkill_comes_after_it(
+    start_service: Start, addresses: dict[str, str], shop: Shop, tmp_path: Path
+) -> None:
+    """The log itself says which pictures are missing."""
+    environ = addresses | {"FRESHET_IMAGE_ROOTS": f"file://{tmp_path}"}
+    service = await start_service("embedding", environ).ready()
+    item = Item(item_id="late", title="Red chair", image_uri=f"file://{tmp_path}/late.jpg")
+    await shop.publish(item)
+    assert (await shop.has_vector("late")).picture_missing
+    service.kill()
+    (tmp_path / "late.jpg").write_bytes(picture())
+    await start_service("embedding", environ).ready()
+
+    async def came() -> bool:
+        found = (await shop.vectors()).vector("late")
+        return found is not None and not found.picture_missing and bool(found.image_vector.size)
+
+    await eventually(came, within_s=60, what="the picture")
+
+
 async def test_sigkill_at_random_instants_loses_nothing(
     start_service: Start, addresses: dict[str, str], shop: Shop
 ) -> None:

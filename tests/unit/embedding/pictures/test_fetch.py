@@ -346,7 +346,7 @@ async def test_a_host_that_answers_late_loses_no_picture_though_both_topics_are_
         async with pictures.place(url, lane):
             return await pictures.fetch(url)
 
-    async with fetcher(shop, timeout_s=2.0) as pictures:
+    async with fetcher(shop, timeout_s=3.0) as pictures:
         fetching = [
             fetch(lane, n)
             for lane, count in ((Lane.LIVE, 400), (Lane.BACKFILL, 300))

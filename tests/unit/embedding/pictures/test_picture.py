@@ -156,6 +156,13 @@ def test_a_jpeg_less_its_last_bytes_is_decoded(progressive: bool) -> None:
         assert np.array_equal(decode(data[:-lost]), decode(data))
 
 
+def test_a_whole_jpeg_may_be_grey_below_and_have_bytes_behind_its_end() -> None:
+    image = quadrants()
+    image.paste((128, 128, 128), (0, 100, 400, 200))
+    data = encoded(image, "JPEG")
+    assert np.array_equal(decode(data + b"\n" * 100), decode(data))
+
+
 def test_of_a_jpeg_an_eighth_may_be_missing_and_no_more() -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (320, 320, 3), np.uint8))
     data = encoded(noise, "JPEG")

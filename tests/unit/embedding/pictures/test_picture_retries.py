@@ -28,6 +28,7 @@ class Shop(World):
         partitions = ItemPartitions(1, 1)
         partitions.own({0} if owns else set())
         self.missing = MissingPictures()
+        self.known = asyncio.Event()  # all that counts
         self.retries = PictureRetries(
             self.missing,
             self.latest,
@@ -36,6 +37,7 @@ class Shop(World):
             self.encoder,
             self.cache,
             self.log,
+            self.known.wait,
         )
 
     @property
@@ -102,8 +104,23 @@ async def test_item_of_another_instance_is_left_to_it() -> None:
     assert len(shop.log.written) == 1
 
 
+async def test_nothing_is_tried_before_all_is_known_that_counts() -> None:
+    shop = Shop()
+    await shop.handle(upsert(CHAIR, 0, 100))
+    shop.missing.note("a", GONE, True, -1e9)
+    shop.encoder.missing = ""
+    running = asyncio.create_task(shop.retries.run())
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert len(shop.log.written) == 1
+    shop.known.set()
+    await eventually(lambda: len(shop.log.written) == 2, what="the picture")
+    running.cancel()
+
+
 async def test_picture_that_fails_otherwise_stops_no_other() -> None:
     shop = Shop()
+    shop.known.set()
     await shop.handle(upsert(CHAIR, 0, 100))
     shop.encoder.missing = ""
     shop.missing.note("b", GONE, True, -1e9)  # which nothing knows of
