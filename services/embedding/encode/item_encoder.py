@@ -7,8 +7,8 @@ was one, and carries the reason; only one that has neither is refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from freshet.contract.items import Item
 from freshet.contract.records import BadRecord
 from services.embedding.encode.batcher import Batcher, Priority
 from services.embedding.encode.content import text_of
-from services.embedding.encode.fusion import BadVector, Floats, Fusion
+from services.embedding.encode.fusion import BadVector, Floats, FusedVectors, Fusion
 from services.embedding.encode.precedence import Precedence
 from services.embedding.pictures.decoding import Decoders, Picture
 from services.embedding.pictures.fetch import Fetcher, FetchFailed, Unreachable
@@ -95,24 +95,30 @@ class ItemEncoder:
     async def encode(
         self, item: Item, priority: Priority, last_good: LastGood = no_last_good
     ) -> EncodedVectors:
-        """Return an item's vectors. Raises BadRecord: no retry would mend it.
+        """Return an item's vectors, also without its picture. Raises BadRecord.
 
         last_good: asked only where the picture cannot be had.
         """
-        text, kept, missing = text_of(item), NO_VECTOR, ""
         try:
-            picture = await self._picture(item, priority)
-        except PictureMissing as why:
-            kept = await last_good()
-            if text or kept.size:
-                picture, missing = None, why.reason
-            else:
-                picture = await self._insist(item, priority, why)
+            return await self.encode_whole(item, priority)
+        except PictureMissing as error:
+            why = error
+        text, kept = text_of(item), await last_good()
+        if not text and not kept.size:
+            return await self._insist(item, priority, why)
+        with self._precedence_of(priority):
+            embedding = await self._text_embedding(text, priority)
+        return self._fuse_again(kept, embedding, why.reason)
+
+    async def encode_whole(self, item: Item, priority: Priority) -> EncodedVectors:
+        """Return an item's vectors. Raises PictureMissing, or BadRecord: no retry would mend it."""
+        picture = await self._picture(item, priority)
         with self._precedence_of(priority):
             features, embedding = await asyncio.gather(
-                self._image_features(picture, priority), self._text_embedding(text, priority)
+                self._image_features(picture, priority),
+                self._text_embedding(text_of(item), priority),
             )
-        return self._fuse(features, embedding, kept, missing)
+        return self._fuse(features, embedding)
 
     async def encode_text(self, text: str) -> EncodedVectors:
         """Return a search's vectors, before everything else. Raises BadRecord."""
@@ -146,14 +152,14 @@ class ItemEncoder:
                 ) from None
             return await self._decode(data, priority)
 
-    async def _insist(self, item: Item, priority: Priority, why: PictureMissing) -> Picture | None:
-        """Try to get the picture of an item that has nothing else. Raises PictureMissing."""
+    async def _insist(self, item: Item, priority: Priority, why: PictureMissing) -> EncodedVectors:
+        """Try again to encode an item that has only its picture. Raises BadRecord."""
         for wait_s in self._fetch_waits_s:
             if not why.may_pass:
                 break
             await asyncio.sleep(wait_s)
             try:
-                return await self._picture(item, priority)
+                return await self.encode_whole(item, priority)
             except PictureMissing as error:
                 why = error
         raise why
@@ -182,23 +188,15 @@ class ItemEncoder:
         if priority == Priority.BACKFILL:
             await self._precedence.backfill_turn()
 
-    def _fuse(
-        self,
-        features: Floats | None,
-        embedding: Floats | None,
-        kept: Vector = NO_VECTOR,
-        missing: str = "",
-    ) -> EncodedVectors:
-        try:
-            if kept.size:
-                fused = self._fusion.fuse_again(kept.astype(np.float32), embedding)
-            else:
-                fused = self._fusion.fuse(features, embedding)
-        except BadVector as error:
-            raise BadRecord(NO_DIRECTION, str(error)) from None
-        return EncodedVectors(
-            _half(fused.vector), _half(fused.image_vector), _half(fused.text_vector), missing
-        )
+    def _fuse(self, features: Floats | None, embedding: Floats | None) -> EncodedVectors:
+        with _refusing_no_direction():
+            return _halves(self._fusion.fuse(features, embedding))
+
+    def _fuse_again(self, kept: Vector, embedding: Floats | None, missing: str) -> EncodedVectors:
+        with _refusing_no_direction():
+            if not kept.size:
+                return _halves(self._fusion.fuse(None, embedding), missing)
+            return _halves(self._fusion.fuse_again(kept.astype(np.float32), embedding), missing)
 
 
 async def _decoded(decoders: Decoders, data: bytes) -> Picture:
@@ -206,6 +204,20 @@ async def _decoded(decoders: Decoders, data: bytes) -> Picture:
         return await decoders.decode(data)
     except BadPicture as error:
         raise PictureMissing(BAD_PICTURE, str(error)) from None
+
+
+@contextmanager
+def _refusing_no_direction() -> Iterator[None]:
+    try:
+        yield
+    except BadVector as error:
+        raise BadRecord(NO_DIRECTION, str(error)) from None
+
+
+def _halves(fused: FusedVectors, missing: str = "") -> EncodedVectors:
+    return EncodedVectors(
+        _half(fused.vector), _half(fused.image_vector), _half(fused.text_vector), missing
+    )
 
 
 def _half(vector: Floats | None) -> Vector:

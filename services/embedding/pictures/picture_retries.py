@@ -17,13 +17,13 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from services.embedding.encode.batcher import Priority
-from services.embedding.encode.item_encoder import ItemEncoder
+from services.embedding.encode.item_encoder import ItemEncoder, PictureMissing
 from services.embedding.items.item_cache import CachedItem, ItemCache
 from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import UNCONFIRMED, LatestVersions
 from services.embedding.items.vector_publisher import VectorPublisher
 from services.embedding.pictures.missing_pictures import MissingPictures
-from shared.catalogue.item_vectors import Vector, decode_item_vector, encode_item_vector
+from shared.catalogue.item_vectors import decode_item_vector, encode_item_vector
 from shared.clock import now_ms
 from shared.runtime import metrics
 
@@ -47,7 +47,7 @@ class PictureRetries:
         encoder: ItemEncoder,
         cache: ItemCache,
         publisher: VectorPublisher,
-        caught_up: Callable[[], Awaitable[None]],
+        caught_up: Callable[[], Awaitable[object]],
     ) -> None:
         """record_at: returns a record of `item-vectors` by partition and offset.
 
@@ -102,12 +102,11 @@ class PictureRetries:
         if record is None or record.value is None:
             return
         published = decode_item_vector(record.value)
-
-        async def last_good() -> Vector:
-            return published.image_vector
-
-        vectors = await self._encoder.encode(published.item, Priority.BACKFILL, last_good)
-        if vectors.picture_missing or self._latest.get(item_id) != before:
+        try:
+            vectors = await self._encoder.encode_whole(published.item, Priority.BACKFILL)
+        except PictureMissing:
+            return
+        if self._latest.get(item_id) != before:
             return
         mended = msgspec.structs.replace(
             published,

@@ -17,6 +17,7 @@ from services.embedding.encode.item_encoder import (
     EncodedVectors,
     ItemEncoder,
     LastGood,
+    PictureMissing,
     no_last_good,
 )
 from services.embedding.items.arrivals import Arrivals
@@ -95,18 +96,28 @@ class HashEncoder(ItemEncoder):
     async def encode(
         self, item: Item, priority: Priority, last_good: LastGood = no_last_good
     ) -> EncodedVectors:
+        try:
+            return await self.encode_whole(item, priority)
+        except PictureMissing as missing:
+            return joined(unit_vector(item.title), await last_good(), missing.reason)
+
+    async def encode_whole(self, item: Item, priority: Priority) -> EncodedVectors:
         self.encoded.append(item.title)
         if item.title in self.hold:
             await self.hold[item.title].wait()
         if self.fails:
             raise self.fails.pop()
-        text, image, missing = unit_vector(item.title), NO_VECTOR, ""
-        if item.image_uri is not None and self.missing:
-            image, missing = await last_good(), self.missing
-        elif item.image_uri is not None:
-            image = unit_vector(item.image_uri)
-        whole = text + image if image.size else text
-        return EncodedVectors(whole / np.linalg.norm(whole), image, text, missing)
+        if item.image_uri is None:
+            return joined(unit_vector(item.title), NO_VECTOR)
+        if self.missing:
+            error_class, text = self.missing.split(": ", 1)
+            raise PictureMissing(error_class, text)
+        return joined(unit_vector(item.title), unit_vector(item.image_uri))
+
+
+def joined(text: Vector, image: Vector, missing: str = "") -> EncodedVectors:
+    whole = text + image if image.size else text
+    return EncodedVectors(whole / np.linalg.norm(whole), image, text, missing)
 
 
 def unit_vector(said: str) -> Vector:
