@@ -17,6 +17,7 @@ Legend: n candidates; k items of the list; p contributions; f features; c rows o
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from functools import cache, partial
 from typing import Final
 from zlib import crc32
@@ -25,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.contract.requests import Seen
-from services.ranking.index.served import WORK
 from services.ranking.live.user_reader import read_input
 from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
@@ -54,6 +54,11 @@ from shared.users import keys
 SPARE: Final = 40  # candidates beyond k, so that diversity and caps have a choice
 RANKED_AT_MOST: Final = 2_000  # so many rows of a narrow filter are ranked one and all
 WIDER_EACH: Final = 200  # hits of each query over the allowed rows where they are more
+
+NEAREST: Final = "nearest"  # work that is left out where it does not fit, as Costs calls it
+RANKER: Final = "ranker"
+DIVERSITY: Final = "diversity"
+WIDER: Final = "wider"
 
 # Looking a metric up by its labels costs more than counting; the labels are few.
 _candidates = cache(metrics.CANDIDATES.labels)
@@ -97,12 +102,13 @@ async def gather(recommendation: Recommendation, space: ServingSpace, deadline: 
     proposals.append((BIT["popular"], sources.popular(user.trends)))
     newest, vectors = space.newest.rows(), space.newest.vectors()
     proposals += [(BIT["new"], rows) for rows in sources.new(user.profile, newest, vectors)]
-    if user.profile.known and deadline.affords(WORK, degraded.NEAREST_SKIPPED):
+    if user.profile.known:
         queries, bits = sources.queries(user.profile, catalogue)
-        nearest, _ = await space.searcher.nearest(
-            queries, sources.NEAREST_EACH, recommendation.fitting, deadline
+        nearest = await _nearest(
+            NEAREST, queries, sources.NEAREST_EACH, recommendation.fitting, space, deadline
         )
-        proposals += list(zip(bits, nearest, strict=True))
+        if nearest is not None:
+            proposals += list(zip(bits, nearest, strict=True))
     recommendation.gathered = sources.together(proposals)
 
 
@@ -204,11 +210,35 @@ async def _widened(
     if len(rows) > RANKED_AT_MOST:
         if user.profile.known:
             queries, _ = sources.queries(user.profile, space.catalogue)
-            nearest, _ = await space.searcher.nearest(queries, WIDER_EACH, mask, deadline)
-            parts.append((BIT["filter"], nearest))
+            nearest = await _nearest(WIDER, queries, WIDER_EACH, mask, space, deadline)
+            if nearest is not None:
+                parts.append((BIT["filter"], nearest))
         arrived = space.catalogue.arrived_ms[rows]
         rows = rows[np.argpartition(arrived, -RANKED_AT_MOST // 2)[-RANKED_AT_MOST // 2 :]]
     return sources.together([*parts, (BIT["filter"], rows)])
+
+
+async def _nearest(
+    work: str,
+    queries: NDArray[np.float32],
+    each: int,
+    mask: Mask,
+    space: ServingSpace,
+    deadline: Deadline,
+) -> NDArray[np.int64] | None:
+    """Return the rows nearest to each query, None where there is no time for that."""
+    searcher = space.searcher
+    if deadline.affords(searcher.cost_of(work), degraded.NEAREST_SKIPPED):
+        within_s = deadline.affordable_s()
+        try:
+            rows, _ = await searcher.nearest(
+                queries, each, mask, deadline, work=work, within_s=within_s
+            )
+        except TimeoutError:
+            deadline.leave_out(degraded.NEAREST_SKIPPED)
+        else:
+            return rows
+    return None
 
 
 def _scored(
@@ -218,9 +248,11 @@ def _scored(
     ranker, fallback = space.ranker, space.fallback
     if ranker is fallback or not len(table):
         return fallback, fallback.score(table)
-    if deadline.affords(RANK, degraded.RANKER_SKIPPED):
+    cost = deadline.costs.of(RANKER)
+    if deadline.affords(cost, degraded.RANKER_SKIPPED):
         try:
-            return ranker, ranker.score(table)
+            with deadline.measuring(cost):
+                return ranker, ranker.score(table)
         except ValueError:
             deadline.leave_out(degraded.RANKER_FAILED)
     return fallback, fallback.score(table)
@@ -230,8 +262,8 @@ def _arrange(recommendation: Recommendation, space: ServingSpace, deadline: Dead
     """Make the list: pins on their positions, diversity and caps, and new items in their places."""
     ranked, query = recommendation.ranked, recommendation.input.query
     vectors = space.catalogue.vectors
-    diversity = query.diversity
-    if diversity and not deadline.affords(ARRANGE, degraded.DIVERSITY_SKIPPED):
+    cost, diversity = deadline.costs.of(DIVERSITY), query.diversity
+    if diversity and not deadline.affords(cost, degraded.DIVERSITY_SKIPPED):
         diversity = 0.0
     pins = {}
     for pin in query.rules.pins:
@@ -239,14 +271,15 @@ def _arrange(recommendation: Recommendation, space: ServingSpace, deadline: Dead
         if len(at):
             pins[pin.position] = int(at[0])
     caps = Caps(limits_of(query), _categories(ranked, space)) if query.rules.caps else None
-    order = arranged(
-        ranked.scores,
-        lambda chosen: to_float32(vectors.take(ranked.rows[chosen], axis=0)),
-        query.k,
-        diversity,
-        pins,
-        caps,
-    )
+    with deadline.measuring(cost) if diversity else nullcontext():
+        order = arranged(
+            ranked.scores,
+            lambda chosen: to_float32(vectors.take(ranked.rows[chosen], axis=0)),
+            query.k,
+            diversity,
+            pins,
+            caps,
+        )
     pinned = set(pins.values())
     unpinned = [index for index in order if index not in pinned]
     placed = new_places.placed(

@@ -29,6 +29,7 @@ from shared.catalogue.catalogue import Catalogue
 from shared.runtime.deadline import Deadline
 
 NEAREST_AT_LEAST: Final = 100
+LIKE: Final = "like"  # a search for one vector, as Costs calls it
 COVISITS_WEIGHT: Final = 0.5  # of the strongest follower, beside a cosine of at most 1
 EXACT_ON_LOOP: Final = 20_000  # rows; searching more takes over 2 ms and leaves the event loop
 
@@ -85,7 +86,7 @@ async def nearest_rows(
 ) -> NDArray[np.int64]:
     """Return the allowed rows nearest to a vector of the space, more than will be listed."""
     count = max(NEAREST_AT_LEAST, 2 * query.k)
-    near, _ = await space.searcher.nearest(vector[None], count, mask, deadline)
+    near, _ = await space.searcher.nearest(vector[None], count, mask, deadline, work=LIKE)
     rows: NDArray[np.int64] = near[near >= 0]
     return rows
 

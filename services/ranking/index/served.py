@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from services.ranking.index.hits import Hits
 from services.ranking.index.layers import Base, Layers
 from shared.catalogue.catalogue import Applied, Catalogue
-from shared.runtime.deadline import Deadline
+from shared.runtime.deadline import Cost, Costs, Deadline
 
 ON_LOOP_S: Final = 0.002  # a thread costs 0.1 ms; holding the loop longer costs other calls more
-WORK: Final = "nearest"  # as deadline.Costs calls it
 _BLOCK_ROWS: Final = 16_384  # compared at a time, so that Python's lock is never held for long
 
 
@@ -103,25 +102,63 @@ class ServedIndex:
 class IndexSearcher:
     """Searches an index on the event loop while that is short, and in a thread when it is not."""
 
-    def __init__(self, index: ServedIndex, on_loop_s: float = ON_LOOP_S) -> None:
+    def __init__(
+        self,
+        index: ServedIndex,
+        on_loop_s: float = ON_LOOP_S,
+        costs: Costs | None = None,
+        worked_s: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """worked_s: what the calling thread has worked, in seconds."""
         self._index = index
         self._on_loop_s = on_loop_s
+        self._costs = costs or Costs()
+        self._worked_s = worked_s
+        self._base = index.name  # that the costs are of
+        self._running: set[asyncio.Task[Hits]] = set()
+
+    def cost_of(self, work: str) -> Cost:
+        """Return what a kind of search costs with the present base."""
+        if self._base != self._index.name:
+            self._base = self._index.name
+            self._costs.clear()
+        return self._costs.of(work)
 
     async def nearest(
-        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_], deadline: Deadline
+        self,
+        vectors: NDArray[np.float32],
+        k: int,
+        allowed: NDArray[np.bool_],
+        deadline: Deadline,
+        *,
+        work: str,
+        within_s: float | None = None,
     ) -> Hits:
-        """Search as ServedIndex.nearest promises, and note what it cost."""
+        """Search as ServedIndex.nearest promises, and note what it cost.
+
+        work: the kind of search. Raises TimeoutError where it takes longer than within_s; then it
+        goes on alone, so that its cost is known.
+        """
+        cost = self.cost_of(work)
 
         def search() -> tuple[Hits, float]:
-            began_s = time.thread_time()
-            return self._index.nearest(vectors, k, allowed), time.thread_time() - began_s
+            began_s = self._worked_s()
+            return self._index.nearest(vectors, k, allowed), self._worked_s() - began_s
 
-        if deadline.costs.of(WORK) <= self._on_loop_s:
+        async def search_beside() -> Hits:
+            hits, took_s = await asyncio.to_thread(search)
+            cost.note(took_s)
+            return hits
+
+        if cost.known and cost.recent_s <= self._on_loop_s:
             hits, took_s = search()
-        else:
-            hits, took_s = await deadline.waiting(asyncio.to_thread(search))
-        deadline.costs.note(WORK, took_s)
-        return hits
+            cost.note(took_s)
+            return hits
+        running = asyncio.create_task(search_beside())
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        async with asyncio.timeout(within_s):
+            return await deadline.waiting(asyncio.shield(running))
 
 
 def rows_of(loaded: LoadedBase, catalogue: Catalogue) -> NDArray[np.int64]:

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from freshet.errors import NotFound, Unavailable
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import explain, requests
-from services.ranking.recommend import count_candidates, recommend
+from services.ranking.recommend import DIVERSITY, NEAREST, count_candidates, recommend
 from services.ranking.stages.recommendation import Recommendation
 from shared.runtime import metrics
-from shared.runtime.deadline import Costs, Deadline
+from shared.runtime.deadline import COLD, Costs, Deadline
 from tests.unit.ranking.live.offer_makers import offer
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 from tests.unit.ranking.test_recommend import a_deadline
@@ -179,10 +179,10 @@ async def test_what_caps_leave_short_is_said_where_the_list_is_arranged(shop: Sh
 
 
 async def test_a_stage_that_is_left_out_says_so_in_the_trace(shop: Shop) -> None:
-    costs = Costs()
-    for stage in ("nearest", "arrange"):
-        costs.note(stage, 10.0)
-    deadline = Deadline(time.monotonic() + 5, time.monotonic, costs)
+    deadline = a_deadline()
+    for cost in (shop.space.searcher.cost_of(NEAREST), deadline.costs.of(DIVERSITY)):
+        for _ in range(COLD):
+            cost.note(10.0)
     _, stages = await made(shop, deadline)
     assert list(stages["candidates"].degraded) == ["nearest_skipped"]
     assert list(stages["arrange"].degraded) == ["diversity_skipped"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 import time
 from typing import Any
 
@@ -12,10 +13,11 @@ from freshet.v1 import recommender_pb2 as pb
 from services.ranking import reply, requests
 from services.ranking.index.served import IndexSearcher
 from services.ranking.live.state_reader import UserStates
-from services.ranking.recommend import recommend
+from services.ranking.recommend import DIVERSITY, NEAREST, recommend
 from services.ranking.stages import degraded
+from services.ranking.stages.sources import BIT
 from services.ranking.stages.recommendation import Recommendation
-from shared.runtime.deadline import Costs, Deadline
+from shared.runtime.deadline import COLD, Costs, Deadline
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 
 
@@ -301,13 +303,89 @@ async def test_contributions_sum_to_the_score_whatever_the_rules(shop: Shop, boo
 
 async def test_work_that_no_longer_fits_is_left_out_and_named(shop: Shop) -> None:
     shop.user("ann", [("click", "lamp-3")])
-    costs = Costs()
-    for stage in ("nearest", "arrange"):
-        costs.note(stage, 10.0)
-    deadline = Deadline(time.monotonic() + 5, time.monotonic, costs)
+    deadline = a_deadline()
+    for cost in (shop.space.searcher.cost_of(NEAREST), deadline.costs.of(DIVERSITY)):
+        for _ in range(COLD):
+            cost.note(10.0)
     made = await make(shop, "ann", deadline)
     assert deadline.degraded == [degraded.NEAREST_SKIPPED, degraded.DIVERSITY_SKIPPED]
     assert len(made.listed.rows) == 10
+
+
+class Searched(IndexSearcher):
+    """Searches that take what a test says on the test's clock, not on this machine's."""
+
+    def __init__(self, shop: Shop, each_s: float) -> None:
+        self.each_s, self.now_s, self._all_s = each_s, 0.0, 0.0
+        super().__init__(
+            shop.space.index, costs=Costs(lambda: self.now_s), worked_s=self._searches_s
+        )
+
+    def _searches_s(self) -> float:
+        self._all_s += self.each_s  # each search asks before and after
+        return self._all_s
+
+
+async def test_lists_have_the_nearest_again_once_a_search_became_short(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    searcher = Searched(shop, each_s=34.0)
+    shop.space = dataclasses.replace(shop.space, searcher=searcher)
+
+    async def skipped(lists: int) -> int:
+        count = 0
+        for _ in range(lists):
+            searcher.now_s += 0.1
+            deadline = a_deadline(50.0)
+            await make(shop, "ann", deadline)
+            count += degraded.NEAREST_SKIPPED in deadline.degraded
+        return count
+
+    assert await skipped(COLD) == 0
+    assert 150 < await skipped(300) < 300  # trials go on
+    searcher.each_s = 1.0
+    await skipped(100)
+    assert await skipped(300) == 0
+
+
+async def test_a_new_snapshot_is_searched_at_once(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    searcher = Searched(shop, each_s=34.0)
+    shop.space = dataclasses.replace(shop.space, searcher=searcher)
+    for _ in range(COLD + 1):
+        deadline = a_deadline(50.0)
+        await make(shop, "ann", deadline)
+    assert deadline.degraded == [degraded.NEAREST_SKIPPED]
+    shop.space.index.name = "snapshot"
+    made = await make(shop, "ann")
+    assert (made.gathered.proposed & BIT["content"]).any()
+
+
+async def test_a_search_that_takes_longer_than_expected_is_left_out_in_time(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    go_on = threading.Event()
+
+    def slow() -> float:
+        go_on.wait(10)
+        return 0.0
+
+    searcher = IndexSearcher(shop.space.index, worked_s=slow)
+    shop.space = dataclasses.replace(shop.space, searcher=searcher)
+    await shop.space.trending.renew()
+    deadline = a_deadline(0.5)
+    made = await make(shop, "ann", deadline)
+    go_on.set()
+    assert deadline.degraded[0] == degraded.NEAREST_SKIPPED
+    assert len(made.listed.rows) == 10
+
+
+async def test_work_that_is_left_out_is_not_measured(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    deadline = a_deadline()
+    cost = deadline.costs.of(DIVERSITY)
+    for _ in range(COLD):
+        cost.note(10.0)
+    await make(shop, "ann", deadline)
+    assert cost.recent_s == 10.0
 
 
 async def test_every_stage_is_timed(shop: Shop) -> None:
