@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from services.ranking import explain, requests
 from services.ranking.recommend import DIVERSITY, NEAREST, count_candidates, recommend
 from services.ranking.stages.recommendation import Recommendation
 from shared.runtime import metrics
-from shared.runtime.deadline import COLD, Costs, Deadline
+from shared.runtime.deadline import COLD, Deadline
 from tests.unit.ranking.live.offer_makers import offer
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 from tests.unit.ranking.test_recommend import a_deadline

@@ -15,8 +15,8 @@ from services.ranking.index.served import IndexSearcher
 from services.ranking.live.state_reader import UserStates
 from services.ranking.recommend import DIVERSITY, NEAREST, recommend
 from services.ranking.stages import degraded
-from services.ranking.stages.sources import BIT
 from services.ranking.stages.recommendation import Recommendation
+from services.ranking.stages.sources import BIT
 from shared.runtime.deadline import COLD, Costs, Deadline
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 
