@@ -185,7 +185,7 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
     async def _forget(self, request: pb.ForgetRequest, deadline: Deadline) -> pb.ForgetResponse:
         self._serving()
         user_id = requests.forget(request)
-        position = await forget(user_id, self._producer, deadline.left_s())
+        position = await deadline.waiting(forget(user_id, self._producer, deadline.left_s()))
         return pb.ForgetResponse(position=str(position))
 
     def _serving(self) -> ServingSpace:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 import grpc
@@ -14,7 +15,7 @@ import grpc
 from freshet.contract.records import BadRecord
 from freshet.errors import PUSH_BACK_METADATA, NotFound, Overloaded, Unavailable
 from shared.runtime import metrics
-from shared.runtime.deadline import Costs, Deadline
+from shared.runtime.deadline import RESERVE_S, Costs, Deadline
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
@@ -34,7 +35,19 @@ STATUSES: Final[dict[type[Exception], grpc.StatusCode]] = {
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+DEADLINE_AT_MOST_S: Final = 5.0
 _SMOOTHING: Final = 0.05  # weight of the newest measurement
+
+
+class _Place:
+    """What is known of a call in flight."""
+
+    __slots__ = ("came_s", "held", "units")
+
+    def __init__(self, units: int) -> None:
+        self.units = units
+        self.held = False
+        self.came_s = 0.0  # the admission's work when the call came in
 
 
 class Admission:
@@ -48,46 +61,112 @@ class Admission:
         self,
         at_most: int,
         *,
+        outside_at_most: int = 0,
         unit: str = "calls",
         first_guess_s: float = 0.002,
         retry_after_s: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """first_guess_s: of the work on a unit. retry_after_s: when a refused client may ask again.
+        """outside_at_most: calls that wait without a place among those at work.
 
+        first_guess_s: of the work on a unit. retry_after_s: when a refused client may ask again.
         clock: seconds, steady.
         """
         self.in_flight = 0
+        self.outside = 0
         self._at_most = at_most
+        self._outside_at_most = outside_at_most
         self._unit = unit
         self._unit_s = first_guess_s
         self._retry_after_s = retry_after_s
         self._clock = clock
+        self._working = 0  # calls in flight that do not wait for others
+        self._work_s = 0.0  # in which there were any, until the last change
+        self._changed_s = clock()
+        self._done_s = 0.0  # the work when the last call was done
 
     @contextmanager
     def entered(self, left_s: float, deadline: Deadline, units: int = 1) -> Iterator[None]:
         """Count a call while it is answered; left_s: until its deadline. Raises Overloaded.
 
-        One call alone is always let in. A call that fails says nothing of how long a unit takes.
+        One call alone is always let in.
         """
+        place = _Place(units)
+        self._enter(place, left_s)
+        deadline.idle = partial(self._idle, place)
+        deadline.outside = partial(self._outside, place, deadline)
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if place.held:
+                self._leave(place)
+                self._learn(place, done)
+
+    @contextmanager
+    def _idle(self, place: _Place) -> Iterator[None]:
+        """Count no work of a call while it waits for others."""
+        counted = int(place.held)
+        self._count_working(-counted)
+        try:
+            yield
+        finally:
+            self._count_working(+counted)
+
+    @contextmanager
+    def _outside(self, place: _Place, deadline: Deadline) -> Iterator[None]:
+        """Give a call's place to others while it waits. Raises Overloaded, also at its return."""
+        if self.outside >= self._outside_at_most:
+            raise Overloaded(
+                f"{self.outside} calls wait already, at most {self._outside_at_most} may",
+                self._retry_after_s,
+            )
+        self._leave(place)
+        self.outside += 1
+        try:
+            yield
+        finally:
+            self.outside -= 1
+        self._enter(place, deadline.left_s())
+
+    def _enter(self, place: _Place, left_s: float) -> None:
         in_front = self.in_flight
-        if in_front and in_front + units > self._at_most:
+        if in_front and in_front + place.units > self._at_most:
             raise self._refusal(f", at most {self._at_most} may be")
         if in_front and in_front * self._unit_s > left_s:
             raise self._refusal(
                 f": about {in_front * self._unit_s * 1e3:.0f} ms of work,"
                 f" with {left_s * 1e3:.0f} ms left"
             )
-        self.in_flight += units
-        began_s = self._clock()
-        try:
-            yield
-        finally:
-            self.in_flight -= units
-        worked_s = self._clock() - began_s - deadline.waited_s
-        # Of what is at work at once each counts the others' work too: a share is its own.
-        unit_s = worked_s / (max(in_front, self.in_flight) + units)
-        self._unit_s += _SMOOTHING * (unit_s - self._unit_s)
+        self.in_flight += place.units
+        self._count_working(+1)
+        place.held, place.came_s = True, self._work_s
+
+    def _leave(self, place: _Place) -> None:
+        self.in_flight -= place.units
+        self._count_working(-1)
+        place.held = False
+
+    def _count_working(self, change: int) -> None:
+        now_s = self._clock()
+        if self._working:
+            self._work_s += now_s - self._changed_s
+        self._changed_s = now_s
+        self._working += change
+
+    def _learn(self, place: _Place, done: bool) -> None:
+        """Take into account what a call's units took, or that they are not done yet.
+
+        Calls are worked through one after another, so one took the work since the one before it.
+        One that is not done takes more than that: so an overload, in which all wait in vain,
+        teaches that they were too many.
+        """
+        unit_s = (self._work_s - max(place.came_s, self._done_s)) / place.units
+        if done:
+            self._done_s = self._work_s
+        if done or unit_s > self._unit_s:
+            self._unit_s += _SMOOTHING * (unit_s - self._unit_s)
 
     def _refusal(self, why: str) -> Overloaded:
         return Overloaded(f"{self.in_flight} {self._unit} in flight{why}", self._retry_after_s)
@@ -96,8 +175,10 @@ class Admission:
 class CallGuard:
     """Lets calls in, and ends each with a reply or a status."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, at_most_s: float = DEADLINE_AT_MOST_S) -> None:
+        """at_most_s: that a call may take, whatever deadline its client sets."""
         self.admission = admission
+        self._at_most_s = at_most_s
         self._costs = Costs()
 
     async def answer(
@@ -109,31 +190,49 @@ class CallGuard:
         deadline_s: float,
         units: int = 1,
     ) -> Reply:
-        """Let a call in and answer it, or end it with a status; deadline_s: where it sets none."""
+        """Let a call in and answer it, or end it with a status.
+
+        deadline_s: what it is given where it sets no deadline; then a reply that took longer is
+        sent all the same.
+        """
         began_s = time.monotonic()
-        left_s = context.time_remaining()
-        left_s = deadline_s if left_s is None else max(left_s, 0.0)
+        clients_s = context.time_remaining()
+        ends_s = self._at_most_s if clients_s is None else min(clients_s, self._at_most_s)
+        left_s = min(deadline_s, ends_s) if clients_s is None else ends_s
         deadline = Deadline(began_s + left_s, time.monotonic, self._costs)
         code = grpc.StatusCode.OK
         try:
-            with self.admission.entered(left_s, deadline, units):
-                return await handle(request, deadline)
+            async with asyncio.timeout(ends_s):
+                with self.admission.entered(left_s, deadline, units):
+                    return await handle(request, deadline)
         except tuple(STATUSES) as error:
             code = _status_of(error)
             if isinstance(error, Overloaded):
                 push_back_ms = round(error.retry_after * 1000)
                 context.set_trailing_metadata(((PUSH_BACK_METADATA, str(push_back_ms)),))
             await _abort(context, code, str(error) or "no answer within the deadline")
+        except asyncio.CancelledError:  # by gRPC: nobody waits for the answer any more
+            code = grpc.StatusCode.CANCELLED
+            raise
         except Exception:
             code = grpc.StatusCode.INTERNAL
             log.exception("%s failed", method)
             await _abort(context, code, "a fault of the service; its log says more")
         finally:
-            _measure(method, code, time.monotonic() - began_s, deadline)
+            took_s = time.monotonic() - began_s
+            measure(method, _seen(code, took_s, clients_s), took_s, deadline)
 
 
 def _status_of(error: Exception) -> grpc.StatusCode:
     return next(code for kind, code in STATUSES.items() if isinstance(error, kind))
+
+
+def _seen(code: grpc.StatusCode, took_s: float, clients_s: float | None) -> grpc.StatusCode:
+    """Return how a call ended for its client, to whom nothing comes after its deadline."""
+    early_s = {grpc.StatusCode.OK: 0.0, grpc.StatusCode.CANCELLED: RESERVE_S}.get(code)
+    if clients_s is None or early_s is None or took_s < clients_s - early_s:
+        return code
+    return grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def _abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn:
@@ -147,7 +246,7 @@ _request_ms = cache(metrics.REQUEST_MS.labels)
 _stage_ms = cache(metrics.STAGE_MS.labels)
 
 
-def _measure(method: str, code: grpc.StatusCode, took_s: float, deadline: Deadline) -> None:
+def measure(method: str, code: grpc.StatusCode, took_s: float, deadline: Deadline) -> None:
     _requests(method, code.name).inc()
     _request_ms(method).observe(took_s * 1e3)
     for stage, stage_s in deadline.timings:

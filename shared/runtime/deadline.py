@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, TypeVar
 
 RESERVE_S: Final = 0.002  # kept for the reply and its way back
@@ -83,7 +83,7 @@ class Costs:
 
 def _faded(unmeasured_s: float) -> float:
     """Return the share of a cost that is left of it while nobody measures it."""
-    return 2.0 ** (-unmeasured_s / FADE_S)
+    return math.exp2(-unmeasured_s / FADE_S)
 
 
 class Deadline:
@@ -93,7 +93,8 @@ class Deadline:
         """deadline_s: on `clock`."""
         self.degraded: list[str] = []
         self.timings: list[tuple[str, float]] = []  # stage, seconds
-        self.waited_s = 0.0  # for others: time in which this process was free
+        self.idle: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.outside: Callable[[], AbstractContextManager[None]] = nullcontext
         self._deadline_s = deadline_s
         self._clock = clock
         self.costs = costs
@@ -134,12 +135,17 @@ class Deadline:
             self.degraded.append(reason)
 
     async def waiting(self, for_whom: Awaitable[Answer]) -> Answer:
-        """Await something, and note how long that took."""
-        began_s = self._clock()
-        try:
+        """Await something while this process is free for other calls."""
+        with self.idle():
             return await for_whom
-        finally:
-            self.waited_s += self._clock() - began_s
+
+    async def waiting_outside(self, for_whom: Awaitable[Answer]) -> Answer:
+        """Await what may take long, without a place among the calls in flight.
+
+        Raises Overloaded where too many wait so, or where too many are in flight at its return.
+        """
+        with self.outside():
+            return await for_whom
 
     def end(self, stage: str) -> None:
         """Note that a stage ended now; the next one begins."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from freshet.contract.position_tokens import PositionToken
@@ -25,6 +25,7 @@ from shared.users import keys, states
 from shared.users.states import UserState
 
 AFTER_POLL_S: Final = 0.002
+AFTER_LATER: Final = 0.25  # of what has been waited already, before asking again
 AFTER_SHARE: Final = 0.5  # of the deadline, at most, goes into waiting for a position
 
 
@@ -51,28 +52,53 @@ async def read_input(
 async def read_states(
     users: Sequence[str], after: PositionToken | None, space: ServingSpace, deadline: Deadline
 ) -> UserStates:
-    """Read states, waiting for a position where one is asked for."""
-    read: UserStates | None
+    """Read states, waiting for a position where one is asked for.
+
+    Raises Overloaded where too many wait for theirs already.
+    """
     partition = None if after is None else after.partition
-    wait_until_s = time.monotonic() + AFTER_SHARE * deadline.left_s()
-    while True:
+
+    async def read() -> UserStates | None:
+        timeout_s = deadline.share_s(degraded.STATE_SHARE)
         try:
-            timeout_s = deadline.share_s(degraded.STATE_SHARE)
-            read = await deadline.waiting(space.reader.states(users, timeout_s, partition))
+            return await deadline.waiting(space.reader.states(users, timeout_s, partition))
         except Unavailable:
-            read = None
-        if read and (after is None or _reached(after, read)):
-            return read
-        in_time = time.monotonic() + AFTER_POLL_S < wait_until_s
-        if after is None or not in_time or space.reader.broken:
-            break
-        await deadline.waiting(asyncio.sleep(AFTER_POLL_S))
-    if after is not None:
-        deadline.leave_out(degraded.AFTER_TIMEOUT)
-    if read is None:
+            return None
+
+    found = await read()
+    if after is not None and not _reached(after, found):
+        if not space.reader.broken:
+            found = await deadline.waiting_outside(_read_until(after, found, read, space, deadline))
+        if not _reached(after, found):
+            deadline.leave_out(degraded.AFTER_TIMEOUT)
+    if found is None:
         deadline.leave_out(degraded.STATE_UNAVAILABLE)
-        read = UserStates([states.empty()] * len(users), [False] * len(users), -1)
-    return read
+        found = UserStates([states.empty()] * len(users), [False] * len(users), -1)
+    return found
+
+
+async def _read_until(
+    after: PositionToken,
+    found: UserStates | None,
+    read: Callable[[], Awaitable[UserStates | None]],
+    space: ServingSpace,
+    deadline: Deadline,
+) -> UserStates | None:
+    """Read again until a position is reached, for so long as it may take. Returns the last read.
+
+    The longer it has taken, the less often it is asked for, so that many who wait in vain ask
+    for little.
+    """
+    began_s = time.monotonic()
+    until_s = began_s + AFTER_SHARE * deadline.left_s()
+    while not _reached(after, found) and not space.reader.broken:
+        now_s = time.monotonic()
+        if now_s + AFTER_POLL_S >= until_s:
+            break
+        pause_s = max(AFTER_POLL_S, AFTER_LATER * (now_s - began_s))
+        await asyncio.sleep(min(pause_s, until_s - now_s))
+        found = await read()
+    return found
 
 
 async def _read_signals(
@@ -100,8 +126,10 @@ async def _read_signals(
     return Signals(covisits, trending.scopes)
 
 
-def _reached(after: PositionToken, read: UserStates) -> bool:
+def _reached(after: PositionToken, read: UserStates | None) -> bool:
     """Say whether an event's effect is in the states: by their guards or the whole partition's."""
+    if read is None:
+        return False
     guards = [state.guard.get(after.partition, -1) for state in read.states]
     return max(read.applied, *guards) >= after.offset
 

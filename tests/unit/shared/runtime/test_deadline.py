@@ -1,23 +1,10 @@
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from freshet.errors import Overloaded
 from services.ranking.stages import degraded
-from shared.runtime.call_guard import Admission
 from shared.runtime.deadline import COLD, FADE_S, Cost, Costs, Deadline
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.unit.shared.runtime.clock import Clock
 
 
 @pytest.fixture
@@ -116,49 +103,3 @@ def test_work_that_became_cheap_is_done_again_after_one_trial(clock: Clock) -> N
     cost.note(0.001)
     assert clock.now_s < 100 + 10 * FADE_S
     assert all(cost.fits(0.03) for _ in range(100))
-
-
-async def test_time_spent_waiting_is_told_from_work(clock: Clock) -> None:
-    deadline = fifty_ms(clock)
-
-    async def wait() -> str:
-        await asyncio.sleep(0)
-        clock.now_s += 0.01
-        return "done"
-
-    assert await deadline.waiting(wait()) == "done"
-    clock.now_s += 0.02
-    assert deadline.waited_s == pytest.approx(0.01)
-
-
-def test_calls_over_the_limit_are_refused_and_leave_no_trace(clock: Clock) -> None:
-    admission = Admission(2, clock=clock)
-    with admission.entered(1.0, fifty_ms(clock)), admission.entered(1.0, fifty_ms(clock)):
-        with pytest.raises(Overloaded, match="2 calls in flight, at most 2 may be"):
-            admission.entered(1.0, fifty_ms(clock)).__enter__()
-        assert admission.in_flight == 2
-    assert admission.in_flight == 0
-
-
-def test_a_call_that_could_not_be_done_in_time_is_refused_at_once(clock: Clock) -> None:
-    admission = Admission(100, clock=clock)
-    for _ in range(200):  # it learns that a call is 10 ms of work
-        with admission.entered(1.0, fifty_ms(clock)):
-            clock.now_s += 0.01
-    with admission.entered(1.0, fifty_ms(clock)), admission.entered(1.0, fifty_ms(clock)):
-        with pytest.raises(Overloaded, match="about 20 ms of work, with 15 ms left"):
-            admission.entered(0.015, fifty_ms(clock)).__enter__()
-        with admission.entered(0.03, fifty_ms(clock)):
-            assert admission.in_flight == 3
-
-
-def test_an_idle_service_lets_every_call_try(clock: Clock) -> None:
-    with Admission(1, clock=clock).entered(0.0001, fifty_ms(clock)):
-        pass
-
-
-def test_a_call_that_fails_gives_its_place_back(clock: Clock) -> None:
-    admission = Admission(1, clock=clock)
-    with pytest.raises(ValueError, match="broken"), admission.entered(1.0, fifty_ms(clock)):
-        raise ValueError("broken")
-    assert admission.in_flight == 0
