@@ -24,9 +24,7 @@ from shared.runtime.deadline import Deadline
 SERVICE: Final = "freshet.v1.Embedding"
 ITEMS_AT_MOST: Final = 64
 REQUEST_BYTES: Final = 32 * 1024 * 1024  # of one call; gRPC refuses larger ones
-CALLS_AT_MOST: Final = 64
-EMBED_S: Final = 30.0  # deadlines of calls that set none
-QUERY_S: Final = 2.0
+CALLS_AT_MOST: Final = 512  # more than are admitted, which refuses with reasons
 NEEDS: Final = {"Embed": Need(Scope.SERVE), "EmbedQuery": Need(Scope.SERVE)}
 
 Encoded = TypeVar("Encoded")
@@ -41,22 +39,37 @@ def admission(items_at_most: int) -> Admission:
 class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
     """Answers from the service's encoder, behind the arrivals that wait for it."""
 
-    def __init__(self, space: str, encoder: ItemEncoder, guard: CallGuard) -> None:
+    def __init__(
+        self,
+        space: str,
+        encoder: ItemEncoder,
+        guard: CallGuard,
+        *,
+        embed_s: float,
+        query_s: float,
+    ) -> None:
+        """embed_s, query_s: deadlines of calls that set none."""
         self._space = space
         self._encoder = encoder
         self._guard = guard
+        self._embed_s = embed_s
+        self._query_s = query_s
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         """See protos/freshet/v1/embedding.proto."""
         count = len(request.items)
         units = count if 1 <= count <= ITEMS_AT_MOST else 1  # else it is out of bounds
-        return await self._guard.answer("Embed", request, context, self._embed, EMBED_S, units)
+        return await self._guard.answer(
+            "Embed", request, context, self._embed, self._embed_s, units
+        )
 
     async def EmbedQuery(
         self, request: pb.EmbedQueryRequest, context: Context
     ) -> pb.EmbedQueryResponse:
         """See protos/freshet/v1/embedding.proto."""
-        return await self._guard.answer("EmbedQuery", request, context, self._embed_query, QUERY_S)
+        return await self._guard.answer(
+            "EmbedQuery", request, context, self._embed_query, self._query_s
+        )
 
     async def _embed(self, request: pb.EmbedRequest, deadline: Deadline) -> pb.EmbedResponse:
         items = _items(request)

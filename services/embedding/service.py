@@ -96,12 +96,18 @@ class EmbeddingService(Service):
             server.NEEDS,
             self.door,
             receive_max_bytes=server.REQUEST_BYTES,
+            messages_max_bytes=settings.messages_mib * 1024 * 1024,
             max_concurrent=server.CALLS_AT_MOST,
         )
-        guard = CallGuard(server.admission(ITEMS_IN_CALLS))
-        embedding_pb2_grpc.add_EmbeddingServicer_to_server(
-            server.EmbeddingServer(bundle.space, encoder, guard), grpc_server.grpc
+        embed_s = settings.embed_deadline_ms / 1000
+        answering = server.EmbeddingServer(
+            bundle.space,
+            encoder,
+            CallGuard(server.admission(ITEMS_IN_CALLS), embed_s),
+            embed_s=embed_s,
+            query_s=settings.query_deadline_ms / 1000,
         )
+        embedding_pb2_grpc.add_EmbeddingServicer_to_server(answering, grpc_server.grpc)
         self.port = await grpc_server.start(settings.port)
         ends.push_async_callback(grpc_server.stop, CALLS_AT_END_S)
         await self._start_items(bundle, encoder)

@@ -71,6 +71,27 @@ class EmbeddingSettings:
         at_most=65535,
         help="health and metrics; 0: a free one",
     )
+    embed_deadline_ms: float = setting(
+        "FRESHET_EMBED_DEADLINE_MS",
+        30_000.0,
+        at_least=1,
+        at_most=600_000,
+        help="of Embed, where none is set, and the largest of any call",
+    )
+    query_deadline_ms: float = setting(
+        "FRESHET_EMBED_QUERY_DEADLINE_MS",
+        2_000.0,
+        at_least=1,
+        at_most=60_000,
+        help="of EmbedQuery, where none is set",
+    )
+    messages_mib: int = setting(
+        "FRESHET_EMBEDDING_MESSAGES_MIB",
+        128,
+        at_least=32,
+        at_most=4096,
+        help="requests in memory; one may have 32 MiB",
+    )
     bundle: str = setting(
         "FRESHET_BUNDLE", "deploy/models/day-zero", help="folder of the model bundle"
     )

@@ -66,13 +66,18 @@ class RankingService(Service):
         self._impressions = Impressions(self._producer)
         self._embedding = EmbeddingClient(settings.embedding_address, settings.access)
         self._feed: SpaceFeed | None = None
-        self._guard = CallGuard(Admission(settings.in_flight_at_most))
+        self._guard = CallGuard(
+            Admission(settings.in_flight_at_most, outside_at_most=settings.after_at_most),
+            settings.deadline_at_most_ms / 1000,
+        )
         self._server = Server(
             server.SERVICE,
             server.NEEDS,
             self.door,
             receive_max_bytes=RECEIVE_MAX_BYTES,
-            max_concurrent=4 * settings.in_flight_at_most,  # admission refuses first, with reasons
+            messages_max_bytes=settings.messages_mib * 1024 * 1024,
+            # Admission refuses first, with reasons.
+            max_concurrent=4 * settings.in_flight_at_most + settings.after_at_most,
         )
         self._recommender = Recommender(
             self._guard,

@@ -72,12 +72,33 @@ class RankingSettings:
         at_most=60_000,
         help="of the other methods, which may wait for embedding or Kafka, where none is set",
     )
+    deadline_at_most_ms: float = setting(
+        "FRESHET_DEADLINE_AT_MOST_MS",
+        5_000.0,
+        at_least=1,
+        at_most=60_000,
+        help="of any call, whatever its client sets",
+    )
     in_flight_at_most: int = setting(
         "FRESHET_IN_FLIGHT_AT_MOST",
         64,
         at_least=1,
         at_most=10_000,
         help="calls at once; beyond it they are refused with push-back",
+    )
+    after_at_most: int = setting(
+        "FRESHET_AFTER_AT_MOST",
+        256,
+        at_least=0,
+        at_most=10_000,
+        help="calls beside them that wait for a position (`after`)",
+    )
+    messages_mib: int = setting(
+        "FRESHET_RANKING_MESSAGES_MIB",
+        128,
+        at_least=8,
+        at_most=4096,
+        help="requests in memory; a picture may have 4 MiB",
     )
 
     def __post_init__(self) -> None:

@@ -220,14 +220,14 @@ class CallGuard:
             await _abort(context, code, "a fault of the service; its log says more")
         finally:
             took_s = time.monotonic() - began_s
-            measure(method, _seen(code, took_s, clients_s), took_s, deadline)
+            _measure(method, seen(code, took_s, clients_s), took_s, deadline)
 
 
 def _status_of(error: Exception) -> grpc.StatusCode:
     return next(code for kind, code in STATUSES.items() if isinstance(error, kind))
 
 
-def _seen(code: grpc.StatusCode, took_s: float, clients_s: float | None) -> grpc.StatusCode:
+def seen(code: grpc.StatusCode, took_s: float, clients_s: float | None) -> grpc.StatusCode:
     """Return how a call ended for its client, to whom nothing comes after its deadline."""
     early_s = {grpc.StatusCode.OK: 0.0, grpc.StatusCode.CANCELLED: RESERVE_S}.get(code)
     if clients_s is None or early_s is None or took_s < clients_s - early_s:
@@ -246,9 +246,14 @@ _request_ms = cache(metrics.REQUEST_MS.labels)
 _stage_ms = cache(metrics.STAGE_MS.labels)
 
 
-def measure(method: str, code: grpc.StatusCode, took_s: float, deadline: Deadline) -> None:
+def count_call(method: str, code: grpc.StatusCode, took_s: float) -> None:
+    """Let the metrics count a call that ended."""
     _requests(method, code.name).inc()
     _request_ms(method).observe(took_s * 1e3)
+
+
+def _measure(method: str, code: grpc.StatusCode, took_s: float, deadline: Deadline) -> None:
+    count_call(method, code, took_s)
     for stage, stage_s in deadline.timings:
         _stage_ms(stage).observe(stage_s * 1e3)
     for reason in deadline.degraded:

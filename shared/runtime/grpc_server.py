@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
@@ -12,9 +17,86 @@ from grpc_reflection.v1alpha import reflection
 
 from shared.access.door import Door, Need
 from shared.access.settings import address_of
+from shared.runtime.byte_limit import ByteLimit
+from shared.runtime.call_guard import count_call, seen
+
+if TYPE_CHECKING:
+    from shared.runtime.call_guard import Context
 
 # Of a reply: Embed's is 64 items with three vectors each.
-REPLY_MAX_BYTES = 64 * 4 * 1024 * 1024 + 1024 * 1024
+REPLY_MAX_BYTES: Final = 64 * 4 * 1024 * 1024 + 1024 * 1024
+MESSAGES_MAX_BYTES: Final = 128 * 1024 * 1024
+ARRIVAL_AT_MOST_S: Final = 5.0
+
+
+class BoundedMessages(grpc.aio.ServerInterceptor):
+    """Takes messages in only while there is room for them in memory.
+
+    gRPC takes in each call's message before it asks the method. So a method is served as one of a
+    stream of messages: on the wire one message is the same, and it is read once the largest would
+    fit. What is not needed of that is room for others then; the rest is, once the call has ended.
+    """
+
+    def __init__(self, message_max_bytes: int, at_most_bytes: int, within_s: float) -> None:
+        """at_most_bytes: of all messages together. within_s: that one may take to arrive."""
+        self._message_max_bytes = message_max_bytes
+        self._room = ByteLimit(at_most_bytes)
+        self._within_s = within_s
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[Any], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """See grpc.aio.ServerInterceptor."""
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler.unary_unary:
+            return handler
+        method = handler_call_details.method.rpartition("/")[2]
+        return grpc.stream_unary_rpc_method_handler(
+            partial(self._answer, method, handler.unary_unary),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    async def _answer(
+        self,
+        method: str,
+        answer: Callable[[Message, Context], Awaitable[Message]],
+        messages: AsyncIterator[Message],
+        context: Context,
+    ) -> Message:
+        message, held_bytes = await self._take_in(method, context)
+        try:
+            return await answer(message, context)
+        finally:
+            self._room.release(held_bytes)
+
+    async def _take_in(self, method: str, context: Context) -> tuple[Message, int]:
+        """Return a call's message and the room that it holds; end the call where none comes."""
+        began_s = time.monotonic()
+        clients_s = context.time_remaining()
+        within_s = self._within_s if clients_s is None else min(clients_s, self._within_s)
+        message: Any = grpc.aio.EOF  # what gRPC reads of one that is too large, too
+        held_bytes = needed_bytes = 0
+        try:
+            async with asyncio.timeout(within_s):
+                await self._room.acquire(self._message_max_bytes)
+                held_bytes = self._message_max_bytes
+                message = await context.read()
+        except TimeoutError:
+            text = "the request did not arrive within the deadline"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+        finally:
+            if message is grpc.aio.EOF:
+                took_s = time.monotonic() - began_s
+                count_call(method, seen(grpc.StatusCode.CANCELLED, took_s, within_s), took_s)
+            else:
+                needed_bytes = min(message.ByteSize(), held_bytes)
+            self._room.release(held_bytes - needed_bytes)
+        if message is grpc.aio.EOF:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+        return message, needed_bytes
 
 
 class Server:
@@ -27,15 +109,24 @@ class Server:
         door: Door,
         *,
         receive_max_bytes: int,
+        messages_max_bytes: int = MESSAGES_MAX_BYTES,
         max_concurrent: int = 256,
+        arrival_at_most_s: float = ARRIVAL_AT_MOST_S,
     ) -> None:
-        """service: its whole name. needs: what its methods, by theirs, ask of callers' tokens."""
+        """service: its whole name. needs: what its methods, by theirs, ask of callers' tokens.
+
+        receive_max_bytes: of one message. messages_max_bytes: of all that are in memory.
+        arrival_at_most_s: that a message may take to arrive.
+        """
         self._door = door
+        needs = {f"/{service}/{method}": need for method, need in needs.items()}
         self.grpc = grpc.aio.server(
-            interceptors=door.guards(
-                {f"/{service}/{method}": need for method, need in needs.items()}
-            ),
             maximum_concurrent_rpcs=max_concurrent,
+            # In this order: the door looks at a token before the message comes, at the rest after.
+            interceptors=[
+                BoundedMessages(receive_max_bytes, messages_max_bytes, arrival_at_most_s),
+                *door.guards(needs),
+            ],
             options=[
                 ("grpc.max_receive_message_length", receive_max_bytes),
                 ("grpc.max_send_message_length", REPLY_MAX_BYTES),

@@ -18,11 +18,11 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from freshet.contract.topics import ITEMS
-from services.embedding.items.byte_limit import ByteLimit
 from services.embedding.items.progress import Commit, PartitionProgress
 from services.embedding.items.reconcile import Reconcile
 from shared.clock import now_ms
 from shared.runtime import metrics
+from shared.runtime.byte_limit import ByteLimit
 from shared.runtime.retry import TRANSIENT_ERRORS, retry_until_available
 from shared.runtime.topic_reader import Stuck
 

@@ -13,8 +13,8 @@ from aiokafka.structs import OffsetAndMetadata
 from freshet import kafka_clients
 from freshet.contract.topics import ITEMS, ITEMS_BACKFILL
 from services.embedding.items.assignment import Assignment, Wiring
-from services.embedding.items.byte_limit import ByteLimit
 from services.embedding.items.reconcile import Reconcile
+from shared.runtime.byte_limit import ByteLimit
 
 log = logging.getLogger(__name__)
 

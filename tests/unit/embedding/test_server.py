@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 import numpy as np
@@ -17,7 +18,6 @@ from freshet.contract.records import BadRecord
 from freshet.errors import Overloaded
 from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc, item_pb2
-from services.embedding import server as server_module
 from services.embedding.encode.batcher import Priority
 from services.embedding.encode.item_encoder import (
     EncodedVectors,
@@ -76,18 +76,25 @@ class Running:
         self.stub = embedding_pb2_grpc.EmbeddingStub(channel)
 
 
-@pytest.fixture
-async def running() -> AsyncIterator[Running]:
+@asynccontextmanager
+async def serving(query_s: float = 2.0) -> AsyncIterator[Running]:
     server = Server(SERVICE, NEEDS, Door(DoorSettings()), receive_max_bytes=8 * 1024 * 1024)
     encoder = Encoder()
-    embedding_pb2_grpc.add_EmbeddingServicer_to_server(
-        EmbeddingServer("test", encoder, CallGuard(admission(8))), server.grpc
+    answering = EmbeddingServer(
+        "test", encoder, CallGuard(admission(8)), embed_s=30.0, query_s=query_s
     )
+    embedding_pb2_grpc.add_EmbeddingServicer_to_server(answering, server.grpc)
     port = await server.start(0)
     await server.set_serving(True)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Running(encoder, channel)
     await server.stop(0)
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    async with serving() as there:
+        yield there
 
 
 async def refusal(call: object) -> tuple[grpc.StatusCode, str]:
@@ -179,12 +186,10 @@ async def test_deadline_ends_the_call_and_frees_its_place(running: Running) -> N
     assert (await running.stub.EmbedQuery(query)).space == "test"
 
 
-async def test_call_without_deadline_gets_one(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server_module, "QUERY_S", 0.05)
-    running.encoder.held = asyncio.Event()
-    code, text = await refusal(running.stub.EmbedQuery(pb.EmbedQueryRequest(text="chair")))
+async def test_call_without_deadline_gets_one() -> None:
+    async with serving(query_s=0.05) as there:
+        there.encoder.held = asyncio.Event()
+        code, text = await refusal(there.stub.EmbedQuery(pb.EmbedQueryRequest(text="chair")))
     assert (code, text) == (
         grpc.StatusCode.DEADLINE_EXCEEDED,
         "not encoded within the deadline",

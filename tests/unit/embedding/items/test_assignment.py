@@ -12,8 +12,8 @@ from aiokafka.structs import OffsetAndMetadata
 
 from services.embedding.items import assignment as assignments
 from services.embedding.items.assignment import Assignment, Wiring
-from services.embedding.items.byte_limit import ByteLimit
 from shared.clock import now_ms
+from shared.runtime.byte_limit import ByteLimit
 from shared.runtime.topic_reader import Stuck
 from tests.servers import eventually
 from tests.unit.embedding.items.world import Consumed

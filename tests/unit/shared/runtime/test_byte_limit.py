@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.embedding.items.byte_limit import ByteLimit
+from shared.runtime.byte_limit import ByteLimit
 
 
 async def test_limit_lets_in_what_fits_and_holds_the_rest() -> None:
