@@ -93,6 +93,7 @@ class Deadline:
         """deadline_s: on `clock`."""
         self.degraded: list[str] = []
         self.timings: list[tuple[str, float]] = []  # stage, seconds
+        # In which the call waits: in its place among those in flight, or outside, where more may.
         self.idle: Callable[[], AbstractContextManager[None]] = nullcontext
         self.outside: Callable[[], AbstractContextManager[None]] = nullcontext
         self._deadline_s = deadline_s
@@ -137,14 +138,6 @@ class Deadline:
     async def waiting(self, for_whom: Awaitable[Answer]) -> Answer:
         """Await something while this process is free for other calls."""
         with self.idle():
-            return await for_whom
-
-    async def waiting_outside(self, for_whom: Awaitable[Answer]) -> Answer:
-        """Await what may take long, without a place among the calls in flight.
-
-        Raises Overloaded where too many wait so, or where too many are in flight at its return.
-        """
-        with self.outside():
             return await for_whom
 
     def end(self, stage: str) -> None:

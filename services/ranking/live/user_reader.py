@@ -68,7 +68,8 @@ async def read_states(
     found = await read()
     if after is not None and not _reached(after, found):
         if not space.reader.broken:
-            found = await deadline.waiting_outside(_read_until(after, found, read, space, deadline))
+            with deadline.outside():
+                found = await _read_until(after, found, read, space, deadline)
         if not _reached(after, found):
             deadline.leave_out(degraded.AFTER_TIMEOUT)
     if found is None:

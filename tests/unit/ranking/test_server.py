@@ -35,7 +35,7 @@ HANDLERS = {
 }
 
 
-def recommender(each: int = 8) -> Recommender:
+def recommender(each: int = 8, guard: CallGuard | None = None) -> Recommender:
     shop = Shop(each)
     shop.user("ann", [("click", "lamp-3"), ("dislike", "rug-1")], hidden=("rug-1",))
     shop.user("bob", [("purchase", "vase-3")], purchased=("vase-3",))
@@ -45,7 +45,7 @@ def recommender(each: int = 8) -> Recommender:
     embedding = MemoryEmbedding()
     embedding.vectors["lamp"] = near(0, 3)
     served = Recommender(
-        CallGuard(Admission(4)),
+        guard or CallGuard(Admission(4)),
         Impressions(MemoryLog()),
         embedding,
         MemoryClicks(),

@@ -181,21 +181,17 @@ def test_after_an_overload_all_calls_are_answered_again(clock: Clock) -> None:
     assert queue.run(60, lambda: next(arrivals)) >= 0.98 * 30 / Queue.EACH_S
 
 
-async def test_a_call_that_waits_outside_leaves_its_place_to_others(clock: Clock) -> None:
+def test_a_call_that_waits_outside_leaves_its_place_to_others(clock: Clock) -> None:
     admission = Admission(1, outside_at_most=1, clock=clock)
     deadline = fifty_ms(clock)
-
-    async def others() -> None:
-        with admission.entered(1.0, fifty_ms(clock)):
-            assert (admission.in_flight, admission.outside) == (1, 1)
-
     with admission.entered(1.0, deadline):
-        await deadline.waiting_outside(others())
+        with deadline.outside(), admission.entered(1.0, fifty_ms(clock)):
+            assert (admission.in_flight, admission.outside) == (1, 1)
         assert (admission.in_flight, admission.outside) == (1, 0)
     assert (admission.in_flight, admission.outside) == (0, 0)
 
 
-async def test_calls_outside_are_bounded_too(clock: Clock) -> None:
+def test_calls_outside_are_bounded_too(clock: Clock) -> None:
     admission = Admission(4, outside_at_most=1, clock=clock)
     first, second = fifty_ms(clock), fifty_ms(clock)
     with admission.entered(1.0, first), first.outside():
@@ -209,7 +205,7 @@ async def test_calls_outside_are_bounded_too(clock: Clock) -> None:
     assert (admission.in_flight, admission.outside) == (0, 0)
 
 
-async def test_who_comes_back_where_all_places_are_taken_is_refused(clock: Clock) -> None:
+def test_who_comes_back_where_all_places_are_taken_is_refused(clock: Clock) -> None:
     admission = Admission(1, outside_at_most=1, clock=clock)
     deadline = fifty_ms(clock)
     other = admission.entered(1.0, fifty_ms(clock))
