@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 import grpc
@@ -37,17 +37,6 @@ STATUSES: Final[dict[type[Exception], grpc.StatusCode]] = {
 }
 DEADLINE_AT_MOST_S: Final = 5.0
 _SMOOTHING: Final = 0.05  # weight of the newest measurement
-
-
-class _Place:
-    """What is known of a call in flight."""
-
-    __slots__ = ("came_s", "held", "units")
-
-    def __init__(self, units: int) -> None:
-        self.units = units
-        self.held = False
-        self.came_s = 0.0  # the admission's work when the call came in
 
 
 class Admission:
@@ -91,71 +80,46 @@ class Admission:
 
         One call alone is always let in.
         """
-        place = _Place(units)
-        self._enter(place, left_s)
-        deadline.idle = partial(self._idle, place)
-        deadline.outside = partial(self._outside, place, deadline)
+        deadline.place = place = AdmittedPlace(self, units)
+        place.enter(left_s)
         done = False
         try:
             yield
             done = True
         finally:
             if place.held:
-                self._leave(place)
+                place.leave()
                 self._learn(place, done)
 
-    @contextmanager
-    def _idle(self, place: _Place) -> Iterator[None]:
-        """Count no work of a call while it waits for others."""
-        counted = int(place.held)
-        self._count_working(-counted)
-        try:
-            yield
-        finally:
-            self._count_working(+counted)
-
-    @contextmanager
-    def _outside(self, place: _Place, deadline: Deadline) -> Iterator[None]:
-        """Give a call's place to others while it waits. Raises Overloaded, also at its return."""
-        if self.outside >= self._outside_at_most:
-            raise Overloaded(
-                f"{self.outside} calls wait already, at most {self._outside_at_most} may",
-                self._retry_after_s,
-            )
-        self._leave(place)
-        self.outside += 1
-        try:
-            yield
-        finally:
-            self.outside -= 1
-        self._enter(place, deadline.left_s())
-
-    def _enter(self, place: _Place, left_s: float) -> None:
+    def check(self, units: int, left_s: float) -> None:
+        """Refuse what is too much. Raises Overloaded."""
         in_front = self.in_flight
-        if in_front and in_front + place.units > self._at_most:
+        if in_front and in_front + units > self._at_most:
             raise self._refusal(f", at most {self._at_most} may be")
         if in_front and in_front * self._unit_s > left_s:
             raise self._refusal(
                 f": about {in_front * self._unit_s * 1e3:.0f} ms of work,"
                 f" with {left_s * 1e3:.0f} ms left"
             )
-        self.in_flight += place.units
-        self._count_working(+1)
-        place.held, place.came_s = True, self._work_s
 
-    def _leave(self, place: _Place) -> None:
-        self.in_flight -= place.units
-        self._count_working(-1)
-        place.held = False
+    def check_outside(self) -> None:
+        """Refuse one more that waits outside. Raises Overloaded."""
+        if self.outside >= self._outside_at_most:
+            raise Overloaded(
+                f"{self.outside} calls wait already, at most {self._outside_at_most} may",
+                self._retry_after_s,
+            )
 
-    def _count_working(self, change: int) -> None:
+    def count_working(self, change: int) -> float:
+        """Count calls that work. Returns the work until now, in seconds in which any did."""
         now_s = self._clock()
         if self._working:
             self._work_s += now_s - self._changed_s
         self._changed_s = now_s
         self._working += change
+        return self._work_s
 
-    def _learn(self, place: _Place, done: bool) -> None:
+    def _learn(self, place: AdmittedPlace, done: bool) -> None:
         """Take into account what a call's units took, or that they are not done yet.
 
         Calls are worked through one after another, so one took the work since the one before it.
@@ -170,6 +134,53 @@ class Admission:
 
     def _refusal(self, why: str) -> Overloaded:
         return Overloaded(f"{self.in_flight} {self._unit} in flight{why}", self._retry_after_s)
+
+
+class AdmittedPlace:
+    """See Place: the one of a call that was let in."""
+
+    __slots__ = ("_admission", "came_s", "held", "units")
+
+    def __init__(self, admission: Admission, units: int) -> None:
+        self.units = units
+        self.held = False
+        self.came_s = 0.0  # the admission's work when the call came in
+        self._admission = admission
+
+    def enter(self, left_s: float) -> None:
+        """Take the place. Raises Overloaded."""
+        self._admission.check(self.units, left_s)
+        self._admission.in_flight += self.units
+        self.came_s = self._admission.count_working(+1)
+        self.held = True
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._admission.in_flight -= self.units
+        self._admission.count_working(-1)
+        self.held = False
+
+    def rest(self) -> None:
+        """See Place.rest."""
+        if self.held:
+            self._admission.count_working(-1)
+
+    def go_on(self) -> None:
+        """See Place.go_on."""
+        if self.held:
+            self._admission.count_working(+1)
+
+    @contextmanager
+    def outside(self, left_s: Callable[[], float]) -> Iterator[None]:
+        """See Place.outside."""
+        self._admission.check_outside()
+        self.leave()
+        self._admission.outside += 1
+        try:
+            yield
+        finally:
+            self._admission.outside -= 1
+        self.enter(left_s())
 
 
 class CallGuard:
@@ -197,12 +208,13 @@ class CallGuard:
         """
         began_s = time.monotonic()
         clients_s = context.time_remaining()
-        ends_s = self._at_most_s if clients_s is None else min(clients_s, self._at_most_s)
-        left_s = min(deadline_s, ends_s) if clients_s is None else ends_s
+        left_s = min(deadline_s if clients_s is None else clients_s, self._at_most_s)
+        # A shorter deadline of the client is gRPC's to keep.
+        cut = clients_s is None or clients_s > self._at_most_s
         deadline = Deadline(began_s + left_s, time.monotonic, self._costs)
         code = grpc.StatusCode.OK
         try:
-            async with asyncio.timeout(ends_s):
+            async with asyncio.timeout(self._at_most_s if cut else None):
                 with self.admission.entered(left_s, deadline, units):
                     return await handle(request, deadline)
         except tuple(STATUSES) as error:

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 RESERVE_S: Final = 0.002  # kept for the reply and its way back
 COLD: Final = 3  # measurements of which the least counts, as first ones find cold caches
@@ -86,6 +86,22 @@ def _faded(unmeasured_s: float) -> float:
     return math.exp2(-unmeasured_s / FADE_S)
 
 
+class Place(Protocol):
+    """A call's place among those in flight."""
+
+    def rest(self) -> None:
+        """Note that the call waits for others."""
+        ...
+
+    def go_on(self) -> None:
+        """Note that it waits no more."""
+        ...
+
+    def outside(self, left_s: Callable[[], float]) -> AbstractContextManager[None]:
+        """Leave the place to others for a while. Raises Overloaded, also at the end."""
+        ...
+
+
 class Deadline:
     """One request's time until its deadline, stage by stage."""
 
@@ -93,9 +109,7 @@ class Deadline:
         """deadline_s: on `clock`."""
         self.degraded: list[str] = []
         self.timings: list[tuple[str, float]] = []  # stage, seconds
-        # In which the call waits: in its place among those in flight, or outside, where more may.
-        self.idle: Callable[[], AbstractContextManager[None]] = nullcontext
-        self.outside: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.place: Place | None = None  # None: nobody counts the calls
         self._deadline_s = deadline_s
         self._clock = clock
         self.costs = costs
@@ -137,8 +151,17 @@ class Deadline:
 
     async def waiting(self, for_whom: Awaitable[Answer]) -> Answer:
         """Await something while this process is free for other calls."""
-        with self.idle():
+        if self.place is None:
             return await for_whom
+        self.place.rest()
+        try:
+            return await for_whom
+        finally:
+            self.place.go_on()
+
+    def outside(self) -> AbstractContextManager[None]:
+        """Wait without a place among the calls in flight. Raises Overloaded, also at the end."""
+        return nullcontext() if self.place is None else self.place.outside(self.left_s)
 
     def end(self, stage: str) -> None:
         """Note that a stage ended now; the next one begins."""

@@ -76,11 +76,11 @@ class BoundedMessages(grpc.aio.ServerInterceptor):
         """Return a call's message and the room that it holds; end the call where none comes."""
         began_s = time.monotonic()
         clients_s = context.time_remaining()
-        within_s = self._within_s if clients_s is None else min(clients_s, self._within_s)
+        cut = clients_s is None or clients_s > self._within_s  # else gRPC ends it
         message: Any = grpc.aio.EOF  # what gRPC reads of one that is too large, too
         held_bytes = needed_bytes = 0
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(self._within_s if cut else None):
                 await self._room.acquire(self._message_max_bytes)
                 held_bytes = self._message_max_bytes
                 message = await context.read()
@@ -90,7 +90,8 @@ class BoundedMessages(grpc.aio.ServerInterceptor):
         finally:
             if message is grpc.aio.EOF:
                 took_s = time.monotonic() - began_s
-                count_call(method, seen(grpc.StatusCode.CANCELLED, took_s, within_s), took_s)
+                code = grpc.StatusCode.CANCELLED
+                count_call(method, seen(code, took_s, self._within_s if cut else clients_s), took_s)
             else:
                 needed_bytes = min(message.ByteSize(), held_bytes)
             self._room.release(held_bytes - needed_bytes)
@@ -130,6 +131,8 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", receive_max_bytes),
                 ("grpc.max_send_message_length", REPLY_MAX_BYTES),
+                # Of a message that nobody reads yet only 64 KiB come, however fast the line is.
+                ("grpc.http2.bdp_probe", 0),
                 ("grpc.so_reuseport", 0),  # a second process on the port must fail
                 # Clients behind a headless Service find new pods when their connection ends.
                 ("grpc.max_connection_age_ms", 300_000),

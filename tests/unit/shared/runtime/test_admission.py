@@ -10,7 +10,7 @@ import pytest
 
 from freshet.errors import Overloaded
 from shared.runtime.call_guard import Admission
-from shared.runtime.deadline import Costs, Deadline
+from shared.runtime.deadline import Costs, Deadline, Place
 from tests.unit.shared.runtime.clock import Clock
 
 
@@ -97,12 +97,11 @@ def test_calls_that_wait_together_each_count_their_own_work(clock: Clock) -> Non
     admission = Admission(100, first_guess_s=0.0, clock=clock)
     for _ in range(50):
         calls = [Call.of(admission, clock) for _ in range(10)]
-        waits = [call.deadline.idle() for call in calls]
-        for wait in waits:
-            wait.__enter__()
+        for call in calls:
+            call.place.rest()
         clock.now_s += 1.0  # all wait
-        for call, wait in zip(calls, waits, strict=True):  # and go on one after another
-            wait.__exit__(None, None, None)
+        for call in calls:  # and go on one after another
+            call.place.go_on()
             clock.now_s += 0.002
             call.done()
     with (
@@ -117,7 +116,7 @@ class Call(NamedTuple):
     """A call that was let in."""
 
     entered: AbstractContextManager[None]
-    deadline: Deadline
+    place: Place
     ends_s: float
 
     @classmethod
@@ -125,7 +124,8 @@ class Call(NamedTuple):
         deadline = Deadline(clock.now_s + within_s, clock, Costs(clock))
         entered = admission.entered(within_s, deadline)
         entered.__enter__()
-        return cls(entered, deadline, clock.now_s + within_s)
+        assert deadline.place
+        return cls(entered, deadline.place, clock.now_s + within_s)
 
     def done(self) -> None:
         self.entered.__exit__(None, None, None)
