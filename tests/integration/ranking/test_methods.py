@@ -15,7 +15,7 @@ from freshet.contract.events import decode_event
 from freshet.contract.records import content_type
 from freshet.v1 import embedding_pb2, embedding_pb2_grpc
 from freshet.v1 import recommender_pb2 as pb
-from services.ranking.live.state_reader import StateReader
+from services.ranking.live.state_reader import StateReader, UserStates
 from services.ranking.stages.blend import BlendSettings
 from services.ranking.stages.features import NAMES
 from tests.integration.ranking.world import SPACE, World, world
@@ -207,12 +207,17 @@ async def test_errors_have_the_codes_and_words_of_the_contract(there: World) -> 
 
 
 async def test_calls_beyond_the_limit_are_refused_with_push_back(
-    kafka: str, valkey: str, shop: Shop
+    kafka: str, valkey: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    go_on, states = asyncio.Event(), StateReader.states
+
+    async def hang(*args: Any, **named: Any) -> UserStates:
+        await go_on.wait()
+        return await states(*args, **named)
+
     async with world(kafka, valkey, shop.items, FRESHET_IN_FLIGHT_AT_MOST="1") as there:
-        waiting = there.stub.Recommend(
-            pb.RecommendRequest(user_id="ann", after="0:1000000"), timeout=4
-        )
+        monkeypatch.setattr(StateReader, "states", hang)
+        waiting = there.stub.Recommend(pb.RecommendRequest(user_id="ann"), timeout=9)
         admission = there.service._guard.admission
         await eventually(lambda: admission.in_flight == 1, what="a call in flight")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -220,8 +225,28 @@ async def test_calls_beyond_the_limit_are_refused_with_push_back(
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert refused.value.details() == "1 calls in flight, at most 1 may be"
         assert ("grpc-retry-pushback-ms", "100") in list(refused.value.trailing_metadata())
-        assert list((await waiting).degraded) == ["after_timeout"]
+        go_on.set()
+        assert len((await waiting).items) == 10
         assert len((await there.recommend("ann")).items) == 10
+
+
+async def test_calls_that_wait_for_a_position_leave_the_places_to_others_and_are_bounded(
+    kafka: str, valkey: str, shop: Shop
+) -> None:
+    bounds = {"FRESHET_IN_FLIGHT_AT_MOST": "1", "FRESHET_AFTER_AT_MOST": "1"}
+    bounds["FRESHET_DEADLINE_AT_MOST_MS"] = "10000"
+    async with world(kafka, valkey, shop.items, **bounds) as there:
+        waiting = there.stub.Recommend(
+            pb.RecommendRequest(user_id="ann", after="0:1000000"), timeout=3600
+        )
+        admission = there.service._guard.admission
+        await eventually(lambda: admission.outside == 1, what="a call that waits")
+        assert len((await there.recommend("ann")).items) == 10
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await there.recommend("ann", after="0:1000000")
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused.value.details() == "1 calls wait already, at most 1 may"
+        assert list((await waiting).degraded) == ["after_timeout"]  # within half of 10 s
 
 
 async def test_a_call_that_hangs_ends_with_its_deadline_and_leaves_its_place(
