@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.contract.requests import Seen
+from freshet.errors import Overloaded
 from services.ranking.live.user_reader import read_input
 from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
@@ -234,7 +235,7 @@ async def _nearest(
             rows, _ = await searcher.nearest(
                 queries, each, mask, deadline, work=work, within_s=within_s
             )
-        except TimeoutError:
+        except (TimeoutError, Overloaded):
             deadline.leave_out(degraded.NEAREST_SKIPPED)
         else:
             return rows

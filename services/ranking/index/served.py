@@ -13,12 +13,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.errors import Overloaded
 from services.ranking.index.hits import Hits
 from services.ranking.index.layers import Base, Layers
 from shared.catalogue.catalogue import Applied, Catalogue
 from shared.runtime.deadline import Cost, Costs, Deadline
 
 ON_LOOP_S: Final = 0.002  # a thread costs 0.1 ms; holding the loop longer costs other calls more
+BESIDE_AT_MOST: Final = 64  # searches in threads, also those that nobody waits for any more
+RETRY_AFTER_S: Final = 0.1
 _BLOCK_ROWS: Final = 16_384  # compared at a time, so that Python's lock is never held for long
 
 
@@ -137,7 +140,7 @@ class IndexSearcher:
         """Search as ServedIndex.nearest promises, and note what it cost.
 
         work: the kind of search. Raises TimeoutError where it takes longer than within_s; then it
-        goes on alone, so that its cost is known.
+        goes on alone, so that its cost is known. Raises Overloaded where too many are under way.
         """
         cost = self.cost_of(work)
 
@@ -154,6 +157,8 @@ class IndexSearcher:
             hits, took_s = search()
             cost.note(took_s)
             return hits
+        if len(self._running) >= BESIDE_AT_MOST:
+            raise Overloaded(f"{len(self._running)} searches are under way", RETRY_AFTER_S)
         running = asyncio.create_task(search_beside())
         self._running.add(running)
         running.add_done_callback(self._running.discard)

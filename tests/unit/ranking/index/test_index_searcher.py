@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
+from freshet.errors import Overloaded
 from services.ranking.index.hits import Hits
-from services.ranking.index.served import IndexSearcher, ServedIndex
+from services.ranking.index.served import BESIDE_AT_MOST, IndexSearcher, ServedIndex
 from shared.runtime.deadline import COLD, Costs, Deadline
 from tests.servers import eventually
 
@@ -79,6 +80,20 @@ async def test_a_search_that_takes_too_long_is_given_up_but_measured(
     assert searcher.cost_of(WORK).recent_s == 0
     index.free.set()
     await eventually(lambda: searcher.cost_of(WORK).recent_s == 7.0)
+
+
+async def test_searches_that_nobody_waits_for_are_bounded(
+    index: SlowIndex, searcher: IndexSearcher
+) -> None:
+    index.free.clear()
+    for _ in range(BESIDE_AT_MOST):
+        with pytest.raises(TimeoutError):
+            await search(searcher, within_s=0)
+    with pytest.raises(Overloaded, match="64 searches are under way"):
+        await search(searcher)
+    index.free.set()
+    await eventually(lambda: not searcher._running)
+    await search(searcher)
 
 
 async def test_a_new_base_is_measured_anew(index: SlowIndex, searcher: IndexSearcher) -> None:
