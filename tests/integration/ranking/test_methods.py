@@ -233,9 +233,14 @@ async def test_calls_beyond_the_limit_are_refused_with_push_back(
 async def test_calls_that_wait_for_a_position_leave_the_places_to_others_and_are_bounded(
     kafka: str, valkey: str, shop: Shop
 ) -> None:
-    bounds = {"FRESHET_IN_FLIGHT_AT_MOST": "1", "FRESHET_AFTER_AT_MOST": "1"}
-    bounds["FRESHET_DEADLINE_AT_MOST_MS"] = "10000"
-    async with world(kafka, valkey, shop.items, **bounds) as there:
+    async with world(
+        kafka,
+        valkey,
+        shop.items,
+        FRESHET_IN_FLIGHT_AT_MOST="1",
+        FRESHET_AFTER_AT_MOST="1",
+        FRESHET_DEADLINE_AT_MOST_MS="10000",
+    ) as there:
         waiting = there.stub.Recommend(
             pb.RecommendRequest(user_id="ann", after="0:1000000"), timeout=3600
         )

@@ -36,6 +36,10 @@ class Held(embedding_pb2_grpc.EmbeddingServicer):
         self.most_bytes = 0
         self._guard = guard
 
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> Any:
+        """Answer nothing: only queries are asked."""
+        raise NotImplementedError
+
     async def EmbedQuery(self, request: pb.EmbedQueryRequest, context: Any) -> Any:
         """Hold a query."""
         return await self._guard.answer("EmbedQuery", request, context, self._hold, 2.0)
@@ -103,7 +107,7 @@ async def test_who_sends_no_message_holds_nobody_up_for_long() -> None:
     async with serving(messages_max_bytes=2 * MIB, arrival_at_most_s=0.2) as there:
         there.held.go_on.set()
         before = counted("DEADLINE_EXCEEDED")
-        method = there.channel.stream_unary(EMBED_QUERY)
+        method: Any = there.channel.stream_unary(EMBED_QUERY)
         silent = [method(timeout=3600) for _ in range(4)]
         for call in silent:
             code, text = await refusal(call)
@@ -115,7 +119,7 @@ async def test_who_sends_no_message_holds_nobody_up_for_long() -> None:
 
 async def test_a_call_without_a_message_is_refused() -> None:
     async with serving() as there:
-        call = there.channel.stream_unary(EMBED_QUERY)()
+        call: Any = there.channel.stream_unary(EMBED_QUERY)()
         await call.done_writing()
         code, text = await refusal(call)
         assert (code, text) == (grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
