@@ -31,19 +31,23 @@ Encoded = TypeVar("Encoded")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-def admission(items_at_most: int) -> Admission:
-    """Return what lets calls in by their items, of which a query is one."""
-    return Admission(items_at_most, unit="items are", first_guess_s=0.01, retry_after_s=0.25)
+def admission(at_most: int, unit: str) -> Admission:
+    """Return what lets calls in by their items or queries."""
+    return Admission(at_most, unit=f"{unit} are", first_guess_s=0.01, retry_after_s=0.25)
 
 
 class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
-    """Answers from the service's encoder, behind the arrivals that wait for it."""
+    """Answers from the service's encoder: items behind the arrivals, queries before them.
+
+    Queries do not wait for items, so each has a guard of its own.
+    """
 
     def __init__(
         self,
         space: str,
         encoder: ItemEncoder,
-        guard: CallGuard,
+        items: CallGuard,
+        queries: CallGuard,
         *,
         embed_s: float,
         query_s: float,
@@ -51,7 +55,8 @@ class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
         """embed_s, query_s: deadlines of calls that set none."""
         self._space = space
         self._encoder = encoder
-        self._guard = guard
+        self._items = items
+        self._queries = queries
         self._embed_s = embed_s
         self._query_s = query_s
 
@@ -59,7 +64,7 @@ class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
         """See protos/freshet/v1/embedding.proto."""
         count = len(request.items)
         units = count if 1 <= count <= ITEMS_AT_MOST else 1  # else it is out of bounds
-        return await self._guard.answer(
+        return await self._items.answer(
             "Embed", request, context, self._embed, self._embed_s, units
         )
 
@@ -67,7 +72,7 @@ class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
         self, request: pb.EmbedQueryRequest, context: Context
     ) -> pb.EmbedQueryResponse:
         """See protos/freshet/v1/embedding.proto."""
-        return await self._guard.answer(
+        return await self._queries.answer(
             "EmbedQuery", request, context, self._embed_query, self._query_s
         )
 

@@ -60,6 +60,7 @@ READ_BYTES: Final = 4 * MIB
 SEARCH_DECODE_S: Final = 2  # nobody waits longer for a search
 THREADS: Final = 64  # for names of picture hosts (at most 32 at once, and slow) and large records
 ITEMS_IN_CALLS: Final = 256  # of all Embed calls together
+QUERIES_IN_CALLS: Final = 256
 
 
 class EmbeddingService(Service):
@@ -103,7 +104,8 @@ class EmbeddingService(Service):
         answering = server.EmbeddingServer(
             bundle.space,
             encoder,
-            CallGuard(server.admission(ITEMS_IN_CALLS), embed_s),
+            CallGuard(server.admission(ITEMS_IN_CALLS, "items"), embed_s),
+            CallGuard(server.admission(QUERIES_IN_CALLS, "queries"), embed_s),
             embed_s=embed_s,
             query_s=settings.query_deadline_ms / 1000,
         )

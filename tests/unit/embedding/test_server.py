@@ -81,7 +81,12 @@ async def serving(query_s: float = 2.0) -> AsyncIterator[Running]:
     server = Server(SERVICE, NEEDS, Door(DoorSettings()), receive_max_bytes=8 * 1024 * 1024)
     encoder = Encoder()
     answering = EmbeddingServer(
-        "test", encoder, CallGuard(admission(8)), embed_s=30.0, query_s=query_s
+        "test",
+        encoder,
+        CallGuard(admission(8, "items")),
+        CallGuard(admission(8, "queries")),
+        embed_s=30.0,
+        query_s=query_s,
     )
     embedding_pb2_grpc.add_EmbeddingServicer_to_server(answering, server.grpc)
     port = await server.start(0)
@@ -210,6 +215,16 @@ async def test_too_many_items_at_once_are_pushed_back(running: Running) -> None:
     assert len((await waiting).items) == 8
 
 
+async def test_a_query_is_answered_while_items_wait(running: Running) -> None:
+    running.encoder.held = asyncio.Event()
+    eight = pb.EmbedRequest(items=[item_pb2.Item(item_id="a", title="t")] * 8)
+    waiting = asyncio.ensure_future(running.stub.Embed(eight))
+    await eventually(lambda: len(running.encoder.priorities) == 8)
+    assert (await running.stub.EmbedQuery(pb.EmbedQueryRequest(image=b"ok"))).space == "test"
+    running.encoder.held.set()
+    await waiting
+
+
 async def test_what_is_out_of_bounds_is_said_beside_others_too(running: Running) -> None:
     running.encoder.held = asyncio.Event()
     one = pb.EmbedRequest(items=[item_pb2.Item(item_id="a", title="t")])
@@ -283,7 +298,7 @@ async def test_no_request_gives_internal(
 
 
 def test_admission_refuses_what_cannot_be_done_in_time() -> None:
-    admitted, deadline = admission(100), Deadline(9.0, lambda: 0.0, Costs())
+    admitted, deadline = admission(100, "items"), Deadline(9.0, lambda: 0.0, Costs())
     with admitted.entered(1.0, deadline, 50):
         with (
             pytest.raises(Overloaded, match="with 100 ms left"),
