@@ -50,11 +50,16 @@ class BoundedMessages(grpc.aio.ServerInterceptor):
     ) -> Any:
         """See grpc.aio.ServerInterceptor."""
         handler = await continuation(handler_call_details)
-        if handler is None or not handler.unary_unary:
+        if handler is None or handler.request_streaming:
             return handler
         method = handler_call_details.method.rpartition("/")[2]
-        return grpc.stream_unary_rpc_method_handler(
-            partial(self._answer, method, handler.unary_unary),
+        served, as_stream = (
+            (handler.unary_stream, grpc.stream_stream_rpc_method_handler)
+            if handler.response_streaming
+            else (handler.unary_unary, grpc.stream_unary_rpc_method_handler)
+        )
+        return as_stream(
+            partial(self._answer, method, served),
             handler.request_deserializer,
             handler.response_serializer,
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc
@@ -57,7 +58,8 @@ class Held(embedding_pb2_grpc.EmbeddingServicer):
 class Running:
     """A running server, what answers, and a stub."""
 
-    def __init__(self, held: Held, channel: grpc.aio.Channel) -> None:
+    def __init__(self, server: Server, held: Held, channel: grpc.aio.Channel) -> None:
+        self.server = server
         self.held = held
         self.channel = channel
         self.stub: Any = embedding_pb2_grpc.EmbeddingStub(channel)
@@ -70,7 +72,7 @@ async def serving(*, deadline_at_most_s: float = 60.0, **bounds: Any) -> AsyncIt
     embedding_pb2_grpc.add_EmbeddingServicer_to_server(held, server.grpc)
     port = await server.start(0)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Running(held, channel)
+        yield Running(server, held, channel)
     await server.stop(0)
 
 
@@ -134,6 +136,16 @@ async def test_a_message_that_is_too_large_leaves_its_room_to_others() -> None:
             assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "larger than max" in text
         assert (await there.stub.EmbedQuery(LARGE)).space == "held"
+
+
+async def test_who_watches_the_health_is_told_of_it() -> None:
+    async with serving() as there:
+        health = health_pb2_grpc.HealthStub(there.channel)
+        watching = health.Watch(health_pb2.HealthCheckRequest())
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        await there.server.set_serving(True)
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        watching.cancel()
 
 
 @pytest.mark.parametrize(
