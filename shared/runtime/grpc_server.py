@@ -125,13 +125,13 @@ class Server:
         arrival_at_most_s: that a message may take to arrive.
         """
         self._door = door
-        needs = {f"/{service}/{method}": need for method, need in needs.items()}
+        guards = door.guards({f"/{service}/{method}": need for method, need in needs.items()})
         self.grpc = grpc.aio.server(
             maximum_concurrent_rpcs=max_concurrent,
             # In this order: the door looks at a token before the message comes, at the rest after.
             interceptors=[
                 BoundedMessages(receive_max_bytes, messages_max_bytes, arrival_at_most_s),
-                *door.guards(needs),
+                *guards,
             ],
             options=[
                 ("grpc.max_receive_message_length", receive_max_bytes),

@@ -12,7 +12,10 @@ import pytest
 
 from freshet.v1 import recommender_pb2 as pb
 from freshet.v1 import recommender_pb2_grpc
+from services.ranking.server import NEEDS, SERVICE
 from services.ranking.stages import degraded
+from shared.access.door import Door
+from shared.access.settings import DoorSettings
 from shared.runtime.call_guard import Admission, CallGuard
 from shared.runtime.grpc_server import Server
 from tests.servers import eventually
@@ -43,10 +46,12 @@ class Running:
 async def serving(*, waiting: int, at_most_s: float = 1.0) -> AsyncIterator[Running]:
     """waiting: calls at most. at_most_s: the largest deadline, half of which they wait."""
     admission = Admission(PLACES, outside_at_most=waiting)
-    server = Server([], receive_max_bytes=2**20, max_concurrent=1000)
+    server = Server(
+        SERVICE, NEEDS, Door(DoorSettings()), receive_max_bytes=2**20, max_concurrent=1000
+    )
     answering = recommender(guard=CallGuard(admission, at_most_s))
     recommender_pb2_grpc.add_RecommenderServicer_to_server(answering, server.grpc)
-    port = await server.start("127.0.0.1", 0)
+    port = await server.start(0)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Running(admission, recommender_pb2_grpc.RecommenderStub(channel))
     await server.stop(0)
