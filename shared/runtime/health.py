@@ -62,11 +62,16 @@ class Health:
         return web.Response(status=503 if why else 200, text=(why or "alive") + "\n")
 
     async def _ready(self, _: web.Request) -> web.Response:
-        return web.Response(status=200 if self.ready else 503, text=f"ready: {self.ready}\n")
+        why = self.live()
+        text = f"ready: {self.ready}" + (f", {why}" if why else "")
+        return web.Response(status=200 if self.ready else 503, text=f"{text}\n")
 
     async def _status(self, request: web.Request) -> web.Response:
         self._check(request, "/status")
-        body = {"service": self.service, "ready": self.ready, "live": self.live() is None}
+        why = self.live()
+        body = {"service": self.service, "ready": self.ready, "live": why is None}
+        if why:
+            body["fault"] = why
         return web.Response(text=json.dumps(body | self.status()), content_type="application/json")
 
     async def _metrics(self, request: web.Request) -> web.Response:

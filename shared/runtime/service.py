@@ -34,6 +34,13 @@ class Fatal(Exception):
     """What ends a service, in words for whoever runs it: its log needs no trace."""
 
 
+class SystemFault(Fatal):
+    """What no record is to blame for: reading stops, and the service says why until it is mended.
+
+    The process stays to say it; not ready and not alive, it is started anew by whoever watches.
+    """
+
+
 class Refused(Exception):
     """What the environment names and the service cannot use: exit code 2, as a bad setting."""
 
@@ -46,7 +53,8 @@ class Background:
     anew.
     """
 
-    def __init__(self, on_fault: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_fault: Callable[[BaseException | None], None] = lambda _: None) -> None:
+        """on_fault: hears with what error work ended, None if it ended without."""
         self.fault: str | None = None  # why a task ended, None while all run
         self._on_fault = on_fault
         self._tasks: list[asyncio.Task[None]] = []
@@ -70,7 +78,7 @@ class Background:
         else:
             log.error("%s ended", name, exc_info=error)
         self.fault = self.fault or f"{name} ended: {error!r}"
-        self._on_fault()
+        self._on_fault(error)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -91,7 +99,8 @@ class Service(ABC):
         Raises BadSetting for files of the door that cannot be used.
         """
         self.broken = asyncio.Event()
-        self.background = Background(self.broken.set if ends_with_background else lambda: None)
+        self.background = Background(self._on_fault)
+        self._ends_with_background = ends_with_background
         self.ends = contextlib.AsyncExitStack()
         self.door = Door(door)
         self.health = Health(name, self.door)
@@ -117,6 +126,12 @@ class Service(ABC):
     @abstractmethod
     def status(self) -> dict[str, Any]:
         """Return what GET /status shows."""
+
+    def _on_fault(self, error: BaseException | None) -> None:
+        if isinstance(error, SystemFault):
+            self.health.ready = False
+        elif self._ends_with_background:
+            self.broken.set()
 
 
 class LoggedSettings(Protocol):

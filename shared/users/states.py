@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMATS: Final = (1, 2)
+FORMATS_TO_COME: Final = range(3, 32)  # any other first byte is damage
 HISTORY_AT_MOST: Final = 50  # entries
 FORMAT_1_KEYS: Final = 200  # in each list at most
 KEYS_AT_MOST: Final = 2**16 - 1  # in each list
@@ -68,6 +69,10 @@ _NAMES_END: Final = "\n"  # a control character: no type has one
 _SCALE: Final = struct.Struct("<f")
 
 Floats = NDArray[np.float32]
+
+
+class NewerFormat(ValueError):
+    """A state that a newer program wrote: nothing is wrong with it."""
 
 
 class UserVectors(msgspec.Struct, frozen=True, gc=False):
@@ -237,7 +242,8 @@ def guard_of(value: bytes) -> bytes:
 def unpack(value: bytes) -> UserState:
     """Read a packed state.
 
-    Raises ValueError saying what is wrong with the bytes; no length in them is trusted.
+    Raises NewerFormat, or ValueError saying what is wrong with the bytes; no length in them is
+    trusted.
     """
     at_head, version = _guard_end(value), value[0]
     guard = _guard(value[_GUARD_HEAD.size : at_head])
@@ -309,7 +315,8 @@ def _guard_end(value: bytes) -> int:
         raise _damaged(f"{len(value)} bytes are no state")
     version, partitions = _GUARD_HEAD.unpack_from(value)
     if version not in FORMATS:
-        raise ValueError(f"user state of format {version}: this program reads formats 1 and 2")
+        kind = NewerFormat if version in FORMATS_TO_COME else ValueError
+        raise kind(f"user state of format {version}: this program reads formats 1 and 2")
     end: int = _GUARD_HEAD.size + partitions * _GUARD_ENTRY.size
     if len(value) < end:
         raise _damaged(f"{len(value)} bytes end before the guard does, at {end}")

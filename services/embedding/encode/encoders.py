@@ -8,7 +8,7 @@ needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -19,6 +19,7 @@ from services.embedding.encode.bundle import BadBundle, Bundle
 from services.embedding.encode.cpus import usable_cpus
 from services.embedding.pictures.picture import SIDE, colour_moments
 from shared.runtime.onnx_model import has_external_data
+from shared.runtime.service import SystemFault
 
 BUCKETS = (1, 2, 4, 8, 16)
 _Inputs = TypeVar("_Inputs", list[str], NDArray[np.uint8])
@@ -64,8 +65,7 @@ class Encoders:
     def _encode_pictures(self, pictures: NDArray[np.uint8], rows: int) -> NDArray[np.float32]:
         padded = np.zeros((rows, *pictures.shape[1:]), np.uint8)
         padded[: len(pictures)] = pictures
-        features: NDArray[np.float32] = self._image.run(["features"], {"image": padded})[0]
-        return features
+        return _run(self._image, "features", {"image": padded})
 
     def _encode_tokens(self, texts: list[str], rows: int) -> NDArray[np.float32]:
         tokenized = self._tokenizer.encode_batch(texts)
@@ -77,10 +77,18 @@ class Encoders:
         for row, tokens in enumerate(tokenized):
             ids[row, : len(tokens.ids)] = tokens.ids
             mask[row, : len(tokens.ids)] = 1
-        vectors: NDArray[np.float32] = self._text.run(
-            ["embedding"], {"input_ids": ids, "attention_mask": mask}
-        )[0]
-        return vectors
+        return _run(self._text, "embedding", {"input_ids": ids, "attention_mask": mask})
+
+
+def _run(
+    session: ort.InferenceSession, output: str, inputs: dict[str, NDArray[Any]]
+) -> NDArray[np.float32]:
+    """Run a model. Raises SystemFault: no picture or text of a good shape makes a model fail."""
+    try:
+        found: NDArray[np.float32] = session.run([output], inputs)[0]
+    except Exception as error:  # ONNX Runtime raises its own classes, none of them public
+        raise SystemFault(f"the model of {output} fails: {error}") from error
+    return found
 
 
 def _in_buckets(

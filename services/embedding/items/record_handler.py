@@ -42,6 +42,7 @@ from shared.catalogue.item_vectors import (
 from shared.catalogue.versions import RecordVersion, record_version
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
+from shared.runtime.faults import FaultDetector
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +92,17 @@ class RecordHandler:
         self._record_at = record_at
         self._now_ms = now_ms
         self._retry_waits_s = retry_waits_s
+        self._faults = FaultDetector()
         # Whose turn it is, by topic and key; forgotten when nobody waits.
         self._turns: WeakValueDictionary[tuple[str, bytes | None], asyncio.Lock]
         self._turns = WeakValueDictionary()
         self.counts = Counts()
 
     async def handle(self, record: ConsumedRecord) -> None:
-        """Apply a record. Returns when it may be acknowledged; raises nothing that it can mend."""
+        """Apply a record. Returns when it may be acknowledged; raises nothing that it can mend.
+
+        Raises SystemFault, after which nothing should be handled until it is mended.
+        """
         origin = records.origin_of(record)
         turn = self._turns.setdefault((record.topic, record.key), asyncio.Lock())
         try:
@@ -120,6 +125,7 @@ class RecordHandler:
             except records.BadRecord:
                 raise
             except Exception as error:
+                self._faults.failed(record.key, error, may_pass=wait_s is not None)
                 log.exception("%s failed", origin)
                 if wait_s is None:
                     text = f"failed several times: {error!r}"
@@ -239,6 +245,8 @@ class RecordHandler:
         )
 
     def _count(self, record: ConsumedRecord, reused: bool) -> None:
+        if not reused:  # then every step was taken
+            self._faults.succeeded()
         counter = metrics.ITEMS_REUSED if reused else metrics.ITEMS_ENCODED
         counter.labels(record.topic).inc()
         self.counts.reused += reused

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from services.embedding.pictures import picture
 from services.embedding.pictures.picture import BadPicture, PictureLimits
+from shared.runtime.service import SystemFault
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,10 @@ class Decoders:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def decode(self, data: bytes) -> Picture:
-        """Decode a picture. Raises BadPicture, also when it killed its decoder twice."""
+        """Decode a picture. Raises BadPicture, also when it killed its decoder twice.
+
+        Raises SystemFault where decoders cannot even be started.
+        """
         pool, job = self._pool, (self._decode, data, self._limits, self._at_most_s)
         try:
             return await self._run(pool, _decode, *job)
@@ -77,6 +81,7 @@ class Decoders:
         async with self._alone:
             pool = self._new_pool(1)
             try:
+                await self._check(pool)
                 return await self._run(pool, _decode, *job)
             except BrokenProcessPool:
                 raise BadPicture(
@@ -85,6 +90,13 @@ class Decoders:
                 ) from None
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _check(self, pool: ProcessPoolExecutor) -> None:
+        """Raise SystemFault where a decoder dies without a picture."""
+        try:
+            await self._run(pool, _nothing)
+        except BrokenProcessPool as error:
+            raise SystemFault("picture decoders cannot start") from error
 
     async def _run(
         self, pool: ProcessPoolExecutor, call: Callable[..., Picture], *args: object

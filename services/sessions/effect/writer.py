@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from freshet.contract import records
+from freshet.contract.events import Event
 from services.sessions.effect.cache import StateCache
 from services.sessions.effect.store import StatesStore, UserWrite, WriteChunk
 from services.sessions.effect.unknown_types import UnknownTypes
@@ -29,9 +30,11 @@ from services.sessions.settings import SessionsSettings
 from shared.catalogue.catalogue import Items
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
+from shared.runtime.faults import FaultDetector
+from shared.runtime.service import SystemFault
 from shared.users import positions
 from shared.users.positions import UNKNOWN_TIME_MS, Position
-from shared.users.states import UserState, empty, pack, pack_guard, unpack
+from shared.users.states import NewerFormat, UserState, empty, pack, pack_guard, unpack
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ class EffectWriter:
         self._cache = StateCache(settings.cache_users)
         self._applied: dict[int, AppliedPosition] = {}  # by partition
         self._without_value: dict[int, Position] = {}  # what no `pos:` value means, by partition
+        self._faults = FaultDetector(NewerFormat)
         self._lettered: defaultdict[int, set[int]] = defaultdict(set)  # offsets of letters sent
         self.unknown_types = UnknownTypes(settings.fold.vectors.weights.codes)
         self.exclusions_dropped = 0  # by full lists, since the start
@@ -110,8 +114,9 @@ class EffectWriter:
     async def apply(self, batch: Batch, items: Items) -> None:
         """Give a batch its effect, or raise; whatever was raised but Gap, apply it again.
 
-        Raises WriteRefused when another worker, or a loss in Redis, came between; Gap; and
-        TRANSIENT_ERRORS while Redis or Kafka is unavailable.
+        Raises WriteRefused when another worker, or a loss in Redis, came between; Gap;
+        TRANSIENT_ERRORS while Redis or Kafka is unavailable; and SystemFault, after which nothing
+        should be applied: the batch's position and dead letters are not written then.
         """
         events, rejected = decode(batch.records)
         users = dict.fromkeys(event.event.user_id for event in events)
@@ -199,6 +204,7 @@ class EffectWriter:
                 chunks = chunks or [FoldedChunk()]
                 reached = [done] * len(chunks)
                 if start == starts[-1]:
+                    self._judge(batch, rejected, done.offset)
                     await self._send_letters(batch.partition, rejected, done.offset)
                     reached[-1] = Position(last.offset, last.timestamp, b"")
                 packed = list(self._packed(chunks, reached, value))
@@ -224,10 +230,9 @@ class EffectWriter:
         try:
             folded = fold_many(states, events, items, self._settings.fold)
         except Exception as error:
-            if len(events) <= 1:
-                for event in events:
-                    log.error("the fold fails at offset %d: %r", event.offset, error)
-                return [], [(event, error) for event in events]
+            if len(events) == 1:
+                self._check_fold(events[0].record_time_ms, items)
+                return [], [(events[0], error)]
         else:
             states.update(folded.states)
             return folded.chunks, []
@@ -235,6 +240,28 @@ class EffectWriter:
         chunks, failures = self._fold(states, events[:middle], items)
         more_chunks, more_failures = self._fold(states, events[middle:], items)
         return chunks + more_chunks, failures + more_failures
+
+    def _check_fold(self, time_ms: int, items: Items) -> None:
+        """Fold an event with nothing to it. Raises SystemFault: then no other can be folded."""
+        plain = FoldEvent(Event(user_id="-", item_id="-", type="click"), 0, 0, time_ms)
+        try:
+            fold_many({}, [plain], items, self._settings.fold)
+        except Exception as error:
+            raise SystemFault(f"no event can be folded: {error!r}") from error
+
+    def _judge(self, batch: Batch, rejected: Sequence[Rejected], done: int) -> None:
+        """Raise SystemFault where records fail unforeseen and are not to blame for it."""
+        errors = {letter.record.offset: letter.error for letter in rejected}
+        if all(error.error_class != records.UNPROCESSABLE for error in errors.values()):
+            if len(errors) < len(batch.records):
+                self._faults.succeeded()
+            return
+        for record in batch.records:
+            error = errors.get(record.offset)
+            if error is None:
+                self._faults.succeeded()
+            elif error.error_class == records.UNPROCESSABLE and record.offset > done:
+                self._faults.failed(record.key, error.__cause__ or error)
 
     def _packed(
         self, chunks: Sequence[FoldedChunk], reached: Sequence[Position], value: bytes

@@ -50,8 +50,9 @@ def decode(batch: Iterable[Any]) -> tuple[list[FoldEvent], list[Rejected]]:
 
 def unprocessable(record: Any, error: Exception) -> Rejected:
     """Reject a record that the contract allows: a bug, or a damaged state, is in its way."""
-    why = f"{type(error).__name__}: {error}"
-    return Rejected(record, records.BadRecord(records.UNPROCESSABLE, why))
+    refused = records.BadRecord(records.UNPROCESSABLE, f"{type(error).__name__}: {error}")
+    refused.__cause__ = error
+    return Rejected(record, refused)
 
 
 def _event(record: Any) -> FoldEvent:

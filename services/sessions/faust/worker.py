@@ -24,11 +24,13 @@ from services.sessions.faust.partitions import Partitions, WorkerProgress
 from services.sessions.settings import SessionsSettings
 from shared.runtime import metrics
 from shared.runtime.retry import TRANSIENT_ERRORS
+from shared.runtime.service import SystemFault
 
 log = logging.getLogger(__name__)
 
 FIRST_WAIT_S: Final = 0.05  # before a batch's third attempt; the second is made at once
 WAIT_AT_MOST_S: Final = 2.0
+ATTEMPTS_AT_MOST: Final = 5  # at a batch that fails for no reason that may pass
 
 
 class _ConsumerOnly(BootStrategy):
@@ -105,6 +107,7 @@ class Worker:
             topic, cluster_id, store, writer, log_reader, self.progress, lambda: self._consumer
         )
         self._queues = PartitionQueues(self._apply)
+        self._halted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.app = self._build_app()
 
     def _build_app(self) -> faust.App:
@@ -150,15 +153,20 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Work until cancelled. Raises OtherLog, Stalled, or what ended Faust."""
+        """Work until cancelled. Raises SystemFault, OtherLog, Stalled, or what ended Faust."""
         await self.app.start()
         minding = asyncio.create_task(self.partitions.run())
         crashing = asyncio.create_task(self.app._crashed.wait())
+        ends = (self._halted, minding, crashing)
         try:
-            await asyncio.wait((minding, crashing), return_when=asyncio.FIRST_COMPLETED)
-            if minding.done():
-                minding.result()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends[:2]:
+                if end.done():
+                    end.result()
             raise RuntimeError("Faust's application ended") from self.app.crash_reason
+        except SystemFault:
+            await self.stop()  # others may have what this one lacks: let them read
+            raise
         finally:
             minding.cancel()
             crashing.cancel()
@@ -200,9 +208,9 @@ class Worker:
             self._queues.put(batch)
 
     async def _apply(self, batch: Batch) -> None:
-        """Apply a batch, however many attempts it takes; never raises."""
-        consumer, wait_s = self._consumer, 0.0
-        while consumer.is_current(batch):
+        """Apply a batch, however many attempts it takes; after a fault none. Never raises."""
+        consumer, wait_s, unforeseen = self._consumer, 0.0, 0
+        while not self._halted.done() and consumer.is_current(batch):
             try:
                 async with asyncio.timeout(self._settings.attempt_timeout_s):
                     await self._writer.apply(batch, self._items.catalogue)
@@ -214,13 +222,25 @@ class Worker:
                 metrics.WRITES_REFUSED.inc()
             except TRANSIENT_ERRORS as error:
                 self._wait_for(batch.partition, f"{type(error).__name__}: {error}")
-            except Exception:
+            except Exception as error:
                 log.exception("%s:%d at %d", batch.topic, batch.partition, batch.start)
+                unforeseen += 1
+                if isinstance(error, SystemFault) or unforeseen == ATTEMPTS_AT_MOST:
+                    self._halt(error)
+                    return
             await asyncio.sleep(wait_s)
             wait_s = min(max(2 * wait_s, FIRST_WAIT_S), WAIT_AT_MOST_S)
+        if self._halted.done():
+            return
         consumer.done(batch)
         self.progress.waiting.pop(batch.partition, None)
         self.progress.made()
+
+    def _halt(self, error: Exception) -> None:
+        """Apply nothing any more: `run` ends with the fault."""
+        if not self._halted.done():
+            fault = error if isinstance(error, SystemFault) else SystemFault(repr(error))
+            self._halted.set_exception(fault)
 
     def _wait_for(self, partition: int, what: str) -> None:
         if partition not in self.progress.waiting:

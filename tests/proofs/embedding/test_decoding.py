@@ -21,6 +21,7 @@ from PIL import Image
 from services.embedding.pictures import decoding
 from services.embedding.pictures.decoding import Decoders
 from services.embedding.pictures.picture import BadPicture, PictureLimits
+from shared.runtime.service import SystemFault
 from tests.integration.embedding.shop import picture
 from tests.servers import ROOT, eventually
 
@@ -64,6 +65,15 @@ async def test_picture_that_kills_its_decoder_is_bad_and_the_others_are_not(what
         assert isinstance(found[1], BadPicture)
         assert all(isinstance(found[n], np.ndarray) for n in (0, 2, 3))
         assert (await pool.decode(b"after")).shape == GOOD.shape
+
+
+async def test_where_no_decoder_can_start_no_picture_is_to_blame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with decoders(decode=misbehave) as pool:
+        monkeypatch.setattr(decoding, "_prepare_worker", os.abort)
+        with pytest.raises(SystemFault, match="picture decoders cannot start"):
+            await pool.decode(b"crash")
 
 
 async def test_memory_of_a_decoder_is_bounded() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from services.embedding.encode.encoders import BUCKETS, Encoders
 from services.embedding.encode.golden import golden_pictures
+from shared.runtime.service import SystemFault
 
 # First values of features and vectors. The tolerance leaves room for other CPUs' int8 kernels.
 PICTURE_FEATURES = [0.0, 0.1905, 2.498, 0.0, 0.0, 0.0]
@@ -86,6 +87,21 @@ def test_other_arrays_are_refused_with_what_would_be_right(
 ) -> None:
     with pytest.raises(ValueError, match=r"must be uint8 \(n, 224, 224, 3\), was"):
         encoders.encode_images(pictures)
+
+
+def test_a_model_that_fails_is_no_picture_s_or_text_s_fault(
+    encoders: Encoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        def run(self, *_: object) -> list[np.ndarray]:
+            raise RuntimeError("a tensor cannot be allocated")
+
+    monkeypatch.setattr(encoders, "_image", Failing())
+    monkeypatch.setattr(encoders, "_text", Failing())
+    with pytest.raises(SystemFault, match="the model of features fails: a tensor cannot be"):
+        encoders.encode_images(np.zeros((1, 224, 224, 3), np.uint8))
+    with pytest.raises(SystemFault, match="the model of embedding fails: a tensor cannot be"):
+        encoders.encode_texts(["lamp"])
 
 
 def test_only_the_batch_sizes_of_the_buckets_reach_the_model(

@@ -17,6 +17,7 @@ from services.embedding.encode.content import NOTHING_TO_ENCODE
 from services.embedding.items.latest_versions import ITEM_KEY_COLLISION, LatestVersions
 from shared.catalogue.item_vectors import ItemVector
 from shared.catalogue.versions import UNSTATED, LogPlace, RecordVersion
+from shared.runtime.service import SystemFault
 from tests.unit.embedding.items.world import Consumed, World, delete, unit_vector, upsert
 
 CHAIR = Item(item_id="a", title="Red chair", price=10.0)
@@ -343,6 +344,33 @@ async def test_lasting_failure_is_a_dead_letter_and_stops_nothing() -> None:
     world.encoder.fails = [RuntimeError("always")] * 3
     await world.handle(upsert(CHAIR, 0, 1), upsert(BLUE, 1, 2))
     assert world.dead.classes == [records.UNPROCESSABLE]
+    assert len(world.log.written) == 1
+
+
+async def test_the_same_failure_of_unrelated_items_in_a_row_stops_and_none_is_a_dead_letter() -> (
+    None
+):
+    world = World()
+    world.encoder.fails = [RuntimeError("always")] * 99
+    log = [upsert(Item(item_id=f"i{n}", title=f"Item {n}"), n, n) for n in range(8)]
+    ends = await asyncio.gather(*map(world.handler.handle, log), return_exceptions=True)
+    assert {type(end) for end in ends} == {SystemFault}
+    assert "unrelated records in a row fail alike: RuntimeError('always')" in str(ends[0])
+    assert world.dead.letters == []
+    restarted = world.restarted()
+    await restarted.handle(*log)
+    assert [written.item_id for written in world.log.written] == [f"i{n}" for n in range(8)]
+
+
+@pytest.mark.parametrize("error", [SystemFault("the model of embedding fails"), MemoryError()])
+async def test_what_no_item_can_cause_is_tried_again_and_then_stops(error: Exception) -> None:
+    world = World()
+    world.encoder.fails = [error]
+    await world.handle(upsert(CHAIR, 0, 1))
+    world.encoder.fails = [error] * 3
+    with pytest.raises(SystemFault):
+        await world.handle(upsert(BLUE, 1, 2))
+    assert world.dead.letters == []
     assert len(world.log.written) == 1
 
 

@@ -17,9 +17,11 @@ from services.sessions.effect import writer as writer_module
 from services.sessions.effect.double import MemoryStore
 from services.sessions.effect.store import WriteRefused
 from services.sessions.effect.writer import EffectWriter, Gap
+from services.sessions.faust import batches as batches_module
 from services.sessions.faust.batches import Batch
 from services.sessions.fold.fold import Folded, FoldEvent, fold_many
 from services.sessions.fold.settings import FoldSettings
+from shared.runtime.service import SystemFault
 from shared.users import keys, positions
 from shared.users.exclusions import ExclusionSettings
 from tests.unit.sessions.kit import (
@@ -273,6 +275,95 @@ async def test_an_event_at_which_the_fold_breaks_is_a_dead_letter_and_the_rest_c
     expected = await plain(good)
     expected[keys.position(TOPIC, 0)] = (19, LOG[-1].timestamp)
     assert_same(content(store), expected)
+
+
+def breaks_for(monkeypatch: pytest.MonkeyPatch, *users: str) -> None:
+    """Let the fold raise at events of these users; at all without any."""
+
+    def fold_that_breaks(states: Any, events: Sequence[FoldEvent], *more: Any) -> Folded:
+        if not users or any(event.event.user_id in users for event in events):
+            raise ZeroDivisionError("a bug")
+        return fold_many(states, events, *more)
+
+    monkeypatch.setattr(writer_module, "fold_many", fold_that_breaks)
+
+
+async def test_a_fold_that_always_raises_stops_and_once_mended_everything_counts_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
+    await apply(writer(store), batch(LOG[:5]))
+    before = deepcopy((store.values, store.sets))
+    breaks_for(monkeypatch)
+    with pytest.raises(SystemFault, match=r"no event can be folded: ZeroDivisionError\('a bug'\)"):
+        await apply(writer(store, letters), batch(LOG[5:]))
+    assert (store.values, store.sets) == before
+    assert letters.offsets == []
+    monkeypatch.undo()
+    await apply(writer(store, letters), batch(LOG[5:]))
+    assert_same(content(store), await plain())
+
+
+async def test_a_fold_that_raises_for_one_user_after_the_other_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = [click(n, f"u{n}", n % 5) for n in range(12)]
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
+    breaks_for(monkeypatch, *(f"u{n}" for n in range(3, 12)))
+    with pytest.raises(SystemFault, match="5 unrelated records in a row fail alike: ZeroDivision"):
+        await apply(writer(store, letters), batch(log))
+    assert position_of(store).offset == -1
+    assert letters.offsets == []
+    monkeypatch.undo()
+    await apply(writer(store, letters), batch(log))
+    assert_same(content(store), await plain(log))
+
+
+async def test_a_fault_shows_over_batches_of_one_event_too_and_the_first_can_be_replayed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
+    breaks_for(monkeypatch, *(f"u{n}" for n in range(9)))
+    worker = writer(store, letters)
+    with pytest.raises(SystemFault):
+        await apply(worker, *(batch([click(n, f"u{n}")]) for n in range(9)))
+    assert letters.offsets == [0, 1, 2, 3]
+    assert position_of(store).offset == 3
+
+
+async def test_records_that_cannot_be_decoded_for_a_reason_unforeseen_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decode_that_breaks(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(batches_module, "decode_event", decode_that_breaks)
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
+    with pytest.raises(SystemFault, match="in a row"):
+        await apply(writer(store, letters), batch([click(n, f"u{n}") for n in range(9)]))
+    assert letters.offsets == []
+
+
+async def test_any_number_of_records_that_the_contract_refuses_stops_nothing() -> None:
+    log = [Record(n, b"\xff", b"u%d" % n) for n in range(30)]
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
+    await apply(writer(store, letters), batch(log))
+    assert letters.offsets == list(range(30))
+
+
+async def test_a_state_that_a_newer_program_wrote_stops_and_is_folded_once_it_can_be_read() -> None:
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
+    await apply(writer(store), batch(LOG[:5]))
+    ours = store.values[keys.user("bob")]
+    store.values[keys.user("bob")] = newer = b"\x03" + ours[1:]
+    with pytest.raises(SystemFault, match="user state of format 3: this program reads formats 1"):
+        await apply(writer(store, letters), batch(LOG[5:]))
+    assert letters.offsets == []
+    assert position_of(store).offset == 4
+    assert store.values[keys.user("bob")] == newer
+    store.values[keys.user("bob")] = ours
+    await apply(writer(store, letters), batch(LOG[5:]))
+    assert_same(content(store), await plain())
 
 
 async def test_a_state_that_cannot_be_read_stays_and_its_events_are_dead_letters() -> None:

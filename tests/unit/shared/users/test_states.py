@@ -17,6 +17,7 @@ from shared.users.states import (
     ENTRY_BYTES,
     ENTRY_STRUCT,
     HAS_VALUE,
+    NewerFormat,
     UserState,
     UserVectors,
     empty,
@@ -128,8 +129,9 @@ def test_an_unknown_format_is_refused_by_name(version: int) -> None:
     for read in (unpack, guard_of):
         with pytest.raises(
             ValueError, match=f"format {version}: this program reads formats 1 and 2"
-        ):
+        ) as refused:
             read(value)
+        assert isinstance(refused.value, NewerFormat) == (version == 3)
 
 
 @pytest.mark.parametrize(
