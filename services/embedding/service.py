@@ -242,8 +242,10 @@ class EmbeddingService(Service):
 
     def _note_failure(self, error: BaseException) -> None:
         """Fail with what the items could not be handled for; after a fault read none any more."""
+        if self._leaving is not None:
+            return  # the first one said it
         self.background.fail("items", error)
-        if isinstance(error, SystemFault) and self._leaving is None:
+        if isinstance(error, SystemFault):
             assert self._group is not None
             # Others may have what this one lacks: let them read.
             self._leaving = asyncio.create_task(self._group.stop(0), name="leaving")

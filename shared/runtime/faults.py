@@ -40,7 +40,7 @@ class FaultDetector:
         may_pass: it is tried again, by which an error that no record causes may pass, too.
         """
         if isinstance(error, self._never_a_records) and not may_pass:
-            raise SystemFault(f"no record can cause this: {error!r}") from error
+            raise as_system_fault(error)
         if (place := _place_of(error)) != self._place:
             self._place = place
             self._row.clear()
@@ -49,6 +49,15 @@ class FaultDetector:
             raise SystemFault(
                 f"{len(self._row)} unrelated records in a row fail alike: {error!r}"
             ) from error
+
+
+def as_system_fault(error: BaseException) -> SystemFault:
+    """Return an error as the fault that it is."""
+    if isinstance(error, SystemFault):
+        return error
+    fault = SystemFault(f"no record can cause this: {error!r}")
+    fault.__cause__ = error
+    return fault
 
 
 def _place_of(error: BaseException) -> _Place:

@@ -23,6 +23,7 @@ from services.sessions.faust.log_reader import LogReader
 from services.sessions.faust.partitions import Partitions, WorkerProgress
 from services.sessions.settings import SessionsSettings
 from shared.runtime import metrics
+from shared.runtime.faults import as_system_fault
 from shared.runtime.retry import TRANSIENT_ERRORS
 from shared.runtime.service import SystemFault
 
@@ -239,8 +240,7 @@ class Worker:
     def _halt(self, error: Exception) -> None:
         """Apply nothing any more: `run` ends with the fault."""
         if not self._halted.done():
-            fault = error if isinstance(error, SystemFault) else SystemFault(repr(error))
-            self._halted.set_exception(fault)
+            self._halted.set_exception(as_system_fault(error))
 
     def _wait_for(self, partition: int, what: str) -> None:
         if partition not in self.progress.waiting:

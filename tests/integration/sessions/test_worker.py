@@ -228,6 +228,34 @@ async def test_a_redis_whose_positions_do_not_fit_the_log_is_refused(
     assert not await redis.exists(keys.user("ann"))
 
 
+async def test_a_state_of_a_newer_program_stops_it_and_once_it_can_be_read_all_counts_once(
+    log: str, environ: dict[str, str], redis: Redis, start_service: Start
+) -> None:
+    worker = await running(start_service, environ)
+    await harness.publish(log, clicks(4), partition=1)
+    await harness.caught_up(log, redis)
+    ours: Any = await redis.get(keys.user("ann"))
+    await redis.set(keys.user("ann"), b"\x03" + ours[1:])
+    worker.stop()
+    position: Any = await redis.get(keys.position(CLICKS.name, 1))
+
+    stopped = start_service("sessions", environ)
+    await harness.publish(log, clicks(4, first=4), partition=1)
+    await eventually(lambda: stopped._get("live")[0] == 503, within_s=60, what="the fault")
+    status, told = stopped._get("ready")
+    assert (status, stopped.process.poll()) == (503, None)
+    assert "user state of format 3: this program reads formats 1 and 2" in told.decode()
+    assert "format 3" in str(stopped.status()["fault"])
+    assert await redis.get(keys.position(CLICKS.name, 1)) == position
+    assert await harness.read_topic(log, DEAD_LETTERS.name) == {0: []}
+    assert stopped.stop() == 0
+
+    await redis.set(keys.user("ann"), ours)
+    await running(start_service, environ)
+    await harness.caught_up(log, redis)
+    harness.assert_same(await harness.content_of(redis), await harness.plain_fold(log, ITEMS))
+
+
 async def test_it_waits_for_a_redis_that_comes_later(
     log: str, start_service: Start, tmp_path: Path
 ) -> None:
