@@ -15,7 +15,12 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 from aiokafka.structs import RecordMetadata
 
 from freshet import kafka_clients
@@ -25,6 +30,9 @@ ACKNOWLEDGED_WITHIN_S: Final = 20.0  # longer than the client's own time-out of 
 STOP_AT_MOST_S: Final = 3.0
 FIRST_WAIT_S: Final = 0.1  # before a record is sent again
 WAIT_AT_MOST_S: Final = 5.0
+
+# A record that a topic does not take; trying again changes nothing.
+TOO_LARGE_ERRORS: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +102,10 @@ class RenewedProducer:
             future = await producer.send(
                 topic, value, key=key, headers=list(headers), partition=partition
             )
-        except KafkaError as error:
-            self._judge(producer, error)
+        except TOO_LARGE_ERRORS:  # for the producer itself, which has not begun with it
+            raise
+        except KafkaError:
+            self._give_up(producer)
             raise
         future.add_done_callback(partial(self._ended, producer))
         return future
@@ -103,8 +113,8 @@ class RenewedProducer:
     async def acknowledged(self, future: asyncio.Future[RecordMetadata]) -> RecordMetadata:
         """Wait until all replicas have a record, and return where it stands. Raises KafkaError.
 
-        A caller who waits no longer leaves the record on its way, and the producer to be judged
-        by what becomes of it.
+        A caller who waits no longer leaves the record on its way; if it fails, the producer is
+        given up all the same.
         """
         if not future.done():
             late = asyncio.get_running_loop().call_later(ACKNOWLEDGED_WITHIN_S, _end_late, future)
@@ -151,7 +161,7 @@ class RenewedProducer:
                 return await self.send_and_wait(
                     topic, key=key, value=value, headers=headers, partition=partition
                 )
-            except MessageSizeTooLargeError as error:
+            except TOO_LARGE_ERRORS as error:
                 raise BadRecord(TOO_LARGE, f"too large for {topic}: {error}") from None
             except (KafkaError, OSError) as error:
                 log.warning("sending to %s again: %s", topic, error or type(error).__name__)
@@ -159,12 +169,9 @@ class RenewedProducer:
             wait_s = min(wait_s * 2, WAIT_AT_MOST_S)
 
     def _ended(self, producer: Any, future: asyncio.Future[RecordMetadata]) -> None:
-        if not future.cancelled() and (error := future.exception()) is not None:
-            self._judge(producer, error)
-
-    def _judge(self, producer: Any, error: BaseException) -> None:
-        """Give a producer up for an error, unless that is the record's fault."""
-        if not isinstance(error, MessageSizeTooLargeError):
+        # Also where a broker found a record too large: its sequence number is used up, and whatever
+        # follows would be out of order.
+        if not future.cancelled() and future.exception() is not None:
             self._give_up(producer)
 
     def _give_up(self, producer: Any) -> None:

@@ -276,14 +276,15 @@ class _KafkaErrors:
         from aiokafka.errors import (
             ClusterAuthorizationFailedError,
             KafkaError,
-            MessageSizeTooLargeError,
             TopicAuthorizationFailedError,
         )
+
+        from freshet.producer import TOO_LARGE_ERRORS
 
         if isinstance(error, TimeoutError):
             late = "has not acknowledged in time; the record may be published all the same"
             return DeadlineExceeded(f"{self._where} {late}")
-        if isinstance(error, MessageSizeTooLargeError):
+        if isinstance(error, TOO_LARGE_ERRORS):
             return InvalidRequest(f"the record is too large: {error}")
         if isinstance(error, (ClusterAuthorizationFailedError, TopicAuthorizationFailedError)):
             return FreshetError(f"{self._where} refuses: {error}")

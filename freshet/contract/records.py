@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
 JSON: Final = "application/json"
@@ -15,14 +16,18 @@ SINCE: Final = "since"  # on item-vectors: where the last record without `update
 WHOLE: Final = "whole"  # on offers: the versions of all that stands, published as one record
 SOURCE: Final = "source"  # `file:line` that it was published from, where somebody said so
 # On dead letters, and on what is replayed from them:
-ORIGIN: Final = "origin"  # `topic:partition:offset` of the record that failed
+ORIGIN: Final = "origin"  # `topic:partition:offset` where the record that failed was read
 ORIGIN_TIME_MS: Final = "origin-time-ms"  # that record's time
-# On dead letters alone:
+# On dead letters alone, from which they are what the service wrote, never what the record had:
+FIRST_ORIGIN: Final = "first-origin"  # of a replay that failed again: the origin that it stated
+FIRST_ORIGIN_TIME_MS: Final = "first-origin-time-ms"
 ORIGIN_KEY: Final = "origin-key"  # that record's key; absent: it had none
 ERROR_CLASS: Final = "error-class"
 ERROR_TEXT: Final = "error-text"
 SERVICE: Final = "service"
 FAILED_MS: Final = "failed-ms"
+VALUE_BYTES: Final = "value-bytes"  # of a value that was too large to be kept; it stands at ORIGIN
+VALUE_SHA256: Final = "value-sha256"  # the same value's hash, in hex
 
 PROTOBUF_HEADERS: Final[Sequence[tuple[str, bytes]]] = [(CONTENT_TYPE, PROTOBUF.encode())]
 
@@ -35,8 +40,21 @@ UNKNOWN_ENCODING: Final = "unknown-encoding"  # a content-type that nobody here 
 UNPROCESSABLE: Final = "unprocessable"  # within the contract, yet a bug or a damaged state stops it
 
 ERROR_TEXT_BYTES: Final = 1024
+CUT_BYTES: Final = 1024  # of a key, or a header's value, that a cut dead letter keeps
 _DEAD_LETTER: Final = frozenset(
-    {ORIGIN, ORIGIN_TIME_MS, ORIGIN_KEY, ERROR_CLASS, ERROR_TEXT, SERVICE, FAILED_MS}
+    {
+        ORIGIN,
+        ORIGIN_TIME_MS,
+        FIRST_ORIGIN,
+        FIRST_ORIGIN_TIME_MS,
+        ORIGIN_KEY,
+        ERROR_CLASS,
+        ERROR_TEXT,
+        SERVICE,
+        FAILED_MS,
+        VALUE_BYTES,
+        VALUE_SHA256,
+    }
 )
 
 Headers = Iterable[tuple[str, bytes]]
@@ -113,48 +131,69 @@ def content_type(headers: Headers) -> str:
     )
 
 
+def place_of(record: ConsumedRecord) -> Origin:
+    """Return where a record stands, whatever its headers say."""
+    return Origin(record.topic, record.partition, record.offset, record.timestamp)
+
+
 def origin_of(record: ConsumedRecord) -> Origin:
     """Return the origin in a replayed dead letter's headers, else the record itself. Never raises.
 
-    Headers that do not read as an origin count for nothing, and an origin is never later than
-    its replay, so that nobody can date an event ahead.
+    Whoever writes the record writes the headers: good for what it counts as, for nothing else.
+    Those that do not read as an origin count for nothing, and an origin is never later than its
+    replay, so that nobody can date an event ahead.
     """
-    own = Origin(record.topic, record.partition, record.offset, record.timestamp)
+    own = place_of(record)
     stated = _read_origin(record.headers) if record.headers else None
     return own if stated is None else stated._replace(time_ms=min(stated.time_ms, own.time_ms))
 
 
 def origin_headers(origin: Origin) -> list[tuple[str, bytes]]:
     """Return the headers from which `origin_of` reads this origin again."""
-    return [(ORIGIN, str(origin).encode()), (ORIGIN_TIME_MS, str(origin.time_ms).encode())]
+    return [(ORIGIN, str(origin).encode()), (ORIGIN_TIME_MS, b"%d" % origin.time_ms)]
 
 
 def dead_letter_headers(
-    origin: Origin,
-    key: bytes | None,
-    headers: Headers,
-    error: BadRecord,
-    service: str,
-    failed_ms: int,
+    record: ConsumedRecord, error: BadRecord, service: str, failed_ms: int, *, cut: bool = False
 ) -> list[tuple[str, bytes]]:
-    """Return a dead letter's headers: the record's own, then where it stood and why it failed."""
-    own = [(name, value) for name, value in headers if name not in _DEAD_LETTER]
-    key_header = [] if key is None else [(ORIGIN_KEY, key)]
+    """Return a dead letter's headers: the record's own, then where it was read and why it failed.
+
+    cut: a few hundred bytes of them, for a letter without the value, of which they give size and
+    hash.
+    """
+    key, headers = record.key, [pair for pair in record.headers if pair[0] not in _DEAD_LETTER]
+    described = origin_headers(place_of(record))
+    stated = origin_of(record)
+    if stated.topic == record.topic and stated != place_of(record):
+        described += [
+            (FIRST_ORIGIN, str(stated).encode()),
+            (FIRST_ORIGIN_TIME_MS, b"%d" % stated.time_ms),
+        ]
+    if cut:
+        key = None if key is None else key[:CUT_BYTES]
+        headers = [(name, header(headers, name) or b"") for name in (CONTENT_TYPE, SOURCE)]
+        headers = [(name, value[:CUT_BYTES]) for name, value in headers if value]
+        value = record.value or b""
+        described += [
+            (VALUE_BYTES, b"%d" % len(value)),
+            (VALUE_SHA256, sha256(value).hexdigest().encode()),
+        ]
+    if key is not None:
+        described.append((ORIGIN_KEY, key))
     return [
-        *own,
-        *origin_headers(origin),
-        *key_header,
+        *headers,
+        *described,
         (ERROR_CLASS, error.error_class.encode()),
         (ERROR_TEXT, _cut(str(error), ERROR_TEXT_BYTES)),
         (SERVICE, service.encode()),
-        (FAILED_MS, str(failed_ms).encode()),
+        (FAILED_MS, b"%d" % failed_ms),
     ]
 
 
 def replay_of(headers: Headers) -> tuple[str, bytes | None, list[tuple[str, bytes]]]:
     """Return topic, key and headers with which a dead letter is published again.
 
-    The headers keep the origin, so that the replay counts as of then. Raises BadRecord for a
+    The headers keep the first origin, so that the replay counts as of then. Raises BadRecord for a
     record that is no dead letter.
     """
     headers = list(headers)
@@ -163,8 +202,9 @@ def replay_of(headers: Headers) -> tuple[str, bytes | None, list[tuple[str, byte
         raise BadRecord(
             UNDECODABLE, f"a dead letter must have the headers {ORIGIN}, {ORIGIN_TIME_MS}"
         )
+    first = _read_origin(headers, FIRST_ORIGIN, FIRST_ORIGIN_TIME_MS) or origin
     own = [(name, value) for name, value in headers if name not in _DEAD_LETTER]
-    return origin.topic, header(headers, ORIGIN_KEY), [*own, *origin_headers(origin)]
+    return origin.topic, header(headers, ORIGIN_KEY), [*own, *origin_headers(first)]
 
 
 def check_key(key: bytes | None, user_id: str) -> None:
@@ -186,9 +226,11 @@ def shorten(text: str) -> str:
     return f"{text[:12]!r}… ({len(text)} characters)"
 
 
-def _read_origin(headers: Headers) -> Origin | None:
-    where = header(headers, ORIGIN)
-    when = header(headers, ORIGIN_TIME_MS)
+def _read_origin(
+    headers: Headers, where_name: str = ORIGIN, when_name: str = ORIGIN_TIME_MS
+) -> Origin | None:
+    where = header(headers, where_name)
+    when = header(headers, when_name)
     if where is None or when is None:
         return None
     try:

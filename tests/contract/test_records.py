@@ -103,8 +103,8 @@ def test_no_header_makes_an_origin_raise(headers: list[tuple[str, bytes]]) -> No
 def test_a_dead_letter_says_where_it_stood_and_why_it_failed() -> None:
     error = BadRecord(records.OUT_OF_BOUNDS, "k must be at most 3, was 4")
     own = [("content-type", b"application/protobuf"), ("trace", b"t-1")]
-    origin = Origin("clicks", 0, 7, 900)
-    headers = records.dead_letter_headers(origin, b"ana", own, error, "sessions", 1_234)
+    record = Consumed("clicks", 0, 7, 900, b"ana", headers=own)
+    headers = records.dead_letter_headers(record, error, "sessions", 1_234)
     assert dict(headers) == {
         "content-type": b"application/protobuf",
         "trace": b"t-1",
@@ -122,17 +122,39 @@ def test_a_replay_has_the_original_topic_key_and_headers_and_keeps_its_origin() 
     error = BadRecord(records.UNDECODABLE, "not an event")
     origin = Origin("clicks", 0, 7, 900)
     own = [("content-type", b"application/protobuf")]
-    dead = records.dead_letter_headers(origin, b"ana", own, error, "sessions", 1_234)
+    record = Consumed("clicks", 0, 7, 900, b"ana", headers=own)
+    dead = records.dead_letter_headers(record, error, "sessions", 1_234)
     topic, key, headers = records.replay_of(dead)
     assert (topic, key) == ("clicks", b"ana")
     assert headers == own + records.origin_headers(origin)
-    again = records.dead_letter_headers(origin, key, headers, error, "sessions", 1_500)
+    replay = Consumed("clicks", 0, 99, 1_400, key, headers=headers)
+    again = records.dead_letter_headers(replay, error, "sessions", 1_500)
+    assert dict(again)["origin"] == b"clicks:0:99"
     assert records.replay_of(again) == (topic, key, headers)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        records.origin_headers(Origin("items", 0, 1, 900)),
+        [("first-origin", b"items:0:1"), ("first-origin-time-ms", b"900")],
+        [("origin-key", b"lamp"), ("service", b"embedding"), ("value-sha256", b"00")],
+    ],
+)
+def test_no_header_of_a_record_says_where_its_dead_letter_goes(
+    forged: list[tuple[str, bytes]],
+) -> None:
+    record = Consumed("clicks", 2, 41, 1_000, headers=forged)
+    error = BadRecord(records.UNDECODABLE, "not an event")
+    dead = records.dead_letter_headers(record, error, "sessions", 1_234)
+    assert dict(dead)["service"] == b"sessions"
+    origin = records.origin_headers(Origin("clicks", 2, 41, 1_000))
+    assert records.replay_of(dead) == ("clicks", None, origin)
 
 
 def test_a_dead_letter_without_a_key_is_replayed_without_one() -> None:
     error = BadRecord(records.WRONG_KEY, "no key")
-    dead = records.dead_letter_headers(Origin("clicks", 0, 7, 900), None, [], error, "sessions", 1)
+    dead = records.dead_letter_headers(Consumed(), error, "sessions", 1)
     assert records.replay_of(dead)[1] is None
 
 
@@ -143,7 +165,7 @@ def test_what_is_no_dead_letter_cannot_be_replayed() -> None:
 
 def test_a_long_error_is_cut_in_the_header() -> None:
     error = BadRecord(records.UNDECODABLE, "!" + "é" * 2_000)
-    headers = records.dead_letter_headers(Origin("clicks", 0, 7, 9), None, [], error, "s", 1)
+    headers = records.dead_letter_headers(Consumed(), error, "s", 1)
     assert dict(headers)[records.ERROR_TEXT].decode() == "!" + "é" * 511
 
 

@@ -6,7 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
+from aiokafka.errors import (
+    KafkaConnectionError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    RecordListTooLargeError,
+)
 
 from freshet import producer as renewed
 from freshet.contract.records import TOO_LARGE, BadRecord
@@ -85,7 +90,17 @@ async def test_record_that_is_too_large_is_refused_at_once() -> None:
     with pytest.raises(BadRecord, match="too large for items") as refused:
         await producer.send_until_written("items", key=b"a", value=b"1")
     assert refused.value.error_class == TOO_LARGE
-    assert len(broker.made) == 1
+
+
+async def test_a_producer_whose_record_a_broker_finds_too_large_is_replaced() -> None:
+    """It used up a sequence number, so that what follows would be out of order."""
+    broker = Broker([RecordListTooLargeError()])
+    producer = RenewedProducer(broker.make)
+    with pytest.raises(RecordListTooLargeError):
+        await producer.send_and_wait("items", key=b"a", value=b"1")
+    await eventually(lambda: not broker.made[0].running)
+    await producer.send_and_wait("items", key=b"a", value=b"2")
+    assert broker.made[1].sent == ["items"]
 
 
 async def test_start_that_fails_leaves_no_producer_running() -> None:

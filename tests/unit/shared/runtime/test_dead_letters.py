@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from freshet.contract import records
 from freshet.contract.records import UNDECODABLE, BadRecord
-from freshet.producer import RenewedProducer
+from freshet.producer import TOO_LARGE_ERRORS, RenewedProducer
 from shared.runtime import dead_letters, metrics
 from shared.runtime.dead_letters import DeadLetterWriter
 from tests.unit.sessions.kit import Record
@@ -56,12 +57,47 @@ async def test_a_letter_keeps_the_original_its_origin_and_why_and_is_counted() -
     assert (writer.sent, counted() - before) == (1, 1)
 
 
-async def test_where_the_topic_takes_less_the_reason_is_kept_without_the_value() -> None:
-    producer = Producer(MessageSizeTooLargeError("9 MiB"))
-    await DeadLetterWriter(producer, "sessions").send(RECORD, ERROR)
-    ((_, value, headers),) = producer.sent
-    assert value is None
-    assert text_of(headers) == b"not an event (its value was too large)"
+@pytest.mark.parametrize("too_large", TOO_LARGE_ERRORS)
+async def test_where_the_topic_takes_less_the_letter_is_cut_and_says_so(
+    too_large: type[Exception],
+) -> None:
+    producer = Producer(too_large())
+    own = [("source", b"shop.csv:17"), ("trace", b"t" * 2_000_000), ("value-bytes", b"7")]
+    record = Record(7, b"\xff" * 1_048_000, b"k" * 9_999, own)
+    await DeadLetterWriter(producer, "sessions").send(record, ERROR)
+    ((key, value, headers),) = producer.sent
+    assert (key, value) == (b"clicks:0:7", None)
+    assert dict(headers) | {"failed-ms": b"0"} == {
+        "source": b"shop.csv:17",
+        "origin": b"clicks:0:7",
+        "origin-time-ms": b"%d" % record.timestamp,
+        "origin-key": b"k" * 1024,
+        "value-bytes": b"1048000",
+        "value-sha256": sha256(b"\xff" * 1_048_000).hexdigest().encode(),
+        "error-class": b"undecodable",
+        "error-text": b"not an event (cut: dead-letters does not take its 1048000 bytes)",
+        "service": b"sessions",
+        "failed-ms": b"0",
+    }
+
+
+async def test_a_topic_that_takes_no_letter_at_all_holds_nothing_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    producer = Producer(MessageSizeTooLargeError("9 MiB"), MessageSizeTooLargeError("9 MiB"))
+    await DeadLetterWriter(producer, "sessions").send_until_written(RECORD, ERROR)
+    assert producer.sent == []
+    assert "clicks:0:7" in caplog.text
+
+
+async def test_the_origin_is_where_the_record_was_read_whatever_its_headers_say() -> None:
+    producer = Producer()
+    forged = [("origin", b"items:0:1"), ("origin-time-ms", b"1"), ("origin-key", b"lamp")]
+    await DeadLetterWriter(producer, "sessions").send(Record(7, b"\xff", None, forged), ERROR)
+    ((key, _, headers),) = producer.sent
+    assert key == b"clicks:0:7"
+    topic, replayed_key, _ = records.replay_of(headers)
+    assert (topic, replayed_key) == ("clicks", None)
 
 
 async def test_a_letter_that_was_not_written_is_not_counted_and_is_sent_again_where_asked(
