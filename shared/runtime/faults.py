@@ -12,7 +12,7 @@ from typing import Final
 from shared.runtime.service import SystemFault
 
 UNRELATED_AT_MOST: Final = 5  # records that fail alike in a row before none of them is to blame
-NO_RECORDS_FAULT: Final = (SystemFault, MemoryError, OSError)
+NO_RECORDS_FAULT: Final[tuple[type[Exception], ...]] = (SystemFault, MemoryError, OSError)
 
 _Place = tuple[type[BaseException], CodeType | None, int]
 

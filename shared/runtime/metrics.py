@@ -36,6 +36,10 @@ EXCLUSIONS_DROPPED = Counter(
 WRITES_REFUSED = Counter(
     "freshet_writes_refused_total", "Scripts that found another guard or stamp than expected"
 )
+SETS_PASSED_OVER = Counter(
+    "freshet_sets_passed_over_total",
+    "Increments of co-visits or trending lost, as their key in Redis holds another type",
+)
 REWINDS = Counter(
     "freshet_rewinds_total",
     "Times a partition was read again from its position in Redis",

@@ -20,7 +20,7 @@ from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from freshet.settings import Form, setting
 
@@ -98,6 +98,20 @@ async def disconnect(client: Redis) -> None:
         await client.aclose()
 
 
+def is_wrong_type(error: object) -> bool:
+    """Say whether a reply is the error of one key, which holds another type, not of the server."""
+    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
+
+
+async def _reply(connection: Any) -> Any:
+    try:
+        return await connection.read_response(timeout=math.inf)
+    except ResponseError as error:
+        if is_wrong_type(error):
+            return error
+        raise
+
+
 IDLE_AT_MOST: Final = 64
 
 Command = tuple[str | bytes | int, ...]
@@ -121,7 +135,7 @@ class RedisExchange:
         self._idle: list[Any] = []
 
     async def __call__(self, commands: Sequence[Command]) -> list[Any]:
-        """Return the replies in order.
+        """Return the replies in order, a `ResponseError` for a command on a key of another type.
 
         Raises RedisError or OSError. A cancelled or failed exchange closes its connection, so that
         no reply is ever taken for another's.
@@ -134,7 +148,7 @@ class RedisExchange:
                 if fresh:
                     await connection.connect()
                 await connection.send_packed_command(packed, check_health=False)
-                replies = [await connection.read_response(timeout=math.inf) for _ in commands]
+                replies = [await _reply(connection) for _ in commands]
             except (RedisConnectionError, OSError):
                 await connection.disconnect(nowait=True)
                 if fresh:

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from services.embedding.encode.item_encoder import EncodedVectors
 from shared.catalogue.item_vectors import LENGTH_TOLERANCE
+from shared.runtime.redis_client import is_wrong_type
 from shared.users import keys
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class ItemCache:
         try:
             fields = await self._redis.hgetall(self._key(item_id))
         except (RedisError, OSError) as error:
-            self._pause(error)
+            if not is_wrong_type(error):  # which is that key's own, and `put` replaces it
+                self._pause(error)
             return None
         return self._entry(fields) if fields else None
 

@@ -18,7 +18,7 @@ from freshet.errors import Unavailable
 from services.ranking.stages import signals
 from services.ranking.stages.signals import Weighted
 from shared.breaker import Breaker
-from shared.runtime.redis_client import Command, RedisExchange
+from shared.runtime.redis_client import Command, RedisExchange, is_wrong_type
 from shared.users import keys, positions, states
 from shared.users.states import UserState
 
@@ -67,13 +67,14 @@ class Reader(Protocol):
 class StateReader:
     """Reads Redis in one exchange a call, and not at all while it is known to be gone.
 
-    What a damaged value of a user would say is left out: that user is unknown.
+    What a damaged value of a user would say is left out: that user is unknown. So is a set that is
+    none: one bad key is not a server that is gone.
     """
 
     def __init__(self, redis: Redis, breaker: Breaker | None = None) -> None:
         self._exchange = RedisExchange(redis.connection_pool)
         self._breaker = breaker or Breaker()
-        self.damaged = 0  # states that could not be read, since the start
+        self.damaged = 0  # states and sets that could not be read, since the start
 
     @property
     def broken(self) -> bool:
@@ -107,8 +108,12 @@ class StateReader:
             ("ZRANGE", keys.trending(scope), 0, count - 1, "REV", "WITHSCORES")
             for scope, count in scopes
         ]
-        replies = signals.of_replies(await self._within(timeout_s, commands))
-        return replies[: len(items)], replies[len(items) :]
+        replies = await self._within(timeout_s, commands)
+        for number in [number for number, reply in enumerate(replies) if is_wrong_type(reply)]:
+            self.damaged += 1
+            replies[number] = []
+        sets = signals.of_replies(replies)
+        return sets[: len(items)], sets[len(items) :]
 
     async def item_ids(self, items: Sequence[int], timeout_s: float) -> dict[int, str]:
         """See Reader.item_ids."""

@@ -7,10 +7,12 @@ ARGV: pos expected, pos new, n, c, user TTL s, members at most and TTL s of a `c
 a `tr:` set, increments, then for each user the guard expected (empty: no state yet) and the new
 state. Increments are one flat MessagePack array, for each set m, m members, their m log2 weights:
 nested arrays, or a call for each member, would cost Redis half as much again.
-Returns 0 for a chunk that is written, 1 where the position differs, 2 where a guard does.
+Returns, for a chunk that is written, 0 less how many sets were passed over, as their keys hold
+another type; 1 where the position differs, 2 where a guard does, 3 where a user's key holds no
+state but another type. Such keys are not Freshet's: they stay for who can mend them.
 
-Everything is read and compared before anything is written, so that an error in between, such as a
-key of another type, leaves no half of an effect.
+Everything is read and compared before anything is written, so that an error in between leaves no
+half of an effect.
 
 A full set takes a newcomer in place of its lowest member, at that one's score with the newcomer's
 weight added (space-saving, Metwally 2005): else a rising item could never enter.
@@ -26,14 +28,15 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
+from shared.runtime import metrics
 from shared.runtime.redis_client import Command, RedisExchange
 from shared.users import keys
 
 SCRIPT: Final = Path(__file__).with_name("write_chunk.lua").read_bytes()
 _SCRIPT_SHA: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
-_WRITTEN: Final = 0
+_FOREIGN_STATE: Final = 3
 _LIMITS: Final = (
     keys.USER_TTL_S,
     keys.COVISITS_AT_MOST,
@@ -48,6 +51,14 @@ Name = TypeVar("Name")
 
 class WriteRefused(Exception):
     """The script saw another position or guard than expected, and wrote nothing."""
+
+
+class ForeignStates(WriteRefused):
+    """Keys of users hold another type than states have."""
+
+    def __init__(self, users: set[str]) -> None:
+        super().__init__()
+        self.users = users
 
 
 class UserWrite(NamedTuple):
@@ -102,8 +113,8 @@ class StatesStore:
     async def write(self, partition: int, chunks: Sequence[WriteChunk]) -> None:
         """Write chunks one after the other; each expects the position that the one before leaves.
 
-        Raises WriteRefused when one of them was refused, and with it all after it. After any other
-        error nobody knows how many were written.
+        Raises WriteRefused when one of them was refused, and with it all after it: ForeignStates
+        where that will be so again. After any other error nobody knows how many were written.
         """
         key = keys.position(self._topic, partition)
         commands = [_command(key, chunk) for chunk in chunks]
@@ -112,8 +123,12 @@ class StatesStore:
         except NoScriptError:  # Redis was restarted, or another one took over
             await self._ask((b"SCRIPT", b"LOAD", SCRIPT))
             replies = await self._ask(*commands)
-        if any(reply != _WRITTEN for reply in replies):
+        if _FOREIGN_STATE in replies:
+            raise ForeignStates(await self._foreign(chunks))
+        if any(reply > 0 for reply in replies):
             raise WriteRefused
+        if foreign_sets := -sum(replies):
+            metrics.SETS_PASSED_OVER.inc(foreign_sets)
 
     async def keep_ids(self, ids: Mapping[int, str]) -> None:
         """Keep the ids of items, by key, that only their events name."""
@@ -127,9 +142,20 @@ class StatesStore:
         """Close the connections."""
         await self._exchange.close()
 
+    async def _foreign(self, chunks: Sequence[WriteChunk]) -> set[str]:
+        """Return the users without a state whose keys hold something all the same."""
+        users = [user.user_id for chunk in chunks for user in chunk.users if not user.guard]
+        kinds = await self._ask(*((b"TYPE", keys.user(user)) for user in users))
+        named = zip(users, kinds, strict=True)
+        return {user for user, kind in named if kind not in (b"none", b"string")}
+
     async def _ask(self, *commands: Command) -> list[Any]:
         async with asyncio.timeout(self._timeout_s):
-            return await self._exchange(commands)
+            replies = await self._exchange(commands)
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return replies
 
 
 def _command(position_key: bytes, chunk: WriteChunk) -> Command:

@@ -21,7 +21,7 @@ import numpy as np
 from freshet.contract import records
 from freshet.contract.events import Event
 from services.sessions.effect.cache import StateCache
-from services.sessions.effect.store import StatesStore, UserWrite, WriteChunk
+from services.sessions.effect.store import ForeignStates, StatesStore, UserWrite, WriteChunk
 from services.sessions.effect.unknown_types import UnknownTypes
 from services.sessions.faust.batches import Batch, Rejected, decode, unprocessable
 from services.sessions.fold.event_columns import cached_item_key
@@ -67,7 +67,9 @@ class EffectWriter:
         self._applied: dict[int, AppliedPosition] = {}  # by partition
         self._without_value: dict[int, Position] = {}  # what no `pos:` value means, by partition
         self._faults = FaultDetector(NewerFormat)
-        self._lettered: defaultdict[int, set[int]] = defaultdict(set)  # offsets of letters sent
+        # Of each partition's batch in hand: offsets of letters sent, users with no states of ours.
+        self._lettered: defaultdict[int, set[int]] = defaultdict(set)
+        self._foreign: defaultdict[int, set[str]] = defaultdict(set)
         self.unknown_types = UnknownTypes(settings.fold.vectors.weights.codes)
         self.exclusions_dropped = 0  # by full lists, since the start
         self._stamp_prefix = os.urandom(8)
@@ -104,6 +106,7 @@ class EffectWriter:
         for partition in partitions:
             self._applied.pop(partition, None)
             self._lettered.pop(partition, None)
+            self._foreign.pop(partition, None)
 
     def forget_states(self) -> None:
         """Drop all states: Redis may have lost some of any partition."""
@@ -132,12 +135,15 @@ class EffectWriter:
                     rejected.append(_reject(batch, event, damaged[event.event.user_id]))
                 events = [event for event in events if event.event.user_id not in damaged]
             await self._write(batch, items, applied, states, events, rejected)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ForeignStates):
+                self._foreign[batch.partition] |= error.users
             self._applied.pop(batch.partition, None)
             self._cache.drop(users)
             raise
         self._cache.keep(states)
         self._lettered.pop(batch.partition, None)
+        self._foreign.pop(batch.partition, None)
 
     async def _read(
         self, partition: int, users: Mapping[str, None]
@@ -163,6 +169,9 @@ class EffectWriter:
                 states[user] = unpack(packed) if packed else empty()
             except ValueError as error:
                 damaged[user] = error
+        for user in self._foreign[partition] & states.keys():
+            del states[user]
+            damaged[user] = ValueError("the user's key in Redis holds another type than a state")
         return applied, states, damaged
 
     def _note_position(self, partition: int, value: bytes | None) -> AppliedPosition:

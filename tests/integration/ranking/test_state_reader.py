@@ -118,6 +118,23 @@ async def test_a_damaged_state_is_an_unknown_user_and_counted(valkey: str) -> No
         assert reader.damaged == 1
 
 
+async def test_one_key_of_another_type_is_an_empty_set_and_no_dead_server(valkey: str) -> None:
+    async with redis_reader(valkey) as reader:
+        client = connect(RedisSettings(valkey))
+        await client.set(keys.covisits(9), b"no set")
+        await client.set(keys.trending("c:x"), b"no set")
+        await client.hset(keys.user("bob"), "no", "state")  # type: ignore[misc]
+        await client.aclose()
+        for _ in range(200):
+            covisits, trending = await reader.sets([9, 7], [("c:x", 5), ("all", 5)], 1.0)
+            assert [len(found.keys) for found in covisits] == [0, COVISITS_READ]
+            assert [len(found.keys) for found in trending] == [0, 5]
+            assert not reader.broken
+            found = await reader.states(["bob", "ann"], 1.0)
+            assert (found.states, found.known) == ([states.empty(), STATE], [False, True])
+        assert reader.damaged == 400
+
+
 async def test_members_that_are_no_item_keys_are_left_out(valkey: str) -> None:
     async with redis_reader(valkey) as reader:
         client = connect(RedisSettings(valkey))

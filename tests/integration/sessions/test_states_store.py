@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from itertools import count
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from services.sessions.effect.double import MemoryStore
-from services.sessions.effect.store import StatesStore, UserWrite, WriteChunk, WriteRefused
+from services.sessions.effect.store import (
+    ForeignStates,
+    StatesStore,
+    UserWrite,
+    WriteChunk,
+    WriteRefused,
+)
+from services.sessions.effect.writer import EffectWriter
+from services.sessions.settings import SessionsSettings
+from shared.runtime import metrics
 from shared.users import keys
-from shared.users.states import pack, pack_guard
+from shared.users.states import pack, pack_guard, unpack
+from tests.unit.sessions.kit import MemoryDeadLetters, MemoryItems, batch, click
 from tests.unit.shared.users import makers
 
 pytestmark = pytest.mark.integration
@@ -255,15 +266,57 @@ async def test_scripts_that_a_restart_lost_are_loaded_again(
     assert await real.positions([0]) == {0: b"p3"}
 
 
-async def test_a_key_of_another_type_stops_a_chunk_before_anything_is_written(
+async def test_a_set_s_key_of_another_type_is_passed_over_and_counted_and_all_else_is_written(
     real: StatesStore, redis: Redis
 ) -> None:
-    await redis.set(keys.covisits(1), b"not a set")
-    late = chunk(b"", b"p1", UserWrite("ann", b"", b"g1"), covisits={(0, 2): 1.0, (1, 2): 1.0})
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
-        await real.write(0, [late])
-    assert await real.read(0, ["ann"]) == (None, {"ann": None})
-    assert not await redis.exists(keys.covisits(0))
+    client: Any = redis
+    await client.set(keys.covisits(1), b"not a set")
+    await client.rpush(keys.trending(ALL), b"not a set")
+    before = metrics.SETS_PASSED_OVER._value.get()
+    one = chunk(
+        b"",
+        b"p1",
+        UserWrite("ann", b"", b"g1"),
+        covisits={(0, 2): 1.0, (1, 2): 1.0},
+        trends={(ALL, 1): 1.0, (ALL, 2): 1.0},
+    )
+    await real.write(0, [one])
+    assert await real.read(0, ["ann"]) == (b"p1", {"ann": b"g1"})
+    assert await client.zscore(keys.covisits(0), keys.item_key_bytes(2)) == 1.0
+    assert await client.get(keys.covisits(1)) == b"not a set"
+    assert await client.lrange(keys.trending(ALL), 0, -1) == [b"not a set"]
+    assert metrics.SETS_PASSED_OVER._value.get() - before == 2
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_user_s_key_of_another_type_makes_dead_letters_of_that_user_s_events_alone(
+    real: StatesStore, redis: Redis, known: bool
+) -> None:
+    client: Any = redis
+    items, letters = MemoryItems(np.eye(8)), MemoryDeadLetters()
+    writer = EffectWriter(real, letters, SessionsSettings())
+    writer.take_over(0, None, 0)
+    log = [click(n, user=("ann", "bob", "cy")[n % 3]) for n in range(12)]
+    if known:  # then the writer has a state in memory that Redis has no more
+        await writer.apply(batch(log[:3]), items)
+        await client.delete(keys.user("bob"))
+    await client.rpush(keys.user("bob"), b"another program's")
+    rest = batch(log[3:] if known else log)
+    with pytest.raises(WriteRefused):
+        await writer.apply(rest, items)
+    if known:
+        with pytest.raises(ForeignStates):
+            await writer.apply(rest, items)
+    await writer.apply(rest, items)
+    assert letters.offsets == [r.offset for r in rest.records if r.key == b"bob"]
+    assert "another type" in str(letters.letters[0].error)
+    assert await client.lrange(keys.user("bob"), 0, -1) == [b"another program's"]
+    for user in ("ann", "cy"):
+        assert len(unpack(await client.get(keys.user(user))).history) == 4
+
+    await client.delete(keys.user("bob"))
+    await writer.apply(batch([click(12, user="bob")]), items)
+    assert len(unpack(await client.get(keys.user("bob"))).history) == 1
 
 
 increments = st.dictionaries(
