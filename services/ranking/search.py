@@ -31,12 +31,12 @@ async def search(
 ) -> SimilarItems:
     """Make the list. Raises BadRecord for an unreadable picture, or Unavailable.
 
-    A text is answered by the words of items alone while there is no vector for it.
+    A text is answered by the words of items alone where there is no vector for it within its share
+    of the time.
     """
     catalogue = space.catalogue
-    encoding = embedding.encode(
-        catalogue.space, deadline.left_s(), text=query.text, image=query.image
-    )
+    within_s = deadline.share_s(degraded.QUERY_SHARE) if query.text else deadline.left_s()
+    encoding = embedding.encode(catalogue.space, within_s, text=query.text, image=query.image)
     try:
         vector = (await deadline.waiting(encoding)).vector
     except Unavailable:

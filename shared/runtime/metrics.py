@@ -21,6 +21,12 @@ OVER_QUOTA = Counter(
 EVENTS_FOLDED = Counter(
     "freshet_events_folded_total", "Events whose effect is in Redis", ["partition"]
 )
+EVENT_EFFECTS = Counter(
+    "freshet_event_effects_total",
+    "Events folded, by what they did: applied, late, too_old (counts for trending alone), repeated"
+    " (its id stands in the history), forgotten (not later than the user's forget), forgot",
+    ["effect"],
+)
 EVENTS_DROPPED = Counter(
     "freshet_events_dropped_total", "Events that a guard covered already", ["partition"]
 )

@@ -19,6 +19,7 @@ QUERY_VECTOR_UNAVAILABLE: Final = "query_vector_unavailable"
 ITEM_WITHOUT_PICTURE: Final = "item_without_picture"
 ITEM_WITHOUT_TEXT: Final = "item_without_text"
 
-# Shares of a call's whole time that reads may take: of the default 50 ms, 5 and 10 ms.
+# Shares of a call's whole time that may be waited for others: of the default 50 ms, 5 and 10 ms.
 STATE_SHARE: Final = 0.1
 SIGNALS_SHARE: Final = 0.2
+QUERY_SHARE: Final = 0.5  # for a text's vector: the words of items answer without it

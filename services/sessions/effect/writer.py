@@ -25,7 +25,8 @@ from services.sessions.effect.store import ForeignStates, StatesStore, UserWrite
 from services.sessions.effect.unknown_types import UnknownTypes
 from services.sessions.faust.batches import Batch, Rejected, decode, unprocessable
 from services.sessions.fold.event_columns import cached_item_key
-from services.sessions.fold.fold import FoldedChunk, FoldEvent, fold_many
+from services.sessions.fold.fold import Folded, FoldedChunk, FoldEvent, fold_many
+from services.sessions.fold.mutable_state import COVERED, EFFECTS
 from services.sessions.settings import SessionsSettings
 from shared.catalogue.catalogue import Items
 from shared.runtime import metrics
@@ -71,6 +72,7 @@ class EffectWriter:
         self._lettered: defaultdict[int, set[int]] = defaultdict(set)
         self._foreign: defaultdict[int, set[str]] = defaultdict(set)
         self.unknown_types = UnknownTypes(settings.fold.vectors.weights.codes)
+        self.effects = Counter[str]()  # events by what they did, since the start
         self.exclusions_dropped = 0  # by full lists, since the start
         self._stamp_prefix = os.urandom(8)
         self._counter = itertools.count(1)
@@ -201,13 +203,15 @@ class EffectWriter:
         done, value, last = applied.position, applied.value, batch.records[-1]
         events = [event for event in events if event.offset > done.offset]
         await self._store.keep_ids(_unknown(events, items))
-        folded = dropped = 0
+        dropped, effects = 0, Counter[str]()
         starts = range(0, max(len(events), 1), self._settings.slice_events)
         async with _SliceWriter(self._store, batch.partition) as slices:
             for start in starts:
                 part = events[start : start + self._settings.slice_events]
-                chunks, failures = self._fold(states, part, items)
-                folded += sum(chunk.events for chunk in chunks)
+                folds, failures = self._fold(states, part, items)
+                chunks = [chunk for folded in folds for chunk in folded.chunks]
+                for folded in folds:
+                    effects.update(folded.effects)
                 dropped += sum(chunk.dropped for chunk in chunks)
                 rejected += [_reject(batch, event, error) for event, error in failures]
                 chunks = chunks or [FoldedChunk()]
@@ -221,8 +225,12 @@ class EffectWriter:
                 await slices.put(packed)
         self._applied[batch.partition] = AppliedPosition(positions.unpack(value), value)
         partition = str(batch.partition)
-        metrics.EVENTS_FOLDED.labels(partition).inc(folded)
-        metrics.EVENTS_DROPPED.labels(partition).inc(len(events) - folded)
+        covered = effects.pop(EFFECTS[COVERED], 0)
+        metrics.EVENTS_FOLDED.labels(partition).inc(effects.total())
+        metrics.EVENTS_DROPPED.labels(partition).inc(covered)
+        for effect, count in effects.items():
+            metrics.EVENT_EFFECTS.labels(effect).inc(count)
+        self.effects += effects
         metrics.EXCLUSIONS_DROPPED.inc(dropped)
         self.exclusions_dropped += dropped
         self.unknown_types.count(event.event.type for event in events)
@@ -231,10 +239,10 @@ class EffectWriter:
 
     def _fold(
         self, states: dict[str, UserState], events: Sequence[FoldEvent], items: Items
-    ) -> tuple[list[FoldedChunk], list[tuple[FoldEvent, Exception]]]:
+    ) -> tuple[list[Folded], list[tuple[FoldEvent, Exception]]]:
         """Fold events into `states`, so that a bug at one of them does not stop all.
 
-        Returns the chunks, and the events at which the fold fails, which are found by halving.
+        Returns what is folded, and the events at which the fold fails, found by halving.
         """
         try:
             folded = fold_many(states, events, items, self._settings.fold)
@@ -244,11 +252,11 @@ class EffectWriter:
                 return [], [(events[0], error)]
         else:
             states.update(folded.states)
-            return folded.chunks, []
+            return [folded], []
         middle = len(events) // 2
-        chunks, failures = self._fold(states, events[:middle], items)
-        more_chunks, more_failures = self._fold(states, events[middle:], items)
-        return chunks + more_chunks, failures + more_failures
+        folds, failures = self._fold(states, events[:middle], items)
+        more_folds, more_failures = self._fold(states, events[middle:], items)
+        return folds + more_folds, failures + more_failures
 
     def _check_fold(self, time_ms: int, items: Items) -> None:
         """Fold an event with nothing to it. Raises SystemFault: then no other can be folded."""

@@ -185,6 +185,7 @@ class Worker:
             "rewinds": self.partitions.rewinds,
             "records_gone": self.partitions.gone,
             "unknown_types": self._writer.unknown_types.seen() or None,
+            "effects": dict(self._writer.effects),
             "exclusions_dropped": self._writer.exclusions_dropped,
             "users_in_memory": self._writer.users_in_memory(),
             "partitions": {

@@ -191,6 +191,19 @@ async def test_damaged_entry_is_no_entry(client: Redis, field: str, value: bytes
     await client.aclose()
 
 
+async def test_entry_of_another_type_is_no_entry_and_no_reason_to_leave_the_cache_out(
+    client: Redis,
+) -> None:
+    cache = ItemCache(client, "test", 2)
+    await client.set(keys.item_cache("test", "a"), b"no hash")
+    await cache.put("b", CachedItem(b"hash", 7, VECTORS))
+    assert await cache.get("a") is None
+    assert await cache.get("b") is not None
+    await cache.put("a", CachedItem(b"hash", 7, VECTORS))
+    assert await cache.get("a") is not None
+    await client.aclose()
+
+
 async def test_cache_that_is_away_is_left_out_and_not_asked_each_time() -> None:
     client = redis_client.connect(RedisSettings(url="redis://127.0.0.1:1/0"), socket_timeout_s=0.2)
     cache = ItemCache(client, "test", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,18 +24,21 @@ from tests.unit.ranking.shop import DIM, Shop, item_vector, near
 
 
 class MemoryEmbedding(EmbeddingClient):
-    """A double that knows a few queries; `gone` makes it Unavailable."""
+    """A double that knows a few queries; `gone` makes it Unavailable, `hangs` when it is late."""
 
     def __init__(self) -> None:
         self.vectors: dict[str | bytes, NDArray[np.float16]] = {}
         self.own: dict[str | bytes, NDArray[np.float16]] = {}
         self.gone = False
+        self.hangs: Callable[[float], None] | None = None  # told for how long it was waited for
 
     async def encode(
         self, space: str, within_s: float, *, text: str = "", image: bytes = b""
     ) -> QueryVector:
         """See EmbeddingClient.encode."""
-        if self.gone:
+        if self.hangs:
+            self.hangs(within_s)
+        if self.gone or self.hangs:
             raise Unavailable("the embedding service: gone")
         zero = np.zeros(DIM, np.float16)
         query = text or image
@@ -159,6 +163,21 @@ async def test_among_near_items_the_one_with_the_words_in_its_title_comes_first(
     assert found[0] == "rug-3"
     assert kinds(found) == {"rug"}
     assert asked.found.names == ("content", "words")
+
+
+async def test_an_embedding_service_that_hangs_leaves_words_half_of_the_time(asked: Asked) -> None:
+    now_s = 0.0
+
+    def wait(within_s: float) -> None:
+        nonlocal now_s
+        now_s += within_s
+
+    asked.embedding.hangs = wait
+    asked.deadline = Deadline(0.05, lambda: now_s, Costs())
+    found = await asked.search(text="Rüg 3", k=5)
+    assert found[0] == "rug-3"
+    assert asked.deadline.degraded == [degraded.QUERY_VECTOR_UNAVAILABLE]
+    assert asked.deadline.left_s() == pytest.approx(0.025, abs=0.002)
 
 
 async def test_without_the_embedding_service_words_answer_alone_and_say_so(asked: Asked) -> None:

@@ -1,7 +1,10 @@
-"""How embedding is asked: straight where it is on this machine, with a token, and what it says."""
+"""How embedding is asked: straight where it is near, with a token, not for ever, and what it says."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,32 @@ class _Embedding(embedding_pb2_grpc.EmbeddingServicer):
     async def EmbedQuery(
         self, request: pb.EmbedQueryRequest, context: Any
     ) -> pb.EmbedQueryResponse:
+        if request.text == "hang":
+            await asyncio.Event().wait()
         return pb.EmbedQueryResponse(space="test", vector=HALF.tobytes(), own_vector=HALF.tobytes())
 
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
         raise NotImplementedError
+
+
+@asynccontextmanager
+async def client_of_a_server() -> AsyncIterator[EmbeddingClient]:
+    server = grpc.aio.server()
+    embedding_pb2_grpc.add_EmbeddingServicer_to_server(_Embedding(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    client = EmbeddingClient(f"127.0.0.1:{port}")
+    try:
+        yield client
+    finally:
+        await client.close()
+        await server.stop(0)
+
+
+async def test_a_service_that_hangs_is_unavailable_once_its_time_is_up() -> None:
+    async with client_of_a_server() as client:
+        with pytest.raises(Unavailable):
+            await client.encode("test", 0.01, text="hang")
 
 
 async def test_the_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,17 +63,11 @@ async def test_the_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.M
         monkeypatch.setenv(name, "http://127.0.0.1:1")  # which nobody runs
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    server = grpc.aio.server()
-    embedding_pb2_grpc.add_EmbeddingServicer_to_server(_Embedding(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    client = EmbeddingClient(f"127.0.0.1:{port}")
 
-    found = await client.encode("test", 30, text="lamp")
+    async with client_of_a_server() as client:
+        found = await client.encode("test", 30, text="lamp")
 
     assert found.vector.tolist() == HALF.tolist()
-    await client.close()
-    await server.stop(0)
 
 
 async def test_a_token_lets_ranking_in_and_without_one_the_log_says_what_is_missing(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,9 @@ from services.sessions.effect.writer import EffectWriter, Gap
 from services.sessions.faust import batches as batches_module
 from services.sessions.faust.batches import Batch
 from services.sessions.fold.fold import Folded, FoldEvent, fold_many
+from services.sessions.fold.mutable_state import EFFECTS
 from services.sessions.fold.settings import FoldSettings
+from shared.runtime import metrics
 from shared.runtime.service import SystemFault
 from shared.users import keys, positions
 from shared.users.exclusions import ExclusionSettings
@@ -408,6 +412,32 @@ async def test_what_full_lists_let_go_and_what_nobody_weighs_is_counted() -> Non
     await apply(worker, batch(log), batch(log))
     assert worker.exclusions_dropped == 3
     assert worker.unknown_types.seen() == {"swipe": 2}
+
+
+async def test_what_events_did_is_counted_once_also_where_a_batch_comes_again() -> None:
+    def counted() -> dict[str, float]:
+        return {
+            effect: metrics.EVENT_EFFECTS.labels(effect)._value.get()
+            for effect in EFFECTS
+            if effect != "covered"
+        }
+
+    log = [click(n, item=n, type="view") for n in range(52)]
+    log.append(replace(click(0, item=60), offset=52))  # older than 50 entries
+    log.append(replace(click(40, item=61), offset=53))  # before newer ones
+    log.append(click(54, type="forget"))
+    log.append(replace(click(50), offset=55))  # before the forget
+    store, before = FailingStore(["lost after"]), counted()
+    worker = writer(store, slice_events=64)
+    with pytest.raises(ConnectionError):
+        await apply(worker, batch(log))
+    await apply(worker, batch(log), batch(log))
+    assert worker.effects == {}, "all was written before, so the second attempt found it covered"
+    worker = writer(MemoryStore(TOPIC))
+    await apply(worker, batch(log), batch(log))
+    effects = {"applied": 52, "late": 1, "too_old": 1, "forgot": 1, "forgotten": 1, "repeated": 0}
+    assert +Counter(effects) == worker.effects
+    assert {name: count - before[name] for name, count in counted().items()} == effects
 
 
 async def test_leaving_a_partition_forgets_its_users() -> None:
