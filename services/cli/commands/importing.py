@@ -42,6 +42,15 @@ Posters = Annotated[
 KeepTimes = Annotated[
     bool, typer.Option("--keep-times", help="Leave times as they are; else the last one is now.")
 ]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        help="Folder below which `image_file` names pictures.",
+        show_default="that of the items' table",
+    ),
+]
 TABLES = ".jsonl, .csv, .tsv (also .gz or .zst), .parquet; - is JSONL from standard input"
 ItemsFile = Annotated[str | None, typer.Option("--items", help=TABLES)]
 EventsFile = Annotated[str | None, typer.Option("--events", help=TABLES)]
@@ -109,6 +118,7 @@ def import_files(
     data: Data,
     items: ItemsFile = None,
     events: EventsFile = None,
+    images: Images = None,
     columns: Map = None,
     time_unit: TimeUnit = None,
     event_type: EventType = None,
@@ -120,7 +130,8 @@ def import_files(
     """Import items and events from tables; columns are the contract's field names or near ones.
 
     `one|two` is a list, times are ISO 8601 or numbers since 1970, further columns become attributes
-    or context, `image_file` names a picture beside the table. docs/importing.md says the rest.
+    or context, `image_file` names a picture below the table's folder. docs/importing.md says the
+    rest.
     """
     from freshet.contract.events import Event
     from freshet.contract.items import Item
@@ -135,8 +146,10 @@ def import_files(
     with options.in_command_line():
         mapped = tuple(map(parse_map, columns or ()))
     reading = convert.Reading(mapped, time_unit, event_type)
-    how = (mapped, time_unit, event_type, encoding)  # read otherwise, a row is another
-    make_item = partial(convert.item_of, folder=Path(items or ".").parent)
+    how = (mapped, time_unit, event_type, encoding, images)  # read otherwise, a row is another
+    if images is None and items not in (None, STDIN):
+        images = Path(items).parent
+    make_item = partial(convert.item_of, images=images)
     named: dict[Kind, str] = {
         kind: name for kind, name in ((Item, items), (Event, events)) if name is not None
     }

@@ -1,4 +1,4 @@
-"""Turn a table's rows into events and items (pure but for pictures named by `image_file`).
+"""Turn a table's rows into events and items (pure but for pictures that `image_file` names).
 
 docs/importing.md says what is read as what.
 """
@@ -58,11 +58,14 @@ class Reading:
         return replace(self, columns=columns, typed=table.typed, decimal_comma=comma)
 
 
-def item_of(fields: Fields, folder: Path, reading: Reading) -> Item:
-    """Make an item; `image_file` is read from beside the table. Raises BadInput or BadRecord."""
+def item_of(fields: Fields, images: Path | None, reading: Reading) -> Item:
+    """Make an item; `image_file` is read from below a folder. Raises BadInput or BadRecord.
+
+    images: that folder, None where there is none.
+    """
     known = _read(fields, Item, reading)
     if (named := known.pop(IMAGE_FILE, None)) is not None:
-        known["image_bytes"] = _picture(folder / named)
+        known["image_bytes"] = _picture(images, named)
     item = forms.read(Item, known)
     check_item(item)
     return item
@@ -113,9 +116,18 @@ def _add(further: Fields, new: Fields) -> None:
     further |= new
 
 
-def _picture(path: Path) -> bytes:
+def _picture(images: Path | None, named: str) -> bytes:
+    """Read a picture that a table names, of which the operator need not be the author."""
+    if images is None:
+        raise BadInput(f"{IMAGE_FILE} must be below a folder that --images names, was {named!r}")
+    path = images / named
     try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        real = path.resolve()
+        outside = not real.is_relative_to(images.resolve())
+        if not outside and (real.is_file() or not real.exists()):  # a pipe would be waited for
+            return real.read_bytes()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, no name of a file
         told = error.strerror if isinstance(error, OSError) else error
         raise BadInput(f"{IMAGE_FILE} must be a readable file, was {path}: {told}") from None
+    where = f"below {images} (--images names another folder)" if outside else "with a picture"
+    raise BadInput(f"{IMAGE_FILE} must be a file {where}, was {path}, which is {real}")

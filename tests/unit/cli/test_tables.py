@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import decimal
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,51 @@ def test_bad_items_are_refused_with_place_and_remedy(table: Any, cells: str, mes
 
     with pytest.raises(BadInput, match=rf"items\.csv:2: {message}"):
         read(Item, file)
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["/etc/passwd", "../secret.png", "inner/../../secret.png", "link.png", "linked/secret.png"],
+)
+def test_a_table_reads_no_file_outside_its_folder(table: Any, tmp_path: Path, named: str) -> None:
+    (tmp_path / "shop" / "inner").mkdir(parents=True)
+    table("secret.png", b"secret")
+    (tmp_path / "shop" / "link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "shop" / "linked").symlink_to(tmp_path)
+    file = table("shop/items.csv", f"item_id,image_file\na,{named}\n")
+
+    with pytest.raises(BadInput, match=r"items\.csv:2: image_file must be a file below .*/shop \("):
+        read(Item, file)
+
+
+def test_pictures_are_read_from_below_the_folder_links_within_it_and_named_folders_too(
+    table: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "shop" / "inner").mkdir(parents=True)
+    table("shop/inner/a.png", b"a")
+    (tmp_path / "shop" / "link.png").symlink_to("inner/a.png")
+    (tmp_path / "door").symlink_to("shop")
+    whole = tmp_path / "shop" / "inner" / "a.png"
+    for folder in ("shop", "door"):
+        for named in ("inner/a.png", "inner/../link.png", str(whole)):
+            item = convert.item_of(
+                {"item_id": "a", "image_file": named}, tmp_path / folder, Reading()
+            )
+            assert item.image_bytes == b"a"
+
+
+def test_without_a_folder_a_picture_needs_one_to_be_named() -> None:
+    with pytest.raises(BadInput, match="image_file must be below a folder that --images names"):
+        convert.item_of({"item_id": "a", "image_file": "a.png"}, None, Reading())
+
+
+@pytest.mark.parametrize("named", ["pipe.png", "."])
+def test_what_is_no_file_is_no_picture_and_a_pipe_is_not_waited_for(
+    tmp_path: Path, named: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(BadInput, match="image_file must be a file with a picture, was"):
+        convert.item_of({"item_id": "a", "image_file": named}, tmp_path, Reading())
 
 
 @pytest.mark.parametrize(
