@@ -14,8 +14,9 @@ from freshet.contract.records import origin_of
 from freshet.contract.topics import DEAD_LETTERS, ITEMS, item_vectors
 from freshet.kafka_clients import KafkaSettings
 from freshet.v1 import vector_pb2
-from services.cli import dead_letters, lag
-from services.cli.dead_letters import DeadLetter
+from services.cli import lag
+from services.cli.dead_letters import letters
+from services.cli.dead_letters.letters import DeadLetter
 from services.cli.imports.pictureless import Pictureless
 from services.cli.kafka_log import Offsets, ends_of, records_of
 
@@ -78,9 +79,7 @@ class FateWatch:
                 await lag.until_encoded(self._settings, self._redis, self._last, lambda _: None)
         except (TimeoutError, RedisError):
             return None
-        refused = await dead_letters.of_records(
-            self._settings, self._begin, self._first, self._last
-        )
+        refused = await letters.of_records(self._settings, self._begin, self._first, self._last)
         told = {letter.origin: "" for letter in refused}  # why its picture is missing, by origin
         async for record in records_of(self._settings, self._vectors, begin=self._begin):
             encoded = vector_pb2.ItemVector.FromString(record.value or b"")

@@ -44,19 +44,17 @@ async def records_of(
     topic: str,
     *,
     begin: Mapping[TopicPartition, int] | None = None,
-    group: str | None = None,
 ) -> AsyncIterator[Any]:
     """Yield a topic's records up to its present end.
 
-    begin: offsets to begin at, else the first that the log holds. group: goes on after what it
-    committed, and commits what was taken.
+    begin: offsets to begin at, else the first that the log holds.
     """
     begin = begin or {}
     ends = await ends_of(settings, topic)
     ends = {tp: end for tp, end in ends.items() if begin.get(tp, 0) < end}
     if not ends:
         return
-    consumer = _consumer(settings, group_id=group)
+    consumer = _consumer(settings)
     consumer.assign(list(ends))
     try:
         await consumer.start()
@@ -68,8 +66,25 @@ async def records_of(
                 for record in records:
                     if record.offset < ends[tp]:
                         yield record
-                if group is not None and records:
-                    await consumer.commit({tp: records[-1].offset + 1})
+    finally:
+        await consumer.stop()
+
+
+async def record_at(settings: KafkaSettings, topic: str, partition: int, offset: int) -> Any:
+    """Return the record at an offset, None where the log does not hold it."""
+    tp = TopicPartition(topic, partition)
+    end = (await ends_of(settings, topic)).get(tp, 0)
+    if offset >= end:
+        return None
+    consumer = _consumer(settings)
+    consumer.assign([tp])
+    try:
+        await consumer.start()
+        consumer.seek(tp, offset)
+        while await consumer.position(tp) < end:
+            for record in (await consumer.getmany(tp, timeout_ms=1000, max_records=1)).get(tp, ()):
+                return record if record.offset == offset else None
+        return None
     finally:
         await consumer.stop()
 

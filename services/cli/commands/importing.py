@@ -21,7 +21,7 @@ from shared.clock import now_ms
 if TYPE_CHECKING:
     from freshet.contract.events import Event
     from freshet.contract.items import Item
-    from services.cli.dead_letters import DeadLetter
+    from services.cli.dead_letters.letters import DeadLetter
     from services.cli.imports.part import Feed, Part, SourcedRecord
     from services.cli.imports.run import Import, Outcome
     from services.cli.imports.unknown_items import UnknownItem

@@ -17,10 +17,25 @@ from services.cli.options import Data, Json
 from services.cli.terminal import columns
 
 if TYPE_CHECKING:
-    from services.cli.dead_letters import DeadLetter
+    from freshet.kafka_clients import KafkaSettings
+    from services.cli.dead_letters.letters import DeadLetter, Selection
 
 SNAPSHOT_TIMEOUT_S = 600.0
 SAID_ABOVE = ("service", "ready", "live", "address", "process", "lag", "partitions", "cluster")
+
+Newest = Annotated[int, typer.Option("-n", min=1, help="How many to show, the newest.")]
+ByService = Annotated[
+    list[str] | None, typer.Option(help="Only what this service refused. May be given repeatedly.")
+]
+ByError = Annotated[list[str] | None, typer.Option(help="Only of this class: out-of-bounds, …")]
+ByTopic = Annotated[list[str] | None, typer.Option(help="Only records that stood on this topic.")]
+Since = Annotated[datetime.datetime | None, typer.Option(help="Only what failed since then, UTC.")]
+Until = Annotated[datetime.datetime | None, typer.Option(help="Only what failed before, UTC.")]
+Replay = Annotated[
+    bool, typer.Option("--replay", help="Publish the originals again that were not yet.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what --replay would publish.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Let --replay publish without asking.")]
 
 models = typer.Typer(help="Model bundles.", no_args_is_help=True)
 
@@ -40,26 +55,30 @@ def status(data: Data, as_json: Json = False) -> None:
 
 def dead_letters(
     data: Data,
-    count: Annotated[int, typer.Option("-n", min=1, help="How many to show, the newest.")] = 20,
-    replay: Annotated[
-        bool, typer.Option("--replay", help="Publish the originals again that were not yet.")
-    ] = False,
+    count: Newest = 20,
+    service: ByService = None,
+    error: ByError = None,
+    topic: ByTopic = None,
+    since: Since = None,
+    until: Until = None,
+    replay: Replay = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Show what could not be processed, and why; or publish it again."""
-    from services.cli import dead_letters as letters
+    from services.cli.dead_letters import letters
 
+    if (dry_run or yes) and not replay:
+        raise typer.BadParameter("--dry-run and --yes say how to --replay, which is not given")
     settings = endpoints.kafka_settings(endpoints.addresses(data))
+    selection = letters.Selection(
+        service or (), error or (), topic or (), _utc_ms(since), _utc_ms(until)
+    )
     if replay:
-        replayed, strange = asyncio.run(letters.replay(settings))
-        if as_json:
-            terminal.print_json({"replayed": replayed, "strange": strange})
-            return
-        options.console.print(f"{replayed} published again")
-        if strange:
-            options.errors.say(f"{strange} records on the topic are no dead letters")
+        _replay(settings, selection, dry_run=dry_run, asks=not yes, as_json=as_json)
         return
-    total, shown = asyncio.run(letters.newest(settings, count))
+    total, shown = asyncio.run(letters.newest(settings, count, selection))
     if as_json:
         letters_shown = [letter.as_dict() for letter in shown]
         terminal.print_json({"total": total, "dead_letters": letters_shown})
@@ -67,6 +86,37 @@ def dead_letters(
     options.console.print(_letters_table(shown) if shown else "no dead letters")
     if total > len(shown):
         options.console.print(f"the newest {len(shown)} of {total}")
+
+
+def _utc_ms(time: datetime.datetime | None) -> int | None:
+    return None if time is None else round(time.replace(tzinfo=datetime.UTC).timestamp() * 1000)
+
+
+def _replay(
+    settings: KafkaSettings, selection: Selection, *, dry_run: bool, asks: bool, as_json: bool
+) -> None:
+    """Say what is to be published again, ask, and publish it."""
+    from services.cli.dead_letters.replay import plan_replay, replay
+
+    plan = asyncio.run(plan_replay(settings, selection))
+    planned, replayed = len(plan.letters), 0
+    for kind, letters in sorted(plan.kinds.items()):
+        options.errors.say(f"{letters} × {kind.error_class}, said {kind.service} → {kind.topic}")
+    for refusal in plan.refused:
+        options.errors.say(f"cannot be published again: {refusal.origin}: {refusal.why}")
+    if plan.strange:
+        options.errors.say(f"{plan.strange} records on the topic are no dead letters")
+    if planned and not dry_run:
+        if asks:
+            typer.confirm(f"Publish {planned} again?", abort=True, err=True)
+        replayed = asyncio.run(replay(settings, plan))
+    if as_json:
+        refused = {str(refusal.origin): refusal.why for refusal in plan.refused}
+        counts = {"planned": planned, "replayed": replayed, "strange": plan.strange}
+        terminal.print_json({**counts, "refused": refused})
+    else:
+        told = f"{planned} would be" if dry_run else f"{replayed}"
+        options.console.print(f"{told} published again")
 
 
 def snapshot(data: Data, as_json: Json = False) -> None:

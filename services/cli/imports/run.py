@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from freshet import kafka_clients
 from freshet.contract.topics import DEAD_LETTERS, FIXED, item_vectors
-from services.cli import dead_letters, endpoints, lag
-from services.cli.dead_letters import DeadLetter
+from services.cli import endpoints, lag
+from services.cli.dead_letters import letters
+from services.cli.dead_letters.letters import DeadLetter
 from services.cli.imports.notes import NoteFile
 from services.cli.imports.part import Feed, Part
 from services.cli.imports.pictureless import Pictureless, pictureless
@@ -93,9 +94,7 @@ class Import:
     async def _outcome(self, settings: KafkaSettings, redis: Redis) -> Outcome:
         refused: list[DeadLetter] = []
         for part in self.parts.values():
-            refused += await dead_letters.of_records(
-                settings, part.dead_letters, part.first, part.last
-            )
+            refused += await letters.of_records(settings, part.dead_letters, part.first, part.last)
         refused.sort(key=lambda letter: (len(letter.source), letter.source))  # lines in order
         named = Counter[str]()
         known: set[str] = set()

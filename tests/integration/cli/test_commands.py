@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -19,13 +21,15 @@ from freshet.contract.records import (
     SOURCE,
     BadRecord,
     Origin,
+    dead_letter_headers,
     header,
     origin_of,
 )
-from freshet.contract.topics import CLICKS, FIXED, ITEMS, OFFERS, embedding_group
+from freshet.contract.topics import CLICKS, DEAD_LETTERS, FIXED, ITEMS, OFFERS, embedding_group
 from freshet.kafka_clients import KafkaSettings, ensure_topics
 from services.cli import lag
 from services.cli.__main__ import app
+from services.cli.kafka_log import ends_of
 from shared.runtime import redis_client
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.redis_client import RedisSettings
@@ -139,6 +143,7 @@ async def test_dead_letters_are_shown_with_origin_and_reason(settings: KafkaSett
         "item_id": "",
         "title": "",
         "source": "",
+        "first_origin": "",
         "bytes": 3,
         "value": "two",
     }
@@ -178,20 +183,130 @@ async def test_published_lines_say_where_they_come_from(
     assert sources == [f"{file}:1".encode(), f"{file}:3".encode()]
 
 
+async def _replay(*arguments: str) -> dict[str, Any]:
+    result = await _run("dead-letters", "--replay", "--yes", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    told: dict[str, Any] = json.loads(result.stdout)
+    return told
+
+
 async def test_replayed_letters_keep_their_origin_and_are_replayed_once(
     settings: KafkaSettings,
 ) -> None:
     await _bury(settings, b"one", b"two")
 
-    first = await _run("dead-letters", "--replay", "--json")
-    second = await _run("dead-letters", "--replay", "--json")
+    first, second = await _replay(), await _replay()
 
-    assert json.loads(first.stdout) == {"replayed": 2, "strange": 0}
-    assert json.loads(second.stdout) == {"replayed": 0, "strange": 0}
+    assert first == {"planned": 2, "replayed": 2, "strange": 0, "refused": {}}
+    assert second == {"planned": 0, "replayed": 0, "strange": 0, "refused": {}}
     records = await _read(settings, CLICKS.name, 2)
     assert [(record.key, record.value) for record in records] == [(b"u", b"one"), (b"u", b"two")]
     assert origin_of(records[1]) == Origin(CLICKS.name, 1, 1, 1_700_000_000_000)
     assert header(records[0].headers, "error-class") is None
+
+
+async def test_a_record_cannot_name_the_topic_that_its_replay_goes_to(
+    settings: KafkaSettings,
+) -> None:
+    item = encode_item(Item(item_id="lamp", title="Not the shop's"))
+    forged = [("origin", b"items:0:1"), ("origin-time-ms", b"1"), ("origin-key", b"lamp")]
+    async with kafka_clients.producer(settings) as producer:
+        written = await producer.send_and_wait(
+            CLICKS.name, item, key=b"lamp", headers=forged, partition=1
+        )
+        (read,) = await _read(settings, CLICKS.name, 1)
+        error = BadRecord("undecodable", "not an event")
+        await DeadLetterWriter(producer, "sessions").send(read, error)
+
+    (letter,) = json.loads((await _run("dead-letters", "--json")).stdout)["dead_letters"]
+    assert letter["origin"] == f"clicks:1:{written.offset}"
+    assert (await _replay())["replayed"] == 1
+    assert await ends_of(settings, ITEMS.name) == dict.fromkeys(
+        [TopicPartition(ITEMS.name, 0), TopicPartition(ITEMS.name, 1)], 0
+    )
+    assert len(await _read(settings, CLICKS.name, 2)) == 2
+
+
+async def test_a_letter_is_published_to_no_topic_that_its_service_does_not_read(
+    settings: KafkaSettings,
+) -> None:
+    """As older services wrote it, of a record that named an origin of its own."""
+    headers = [("origin", b"items:0:1"), ("origin-time-ms", b"1"), ("service", b"sessions")]
+    async with kafka_clients.producer(settings) as producer:
+        await producer.send_and_wait(DEAD_LETTERS.name, b"{}", headers=headers)
+        await producer.send_and_wait(DEAD_LETTERS.name, b"{}")
+
+    assert await _replay() == {
+        "planned": 0,
+        "replayed": 0,
+        "strange": 1,
+        "refused": {"items:0:1": "sessions reads clicks, not items"},
+    }
+
+
+async def test_a_replay_takes_what_is_selected_and_the_rest_stays_for_later(
+    settings: KafkaSettings,
+) -> None:
+    async with kafka_clients.producer(settings) as producer:
+        for offset in range(6):
+            service, topic = [("sessions", CLICKS.name), ("ranking", OFFERS.name)][offset % 2]
+            record = ConsumerRecord(topic, 0, offset, 1, 0, b"k", b"%d" % offset, None, 1, 1, ())
+            error = BadRecord(("undecodable", "out-of-bounds")[offset // 4], "no")
+            await DeadLetterWriter(producer, service).send(record, error)
+
+    assert (await _replay("--topic", "nowhere"))["planned"] == 0
+    assert (await _replay("--until", "2020-01-01"))["planned"] == 0
+    assert (await _replay("--service", "ranking", "--error", "undecodable"))["replayed"] == 2
+    assert (await _replay("--since", "2020-01-01", "--topic", "clicks"))["replayed"] == 3
+    shown = await _run("dead-letters", "--json", "--service", "ranking", "--error", "undecodable")
+    assert json.loads(shown.stdout)["total"] == 2
+    assert (await _replay())["replayed"] == 1
+    assert (await _replay())["planned"] == 0
+    assert sorted(r.value for r in await _read(settings, CLICKS.name, 3)) == [b"0", b"2", b"4"]
+    assert sorted(r.value for r in await _read(settings, OFFERS.name, 3)) == [b"1", b"3", b"5"]
+
+
+async def test_a_replay_asks_and_a_dry_run_publishes_nothing(settings: KafkaSettings) -> None:
+    await _bury(settings, b"one", b"two")
+
+    dry = await _run("dead-letters", "--replay", "--dry-run")
+    assert (dry.exit_code, dry.stdout) == (0, "2 would be published again\n")
+    assert "2 × out-of-bounds, said sessions → clicks" in dry.stderr
+    for answer in ("n\n", ""):
+        refused = await _run("dead-letters", "--replay", stdin=answer)
+        assert refused.exit_code == 1
+        assert "Publish 2 again?" in refused.stderr
+    assert not any((await ends_of(settings, CLICKS.name)).values())
+    agreed = await _run("dead-letters", "--replay", stdin="y\n")
+    assert agreed.stdout.endswith("2 published again\n")
+    assert (await _run("dead-letters", "--dry-run")).exit_code == 2
+
+
+async def test_of_a_cut_letter_what_stands_at_its_origin_is_published_again(
+    settings: KafkaSettings,
+) -> None:
+    own = [(SOURCE, b"shop.csv:17"), ("trace", b"t-1")]
+    async with kafka_clients.producer(settings) as producer:
+        for value in (b"large", b"other"):
+            await producer.send_and_wait(ITEMS.name, value, key=b"lamp", headers=own, partition=0)
+        large, other = await _read(settings, ITEMS.name, 2)
+        for record, error in ((large, "a"), (replace(other, value=b"gone"), "b")):
+            described = dead_letter_headers(record, BadRecord(error, ""), "embedding", 1, cut=True)
+            await producer.send_and_wait(DEAD_LETTERS.name, key=b"k", headers=described)
+
+    shown = json.loads((await _run("dead-letters", "--json")).stdout)["dead_letters"]
+    assert [letter["bytes"] for letter in shown] == [5, 4]
+    gone = f"items:0:{other.offset}"
+    assert (await _replay()) == {
+        "planned": 1,
+        "replayed": 1,
+        "strange": 0,
+        "refused": {gone: f"its value was cut, and {gone} does not hold it any more"},
+    }
+    again = (await _read(settings, ITEMS.name, 3))[2]
+    assert (again.key, again.value) == (b"lamp", b"large")
+    assert list(again.headers)[:2] == own
+    assert origin_of(again) == origin_of(large)
 
 
 async def test_no_dead_letters_is_said_so(settings: KafkaSettings) -> None:

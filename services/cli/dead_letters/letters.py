@@ -1,17 +1,17 @@
-"""Read `dead-letters`, and publish the originals again."""
+"""Read `dead-letters`: what could not be processed, where it stood and why it failed."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
 from google.protobuf.message import DecodeError, Message
 
-from freshet import kafka_clients
 from freshet.contract import records
-from freshet.contract.records import BadRecord, Origin, header, origin_of, replay_of
+from freshet.contract.records import BadRecord, Origin, header, origin_of
 from freshet.contract.topics import CLICKS, DEAD_LETTERS, ITEMS, ITEMS_BACKFILL, OFFERS
 from freshet.kafka_clients import KafkaSettings
 from freshet.v1.event_pb2 import Event
@@ -19,7 +19,6 @@ from freshet.v1.item_pb2 import Item
 from freshet.v1.offer_pb2 import Offer
 from services.cli.kafka_log import Offsets, records_of
 
-GROUP: Final = "freshet-dead-letters"  # its committed offsets: what was published again
 PREVIEW_CHARACTERS: Final = 200
 _NAMES: Final = ("user_id", "item_id", "title")
 _KEYED_BY: Final = {
@@ -39,7 +38,7 @@ _MESSAGES: Final[dict[str, type[Message]]] = {
 class DeadLetter(NamedTuple):
     """A record that could not be processed, as far as it can still be read; texts may be empty."""
 
-    origin: Origin  # where the record first stood
+    origin: Origin  # where the record was read
     failed_ms: int
     service: str
     error_class: str
@@ -49,7 +48,8 @@ class DeadLetter(NamedTuple):
     item_id: str
     title: str
     source: str  # `file:line` that it was published from
-    bytes: int
+    first_origin: str  # of a replay that failed again, as it stated it; else empty
+    bytes: int  # of the value, also of one that was cut
     value: str  # its beginning
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,13 +58,37 @@ class DeadLetter(NamedTuple):
         return fields | {"origin_time_ms": self.origin.time_ms}
 
 
-async def newest(settings: KafkaSettings, count: int) -> tuple[int, list[DeadLetter]]:
-    """Return how many dead letters there are and the newest `count`, oldest first."""
+class Selection(NamedTuple):
+    """Which dead letters are meant; what is empty or None leaves out none."""
+
+    services: Sequence[str] = ()
+    error_classes: Sequence[str] = ()
+    topics: Sequence[str] = ()  # on which the records stood
+    since_ms: int | None = None  # failed at this time or later
+    until_ms: int | None = None  # failed before this time
+
+    def takes(self, letter: DeadLetter) -> bool:
+        """Say whether a letter is meant."""
+        return (
+            (not self.services or letter.service in self.services)
+            and (not self.error_classes or letter.error_class in self.error_classes)
+            and (not self.topics or letter.origin.topic in self.topics)
+            and (self.since_ms is None or letter.failed_ms >= self.since_ms)
+            and (self.until_ms is None or letter.failed_ms < self.until_ms)
+        )
+
+
+async def newest(
+    settings: KafkaSettings, count: int, selection: Selection
+) -> tuple[int, list[DeadLetter]]:
+    """Return how many dead letters are meant and the newest `count` of them, oldest first."""
     shown: deque[DeadLetter] = deque(maxlen=count)
     total = 0
     async for record in records_of(settings, DEAD_LETTERS.name):
-        total += 1
-        shown.append(_letter(record))
+        letter = letter_of(record)
+        if selection.takes(letter):
+            total += 1
+            shown.append(letter)
     return total, list(shown)
 
 
@@ -78,33 +102,16 @@ async def of_records(
     """
     found: dict[Origin, DeadLetter] = {}
     async for record in records_of(settings, DEAD_LETTERS.name, begin=begin):
-        letter = _letter(record)
+        letter = letter_of(record)
         tp = TopicPartition(letter.origin.topic, letter.origin.partition)
         if letter.source and tp in first and first[tp] <= letter.origin.offset <= last[tp]:
             found[letter.origin] = letter
     return list(found.values())
 
 
-async def replay(settings: KafkaSettings) -> tuple[int, int]:
-    """Publish every original that was not published again yet, with its origin in the headers.
+def letter_of(record: Any) -> DeadLetter:
+    """Read a record of `dead-letters` as far as it can be read."""
 
-    Returns how many were, and how many records could not be told for dead letters. Stopped
-    half-way, it publishes a few twice: the events' origin keeps them from counting twice.
-    """
-    replayed = strange = 0
-    async with kafka_clients.producer(settings) as producer:
-        async for record in records_of(settings, DEAD_LETTERS.name, group=GROUP):
-            try:
-                topic, key, headers = replay_of(record.headers)
-            except BadRecord:
-                strange += 1
-                continue
-            await producer.send_and_wait(topic, record.value, key=key, headers=headers)
-            replayed += 1
-    return replayed, strange
-
-
-def _letter(record: Any) -> DeadLetter:
     def text(name: str) -> str:
         return (header(record.headers, name) or b"").decode("utf-8", "replace")
 
@@ -112,7 +119,7 @@ def _letter(record: Any) -> DeadLetter:
     key = text(records.ORIGIN_KEY)
     names = dict.fromkeys(_NAMES, "") | {_KEYED_BY.get(origin.topic, ""): key}
     names |= _names_in(value, origin.topic, record.headers)
-    failed_ms = text(records.FAILED_MS)
+    failed_ms, cut_bytes = text(records.FAILED_MS), text(records.VALUE_BYTES)
     return DeadLetter(
         origin=origin,
         failed_ms=int(failed_ms) if failed_ms.isdecimal() else 0,
@@ -124,7 +131,8 @@ def _letter(record: Any) -> DeadLetter:
         item_id=names["item_id"],
         title=names["title"],
         source=text(records.SOURCE),
-        bytes=len(value),
+        first_origin=text(records.FIRST_ORIGIN),
+        bytes=int(cut_bytes) if cut_bytes.isdecimal() else len(value),
         value=value.decode("utf-8", "replace")[:PREVIEW_CHARACTERS],
     )
 
