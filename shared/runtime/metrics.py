@@ -42,9 +42,9 @@ EXCLUSIONS_DROPPED = Counter(
 WRITES_REFUSED = Counter(
     "freshet_writes_refused_total", "Scripts that found another guard or stamp than expected"
 )
-SETS_PASSED_OVER = Counter(
-    "freshet_sets_passed_over_total",
-    "Increments of co-visits or trending lost, as their key in Redis holds another type",
+INCREMENTS_LOST = Counter(
+    "freshet_increments_lost_total",
+    "Increments of co-visits and trending whose key in Redis holds another type",
 )
 REWINDS = Counter(
     "freshet_rewinds_total",

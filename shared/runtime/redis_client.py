@@ -100,7 +100,7 @@ async def disconnect(client: Redis) -> None:
 
 def is_wrong_type(error: object) -> bool:
     """Say whether a reply is the error of one key, which holds another type, not of the server."""
-    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
 async def _reply(connection: Any) -> Any:

@@ -39,7 +39,7 @@ _READ_BY: Final = {
 _NOBODY: Final = BadRecord("", "")  # whose error does not matter
 
 
-class Kind(NamedTuple):
+class LetterKind(NamedTuple):
     """What planned letters have in common."""
 
     service: str
@@ -59,7 +59,7 @@ class ReplayPlan:
     """What is to be published again."""
 
     letters: set[tuple[TopicPartition, int]] = field(default_factory=set)  # where they stand
-    kinds: Counter[Kind] = field(default_factory=Counter)
+    kinds: Counter[LetterKind] = field(default_factory=Counter)
     refused: list[Refusal] = field(default_factory=list)
     strange: int = 0  # records on the topic that are no dead letters
 
@@ -89,7 +89,7 @@ async def plan_replay(settings: KafkaSettings, selection: Selection) -> ReplayPl
             plan.refused.append(Refusal(letter.origin, why))
         else:
             plan.letters.add((tp, record.offset))
-            plan.kinds[Kind(letter.service, letter.error_class, letter.origin.topic)] += 1
+            plan.kinds[LetterKind(letter.service, letter.error_class, letter.origin.topic)] += 1
     return plan
 
 

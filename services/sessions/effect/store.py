@@ -7,12 +7,10 @@ ARGV: pos expected, pos new, n, c, user TTL s, members at most and TTL s of a `c
 a `tr:` set, increments, then for each user the guard expected (empty: no state yet) and the new
 state. Increments are one flat MessagePack array, for each set m, m members, their m log2 weights:
 nested arrays, or a call for each member, would cost Redis half as much again.
-Returns, for a chunk that is written, 0 less how many sets were passed over, as their keys hold
-another type; 1 where the position differs, 2 where a guard does, 3 where a user's key holds no
-state but another type. Such keys are not Freshet's: they stay for who can mend them.
+Returns 0 for a chunk that is written, 1 where the position differs, 2 where a guard does.
 
-Everything is read and compared before anything is written, so that an error in between leaves no
-half of an effect.
+Everything is read and compared before anything is written, so that an error in between, such as a
+key of another type, leaves no half of an effect.
 
 A full set takes a newcomer in place of its lowest member, at that one's score with the newcomer's
 weight added (space-saving, Metwally 2005): else a rising item could never enter.
@@ -28,15 +26,15 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
-from shared.runtime import metrics
-from shared.runtime.redis_client import Command, RedisExchange
+from shared.runtime.redis_client import Command, RedisExchange, is_wrong_type
 from shared.users import keys
 
 SCRIPT: Final = Path(__file__).with_name("write_chunk.lua").read_bytes()
 _SCRIPT_SHA: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
-_FOREIGN_STATE: Final = 3
+_WRITTEN: Final = 0
+_OTHER_GUARD: Final = 2
 _LIMITS: Final = (
     keys.USER_TTL_S,
     keys.COVISITS_AT_MOST,
@@ -53,12 +51,12 @@ class WriteRefused(Exception):
     """The script saw another position or guard than expected, and wrote nothing."""
 
 
-class ForeignStates(WriteRefused):
-    """Keys of users hold another type than states have."""
+class ForeignKeys(WriteRefused):
+    """Some keys hold another type than what Freshet writes there, and it will be so again."""
 
-    def __init__(self, users: set[str]) -> None:
+    def __init__(self, names: set[bytes]) -> None:
         super().__init__()
-        self.users = users
+        self.names = names
 
 
 class UserWrite(NamedTuple):
@@ -113,8 +111,9 @@ class StatesStore:
     async def write(self, partition: int, chunks: Sequence[WriteChunk]) -> None:
         """Write chunks one after the other; each expects the position that the one before leaves.
 
-        Raises WriteRefused when one of them was refused, and with it all after it: ForeignStates
-        where that will be so again. After any other error nobody knows how many were written.
+        Raises WriteRefused when one of them was refused, and with it all after it; ForeignKeys,
+        which is one, where keys of theirs are not Freshet's. After any other error nobody knows how
+        many were written.
         """
         key = keys.position(self._topic, partition)
         commands = [_command(key, chunk) for chunk in chunks]
@@ -123,12 +122,13 @@ class StatesStore:
         except NoScriptError:  # Redis was restarted, or another one took over
             await self._ask((b"SCRIPT", b"LOAD", SCRIPT))
             replies = await self._ask(*commands)
-        if _FOREIGN_STATE in replies:
-            raise ForeignStates(await self._foreign(chunks))
-        if any(reply > 0 for reply in replies):
-            raise WriteRefused
-        if foreign_sets := -sum(replies):
-            metrics.SETS_PASSED_OVER.inc(foreign_sets)
+        if all(reply == _WRITTEN for reply in replies):
+            return
+        wrong = next((reply for reply in replies if is_wrong_type(reply)), None)
+        # What reads as no state, and is there all the same, makes a guard differ, too.
+        if (wrong or _OTHER_GUARD in replies) and (names := await self._foreign(chunks)):
+            raise ForeignKeys(names)
+        raise wrong or WriteRefused
 
     async def keep_ids(self, ids: Mapping[int, str]) -> None:
         """Keep the ids of items, by key, that only their events name."""
@@ -142,20 +142,23 @@ class StatesStore:
         """Close the connections."""
         await self._exchange.close()
 
-    async def _foreign(self, chunks: Sequence[WriteChunk]) -> set[str]:
-        """Return the users without a state whose keys hold something all the same."""
-        users = [user.user_id for chunk in chunks for user in chunk.users if not user.guard]
-        kinds = await self._ask(*((b"TYPE", keys.user(user)) for user in users))
-        named = zip(users, kinds, strict=True)
-        return {user for user, kind in named if kind not in (b"none", b"string")}
+    async def _foreign(self, chunks: Sequence[WriteChunk]) -> set[bytes]:
+        """Return the keys of users and sets that hold something that is none of Freshet's."""
+        kinds: dict[bytes, bytes] = {}
+        for chunk in chunks:
+            kinds |= {keys.user(user.user_id): b"string" for user in chunk.users}
+            kinds |= {keys.covisits(item): b"zset" for item, _ in chunk.covisits}
+            kinds |= {keys.trending(scope): b"zset" for scope, _ in chunk.trends}
+        found = await self._ask(*((b"TYPE", name) for name in kinds))
+        return {
+            name
+            for (name, kind), held in zip(kinds.items(), found, strict=True)
+            if held not in (b"none", kind)
+        }
 
     async def _ask(self, *commands: Command) -> list[Any]:
         async with asyncio.timeout(self._timeout_s):
-            replies = await self._exchange(commands)
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise reply
-        return replies
+            return await self._exchange(commands)
 
 
 def _command(position_key: bytes, chunk: WriteChunk) -> Command:

@@ -1,6 +1,5 @@
 
-local call, pcall, log, ln2 = redis.call, redis.pcall, math.log, math.log(2)
-local FOREIGN = 'foreign' -- in place of scores, for a key that is no sorted set
+local call, log, ln2 = redis.call, math.log, math.log(2)
 
 local function sum(a, b) -- log2(2^a + 2^b)
   if a < b then a, b = b, a end
@@ -9,16 +8,13 @@ end
 
 local users, covisits = tonumber(ARGV[3]), tonumber(ARGV[4])
 local sets, increments, held = #KEYS - 1 - users, cmsgpack.unpack(ARGV[10]), {}
-local foreign = 0
 
 if (call('GET', KEYS[1]) or '') ~= ARGV[1] then return 1 end
 for i = 1, users do
   local guard = ARGV[9 + 2 * i]
   if guard == '' then
-    if call('EXISTS', KEYS[1 + i]) == 1 then
-      return call('TYPE', KEYS[1 + i]).ok == 'string' and 2 or 3
-    end
-  elseif pcall('GETRANGE', KEYS[1 + i], 0, #guard - 1) ~= guard then
+    if call('EXISTS', KEYS[1 + i]) == 1 then return 2 end
+  elseif call('GETRANGE', KEYS[1 + i], 0, #guard - 1) ~= guard then
     return 2
   end
 end
@@ -26,12 +22,9 @@ local at = 1
 for i = 1, sets do
   local key, m = KEYS[1 + users + i], increments[at]
   if m == 1 then
-    held[i] = pcall('ZSCORE', key, increments[at + 1])
+    held[i] = call('ZSCORE', key, increments[at + 1])
   else
-    held[i] = pcall('ZMSCORE', key, unpack(increments, at + 1, at + m))
-  end
-  if type(held[i]) == 'table' and held[i].err then
-    held[i], foreign = FOREIGN, foreign + 1
+    held[i] = call('ZMSCORE', key, unpack(increments, at + 1, at + m))
   end
   at = at + 1 + 2 * m
 end
@@ -81,14 +74,12 @@ local limit, ttl = tonumber(ARGV[6]), ARGV[7]
 for i = 1, sets do
   if i > covisits then limit, ttl = tonumber(ARGV[8]), ARGV[9] end
   local key, m = KEYS[1 + users + i], increments[at]
-  if held[i] ~= FOREIGN then
-    if m == 1 then
-      add_one(key, limit, held[i], increments[at + 1], increments[at + 2])
-    else
-      add_many(key, limit, held[i], m, at, at + m)
-    end
-    call('EXPIRE', key, ttl)
+  if m == 1 then
+    add_one(key, limit, held[i], increments[at + 1], increments[at + 2])
+  else
+    add_many(key, limit, held[i], m, at, at + m)
   end
+  call('EXPIRE', key, ttl)
   at = at + 1 + 2 * m
 end
 
@@ -96,4 +87,4 @@ for i = 1, users do
   call('SET', KEYS[1 + i], ARGV[10 + 2 * i], 'EX', ARGV[5])
 end
 call('SET', KEYS[1], ARGV[2])
-return -foreign
+return 0

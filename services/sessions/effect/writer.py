@@ -8,6 +8,7 @@ holds then: what was applied is covered by the guards.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import logging
 import os
@@ -21,7 +22,7 @@ import numpy as np
 from freshet.contract import records
 from freshet.contract.events import Event
 from services.sessions.effect.cache import StateCache
-from services.sessions.effect.store import ForeignStates, StatesStore, UserWrite, WriteChunk
+from services.sessions.effect.store import ForeignKeys, StatesStore, UserWrite, WriteChunk
 from services.sessions.effect.unknown_types import UnknownTypes
 from services.sessions.faust.batches import Batch, Rejected, decode, unprocessable
 from services.sessions.fold.event_columns import cached_item_key
@@ -33,7 +34,7 @@ from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.faults import FaultDetector
 from shared.runtime.service import SystemFault
-from shared.users import positions
+from shared.users import keys, positions
 from shared.users.positions import UNKNOWN_TIME_MS, Position
 from shared.users.states import NewerFormat, UserState, empty, pack, pack_guard, unpack
 
@@ -68,9 +69,9 @@ class EffectWriter:
         self._applied: dict[int, AppliedPosition] = {}  # by partition
         self._without_value: dict[int, Position] = {}  # what no `pos:` value means, by partition
         self._faults = FaultDetector(NewerFormat)
-        # Of each partition's batch in hand: offsets of letters sent, users with no states of ours.
+        # Of each partition's batch in hand: offsets of letters sent, keys that hold another type.
         self._lettered: defaultdict[int, set[int]] = defaultdict(set)
-        self._foreign: defaultdict[int, set[str]] = defaultdict(set)
+        self._foreign: defaultdict[int, set[bytes]] = defaultdict(set)
         self.unknown_types = UnknownTypes(settings.fold.vectors.weights.codes)
         self.effects = Counter[str]()  # events by what they did, since the start
         self.exclusions_dropped = 0  # by full lists, since the start
@@ -138,8 +139,8 @@ class EffectWriter:
                 events = [event for event in events if event.event.user_id not in damaged]
             await self._write(batch, items, applied, states, events, rejected)
         except BaseException as error:
-            if isinstance(error, ForeignStates):
-                self._foreign[batch.partition] |= error.users
+            if isinstance(error, ForeignKeys):
+                self._foreign[batch.partition] |= error.names
             self._applied.pop(batch.partition, None)
             self._cache.drop(users)
             raise
@@ -171,9 +172,10 @@ class EffectWriter:
                 states[user] = unpack(packed) if packed else empty()
             except ValueError as error:
                 damaged[user] = error
-        for user in self._foreign[partition] & states.keys():
-            del states[user]
-            damaged[user] = ValueError("the user's key in Redis holds another type than a state")
+        if foreign := self._foreign[partition]:
+            for user in [user for user in states if keys.user(user) in foreign]:
+                del states[user]
+                damaged[user] = ValueError("the user's key in Redis holds no state, nor a string")
         return applied, states, damaged
 
     def _note_position(self, partition: int, value: bytes | None) -> AppliedPosition:
@@ -220,6 +222,7 @@ class EffectWriter:
                     self._judge(batch, rejected, done.offset)
                     await self._send_letters(batch.partition, rejected, done.offset)
                     reached[-1] = Position(last.offset, last.timestamp, b"")
+                chunks = [self._without_foreign(batch.partition, chunk) for chunk in chunks]
                 packed = list(self._packed(chunks, reached, value))
                 value = packed[-1].position
                 await slices.put(packed)
@@ -279,6 +282,25 @@ class EffectWriter:
                 self._faults.succeeded()
             elif error.error_class == records.UNPROCESSABLE and record.offset > done:
                 self._faults.failed(record.key, error.__cause__ or error)
+
+    def _without_foreign(self, partition: int, chunk: FoldedChunk) -> FoldedChunk:
+        """Leave out, and count, what would go to sets whose keys hold another type."""
+        foreign = self._foreign[partition]
+        if not foreign:
+            return chunk
+        covisits = {
+            pair: weight
+            for pair, weight in chunk.covisits.items()
+            if keys.covisits(pair[0]) not in foreign
+        }
+        trends = {
+            pair: weight
+            for pair, weight in chunk.trends.items()
+            if keys.trending(pair[0]) not in foreign
+        }
+        lost = len(chunk.covisits) + len(chunk.trends) - len(covisits) - len(trends)
+        metrics.INCREMENTS_LOST.inc(lost)
+        return dataclasses.replace(chunk, covisits=covisits, trends=trends)
 
     def _packed(
         self, chunks: Sequence[FoldedChunk], reached: Sequence[Position], value: bytes

@@ -123,7 +123,7 @@ async def test_one_key_of_another_type_is_an_empty_set_and_no_dead_server(valkey
         client = connect(RedisSettings(valkey))
         await client.set(keys.covisits(9), b"no set")
         await client.set(keys.trending("c:x"), b"no set")
-        await client.hset(keys.user("bob"), "no", "state")  # type: ignore[misc]
+        await client.hset(keys.user("bob"), "no", "state")
         await client.aclose()
         for _ in range(200):
             covisits, trending = await reader.sets([9, 7], [("c:x", 5), ("all", 5)], 1.0)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from services.sessions.effect.double import MemoryStore
 from services.sessions.effect.store import (
-    ForeignStates,
+    ForeignKeys,
     StatesStore,
     UserWrite,
     WriteChunk,
@@ -25,7 +25,7 @@ from services.sessions.settings import SessionsSettings
 from shared.runtime import metrics
 from shared.users import keys
 from shared.users.states import pack, pack_guard, unpack
-from tests.unit.sessions.kit import MemoryDeadLetters, MemoryItems, batch, click
+from tests.unit.sessions.kit import MemoryDeadLetters, MemoryItems, batch, click, key_of
 from tests.unit.shared.users import makers
 
 pytestmark = pytest.mark.integration
@@ -266,26 +266,37 @@ async def test_scripts_that_a_restart_lost_are_loaded_again(
     assert await real.positions([0]) == {0: b"p3"}
 
 
-async def test_a_set_s_key_of_another_type_is_passed_over_and_counted_and_all_else_is_written(
+async def test_a_key_of_another_type_stops_a_chunk_before_anything_is_written_and_is_named(
+    real: StatesStore, redis: Redis
+) -> None:
+    await redis.set(keys.covisits(1), b"not a set")
+    late = chunk(b"", b"p1", UserWrite("ann", b"", b"g1"), covisits={(0, 2): 1.0, (1, 2): 1.0})
+    with pytest.raises(ForeignKeys) as refused:
+        await real.write(0, [late])
+    assert refused.value.names == {keys.covisits(1)}
+    assert await real.read(0, ["ann"]) == (None, {"ann": None})
+    assert not await redis.exists(keys.covisits(0))
+
+
+async def test_increments_to_a_key_of_another_type_are_lost_and_counted_and_all_else_counts(
     real: StatesStore, redis: Redis
 ) -> None:
     client: Any = redis
-    await client.set(keys.covisits(1), b"not a set")
+    items = MemoryItems(np.eye(8))
+    writer = EffectWriter(real, MemoryDeadLetters(), SessionsSettings())
+    writer.take_over(0, None, 0)
+    await client.set(keys.covisits(key_of(1)), b"not a set")
     await client.rpush(keys.trending(ALL), b"not a set")
-    before = metrics.SETS_PASSED_OVER._value.get()
-    one = chunk(
-        b"",
-        b"p1",
-        UserWrite("ann", b"", b"g1"),
-        covisits={(0, 2): 1.0, (1, 2): 1.0},
-        trends={(ALL, 1): 1.0, (ALL, 2): 1.0},
-    )
-    await real.write(0, [one])
-    assert await real.read(0, ["ann"]) == (b"p1", {"ann": b"g1"})
-    assert await client.zscore(keys.covisits(0), keys.item_key_bytes(2)) == 1.0
-    assert await client.get(keys.covisits(1)) == b"not a set"
+    before = metrics.INCREMENTS_LOST._value.get()
+    log = batch([click(n, item=n % 3) for n in range(6)])
+    with pytest.raises(ForeignKeys):
+        await writer.apply(log, items)
+    await writer.apply(log, items)
+    assert len(unpack(await client.get(keys.user("ann"))).history) == 6
+    assert await client.zcard(keys.covisits(key_of(0))) == 2
+    assert await client.get(keys.covisits(key_of(1))) == b"not a set"
     assert await client.lrange(keys.trending(ALL), 0, -1) == [b"not a set"]
-    assert metrics.SETS_PASSED_OVER._value.get() - before == 2
+    assert metrics.INCREMENTS_LOST._value.get() - before == 2 + 3
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -302,14 +313,11 @@ async def test_a_user_s_key_of_another_type_makes_dead_letters_of_that_user_s_ev
         await client.delete(keys.user("bob"))
     await client.rpush(keys.user("bob"), b"another program's")
     rest = batch(log[3:] if known else log)
-    with pytest.raises(WriteRefused):
+    with pytest.raises(ForeignKeys):
         await writer.apply(rest, items)
-    if known:
-        with pytest.raises(ForeignStates):
-            await writer.apply(rest, items)
     await writer.apply(rest, items)
     assert letters.offsets == [r.offset for r in rest.records if r.key == b"bob"]
-    assert "another type" in str(letters.letters[0].error)
+    assert "nor a string" in str(letters.letters[0].error)
     assert await client.lrange(keys.user("bob"), 0, -1) == [b"another program's"]
     for user in ("ann", "cy"):
         assert len(unpack(await client.get(keys.user(user))).history) == 4
