@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis
@@ -226,6 +228,30 @@ async def test_a_redis_whose_positions_do_not_fit_the_log_is_refused(
     assert worker.process.poll() == 1
     assert why in worker.process.log_tail(20)
     assert not await redis.exists(keys.user("ann"))
+
+
+async def test_a_bad_record_too_large_for_dead_letters_holds_nothing_up(
+    log: str, environ: dict[str, str], redis: Redis, start_service: Start
+) -> None:
+    """Others made the topic, of the size that is usual."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=log)
+    await admin.start()
+    usual = {"max.message.bytes": str(1024 * 1024)}
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, DEAD_LETTERS.name, usual)])
+    await admin.close()
+    worker = await running(start_service, environ)
+    noise = os.urandom(1_048_000)
+    headers = [("trace", os.urandom(300)), ("other", os.urandom(150))]
+    async with kafka_clients.producer(KafkaSettings(bootstrap_servers=log)) as producer:
+        await producer.send_and_wait(CLICKS.name, noise, key=b"ann", headers=headers, partition=1)
+    await harness.publish(log, clicks(4), partition=1)
+
+    await harness.caught_up(log, redis)
+    assert len((await state_of(redis, "ann")).history) == 4
+    (letters,) = (await harness.read_topic(log, DEAD_LETTERS.name)).values()
+    assert [letter.value for letter in letters] == [None]
+    assert records.header(letters[0].headers, records.VALUE_BYTES) == b"1048000"
+    assert worker.status()["dead_letters"] == 1
 
 
 async def test_a_state_of_a_newer_program_stops_it_and_once_it_can_be_read_all_counts_once(
