@@ -47,7 +47,7 @@ from shared.runtime.call_guard import CallGuard
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.grpc_server import Server
 from shared.runtime.retry import retry_until_available
-from shared.runtime.service import Refused, Service, SystemFault
+from shared.runtime.service import Refused, Service
 from shared.runtime.topic_reader import RecordReader
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,6 @@ class EmbeddingService(Service):
         self._readback: Readback | None = None
         self._retries: PictureRetries | None = None
         self._indexer: Indexer | None = None
-        self._leaving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start everything and become ready; waits for Kafka and Redis as long as it takes.
@@ -123,6 +122,11 @@ class EmbeddingService(Service):
         self.health.ready = False
         await self.background.stop()
         await super().stop()
+
+    async def leave(self) -> None:
+        """See Service.leave."""
+        if self._group is not None:
+            await self._group.stop(0)
 
     def status(self) -> dict[str, Any]:
         """Return what `GET /status` shows."""
@@ -226,7 +230,7 @@ class EmbeddingService(Service):
             caught_up,
             reconciler.run,
             handler.handle,
-            self._note_failure,
+            lambda error: self.background.fail("items", error),
             in_flight_bytes=settings.in_flight_mib * MIB,
         )
         await retry_until_available("Kafka", group.start)
@@ -239,16 +243,6 @@ class EmbeddingService(Service):
         self.background.start(self._indexer.run(), "indexer")
         self.background.start(promotion.run(is_keeper, group.is_done), "promotion")
         self.health.actions["snapshot"] = self._snapshot
-
-    def _note_failure(self, error: BaseException) -> None:
-        """Fail with what the items could not be handled for; after a fault read none any more."""
-        if self._leaving is not None:
-            return  # the first one said it
-        self.background.fail("items", error)
-        if isinstance(error, SystemFault):
-            assert self._group is not None
-            # Others may have what this one lacks: let them read.
-            self._leaving = asyncio.create_task(self._group.stop(0), name="leaving")
 
     async def _inherited(self, redis: Redis, space: str) -> dict[int, int]:
         """Read since when items are there, where another space is served so far."""

@@ -70,6 +70,11 @@ class SessionsService(Service):
         self.background.start(self._worker.run(), "the worker")
         self.background.start(self._items.run(), "the reading of items")
 
+    async def leave(self) -> None:
+        """See Service.leave."""
+        if self._worker is not None:
+            await self._worker.stop()
+
     def fault(self) -> str | None:
         """Return why the process should be started anew: work that ended, or a standstill."""
         return super().fault() or (self._worker.progress.stalled() if self._worker else None)

@@ -25,6 +25,7 @@ from shared.runtime import logs
 from shared.runtime.health import Health
 
 END_WITHIN_S: Final = 12  # of a signal, whatever hangs: what was under way is done again
+LEAVE_AT_MOST_S: Final = 3
 COLLECTOR_THRESHOLDS: Final = (20_000, 20, 50)
 
 log = logging.getLogger(__name__)
@@ -73,11 +74,14 @@ class Background:
 
     def fail(self, name: str, error: BaseException | None) -> None:
         """Note that work ended which should not have."""
+        why = f"{name} ended: {error!r}"
+        if why == self.fault:
+            return  # many records may meet one fault at once
         if isinstance(error, Fatal):
             log.error("%s ended: %s", name, error)
         else:
             log.error("%s ended", name, exc_info=error)
-        self.fault = self.fault or f"{name} ended: {error!r}"
+        self.fault = self.fault or why
         self._on_fault(error)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
@@ -101,6 +105,7 @@ class Service(ABC):
         self.broken = asyncio.Event()
         self.background = Background(self._on_fault)
         self._ends_with_background = ends_with_background
+        self._leaving: asyncio.Task[None] | None = None
         self.ends = contextlib.AsyncExitStack()
         self.door = Door(door)
         self.health = Health(name, self.door)
@@ -114,10 +119,16 @@ class Service(ABC):
     async def stop(self) -> None:
         """End everything, in bounded time; what was under way is done again by whoever is next."""
         self.health.ready = False
+        if self._leaving is not None:
+            await asyncio.wait({self._leaving}, timeout=LEAVE_AT_MOST_S)
         try:
             await self.ends.aclose()
         except Exception:  # the other ends came to their turn all the same
             log.exception("an end failed")
+
+    async def leave(self) -> None:
+        """Read nothing any more and let others read, who may have what this process lacks."""
+        return  # whoever shares no group has nobody to leave
 
     def fault(self) -> str | None:
         """Return why the process should be started anew, None while all is well."""
@@ -130,6 +141,7 @@ class Service(ABC):
     def _on_fault(self, error: BaseException | None) -> None:
         if isinstance(error, SystemFault):
             self.health.ready = False
+            self._leaving = self._leaving or asyncio.create_task(self.leave(), name="leaving")
         elif self._ends_with_background:
             self.broken.set()
 

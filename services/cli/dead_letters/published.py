@@ -21,14 +21,14 @@ class PublishedOffsets:
         self._further = set(further)
 
     @classmethod
-    def read(cls, offset: int, metadata: str, begin: int) -> Self:
-        """Read a commit; begin: the first offset that the log holds."""
+    def read(cls, offset: int, metadata: str, begin: int, end: int) -> Self:
+        """Read a commit; begin, end: the log's first offset, and the one after its last."""
         further: set[int] = set()
         for part in filter(None, metadata.split(",")):
             first, _, last = part.partition("-")
             if first.isdecimal() and (last or first).isdecimal():
-                further.update(range(int(first), int(last or first) + 1))
-        known = cls(max(offset, begin), (each for each in further if each >= begin))
+                further.update(range(max(int(first), begin), min(int(last or first) + 1, end)))
+        known = cls(max(offset, begin), further)
         known._advance()
         return known
 

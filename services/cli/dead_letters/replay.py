@@ -147,7 +147,8 @@ async def _original(settings: KafkaSettings, record: Any) -> _Original | None:
 
 async def _published(settings: KafkaSettings) -> dict[TopicPartition, PublishedOffsets]:
     """Read what was published again, by partition."""
-    tps = list(await ends_of(settings, DEAD_LETTERS.name))
+    ends = await ends_of(settings, DEAD_LETTERS.name)
+    tps = list(ends)
     if not tps:
         return {}
     async with asyncio.timeout(GROUP_WITHIN_S):
@@ -157,7 +158,7 @@ async def _published(settings: KafkaSettings) -> dict[TopicPartition, PublishedO
     async with consumer:
         begins = await consumer.beginning_offsets(tps)
     return {
-        tp: PublishedOffsets.read(commits[tp].offset, commits[tp].metadata, begins[tp])
+        tp: PublishedOffsets.read(commits[tp].offset, commits[tp].metadata, begins[tp], ends[tp])
         if tp in commits
         else PublishedOffsets(begins[tp])
         for tp in tps

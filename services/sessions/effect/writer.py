@@ -8,13 +8,12 @@ holds then: what was applied is covered by the guards.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import logging
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -205,7 +204,7 @@ class EffectWriter:
         done, value, last = applied.position, applied.value, batch.records[-1]
         events = [event for event in events if event.offset > done.offset]
         await self._store.keep_ids(_unknown(events, items))
-        dropped, effects = 0, Counter[str]()
+        dropped, lost, effects = 0, 0, Counter[str]()
         starts = range(0, max(len(events), 1), self._settings.slice_events)
         async with _SliceWriter(self._store, batch.partition) as slices:
             for start in starts:
@@ -222,7 +221,9 @@ class EffectWriter:
                     self._judge(batch, rejected, done.offset)
                     await self._send_letters(batch.partition, rejected, done.offset)
                     reached[-1] = Position(last.offset, last.timestamp, b"")
-                chunks = [self._without_foreign(batch.partition, chunk) for chunk in chunks]
+                lost += sum(
+                    _drop_foreign(chunk, self._foreign[batch.partition]) for chunk in chunks
+                )
                 packed = list(self._packed(chunks, reached, value))
                 value = packed[-1].position
                 await slices.put(packed)
@@ -235,6 +236,7 @@ class EffectWriter:
             metrics.EVENT_EFFECTS.labels(effect).inc(count)
         self.effects += effects
         metrics.EXCLUSIONS_DROPPED.inc(dropped)
+        metrics.INCREMENTS_LOST.inc(lost)
         self.exclusions_dropped += dropped
         self.unknown_types.count(event.event.type for event in events)
         oldest_s = batch.records[0].timestamp / 1000
@@ -247,6 +249,8 @@ class EffectWriter:
 
         Returns what is folded, and the events at which the fold fails, found by halving.
         """
+        if not events:
+            return [], []
         try:
             folded = fold_many(states, events, items, self._settings.fold)
         except Exception as error:
@@ -282,25 +286,6 @@ class EffectWriter:
                 self._faults.succeeded()
             elif error.error_class == records.UNPROCESSABLE and record.offset > done:
                 self._faults.failed(record.key, error.__cause__ or error)
-
-    def _without_foreign(self, partition: int, chunk: FoldedChunk) -> FoldedChunk:
-        """Leave out, and count, what would go to sets whose keys hold another type."""
-        foreign = self._foreign[partition]
-        if not foreign:
-            return chunk
-        covisits = {
-            pair: weight
-            for pair, weight in chunk.covisits.items()
-            if keys.covisits(pair[0]) not in foreign
-        }
-        trends = {
-            pair: weight
-            for pair, weight in chunk.trends.items()
-            if keys.trending(pair[0]) not in foreign
-        }
-        lost = len(chunk.covisits) + len(chunk.trends) - len(covisits) - len(trends)
-        metrics.INCREMENTS_LOST.inc(lost)
-        return dataclasses.replace(chunk, covisits=covisits, trends=trends)
 
     def _packed(
         self, chunks: Sequence[FoldedChunk], reached: Sequence[Position], value: bytes
@@ -339,6 +324,19 @@ class EffectWriter:
 def _reject(batch: Batch, event: FoldEvent, error: Exception) -> Rejected:
     record = next(r for r in batch.records if r.offset == event.offset)
     return unprocessable(record, error)
+
+
+def _drop_foreign(chunk: FoldedChunk, foreign: Collection[bytes]) -> int:
+    """Take out of a chunk, and count, what would go to sets whose keys hold another type."""
+    if not foreign:
+        return 0
+    followed = [pair for pair in chunk.covisits if keys.covisits(pair[0]) in foreign]
+    trending = [pair for pair in chunk.trends if keys.trending(pair[0]) in foreign]
+    for pair in followed:
+        del chunk.covisits[pair]
+    for scoped in trending:
+        del chunk.trends[scoped]
+    return len(followed) + len(trending)
 
 
 def _unknown(events: Sequence[FoldEvent], items: Items) -> dict[int, str]:

@@ -165,9 +165,6 @@ class Worker:
                 if end.done():
                     end.result()
             raise RuntimeError("Faust's application ended") from self.app.crash_reason
-        except SystemFault:
-            await self.stop()  # others may have what this one lacks: let them read
-            raise
         finally:
             minding.cancel()
             crashing.cancel()

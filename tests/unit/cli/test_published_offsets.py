@@ -13,7 +13,7 @@ def test_a_commit_tells_what_was_published(offsets: set[int], begin: int) -> Non
     known = PublishedOffsets()
     for offset in offsets:
         known.add(offset)
-    read = PublishedOffsets.read(*known.commit(), begin)
+    read = PublishedOffsets.read(*known.commit(), begin, 400)
     assert {each for each in range(400) if each in read} == offsets | set(range(begin))
     assert read.before not in offsets
 
@@ -23,7 +23,7 @@ def test_without_room_what_stands_last_is_published_once_more() -> None:
     for offset in range(1, 4_000, 2):
         known.add(offset)
     before, metadata = known.commit()
-    read = PublishedOffsets.read(before, metadata, 0)
+    read = PublishedOffsets.read(before, metadata, 0, 4_000)
     assert len(metadata) <= METADATA_AT_MOST
     told = [offset for offset in range(4_000) if offset in read]
     assert told == list(range(1, 4_000, 2))[: len(told)]
@@ -31,9 +31,10 @@ def test_without_room_what_stands_last_is_published_once_more() -> None:
 
 
 def test_what_earlier_versions_committed_has_no_further_offsets() -> None:
-    read = PublishedOffsets.read(7, "", 3)
+    read = PublishedOffsets.read(7, "", 3, 10)
     assert [offset for offset in range(10) if offset in read] == list(range(7))
 
 
 def test_metadata_of_others_counts_for_nothing() -> None:
-    assert PublishedOffsets.read(2, "x,5-,-7,9-8,4", 0).commit() == (2, "4-5")
+    assert PublishedOffsets.read(2, "x,5-,-7,9-8,4", 0, 9).commit() == (2, "4-5")
+    assert PublishedOffsets.read(2, "4-99999999999999999999", 0, 9).commit() == (2, "4-8")

@@ -299,6 +299,7 @@ async def test_a_fold_that_always_raises_stops_and_once_mended_everything_counts
     await apply(writer(store), batch(LOG[:5]))
     before = deepcopy((store.values, store.sets))
     breaks_for(monkeypatch)
+    await apply(writer(MemoryStore(TOPIC)), batch([poison(0)]))  # in which nothing is to be folded
     with pytest.raises(SystemFault, match=r"no event can be folded: ZeroDivisionError\('a bug'\)"):
         await apply(writer(store, letters), batch(LOG[5:]))
     assert (store.values, store.sets) == before

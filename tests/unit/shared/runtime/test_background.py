@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from shared.runtime.service import Background
+from shared.runtime.service import Background, SystemFault
 from tests.servers import eventually
 
 
@@ -37,6 +37,14 @@ async def test_the_first_work_that_dies_is_the_fault_and_the_rest_goes_on(
     assert background.fault == "two ended: RuntimeError('first')"
     assert "three ended" in caplog.text
     await background.stop()
+
+
+async def test_one_fault_that_many_meet_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[BaseException | None] = []
+    background = Background(heard.append)
+    for _ in range(5):
+        background.fail("items", SystemFault("a model fails"))
+    assert len(heard) == caplog.text.count("a model fails") == 1
 
 
 async def test_work_that_ends_by_itself_is_a_fault_too() -> None:
