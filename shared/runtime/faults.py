@@ -9,9 +9,16 @@ from __future__ import annotations
 from types import CodeType
 from typing import Final
 
-from shared.runtime.service import SystemFault
-
 UNRELATED_AT_MOST: Final = 5  # records that fail alike in a row before none of them is to blame
+
+
+class SystemFault(Exception):
+    """What no record is to blame for: reading stops, and the service says why until it is mended.
+
+    The process stays to say it; not ready and not alive, it is started anew by whoever watches.
+    """
+
+
 NO_RECORDS_FAULT: Final[tuple[type[Exception], ...]] = (SystemFault, MemoryError, OSError)
 
 _Place = tuple[type[BaseException], CodeType | None, int]

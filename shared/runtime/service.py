@@ -22,6 +22,7 @@ from freshet.settings import BadSetting, from_environment
 from shared.access.door import Door
 from shared.access.settings import DoorSettings
 from shared.runtime import logs
+from shared.runtime.faults import SystemFault
 from shared.runtime.health import Health
 
 END_WITHIN_S: Final = 12  # of a signal, whatever hangs: what was under way is done again
@@ -33,13 +34,6 @@ log = logging.getLogger(__name__)
 
 class Fatal(Exception):
     """What ends a service, in words for whoever runs it: its log needs no trace."""
-
-
-class SystemFault(Fatal):
-    """What no record is to blame for: reading stops, and the service says why until it is mended.
-
-    The process stays to say it; not ready and not alive, it is started anew by whoever watches.
-    """
 
 
 class Refused(Exception):
@@ -77,7 +71,7 @@ class Background:
         why = f"{name} ended: {error!r}"
         if why == self.fault:
             return  # many records may meet one fault at once
-        if isinstance(error, Fatal):
+        if isinstance(error, (Fatal, SystemFault)):
             log.error("%s ended: %s", name, error)
         else:
             log.error("%s ended", name, exc_info=error)
@@ -193,7 +187,7 @@ async def _run(name: str, build: Callable[[], Service]) -> int:
         return 1 if service.broken.is_set() else 0
     except Refused:
         raise
-    except (Fatal, OSError) as error:
+    except (Fatal, SystemFault, OSError) as error:
         log.error("%s cannot start: %s", name, error)
         return 1
     except Exception:

@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 from services.embedding.encode.bundle import BadBundle, Bundle
 from services.embedding.encode.cpus import usable_cpus
 from services.embedding.pictures.picture import SIDE, colour_moments
+from shared.runtime.faults import SystemFault
 from shared.runtime.onnx_model import has_external_data
-from shared.runtime.service import SystemFault
 
 BUCKETS = (1, 2, 4, 8, 16)
 _Inputs = TypeVar("_Inputs", list[str], NDArray[np.uint8])

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from services.embedding.pictures import picture
 from services.embedding.pictures.picture import BadPicture, PictureLimits
-from shared.runtime.service import SystemFault
+from shared.runtime.faults import SystemFault
 
 log = logging.getLogger(__name__)
 

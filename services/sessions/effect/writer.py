@@ -31,8 +31,7 @@ from services.sessions.settings import SessionsSettings
 from shared.catalogue.catalogue import Items
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
-from shared.runtime.faults import FaultDetector
-from shared.runtime.service import SystemFault
+from shared.runtime.faults import FaultDetector, SystemFault
 from shared.users import keys, positions
 from shared.users.positions import UNKNOWN_TIME_MS, Position
 from shared.users.states import NewerFormat, UserState, empty, pack, pack_guard, unpack

@@ -23,9 +23,8 @@ from services.sessions.faust.log_reader import LogReader
 from services.sessions.faust.partitions import Partitions, WorkerProgress
 from services.sessions.settings import SessionsSettings
 from shared.runtime import metrics
-from shared.runtime.faults import as_system_fault
+from shared.runtime.faults import SystemFault, as_system_fault
 from shared.runtime.retry import TRANSIENT_ERRORS
-from shared.runtime.service import SystemFault
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from freshet.kafka_clients import KafkaSettings
 from services.embedding.encode import encoders
 from services.embedding.service import EmbeddingService
 from services.embedding.settings import EmbeddingSettings, SnapshotSettings
+from shared.runtime.faults import SystemFault
 from shared.runtime.redis_client import RedisSettings
-from shared.runtime.service import SystemFault
 from tests.integration.embedding.shop import open_shop
 from tests.servers import eventually
 

@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from shared.runtime.service import Background, SystemFault
+from shared.runtime.faults import SystemFault
+from shared.runtime.service import Background
 from tests.servers import eventually
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.runtime.faults import UNRELATED_AT_MOST, FaultDetector
-from shared.runtime.service import SystemFault
+from shared.runtime.faults import UNRELATED_AT_MOST, FaultDetector, SystemFault
 
 
 def raised(kind: type[Exception] = ZeroDivisionError, text: str = "a bug") -> Exception:

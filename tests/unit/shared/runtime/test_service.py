@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 
 from services.cli.addresses import SERVICES
-from shared.runtime.service import Service, SystemFault, main
+from shared.runtime.faults import SystemFault
+from shared.runtime.service import Service, main
 from tests.contract.service_settings import settings_class
 
 
