@@ -103,13 +103,16 @@ def is_wrong_type(error: object) -> bool:
     return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
-async def _reply(connection: Any) -> Any:
-    try:
-        return await connection.read_response(timeout=math.inf)
-    except ResponseError as error:
-        if is_wrong_type(error):
-            return error
-        raise
+async def _replies(connection: Any, count: int) -> list[Any]:
+    replies: list[Any] = []
+    while len(replies) < count:
+        try:
+            replies.append(await connection.read_response(timeout=math.inf))
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            replies.append(error)
+    return replies
 
 
 IDLE_AT_MOST: Final = 64
@@ -148,7 +151,7 @@ class RedisExchange:
                 if fresh:
                     await connection.connect()
                 await connection.send_packed_command(packed, check_health=False)
-                replies = [await _reply(connection) for _ in commands]
+                replies = await _replies(connection, len(commands))
             except (RedisConnectionError, OSError):
                 await connection.disconnect(nowait=True)
                 if fresh:
