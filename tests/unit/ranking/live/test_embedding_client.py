@@ -1,4 +1,4 @@
-"""How embedding is asked: straight where it is near, with a token, not for ever, and what it says."""
+"""How embedding is asked: straight where it is near, with a token, not for ever; what it says."""
 
 from __future__ import annotations
 
