@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from services.cli.addresses import SERVICES
+from shared.access.settings import DoorSettings
 from shared.runtime.faults import SystemFault
 from shared.runtime.service import Service, main
 from tests.contract.service_settings import settings_class
@@ -56,7 +57,7 @@ class Reading(Service):
     """A service in a group, as far as faults go."""
 
     def __init__(self, *, ends_with_background: bool) -> None:
-        super().__init__("reading", ends_with_background=ends_with_background)
+        super().__init__("reading", DoorSettings(), ends_with_background=ends_with_background)
         self.health.ready = True
         self.left = 0
 
@@ -90,7 +91,7 @@ async def test_after_any_other_end_of_its_work_a_service_ends_where_it_is_told_t
 
 async def test_pages_say_why_a_service_is_not_ready() -> None:
     service = Reading(ends_with_background=True)
-    port = await service.health.start("127.0.0.1", 0)
+    port = await service.health.start(0)
     service.background.fail("items", SystemFault("a model fails"))
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
         async with client.get("/ready") as ready, client.get("/live") as live:
