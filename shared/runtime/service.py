@@ -21,8 +21,8 @@ from typing import Any, Final, Protocol, TypeVar
 from freshet.settings import BadSetting, from_environment
 from shared.access.door import Door
 from shared.access.settings import DoorSettings
+from shared.faults import SystemFault
 from shared.runtime import logs
-from shared.runtime.faults import SystemFault
 from shared.runtime.health import Health
 
 END_WITHIN_S: Final = 12  # of a signal, whatever hangs: what was under way is done again

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from services.embedding.encode.bundle import BadBundle, Bundle
 from services.embedding.encode.cpus import usable_cpus
 from services.embedding.pictures.picture import SIDE, colour_moments
-from shared.runtime.faults import SystemFault
+from shared.faults import SystemFault
 from shared.runtime.onnx_model import has_external_data
 
 BUCKETS = (1, 2, 4, 8, 16)

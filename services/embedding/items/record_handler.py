@@ -40,9 +40,9 @@ from shared.catalogue.item_vectors import (
     encode_item_vector,
 )
 from shared.catalogue.versions import RecordVersion, record_version
+from shared.faults import FaultDetector
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
-from shared.runtime.faults import FaultDetector
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from services.embedding.pictures import picture
 from services.embedding.pictures.picture import BadPicture, PictureLimits
-from shared.runtime.faults import SystemFault
+from shared.faults import SystemFault
 
 log = logging.getLogger(__name__)
 

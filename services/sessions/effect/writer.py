@@ -29,9 +29,9 @@ from services.sessions.fold.fold import Folded, FoldedChunk, FoldEvent, fold_man
 from services.sessions.fold.mutable_state import COVERED, EFFECTS
 from services.sessions.settings import SessionsSettings
 from shared.catalogue.catalogue import Items
+from shared.faults import FaultDetector, SystemFault
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
-from shared.runtime.faults import FaultDetector, SystemFault
 from shared.users import keys, positions
 from shared.users.positions import UNKNOWN_TIME_MS, Position
 from shared.users.states import NewerFormat, UserState, empty, pack, pack_guard, unpack

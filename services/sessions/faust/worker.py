@@ -22,8 +22,8 @@ from services.sessions.faust.consumer import BatchConsumer, BatchTransport
 from services.sessions.faust.log_reader import LogReader
 from services.sessions.faust.partitions import Partitions, WorkerProgress
 from services.sessions.settings import SessionsSettings
+from shared.faults import SystemFault, as_system_fault
 from shared.runtime import metrics
-from shared.runtime.faults import SystemFault, as_system_fault
 from shared.runtime.retry import TRANSIENT_ERRORS
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from freshet.kafka_clients import KafkaSettings
 from services.embedding.encode import encoders
 from services.embedding.service import EmbeddingService
 from services.embedding.settings import EmbeddingSettings, SnapshotSettings
-from shared.runtime.faults import SystemFault
+from shared.faults import SystemFault
 from shared.runtime.redis_client import RedisSettings
 from tests.integration.embedding.shop import open_shop
 from tests.servers import eventually

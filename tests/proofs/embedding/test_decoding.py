@@ -21,7 +21,7 @@ from PIL import Image
 from services.embedding.pictures import decoding
 from services.embedding.pictures.decoding import Decoders
 from services.embedding.pictures.picture import BadPicture, PictureLimits
-from shared.runtime.faults import SystemFault
+from shared.faults import SystemFault
 from tests.integration.embedding.shop import picture
 from tests.servers import ROOT, eventually
 

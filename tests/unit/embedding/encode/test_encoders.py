@@ -5,7 +5,7 @@ import pytest
 
 from services.embedding.encode.encoders import BUCKETS, Encoders
 from services.embedding.encode.golden import golden_pictures
-from shared.runtime.faults import SystemFault
+from shared.faults import SystemFault
 
 # First values of features and vectors. The tolerance leaves room for other CPUs' int8 kernels.
 PICTURE_FEATURES = [0.0, 0.1905, 2.498, 0.0, 0.0, 0.0]

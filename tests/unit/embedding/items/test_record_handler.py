@@ -17,7 +17,7 @@ from services.embedding.encode.content import NOTHING_TO_ENCODE
 from services.embedding.items.latest_versions import ITEM_KEY_COLLISION, LatestVersions
 from shared.catalogue.item_vectors import ItemVector
 from shared.catalogue.versions import UNSTATED, LogPlace, RecordVersion
-from shared.runtime.faults import SystemFault
+from shared.faults import SystemFault
 from tests.unit.embedding.items.world import Consumed, World, delete, unit_vector, upsert
 
 CHAIR = Item(item_id="a", title="Red chair", price=10.0)

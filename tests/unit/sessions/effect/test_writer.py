@@ -24,8 +24,8 @@ from services.sessions.faust.batches import Batch
 from services.sessions.fold.fold import Folded, FoldEvent, fold_many
 from services.sessions.fold.mutable_state import EFFECTS
 from services.sessions.fold.settings import FoldSettings
+from shared.faults import SystemFault
 from shared.runtime import metrics
-from shared.runtime.faults import SystemFault
 from shared.users import keys, positions
 from shared.users.exclusions import ExclusionSettings
 from tests.unit.sessions.kit import (

@@ -13,7 +13,7 @@ from services.sessions.faust.batches import Batch
 from services.sessions.faust.partitions import WorkerProgress
 from services.sessions.faust.worker import ATTEMPTS_AT_MOST, Worker
 from services.sessions.settings import SessionsSettings
-from shared.runtime.faults import SystemFault
+from shared.faults import SystemFault
 from tests.unit.sessions.kit import batch, click
 
 

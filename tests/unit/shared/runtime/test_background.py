@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from shared.runtime.faults import SystemFault
+from shared.faults import SystemFault
 from shared.runtime.service import Background
 from tests.servers import eventually
 

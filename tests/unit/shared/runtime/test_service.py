@@ -9,7 +9,7 @@ import pytest
 
 from services.cli.addresses import SERVICES
 from shared.access.settings import DoorSettings
-from shared.runtime.faults import SystemFault
+from shared.faults import SystemFault
 from shared.runtime.service import Service, main
 from tests.contract.service_settings import settings_class
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.runtime.faults import UNRELATED_AT_MOST, FaultDetector, SystemFault
+from shared.faults import UNRELATED_AT_MOST, FaultDetector, SystemFault
 
 
 def raised(kind: type[Exception] = ZeroDivisionError, text: str = "a bug") -> Exception:
