@@ -91,7 +91,7 @@ class EventColumns:
         # What clients name and no catalogue knows counts for nobody but its user.
         self.visits = (settings.vectors.weights.visits(entries) & ~unknown).tolist()
         self.visit_weight = settings.vectors.weights.visit_weight
-        self.once_s = settings.half_lives.trending_s
+        self.half_life_s = settings.half_lives.trending_s
         self._entries = entries.tobytes()
         entries["flags"] |= STARTS_SESSION
         self._starting = entries.tobytes()

@@ -34,6 +34,7 @@ from services.sessions.fold.increments import (
 from services.sessions.fold.mutable_state import COVERED, EFFECTS, LATE, MutableUserState
 from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.catalogue import Items
+from shared.users.log2_weights import NEVER
 from shared.users.session_vectors import marked, session_vectors
 from shared.users.states import UserState, empty
 
@@ -162,10 +163,12 @@ class BatchFold:
             chunk.events += 1
             if effect <= LATE and events.visits[number]:
                 visits.numbers.append(number)
-                visits.histories.append(state.history)
-                visits.byte_offsets.append(state.byte_offset)
                 visits.counted.append(state.counted)
                 visits.spans_s.append(state.span_s())
+                if state.counted == NEVER:
+                    visits.firsts.append(number)
+                    visits.histories.append(state.history)
+                    visits.byte_offsets.append(state.byte_offset)
                 chunk.room -= events.increments[number]
             if chunk.room <= 0 or chunk.events >= settings.chunk_events:
                 chunk.users.append((user_id, start, state.copy()))

@@ -33,13 +33,14 @@ Member = TypeVar("Member")
 
 @dataclass(slots=True)
 class Visits:
-    """Events that came to an item of the catalogue, each with the history right after it."""
+    """Events that came to an item of the catalogue; those that repeat no other have co-visits."""
 
     numbers: list[int] = field(default_factory=list)  # in the batch
-    histories: list[bytes] = field(default_factory=list)
-    byte_offsets: list[int] = field(default_factory=list)  # of its entry there
-    counted: list[float] = field(default_factory=list)  # weight of those it repeats; NEVER: none
+    counted: list[float] = field(default_factory=list)  # weight of what it repeats; NEVER: nothing
     spans_s: list[float] = field(default_factory=list)  # of a full history; inf: it is not full
+    firsts: list[int] = field(default_factory=list)  # numbers of those that repeat nothing
+    histories: list[bytes] = field(default_factory=list)  # of each first, right after it
+    byte_offsets: list[int] = field(default_factory=list)  # of its entry there
 
 
 def covisits_of(
@@ -52,7 +53,7 @@ def covisits_of(
     neither follow nor are followed: so one user weighs at most Σ 1 / √distance in what follows an
     item, once a half-life of trending.
     """
-    numbers = [number for part in parts for number in part.numbers]  # (m,)
+    numbers = [number for part in parts for number in part.firsts]  # (m,)
     reach = settings.covisit_reach
     if not numbers or not reach:
         return [{} for _ in parts]
@@ -64,7 +65,6 @@ def covisits_of(
         reach,
         settings.vectors.weights,
     )
-    before[[counted != NEVER for part in parts for counted in part.counted]] = 0
     some = before != 0  # (m, r)
     counts = some.sum(axis=1)
     times_ms = events.times_ms[numbers, None]
@@ -73,7 +73,7 @@ def covisits_of(
     followed = before[some].tolist()
     following = _repeated([events.item_keys[number] for number in numbers], counts.tolist())
     values = scores[some].tolist()
-    part_ends = np.cumsum([0, *(len(part.numbers) for part in parts)])
+    part_ends = np.cumsum([0, *(len(part.firsts) for part in parts)])
     ends = np.concatenate([[0], np.cumsum(counts)])[part_ends].tolist()
     return [
         _summed(zip(followed[begin:end], following[begin:end], strict=True), values[begin:end])

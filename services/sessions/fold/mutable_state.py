@@ -146,7 +146,7 @@ class MutableUserState(msgspec.Struct, gc=False):
             self._drop_unused_names()
         if effect != TOO_OLD:
             if events.visits[number]:
-                self._note_repeated_visits(events, before, entry[:KEY_BYTES], second)
+                self._note_repeated_visits(events, number, before, entry[:KEY_BYTES])
             if code in UNDOES:
                 self._undo(entry[:KEY_BYTES], UNDOES[code])
             elif code in _LISTS:
@@ -154,9 +154,9 @@ class MutableUserState(msgspec.Struct, gc=False):
         return effect
 
     def _note_repeated_visits(
-        self, events: EventColumns, history: bytes, key: bytes, second: int
+        self, events: EventColumns, number: int, history: bytes, key: bytes
     ) -> None:
-        """Note what the user's visits to an item count already in the half-life of this one.
+        """Note what visits to the item count already in the half-life of this one, or enough of it.
 
         history: as it was before this one. Half-lives follow each other without end, from 1970 on,
         so that who comes back again and again counts once in each.
@@ -164,13 +164,18 @@ class MutableUserState(msgspec.Struct, gc=False):
         self.counted = NEVER
         if key[0] not in history[::ENTRY_BYTES]:  # no entry shares even a byte
             return
-        at = history.find(key)
-        while at >= 0:
+        weight = float(events.weights[number])
+        half_life = events.seconds[number] // events.half_life_s
+        at = history.rfind(key)
+        while at >= 0 and self.counted < weight:
             if at % ENTRY_BYTES == 0:
-                _, when, _, value, code, flags = ENTRY_STRUCT.unpack_from(history, at)
-                if when // events.once_s == second // events.once_s and not flags & NEVER_COUNTED:
+                _, second, _, value, code, flags = ENTRY_STRUCT.unpack_from(history, at)
+                passed = second // events.half_life_s
+                if passed < half_life:
+                    break
+                if passed == half_life and not flags & NEVER_COUNTED:
                     self.counted = max(self.counted, events.visit_weight(code, value, flags))
-            at = history.find(key, at + 1)
+            at = history.rfind(key, 0, at + KEY_BYTES - 1)
         if self.counted != NEVER:
             at = self.byte_offset + _FLAGS_AT
             marked = bytes((self.history[at] | REPEATS_VISIT,))
