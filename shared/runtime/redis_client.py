@@ -27,7 +27,6 @@ from redis.exceptions import MasterDownError, NoPermissionError, ReadOnlyError, 
 from freshet.settings import Form, setting
 from shared.runtime.service import Refused
 
-
 SENTINEL_PORT: Final = 26_379
 _SENTINEL_S: Final = 0.2  # for one Sentinel to answer: behind one that is gone the next is asked
 
