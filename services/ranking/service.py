@@ -111,7 +111,8 @@ class RankingService(Service):
         ensure = partial(kafka_clients.ensure_topics, settings.kafka, own)
         await retry_until_available("Kafka", ensure)
         await retry_until_available("Kafka", self._producer.start)
-        await retry_until_available("Redis", partial(refuse_cluster, self._redis))
+        if not settings.space.space:  # where the space is told, lists are served without Redis, too
+            await retry_until_available("Redis", partial(refuse_cluster, self._redis))
         bundle = await self._follower.first()
         try:
             await self._trending.renew()
