@@ -27,7 +27,7 @@ class BadSetting(ValueError):
 
 def without_password(text: str) -> str:
     """Return a URL, or what should have been one, with stars for user and password."""
-    hidden = re.sub(r"\A(\w*://)?.*@", r"\1***@", text, flags=re.DOTALL)
+    hidden = re.sub(r"\A([\w+]*://)?.*@", r"\1***@", text, flags=re.DOTALL)
     return re.sub(r"(password=)[^&]*", r"\1***", hidden)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -63,9 +64,11 @@ def default_data_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def write_running(folder: Path, running: Running) -> None:
-    """Write run.json, all or nothing."""
+    """Write run.json, all or nothing, for its owner alone: REDIS_URL may hold a password."""
     part = folder / f"{RUN_FILE}.part"
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(running)) + b"\n")
+    part.unlink(missing_ok=True)  # what a killed one left may be readable by others
+    with open(part, "xb", opener=partial(os.open, mode=0o600)) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(running)) + b"\n")
     part.replace(folder / RUN_FILE)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -174,6 +175,7 @@ class EmbeddingService(Service):
         settings, ends = self._settings, self.ends
         redis = redis_client.connect(settings.redis, socket_timeout_s=REDIS_S)
         ends.push_async_callback(redis_client.disconnect, redis)
+        await retry_until_available("Redis", partial(redis_client.refuse_cluster, redis))
         promotion = Promotion(redis, bundle.space, bundle.dim)
         await retry_until_available("Redis", promotion.claim)
 

@@ -104,16 +104,19 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
         count_candidates(recommendation)
         response = reply.recommended(recommendation, space, deadline)
         response.missing.extend(explain.missing(recommendation, space))
+        listed, ids = recommendation.listed, space.catalogue.ids
         self._impressions.add(
             Shown(
                 response.request_id,
                 query.users[0],
-                response.items,
+                [ids[row] for row in listed.rows.tolist()],
+                listed.scores.tolist(),
+                listed.proposed.tolist(),
+                recommendation.propensities,
                 recommendation.input.now_ms,
                 response.versions,
                 deadline.degraded,
                 query.surface,
-                recommendation.propensities,
             )
         )
         deadline.end(ANSWER)

@@ -34,7 +34,7 @@ from shared.clock import now_ms
 from shared.runtime import metrics
 from shared.runtime.call_guard import Admission, CallGuard
 from shared.runtime.grpc_server import Server
-from shared.runtime.redis_client import connect, disconnect
+from shared.runtime.redis_client import connect, disconnect, refuse_cluster
 from shared.runtime.retry import retry_until_available
 from shared.runtime.service import Refused, Service, tune_collector
 
@@ -63,7 +63,7 @@ class RankingService(Service):
         self._reader = StateReader(self._redis)
         self._trending = LocalTrending(self._reader)
         self._producer = RenewedProducer(partial(kafka_clients.producer, settings.kafka))
-        self._impressions = Impressions(self._producer)
+        self._impressions = Impressions(self._producer, settings.impressions_mib * 1024 * 1024)
         self._embedding = EmbeddingClient(settings.embedding_address, settings.access)
         self._feed: SpaceFeed | None = None
         self._guard = CallGuard(
@@ -111,6 +111,8 @@ class RankingService(Service):
         ensure = partial(kafka_clients.ensure_topics, settings.kafka, own)
         await retry_until_available("Kafka", ensure)
         await retry_until_available("Kafka", self._producer.start)
+        if not settings.space.space:  # where the space is told, lists are served without Redis, too
+            await retry_until_available("Redis", partial(refuse_cluster, self._redis))
         bundle = await self._follower.first()
         try:
             await self._trending.renew()

@@ -53,6 +53,13 @@ class RankingSettings:
         form=ADDRESS,
         help="host:port, for Search and pictures",
     )
+    impressions_mib: int = setting(
+        "FRESHET_IMPRESSIONS_MIB",
+        64,
+        at_least=1,
+        at_most=65_536,
+        help="MiB that lists may take which wait for Kafka, about 12 KB each with 50 items",
+    )
     snapshots: str = setting(
         "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder or any fsspec URL"
     )

@@ -15,7 +15,7 @@ from services.sessions.faust.log_reader import LogReader
 from services.sessions.faust.worker import Worker
 from services.sessions.settings import NAME, SessionsSettings
 from shared.runtime.dead_letters import DeadLetterWriter
-from shared.runtime.redis_client import connect
+from shared.runtime.redis_client import connect, refuse_cluster
 from shared.runtime.retry import retry_until_available
 from shared.runtime.service import Service, tune_collector
 
@@ -53,6 +53,7 @@ class SessionsService(Service):
         await retry_until_available("Kafka", partial(kafka_clients.ensure_topics, kafka, own))
         cluster_id = await retry_until_available("Kafka", partial(kafka_clients.cluster_id, kafka))
         await retry_until_available("Kafka", self._log_reader.start)
+        await retry_until_available("Redis", partial(refuse_cluster, self._redis))
         await self._items.start()
         tune_collector()
         self._worker = Worker(

@@ -38,6 +38,25 @@ class SessionsSettings:
     snapshots: str = setting(
         "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder or any fsspec URL"
     )
+    segments: tuple[str, ...] = setting(
+        "FRESHET_SEGMENTS",
+        (),
+        help="the segments that trending is kept for; empty: the first that events name",
+    )
+    segments_at_most: int = setting(
+        "FRESHET_SEGMENTS_AT_MOST",
+        250,
+        at_least=0,
+        at_most=100_000,
+        help="of segments that events name: more than countries; up to 100 KB of Redis each",
+    )
+    unknown_ids_at_most: int = setting(
+        "FRESHET_UNKNOWN_IDS_AT_MOST",
+        10_000,
+        at_least=0,
+        at_most=10_000_000,
+        help="ids of items that no catalogue knows, for State to show, about 100 bytes each",
+    )
     session_timeout_s: float = setting(
         "FRESHET_SESSIONS_SESSION_TIMEOUT_S",
         10.0,

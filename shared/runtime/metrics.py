@@ -35,6 +35,18 @@ UNKNOWN_TYPES = Counter(
     "Events of types that nobody weighs, by the first 20 names; the rest are `other`",
     ["type"],
 )
+UNKNOWN_ITEMS = Counter(
+    "freshet_unknown_items_total",
+    "Events of items that the catalogue did not know: in histories, but counted for nobody else",
+)
+UNKNOWN_IDS_DROPPED = Counter(
+    "freshet_unknown_ids_dropped_total",
+    "Ids of such items that made room for others (FRESHET_UNKNOWN_IDS_AT_MOST)",
+)
+SEGMENTS_REFUSED = Counter(
+    "freshet_segments_refused_total",
+    "Events whose segment had no scope of trending (FRESHET_SEGMENTS, FRESHET_SEGMENTS_AT_MOST)",
+)
 EXCLUSIONS_DROPPED = Counter(
     "freshet_exclusions_dropped_total",
     "Hidden, disliked or bought items that full lists let go (FRESHET_EXCLUSIONS_AT_MOST)",

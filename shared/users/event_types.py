@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.settings import BadSetting, setting
-from shared.users.states import HAS_VALUE
+from shared.users.log2_weights import NEVER
+from shared.users.states import ENTRY, HAS_VALUE
 
 FORGET: Final = 0  # never stands in a history; nothing, as padding before a history, is 0 too
 VIEW: Final = 1
@@ -162,6 +163,20 @@ class EventWeights:
             bounded = np.clip(np.nan_to_num(above), -self.rate_at_most, self.rate_at_most)
             weights[rated] = np.where(some["flags"] & HAS_VALUE, bounded, 0)
         return weights
+
+    @cached_property
+    def _when_it_came(self) -> list[float]:
+        """Weight of each of the 256 codes, of what was undone as it was before."""
+        weights: list[float] = self._by_code.tolist()
+        weights[UNDONE:UNKNOWN] = weights[: UNKNOWN - UNDONE]
+        return weights
+
+    def visit_weight(self, code: int, value: float, flags: int) -> float:
+        """Return what one entry weighed when it came, undone since or not; NEVER for no visit."""
+        if code == RATE:
+            return float(self.of(np.array([(0, 0, 0, value, code, flags)], ENTRY))[0])
+        weight = self._when_it_came[code]
+        return weight if weight > 0 else NEVER
 
     def visits(self, entries: NDArray[np.void]) -> NDArray[np.bool_]:
         """Say which entries came to their item of their own accord: any shape → that shape.

@@ -59,12 +59,17 @@ def segment_scope(segment: str) -> str:
     return "s:" + segment
 
 
-def item_id(key: int) -> bytes:
-    """Id of an item that an event named when no catalogue had it: a string. TTL 90 d.
+UNKNOWN_IDS: Final = b"ids"
+"""Ids of items that an event named when no catalogue had them, by 8-byte key: a hash. TTL 90 d.
 
-    States hold keys alone; this is how one can still be shown by what was sent.
-    """
-    return b"id:" + key.to_bytes(8, "big").hex().encode()
+States hold keys alone; this is how one can still be shown by what was sent. Bounded by sessions.
+"""
+
+SEGMENTS: Final = b"segments"
+"""Segments that have a trending scope: a sorted set, score s when last asked for. No expiry.
+
+Bounded by sessions; who asked last longer ago than `tr:` lives goes.
+"""
 
 
 def item_cache(space: str, item_id: str) -> bytes:

@@ -47,6 +47,10 @@ INTERESTS_AT_MOST: Final = 3
 STARTS_SESSION: Final = 1  # flag: the event brought another session id than the last seen
 HAS_VALUE: Final = 2  # flag: the event carried a value
 LACKS_VECTOR: Final = 4  # flag: the item had none when the state's vectors were computed
+REPEATS_VISIT: Final = (
+    8  # flag: another visit to the item within a half-life of trending was counted
+)
+NEVER_COUNTED: Final = 16  # flag: no catalogue had the item when its event came
 
 ENTRY: Final = np.dtype(
     [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 
 from freshet import kafka_clients
@@ -137,6 +138,10 @@ async def test_a_click_becomes_a_list_behind_tls_and_passwords(
         sessions = running[SERVICES.index("sessions")]
         await eventually(lambda: sessions.status()["dead_letters"] == 1, what="the dead letter")
 
+    for service in running:
+        itself = psutil.Process(service.process.pid)
+        for process in (itself, *itself.parents()):
+            assert PASSWORD not in " ".join(process.cmdline())
     assert isinstance(packed, bytes)
     assert unpack(packed).history["item"].tolist() == [keys.item_key("secret-mug")]
     for service in running:

@@ -13,8 +13,12 @@ class AlreadyRunning(RuntimeError):
 
 
 def take_lock(folder: Path) -> IO[str]:
-    """Lock `folder` for this process; closing the result releases it. Raises AlreadyRunning."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Lock `folder` for this process; closing the result releases it. Raises AlreadyRunning.
+
+    A folder that is not there yet is made for its owner alone: what people did will lie in it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     file = (folder / "lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,10 +18,12 @@ from aiokafka.errors import KafkaError
 from freshet.contract.records import PROTOBUF_HEADERS
 from freshet.contract.topics import IMPRESSIONS
 from freshet.producer import Entry, RenewedProducer
-from freshet.v1 import impression_pb2, recommender_pb2
+from freshet.v1 import impression_pb2
+from services.ranking.stages.sources import names_of
 from shared.runtime import metrics
 
-BUFFERED_AT_MOST: Final = 10_000  # about 5 KB each with 50 items
+LIST_BYTES: Final = 2_000  # ids, versions, what was left out
+ITEM_BYTES: Final = 200  # an id's object, three numbers' objects and the references to them
 FLUSH_EVERY_S: Final = 0.1
 AT_ONCE: Final = 16  # encoded in about 1 ms; then requests have their turn
 RETRY_S: Final = 1.0
@@ -30,25 +32,36 @@ log = logging.getLogger(__name__)
 
 
 class Shown(NamedTuple):
-    """One list as it was shown; made into a message only when it is written."""
+    """One list as it was shown; made into a message only when it is written.
+
+    It holds no message of the reply, which would take ten times the memory.
+    """
 
     request_id: str
     user_id: str
-    items: Sequence[recommender_pb2.RankedItem]
+    item_ids: Sequence[str]  # by position, as all that follow
+    scores: Sequence[float]
+    proposed: Sequence[int]  # bits of sources
+    propensities: Sequence[float]
     time_ms: int
     versions: impression_pb2.Versions
     degraded: Sequence[str]
     surface: str
-    propensities: Sequence[float]  # by position
+
+    def bytes_held(self) -> int:
+        """Return how much memory it takes, rather more than less."""
+        return LIST_BYTES + len(self.item_ids) * ITEM_BYTES + sum(map(len, self.item_ids))
 
 
 class Impressions:
     """Takes lists without waiting and writes them to `impressions`."""
 
-    def __init__(self, producer: RenewedProducer, *, at_most: int = BUFFERED_AT_MOST) -> None:
+    def __init__(self, producer: RenewedProducer, bytes_at_most: int) -> None:
+        """bytes_at_most: that waiting lists may take; what comes then is dropped and counted."""
         self._producer = producer
-        self._at_most = at_most
+        self._bytes_at_most = bytes_at_most
         self._buffer: deque[Shown] = deque()
+        self._bytes = 0  # that the buffer holds, about
 
     def __len__(self) -> int:
         """Count the lists that wait."""
@@ -56,9 +69,11 @@ class Impressions:
 
     def add(self, shown: Shown) -> None:
         """Take a list, or drop it where the buffer is full."""
-        if len(self._buffer) >= self._at_most:
+        taken = shown.bytes_held()
+        if self._bytes + taken > self._bytes_at_most:
             metrics.IMPRESSIONS_DROPPED.inc()
             return
+        self._bytes += taken
         self._buffer.append(shown)
 
     async def run(self) -> None:
@@ -87,7 +102,7 @@ class Impressions:
             batch = [self._buffer[index] for index in range(count)]
             await self._producer.send_all(IMPRESSIONS.name, [_entry(shown) for shown in batch])
             for _ in range(count):
-                self._buffer.popleft()
+                self._bytes -= self._buffer.popleft().bytes_held()
 
 
 def _entry(shown: Shown) -> Entry:
@@ -101,14 +116,14 @@ def message(shown: Shown) -> impression_pb2.Impression:
         user_id=shown.user_id,
         items=[
             impression_pb2.ImpressionItem(
-                item_id=item.item_id,
+                item_id=item_id,
                 position=position,
-                score=item.score,
-                sources=item.sources,
+                score=score,
+                sources=names_of(proposed),
                 propensity=propensity,
             )
-            for position, (item, propensity) in enumerate(
-                zip(shown.items, shown.propensities, strict=True)
+            for position, (item_id, score, proposed, propensity) in enumerate(
+                zip(shown.item_ids, shown.scores, shown.proposed, shown.propensities, strict=True)
             )
         ],
         time_ms=shown.time_ms,

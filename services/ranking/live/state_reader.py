@@ -119,9 +119,13 @@ class StateReader:
         """See Reader.item_ids."""
         if not items:
             return {}
-        (values,) = await self._within(timeout_s, [("MGET", *map(keys.item_id, items))])
-        named = zip(items, values, strict=True)
-        return {item: value.decode("utf-8", "replace") for item, value in named if value}
+        named: Command = ("HMGET", keys.UNKNOWN_IDS, *map(keys.item_key_bytes, items))
+        (values,) = await self._within(timeout_s, [named])
+        return {
+            item: value.decode("utf-8", "replace")
+            for item, value in zip(items, values, strict=True)
+            if value
+        }
 
     def _state(self, value: bytes | None) -> UserState:
         if value is None:

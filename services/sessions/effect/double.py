@@ -14,6 +14,8 @@ class MemoryStore(StatesStore):
     def __init__(self, topic: str) -> None:
         self.values: dict[bytes, bytes] = {}  # `u:`, `pos:` and `log:`
         self.sets: dict[bytes, dict[bytes, float]] = {}  # `co:` and `tr:`: member → log2 weight
+        self.ids: dict[int, str] = {}
+        self.segments: dict[str, int] = {}  # s when last asked for
         self._topic = topic
 
     async def claim_log(self, cluster_id: str) -> str:
@@ -32,8 +34,22 @@ class MemoryStore(StatesStore):
         for chunk in chunks:
             self._write(keys.position(self._topic, partition), chunk)
 
-    async def keep_ids(self, ids: Mapping[int, str]) -> None:
-        self.values |= {keys.item_id(key): name.encode() for key, name in ids.items()}
+    async def keep_ids(self, ids: Mapping[int, str], at_most: int) -> int:
+        self.ids |= ids
+        over = max(0, len(self.ids) - at_most)
+        for key in list(self.ids)[:over]:
+            del self.ids[key]
+        return over
+
+    async def admit_segments(self, names: Sequence[str], now_s: int, at_most: int) -> list[bool]:
+        since_s = now_s - keys.TRENDING_TTL_S
+        self.segments = {name: at for name, at in self.segments.items() if at >= since_s}
+        admitted = []
+        for name in names:
+            admitted.append(name in self.segments or len(self.segments) < at_most)
+            if admitted[-1]:
+                self.segments[name] = max(now_s, self.segments.get(name, now_s))
+        return admitted
 
     def _write(self, position: bytes, chunk: WriteChunk) -> None:
         if self.values.get(position, b"") != chunk.expected:

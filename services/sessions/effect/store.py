@@ -33,6 +33,7 @@ from shared.users import keys
 
 SCRIPT: Final = Path(__file__).with_name("write_chunk.lua").read_bytes()
 _SCRIPT_SHA: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
+_ADMIT_SEGMENTS: Final = Path(__file__).with_name("admit_segments.lua").read_bytes()
 _WRITTEN: Final = 0
 _OTHER_GUARD: Final = 2
 _LIMITS: Final = (
@@ -130,13 +131,34 @@ class StatesStore:
             raise ForeignKeys(names)
         raise wrong or WriteRefused
 
-    async def keep_ids(self, ids: Mapping[int, str]) -> None:
-        """Keep the ids of items, by key, that only their events name."""
-        if ids:
-            ttl = keys.USER_TTL_S
-            await self._ask(
-                *((b"SET", keys.item_id(key), name, b"EX", ttl) for key, name in ids.items())
-            )
+    async def keep_ids(self, ids: Mapping[int, str], at_most: int) -> int:
+        """Keep the ids of items, by key, that only their events name; any others make room.
+
+        Returns how many did.
+        """
+        if not ids:
+            return 0
+        fields: list[bytes | str] = []
+        for key, name in ids.items():
+            fields += keys.item_key_bytes(key), name
+        *_, held = await self._ask(
+            (b"HSET", keys.UNKNOWN_IDS, *fields),
+            (b"EXPIRE", keys.UNKNOWN_IDS, keys.USER_TTL_S),
+            (b"HLEN", keys.UNKNOWN_IDS),
+        )
+        if held <= at_most:
+            return 0
+        (some,) = await self._ask((b"HRANDFIELD", keys.UNKNOWN_IDS, held - at_most))
+        await self._ask((b"HDEL", keys.UNKNOWN_IDS, *some))
+        return len(some)
+
+    async def admit_segments(self, names: Sequence[str], now_s: int, at_most: int) -> list[bool]:
+        """Say which segments may have a trending scope, which they keep for as long as it lives."""
+        since_s = now_s - keys.TRENDING_TTL_S
+        (admitted,) = await self._ask(
+            (b"EVAL", _ADMIT_SEGMENTS, 1, keys.SEGMENTS, now_s, since_s, at_most, *names)
+        )
+        return [bool(one) for one in admitted]
 
     async def close(self) -> None:
         """Close the connections."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import operator
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from freshet.contract import records
 from freshet.contract.events import Event
 from services.sessions.effect.cache import StateCache
+from services.sessions.effect.segments import Segments
 from services.sessions.effect.store import ForeignKeys, StatesStore, UserWrite, WriteChunk
 from services.sessions.effect.unknown_types import UnknownTypes
 from services.sessions.faust.batches import Batch, Rejected, decode, unprocessable
@@ -72,6 +74,9 @@ class EffectWriter:
         self._foreign: defaultdict[int, set[bytes]] = defaultdict(set)
         self.unknown_types = UnknownTypes(settings.fold.vectors.weights.codes)
         self.effects = Counter[str]()  # events by what they did, since the start
+        self.segments = Segments(store, settings.segments, settings.segments_at_most)
+        self.unknown_items = 0  # events of items that the catalogue lacks, since the start
+        self.segments_refused = 0  # events whose segment had no place, since the start
         self.exclusions_dropped = 0  # by full lists, since the start
         self._stamp_prefix = os.urandom(8)
         self._counter = itertools.count(1)
@@ -112,6 +117,7 @@ class EffectWriter:
     def forget_states(self) -> None:
         """Drop all states: Redis may have lost some of any partition."""
         self._cache.clear()
+        self.segments.forget()
 
     # A batch on its way to Redis
 
@@ -202,7 +208,8 @@ class EffectWriter:
         """Fold slice by slice, each being written while the next one is folded."""
         done, value, last = applied.position, applied.value, batch.records[-1]
         events = [event for event in events if event.offset > done.offset]
-        await self._store.keep_ids(_unknown(events, items))
+        unknown = await self._keep_unknown_ids(events, items)
+        named, events = events, await self.segments.admit(events)
         dropped, lost, effects = 0, 0, Counter[str]()
         starts = range(0, max(len(events), 1), self._settings.slice_events)
         async with _SliceWriter(self._store, batch.partition) as slices:
@@ -237,9 +244,22 @@ class EffectWriter:
         metrics.EXCLUSIONS_DROPPED.inc(dropped)
         metrics.INCREMENTS_LOST.inc(lost)
         self.exclusions_dropped += dropped
+        metrics.UNKNOWN_ITEMS.inc(unknown)
+        self.unknown_items += unknown
+        refused = sum(map(operator.is_not, named, events))
+        metrics.SEGMENTS_REFUSED.inc(refused)
+        self.segments_refused += refused
         self.unknown_types.count(event.event.type for event in events)
         oldest_s = batch.records[0].timestamp / 1000
         metrics.EVENT_TO_STATE_S.observe(max(0.0, time.time() - oldest_s))
+
+    async def _keep_unknown_ids(self, events: Sequence[FoldEvent], items: Items) -> int:
+        """Keep the ids of items that the catalogue lacks; return how many events name one."""
+        named = Counter(event.event.item_id for event in events)
+        ids = _unknown(named, items)
+        dropped = await self._store.keep_ids(ids, self._settings.unknown_ids_at_most)
+        metrics.UNKNOWN_IDS_DROPPED.inc(dropped)
+        return sum(named[item_id] for item_id in ids.values())
 
     def _fold(
         self, states: dict[str, UserState], events: Sequence[FoldEvent], items: Items
@@ -338,9 +358,8 @@ def _drop_foreign(chunk: FoldedChunk, foreign: Collection[bytes]) -> int:
     return len(followed) + len(trending)
 
 
-def _unknown(events: Sequence[FoldEvent], items: Items) -> dict[int, str]:
-    """Return the ids, by key, of what events name and the catalogue lacks."""
-    named = {event.event.item_id for event in events}
+def _unknown(named: Iterable[str], items: Items) -> dict[int, str]:
+    """Return the ids, by key, of items that the catalogue lacks."""
     ids = {cached_item_key(item_id): item_id for item_id in named if item_id}
     rows = items.rows(np.fromiter(ids, np.uint64, len(ids))).tolist()
     return {key: ids[key] for key, row in zip(ids, rows, strict=True) if row < 0}

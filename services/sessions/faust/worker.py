@@ -182,6 +182,8 @@ class Worker:
             "records_gone": self.partitions.gone,
             "unknown_types": self._writer.unknown_types.seen() or None,
             "effects": dict(self._writer.effects),
+            "unknown_items": self._writer.unknown_items,
+            "segments_refused": self._writer.segments_refused,
             "exclusions_dropped": self._writer.exclusions_dropped,
             "users_in_memory": self._writer.users_in_memory(),
             "partitions": {

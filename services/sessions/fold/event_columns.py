@@ -15,7 +15,14 @@ from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.catalogue import Items
 from shared.users import keys
 from shared.users.event_types import OTHER
-from shared.users.states import ENTRY, ENTRY_BYTES, HAS_VALUE, STARTS_SESSION
+from shared.users.states import (
+    ENTRY,
+    ENTRY_BYTES,
+    HAS_VALUE,
+    LACKS_VECTOR,
+    NEVER_COUNTED,
+    STARTS_SESSION,
+)
 
 _LATEST_MS: Final = (2**32 - 1) * 1000  # in 2106: an entry has 4 bytes for the second
 _FLOAT16_MOST: Final = 65_504.0
@@ -75,13 +82,20 @@ class EventColumns:
             numbers = np.array([value or 0.0 for value in values])
             entries["value"] = np.clip(numbers, -_FLOAT16_MOST, _FLOAT16_MOST)
             entries["flags"] = np.where(valued, HAS_VALUE, 0)
+        rows = items.rows(entries["item"])
+        unknown = rows < 0
+        if unknown.any():
+            entries["flags"][unknown] |= LACKS_VECTOR | NEVER_COUNTED
         self.seconds = entries["seconds"].tolist()
         self.weights = settings.vectors.weights.of(entries)  # (m,) float32
-        self.visits = settings.vectors.weights.visits(entries).tolist()
+        # What clients name and no catalogue knows counts for nobody but its user.
+        self.visits = (settings.vectors.weights.visits(entries) & ~unknown).tolist()
+        self.visit_weight = settings.vectors.weights.visit_weight
+        self.half_life_s = settings.half_lives.trending_s
         self._entries = entries.tobytes()
         entries["flags"] |= STARTS_SESSION
         self._starting = entries.tobytes()
-        self.scopes = _scopes(events, self.item_keys, items)
+        self.scopes = _scopes(events, rows.tolist(), items)
         self.exclusions_at_most = settings.exclusions.at_most
         # Members of sorted sets that a visit raises, at most: followers, scopes, popularity.
         self.increments = [settings.covisit_reach + len(scopes) + 1 for scopes in self.scopes]
@@ -105,12 +119,9 @@ def hash_of(text: str | None) -> int:
     return (crc32(text.encode()) or 1) if text else 0
 
 
-def _scopes(
-    events: Sequence[Event], item_keys: Sequence[int], items: Items
-) -> list[tuple[str, ...]]:
+def _scopes(events: Sequence[Event], rows: Sequence[int], items: Items) -> list[tuple[str, ...]]:
     """Return the trending scopes of each event: all, its item's categories, its segment."""
     of_row = items.categories
-    rows = items.rows(np.array(item_keys, np.uint64)).tolist()
     return [
         _scopes_of(of_row[row] if row >= 0 else (), event.context.get(SEGMENT))
         for row, event in zip(rows, events, strict=True)

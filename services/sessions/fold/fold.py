@@ -26,15 +26,15 @@ from services.sessions.fold.increments import (
     Covisits,
     Member,
     Trends,
-    TrendScores,
     Visits,
     covisits_of,
     merge,
     trends_of,
 )
-from services.sessions.fold.mutable_state import COVERED, EFFECTS, TOO_OLD, MutableUserState
+from services.sessions.fold.mutable_state import COVERED, EFFECTS, LATE, MutableUserState
 from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.catalogue import Items
+from shared.users.log2_weights import NEVER
 from shared.users.session_vectors import marked, session_vectors
 from shared.users.states import UserState, empty
 
@@ -117,8 +117,10 @@ def fold_many(
     for number, record in enumerate(events):
         of_user.setdefault(record.event.user_id, []).append(number)
     batch = BatchFold(EventColumns(events, items, settings), settings)
-    for user_id, numbers in of_user.items():
-        batch.apply(user_id, states.get(user_id) or empty(), numbers)
+    before = [states.get(user_id) or empty() for user_id in of_user]
+    histories = marked([state.history_bytes for state in before], items)
+    for (user_id, numbers), state, history in zip(of_user.items(), before, histories, strict=True):
+        batch.apply(user_id, state, history, numbers)
     return batch.close(items)
 
 
@@ -142,10 +144,15 @@ class BatchFold:
         self._effects = [0] * len(EFFECTS)
         self._chunks = [ChunkBuilder(settings.chunk_increments)]
 
-    def apply(self, user_id: str, before: UserState, numbers: Sequence[int]) -> None:
-        """Apply one user's events, going on in a new chunk where one is full."""
+    def apply(
+        self, user_id: str, before: UserState, history: bytes, numbers: Sequence[int]
+    ) -> None:
+        """Apply one user's events, going on in a new chunk where one is full.
+
+        history: the state's, marked by what the catalogue knows now.
+        """
         events, settings, chunk = self._events, self._settings, self._chunks[-1]
-        state = MutableUserState.of(before)
+        state = MutableUserState.of(before, history)
         start: UserState | None = before
         visits, events_before = chunk.visits, chunk.events
         for number in numbers:
@@ -154,10 +161,14 @@ class BatchFold:
             if effect == COVERED:
                 continue
             chunk.events += 1
-            if effect <= TOO_OLD and events.visits[number]:
+            if effect <= LATE and events.visits[number]:
                 visits.numbers.append(number)
-                visits.histories.append(state.history)
-                visits.byte_offsets.append(state.byte_offset)
+                visits.counted.append(state.counted)
+                visits.spans_s.append(state.span_s())
+                if state.counted == NEVER:
+                    visits.firsts.append(number)
+                    visits.histories.append(state.history)
+                    visits.byte_offsets.append(state.byte_offset)
                 chunk.room -= events.increments[number]
             if chunk.room <= 0 or chunk.events >= settings.chunk_events:
                 chunk.users.append((user_id, start, state.copy()))
@@ -173,21 +184,18 @@ class BatchFold:
         if not self._chunks[-1].events:
             self._chunks.pop()
         events, settings = self._events, self._settings
-        changed = [state for chunk in self._chunks for _, _, state in chunk.users]
-        histories = marked([state.history for state in changed], items)
-        for state, history in zip(changed, histories, strict=True):
-            state.history = history
+        histories = [state.history for chunk in self._chunks for _, _, state in chunk.users]
         vectors = iter(session_vectors(histories, items, settings.vectors))
-        covisits = covisits_of(events, [chunk.visits for chunk in self._chunks], settings)
-        scores = TrendScores.of(events, settings.half_lives)
+        visits = [chunk.visits for chunk in self._chunks]
+        covisits = covisits_of(events, visits, settings)
+        trending = trends_of(events, visits, settings.half_lives)
         chunks, after = [], empty()
-        for chunk, followed in zip(self._chunks, covisits, strict=True):
+        for chunk, followed, trends in zip(self._chunks, covisits, trending, strict=True):
             changes = []
             for user_id, start, state in chunk.users:
                 before = start or after
                 after = state.close(next(vectors))
                 changes.append(StateChange(user_id, before, after))
-            trends = trends_of(events, chunk.visits.numbers, scores)
             chunks.append(FoldedChunk(changes, followed, trends, chunk.events, chunk.dropped))
         return Folded(chunks, dict(zip(EFFECTS, self._effects, strict=True)))
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Final, NamedTuple, TypeVar
+from itertools import islice, pairwise
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from services.sessions.fold.settings import FoldSettings
 from shared.users.event_types import EventWeights
 from shared.users.keys import POPULAR_SCOPE
 from shared.users.log2_weights import NEVER, HalfLives, add, scores_of
-from shared.users.states import ENTRY, ENTRY_BYTES
+from shared.users.states import ENTRY, ENTRY_BYTES, LACKS_VECTOR, REPEATS_VISIT
 
 _NEAR_BYTES: Final = 20 * ENTRY_BYTES  # nearly always 8 other items stand in so many entries
 
@@ -33,11 +33,14 @@ Member = TypeVar("Member")
 
 @dataclass(slots=True)
 class Visits:
-    """Events that came to their item, each with the history as it stood right after it."""
+    """Events that came to an item of the catalogue; those that repeat no other have co-visits."""
 
     numbers: list[int] = field(default_factory=list)  # in the batch
-    histories: list[bytes] = field(default_factory=list)
-    byte_offsets: list[int] = field(default_factory=list)  # of its entry there; negative: none
+    counted: list[float] = field(default_factory=list)  # weight of what it repeats; NEVER: nothing
+    spans_s: list[float] = field(default_factory=list)  # of a full history; inf: it is not full
+    firsts: list[int] = field(default_factory=list)  # numbers of those that repeat nothing
+    histories: list[bytes] = field(default_factory=list)  # of each first, right after it
+    byte_offsets: list[int] = field(default_factory=list)  # of its entry there
 
 
 def covisits_of(
@@ -46,9 +49,11 @@ def covisits_of(
     """Return what each part's events count for co-visits.
 
     The item b of a visit follows each item before it: a → b weighs 1 / √distance at the time of b,
-    where a is the distance-th nearest other item visited before b.
+    where a is the distance-th nearest other item visited before b. Visits that repeat another
+    neither follow nor are followed: so one user weighs at most Σ 1 / √distance in what follows an
+    item, once a half-life of trending.
     """
-    numbers = [number for part in parts for number in part.numbers]  # (m,)
+    numbers = [number for part in parts for number in part.firsts]  # (m,)
     reach = settings.covisit_reach
     if not numbers or not reach:
         return [{} for _ in parts]
@@ -68,7 +73,7 @@ def covisits_of(
     followed = before[some].tolist()
     following = _repeated([events.item_keys[number] for number in numbers], counts.tolist())
     values = scores[some].tolist()
-    part_ends = np.cumsum([0, *(len(part.numbers) for part in parts)])
+    part_ends = np.cumsum([0, *(len(part.firsts) for part in parts)])
     ends = np.concatenate([[0], np.cumsum(counts)])[part_ends].tolist()
     return [
         _summed(zip(followed[begin:end], following[begin:end], strict=True), values[begin:end])
@@ -76,29 +81,36 @@ def covisits_of(
     ]
 
 
-class TrendScores(NamedTuple):
-    """The log2 weight of each event of a batch, for trending and for popularity."""
+def trends_of(events: EventColumns, parts: Sequence[Visits], half_lives: HalfLives) -> list[Trends]:
+    """Return what each part's visits count for their items in all scopes, and for popularity.
 
-    trending: list[float]  # NEVER for one that speaks against its item, or not for it
-    popularity: list[float]  # every visit counts 1
+    A visit that repeats another counts what it weighs above that; one that speaks against its item,
+    or not for it, leaves trending alone. A full history that spans less than a half-life may have
+    lost visits that were counted: a visit then counts the share that the span is of the half-life,
+    so within one a user never counts more than a full history of visits does.
+    """
+    numbers = [number for part in parts for number in part.numbers]  # (m,)
+    counted = np.array([weight for part in parts for weight in part.counted])
+    spans_s = np.array([span_s for part in parts for span_s in part.spans_s])
+    shares = np.clip(spans_s, 1, half_lives.trending_s) / half_lives.trending_s
+    times_ms = events.times_ms[numbers]
+    gained = (events.weights[numbers] - np.maximum(counted, 0)) * shares
+    scores = zip(
+        numbers,
+        scores_of(gained, times_ms, half_lives.trending_s).tolist(),
+        scores_of(counted == NEVER, times_ms, half_lives.covisits_s).tolist(),
+        strict=True,
+    )
+    return [_trends(events, islice(scores, len(part.numbers))) for part in parts]
 
-    @classmethod
-    def of(cls, events: EventColumns, half_lives: HalfLives) -> TrendScores:
-        """Compute them for all events at once."""
-        return cls(
-            scores_of(events.weights, events.times_ms, half_lives.trending_s).tolist(),
-            scores_of(np.ones(1), events.times_ms, half_lives.covisits_s).tolist(),
-        )
 
-
-def trends_of(events: EventColumns, numbers: Iterable[int], scores: TrendScores) -> Trends:
-    """Return what visits count for their items in all of their scopes, and for popularity."""
+def _trends(events: EventColumns, scores: Iterable[tuple[int, float, float]]) -> Trends:
     trends: Trends = {}
-    for number in numbers:
-        item, score = events.item_keys[number], scores.trending[number]
-        members = [((POPULAR_SCOPE, item), scores.popularity[number])]
-        if score != NEVER:
-            members += [((scope, item), score) for scope in events.scopes[number]]
+    for number, trending, popularity in scores:
+        item = events.item_keys[number]
+        members = [] if popularity == NEVER else [((POPULAR_SCOPE, item), popularity)]
+        if trending != NEVER:
+            members += [((scope, item), trending) for scope in events.scopes[number]]
         for member, gained in members:
             trends[member] = add(trends[member], gained) if member in trends else gained
     return trends
@@ -135,12 +147,11 @@ def _items_before(
 ) -> NDArray[np.uint64]:
     """Return the nearest other items visited before each of m entries, nearest first.
 
-    items: item keys of the entries (m,); byte_offsets: where they stand in their histories;
-    negative for one that does not, which has nothing before it.
+    items: item keys of the entries (m,); byte_offsets: where they stand in their histories.
     An item that stands there several times counts once, at its nearest. Returns keys (m, reach), 0
     where there are no more.
     """
-    ends = np.maximum(byte_offsets, 0)
+    ends = np.array(byte_offsets)
     begins = np.maximum(ends - _NEAR_BYTES, 0)
     near = [
         history[begin:end]
@@ -160,7 +171,8 @@ def _nearest(
     width = max(map(len, pasts))
     padded = b"".join([past.rjust(width, b"\0") for past in pasts])
     entries = np.frombuffer(padded, ENTRY).reshape(len(pasts), -1)  # (m, w)
-    keys = np.where(weights.visits(entries), entries["item"], np.uint64(0))
+    counts_for_others = entries["flags"] & (LACKS_VECTOR | REPEATS_VISIT) == 0
+    keys = np.where(weights.visits(entries) & counts_for_others, entries["item"], np.uint64(0))
     nearest = np.zeros((len(pasts), reach), np.uint64)
     counts = np.zeros(len(pasts), np.intp)
     searching = np.arange(len(pasts))

@@ -9,6 +9,7 @@ A history stays the bytes of its entries, oldest first (shared/users/states.py: 
 
 from __future__ import annotations
 
+from math import inf
 from struct import Struct
 from typing import Final
 
@@ -27,19 +28,31 @@ from shared.users.event_types import (
     UNKNOWN,
 )
 from shared.users.exclusions import KEY_BYTES, without
-from shared.users.states import ENTRY, ENTRY_BYTES, HISTORY_AT_MOST, UserState, UserVectors
+from shared.users.log2_weights import NEVER
+from shared.users.states import (
+    ENTRY,
+    ENTRY_BYTES,
+    ENTRY_STRUCT,
+    HISTORY_AT_MOST,
+    NEVER_COUNTED,
+    REPEATS_VISIT,
+    UserState,
+    UserVectors,
+)
 
 _LISTS: Final = {HIDE: "hidden", DISLIKE: "disliked", PURCHASE: "purchased"}
 _HISTORY_BYTES: Final = HISTORY_AT_MOST * ENTRY_BYTES
 _EVENT_ID_AT: Final = 12  # of an entry's bytes
 _TYPE_AT: Final = 18
+_FLAGS_AT: Final = 19
+_OLDEST_SECOND_AT: Final = 8
 _NEWEST_SECOND_AT: Final = -ENTRY_BYTES + 8  # from a history's end
 _UINT: Final = Struct("<I")
 
 # What became of an event. Plain numbers: an enum's members cost as much as the rest of the loop.
 APPLIED: Final = 0  # newest of the history
 LATE: Final = 1  # put into the history before newer events
-TOO_OLD: Final = 2  # older than a full history reaches: counts for trending alone
+TOO_OLD: Final = 2  # older than a full history reaches: changed nothing
 REPEATED: Final = 3  # its event id stands in the history: changed nothing
 FORGOTTEN: Final = 4  # not later than the user's forget: changed nothing
 FORGOT: Final = 5  # a forget: emptied the state, unless a later one had
@@ -60,21 +73,22 @@ class MutableUserState(msgspec.Struct, gc=False):
     type_names: tuple[str, ...]
     newest_s: int  # second of the newest entry
     byte_offset: int = 0  # in the history, of the entry put into it last; negative: it fell out
+    counted: float = NEVER  # weight of those that the last visit repeats; NEVER: it repeats none
     dropped: int = 0  # items that full lists let go since it was opened
 
     @classmethod
-    def of(cls, state: UserState) -> MutableUserState:
-        """Open a state."""
+    def of(cls, state: UserState, history: bytes) -> MutableUserState:
+        """Open a state; history: its own, marked by what the catalogue knows now."""
         return cls(
             dict(state.guard),
             state.forgotten_at_ms,
             state.session_hash,
-            state.history_bytes,
+            history,
             state.hidden_bytes,
             state.disliked_bytes,
             state.purchased_bytes,
             state.type_names,
-            _newest_second(state.history_bytes),
+            _newest_second(history),
         )
 
     def copy(self) -> MutableUserState:
@@ -115,6 +129,7 @@ class MutableUserState(msgspec.Struct, gc=False):
     def _enter(self, events: EventColumns, number: int, code: int) -> int:
         """Put an event into the history and, if it stays there, let it exclude or undo."""
         second, session = events.seconds[number], events.session_hashes[number]
+        before = self.history
         if second >= self.newest_s:
             effect = APPLIED
             self.newest_s = second
@@ -130,11 +145,48 @@ class MutableUserState(msgspec.Struct, gc=False):
         if self.type_names:
             self._drop_unused_names()
         if effect != TOO_OLD:
+            if events.visits[number]:
+                self._note_repeated_visits(events, number, before, entry[:KEY_BYTES])
             if code in UNDOES:
                 self._undo(entry[:KEY_BYTES], UNDOES[code])
             elif code in _LISTS:
                 self._exclude(entry[:KEY_BYTES], code, events.exclusions_at_most)
         return effect
+
+    def _note_repeated_visits(
+        self, events: EventColumns, number: int, history: bytes, key: bytes
+    ) -> None:
+        """Note what visits to the item count already in the half-life of this one, or enough of it.
+
+        history: as it was before this one. Half-lives follow each other without end, from 1970 on,
+        so that who comes back again and again counts once in each.
+        """
+        self.counted = NEVER
+        if key[0] not in history[::ENTRY_BYTES]:  # no entry shares even a byte
+            return
+        weight = float(events.weights[number])
+        half_life = events.seconds[number] // events.half_life_s
+        at = history.rfind(key)
+        while at >= 0 and self.counted < weight:
+            if at % ENTRY_BYTES == 0:
+                _, second, _, value, code, flags = ENTRY_STRUCT.unpack_from(history, at)
+                passed = second // events.half_life_s
+                if passed < half_life:
+                    break
+                if passed == half_life and not flags & NEVER_COUNTED:
+                    self.counted = max(self.counted, events.visit_weight(code, value, flags))
+            at = history.rfind(key, 0, at + KEY_BYTES - 1)
+        if self.counted != NEVER:
+            at = self.byte_offset + _FLAGS_AT
+            marked = bytes((self.history[at] | REPEATS_VISIT,))
+            self.history = self.history[:at] + marked + self.history[at + 1 :]
+
+    def span_s(self) -> float:
+        """Return the seconds from the oldest entry of a full history to its newest, else inf."""
+        if len(self.history) < _HISTORY_BYTES:
+            return inf
+        oldest: int = _UINT.unpack_from(self.history, _OLDEST_SECOND_AT)[0]
+        return self.newest_s - oldest
 
     def _entry(self, events: EventColumns, number: int, code: int, starts: bool) -> bytes:
         """Return an event as an entry; one of a type that nobody weighs by its name's number."""

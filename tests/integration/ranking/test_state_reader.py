@@ -37,7 +37,7 @@ async def redis_reader(url: str) -> AsyncIterator[StateReader]:
     await client.set(
         keys.position(topics.CLICKS.name, 3), positions.Position(20, 1, bytes(16)).pack()
     )
-    await client.set(keys.item_id(9), b"42.0")
+    await client.hset(keys.UNKNOWN_IDS, keys.item_key_bytes(9), b"42.0")
     members = {
         int(key).to_bytes(8, "big"): score
         for key, score in zip(MANY.keys, MANY.scores.tolist(), strict=True)

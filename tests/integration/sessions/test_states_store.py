@@ -91,12 +91,29 @@ async def state_of(store: StatesStore, user: str) -> bytes | None:
 
 
 async def test_ids_are_kept_as_long_as_states(real: StatesStore, redis: Redis) -> None:
-    await real.keep_ids({7: "42.0", 8: "größe"})
-    await real.keep_ids({})
+    await real.keep_ids({7: "42.0", 8: "größe"}, 10)
+    await real.keep_ids({}, 10)
 
-    assert await redis.get(keys.item_id(7)) == b"42.0"
-    assert await redis.get(keys.item_id(8)) == "größe".encode()
-    assert 0 < await redis.ttl(keys.item_id(7)) <= keys.USER_TTL_S
+    held = await redis.hgetall(keys.UNKNOWN_IDS)
+    assert held == {keys.item_key_bytes(7): b"42.0", keys.item_key_bytes(8): "größe".encode()}
+    assert 0 < await redis.ttl(keys.UNKNOWN_IDS) <= keys.USER_TTL_S
+
+
+async def test_no_more_ids_are_kept_than_there_is_room_for(store: StatesStore) -> None:
+    assert await store.keep_ids({n: str(n) for n in range(8)}, 10) == 0
+    assert await store.keep_ids({n: str(n) for n in range(5, 20)}, 10) == 10
+    assert await store.keep_ids({n: str(n) for n in range(30, 31)}, 10) == 1
+    assert await store.keep_ids({n: str(n) for n in range(40, 60)}, 0) == 30
+
+
+async def test_the_first_segments_have_the_places_until_they_are_not_used_any_more(
+    store: StatesStore,
+) -> None:
+    day = 86_400
+    assert await store.admit_segments(["a", "b", "c"], 100 * day, 2) == [True, True, False]
+    assert await store.admit_segments(["c", "b"], 120 * day, 2) == [False, True]
+    assert await store.admit_segments(["b"], 90 * day, 2) == [True]  # a log that is read again
+    assert await store.admit_segments(["c", "a", "b"], 131 * day, 2) == [True, False, True]
 
 
 async def test_a_chunk_is_written_whole(store: StatesStore, redis: Redis) -> None:

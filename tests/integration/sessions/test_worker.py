@@ -288,9 +288,7 @@ async def test_it_waits_for_a_redis_that_comes_later(
     port = free_port()
     server = EmbeddedValkey(tmp_path / "late", port, program=REDIS_PROGRAM)
     worker = start_service("sessions", harness.environ(log, f"redis://127.0.0.1:{port}/0"))
-    await eventually(
-        lambda: "partitions wait to be read" in worker.process.log_tail(20), what="its waiting"
-    )
+    await eventually(lambda: "waiting for Redis" in worker.process.log_tail(20), what="its waiting")
     server.start()
     try:
         await worker.ready()

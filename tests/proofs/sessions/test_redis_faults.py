@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
+from shared.runtime.redis_client import RedisSettings, connect
 from tests.conftest import REDIS_PROGRAM
 from tests.proofs.sessions import harness
 from tests.proofs.sessions.test_kills import Start, assert_everything_counts_once
-from tests.servers import Service
+from tests.servers import Service, eventually
+from tests.watched_redis import WatchedRedis
 
 pytestmark = pytest.mark.proof
 
@@ -99,3 +102,30 @@ async def test_a_redis_that_comes_back_older_is_mended_from_the_log(
     finally:
         one.kill()
         store.kill()
+
+
+@pytest.mark.timeout(150)
+async def test_a_primary_that_sentinel_replaces_costs_no_event(
+    log: str, start_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """Its replica may lack the last writes, which are then made again from the log."""
+    watched = WatchedRedis(tmp_path)
+    try:
+        await watched.start()
+        one = await start_service("sessions", harness.environ(log, watched.url)).ready()
+        async with harness.flowing(log, list(harness.shopping(6_000, users=200)), per_second=500):
+            await asyncio.sleep(4)
+            watched.servers[0].kill()
+        async with connect(RedisSettings(watched.url)) as redis:
+
+            async def replaced() -> bool:
+                try:
+                    return bool(await redis.ping())
+                except RedisError:
+                    return False
+
+            await eventually(replaced, within_s=30, what="a new primary")
+            await assert_everything_counts_once(log, redis)
+        assert one.process.poll() is None
+    finally:
+        watched.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from io import StringIO
@@ -42,6 +43,19 @@ def test_a_running_system_is_found_by_what_it_wrote(tmp_path: Path) -> None:
 
         assert find_addresses(tmp_path, {}) == ELSEWHERE
         assert read_running(tmp_path) == Running(ELSEWHERE, True, os.getpid(), {"ranking": 7})
+
+
+def test_where_redis_is_with_its_password_is_for_the_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "shops" / "mine"
+    with take_lock(folder):
+        (folder / "run.json.part").touch(mode=0o666)
+        before = os.umask(0)
+        try:
+            _write(folder)
+        finally:
+            os.umask(before)
+    assert stat.S_IMODE((folder / "run.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_what_a_dead_one_wrote_counts_for_nothing(tmp_path: Path) -> None:

@@ -111,6 +111,12 @@ def test_a_bad_value_of_nested_settings_is_refused_too() -> None:
         "redis://:pa55/word@h:6379",
         "shop:pa55word@h:6379",
         "valkey://h/0?password=pa55word",
+        "redis+sentinel://h:26379",
+        "redis+sentinel://:pa55word@h,/main/0",
+        "redis+sentinel://:pa55word@h:first/main/0",
+        "redis+sentinel://:pa55word@h/main/first",
+        "redis+sentinel://h/main/0?sentinel_password=pa55word&patience=9",
+        "sentinel://:pa55word@h/main/0",
     ],
 )
 def test_what_is_no_redis_url_is_refused_without_its_password(url: str) -> None:
@@ -131,6 +137,9 @@ def test_what_is_no_redis_url_is_refused_without_its_password(url: str) -> None:
         "redis://h:6379/15",
         "rediss://shop:pa55@h:6379/0?ssl_cert_reqs=required",
         "unix:///run/valkey.sock?db=2",
+        "redis+sentinel://h/main",
+        "redis+sentinel://h:26379,[::1]:26380,i/main/0",
+        "rediss+sentinel://shop:pa55@h,i/main/2?sentinel_password=pa55&ssl_cert_reqs=required",
     ],
 )
 def test_a_redis_url_is_taken_and_shows_its_password_nowhere(url: str) -> None:

@@ -46,7 +46,7 @@ def recommender(each: int = 8, guard: CallGuard | None = None) -> Recommender:
     embedding.vectors["lamp"] = near(0, 3)
     served = Recommender(
         guard or CallGuard(Admission(4)),
-        Impressions(MemoryLog()),
+        Impressions(MemoryLog(), 1_000_000),
         embedding,
         MemoryClicks(),
         list_s=0.05,

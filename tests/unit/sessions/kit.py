@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
-from freshet.contract.events import Event
-from freshet.contract.records import BadRecord
+from freshet.contract.events import Event, encode_event
+from freshet.contract.records import JSON, BadRecord
 from services.sessions.effect.double import MemoryStore
 from services.sessions.effect.store import WriteChunk
 from services.sessions.effect.writer import EffectWriter
@@ -111,12 +111,14 @@ def click(
     *,
     partition: int = 0,
     type: str = "click",
+    segment: str = "",
     headers: Sequence[tuple[str, bytes]] = (),
 ) -> Record:
     """One good record; each offset is a second later."""
     time_ms = NOW_MS + 1000 * offset
-    value = f'{{"user_id":"{user}","item_id":"item-{item}","type":"{type}","time_ms":{time_ms}}}'
-    return Record(offset, value.encode(), user.encode(), headers, time_ms, partition)
+    context = {"segment": segment} if segment else {}
+    event = Event(user_id=user, item_id=f"item-{item}", type=type, time_ms=time_ms, context=context)
+    return Record(offset, encode_event(event, JSON), user.encode(), headers, time_ms, partition)
 
 
 def poison(offset: int, partition: int = 0) -> Record:
@@ -176,12 +178,16 @@ def writer(
     begin: int = 0,
     partitions: int = 2,
     fold: FoldSettings | None = None,
+    **settings: Any,
 ) -> EffectWriter:
     """A writer that has just taken over all partitions of a log that begins at `begin`."""
-    settings = SessionsSettings(
-        cache_users=100, slice_events=slice_events, fold=fold or FoldSettings()
+    made = EffectWriter(
+        store,
+        letters or MemoryDeadLetters(),
+        SessionsSettings(
+            cache_users=100, slice_events=slice_events, fold=fold or FoldSettings(), **settings
+        ),
     )
-    made = EffectWriter(store, letters or MemoryDeadLetters(), settings)
     for partition in range(partitions):
         made.take_over(partition, store.values.get(keys.position(TOPIC, partition)), begin)
     return made

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
@@ -8,9 +9,9 @@ from aiokafka.errors import KafkaConnectionError
 
 from freshet.producer import Entry, RenewedProducer
 from freshet.v1 import impression_pb2
-from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live import impressions
 from services.ranking.live.impressions import Impressions, Shown
+from services.ranking.stages.sources import BIT
 from shared.runtime import metrics
 from tests.servers import eventually
 
@@ -31,18 +32,25 @@ class MemoryLog(RenewedProducer):
         self.written += entries
 
 
-def shown(number: int = 0) -> Shown:
-    items = [
-        pb.RankedItem(item_id="lamp", score=2.5, sources=["session", "new"]),
-        pb.RankedItem(item_id="rug", score=1.5),
-    ]
+def shown(number: int = 0, k: int = 2) -> Shown:
     versions = impression_pb2.Versions(space="s", ranker="blend")
-    return Shown(f"r{number}", "ann", items, 77, versions, ["trending_stale"], "home", [0.2, 1.0])
+    return Shown(
+        f"r{number}",
+        "ann",
+        ["lamp", "rug", *(f"rug-{number}-{n}" for n in range(2, k))],
+        [2.5, *(1.5 / n for n in range(1, k))],
+        [BIT["session"] | BIT["new"], *[0] * (k - 1)],
+        [0.2, *(1 / n for n in range(1, k))],
+        77,
+        versions,
+        ["trending_stale"],
+        "home",
+    )
 
 
 async def test_a_list_is_written_as_it_was_shown() -> None:
     log = MemoryLog()
-    waiting = Impressions(log)
+    waiting = Impressions(log, 1_000_000)
     waiting.add(shown())
     await waiting.flush()
     ((key, value, headers),) = log.written
@@ -60,12 +68,30 @@ async def test_a_list_is_written_as_it_was_shown() -> None:
 
 
 async def test_a_full_buffer_drops_what_comes_and_counts_it() -> None:
-    waiting = Impressions(MemoryLog(), at_most=2)
+    waiting = Impressions(MemoryLog(), 3 * shown().bytes_held() - 1)
     before = metrics.IMPRESSIONS_DROPPED._value.get()
     for number in range(5):
         waiting.add(shown(number))
     assert len(waiting) == 2
     assert metrics.IMPRESSIONS_DROPPED._value.get() == before + 3
+    await waiting.flush()
+    for number in range(5):
+        waiting.add(shown(number))
+    assert len(waiting) == 2
+
+
+@pytest.mark.parametrize("k", [1, 50, 500])
+async def test_what_waits_takes_no_more_memory_than_it_may(k: int) -> None:
+    waiting = Impressions(MemoryLog(), 4 * 1024 * 1024)
+    tracemalloc.start()
+    before, number = metrics.IMPRESSIONS_DROPPED._value.get(), 0
+    while metrics.IMPRESSIONS_DROPPED._value.get() == before:
+        waiting.add(shown(number, k))
+        number += 1
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 4 * 1024 * 1024
+    assert len(waiting) == number - 1
 
 
 async def test_while_kafka_is_gone_impressions_wait_in_order(
@@ -75,7 +101,7 @@ async def test_while_kafka_is_gone_impressions_wait_in_order(
     monkeypatch.setattr(impressions, "RETRY_S", 0.001)
     log = MemoryLog()
     log.broken = True
-    waiting = Impressions(log)
+    waiting = Impressions(log, 1_000_000)
     running = asyncio.create_task(waiting.run())
     for number in range(40):
         waiting.add(shown(number))
@@ -92,11 +118,11 @@ async def test_while_kafka_is_gone_impressions_wait_in_order(
 
 async def test_what_waits_at_the_end_is_written_or_counted() -> None:
     log = MemoryLog()
-    waiting = Impressions(log)
+    waiting = Impressions(log, 1_000_000)
     waiting.add(shown())
     await waiting.close()
     assert len(log.written) == 1
-    lost = Impressions(log)
+    lost = Impressions(log, 1_000_000)
     lost.add(shown())
     log.broken = True
     before = metrics.IMPRESSIONS_DROPPED._value.get()

@@ -64,11 +64,56 @@ async def plain(records: Sequence[Record] = LOG) -> dict[bytes, object]:
 
 async def test_ids_of_items_that_the_catalogue_lacks_are_kept_as_they_were_sent() -> None:
     store = MemoryStore(TOPIC)
+    worker = writer(store)
 
-    await apply(writer(store), batch([click(0, item=3), click(1, item=99), click(2, item=99)]))
+    await apply(worker, batch([click(0, item=3), click(1, item=99), click(2, item=99)]))
 
-    named = {key: value for key, value in store.values.items() if key.startswith(b"id:")}
-    assert named == {keys.item_id(keys.item_key("item-99")): b"item-99"}
+    assert store.ids == {keys.item_key("item-99"): "item-99"}
+    assert worker.unknown_items == 2
+
+
+async def test_redis_does_not_grow_by_what_clients_invent() -> None:
+    store = MemoryStore(TOPIC)
+    worker = writer(store, segments_at_most=3, unknown_ids_at_most=100)
+    await apply(worker, batch([click(n, f"user-{n}", n % 12, segment="PL") for n in range(12)]))
+    before = set(store.sets)
+
+    invented = [click(n, "eve", n, segment=f"segment-{n}") for n in range(12, 5_012)]
+    await apply(worker, batch(invented))
+
+    scopes = {b"tr:s:segment-12", b"tr:s:segment-13"}  # no event of theirs counts
+    assert set(store.sets) - before <= scopes
+    assert len(store.sets[keys.trending("all")]) == 12
+    assert store.segments.keys() == {"PL", "segment-12", "segment-13"}
+    assert len(store.ids) == 100
+    assert worker.unknown_items == 5_000
+    assert worker.segments_refused == 4_998
+
+
+async def test_only_segments_that_are_listed_have_a_scope() -> None:
+    store = MemoryStore(TOPIC)
+    worker = writer(store, segments=("PL", "DE"))
+    records = [click(n, f"user-{n}", n, segment=s) for n, s in enumerate(("PL", "XX", "DE"))]
+
+    await apply(worker, batch(records))
+
+    scopes = {key for key in store.sets if key.startswith(b"tr:s:")}
+    assert scopes == {b"tr:s:PL", b"tr:s:DE"}
+    assert worker.segments_refused == 1
+    assert not store.segments
+
+
+async def test_a_segment_that_lost_its_scope_leaves_its_place() -> None:
+    store, month_ms = MemoryStore(TOPIC), 31 * 86_400_000
+    worker = writer(store, segments_at_most=1)
+    first, refused = click(0, segment="PL"), click(1, "bob", segment="DE")
+    later = click(2, "bob", 1, segment="DE")
+    later = replace(later, timestamp=later.timestamp + month_ms)
+
+    await apply(worker, batch([first, refused]), batch([later]))
+
+    assert store.segments.keys() == {"DE"}
+    assert keys.trending("s:DE") in store.sets
 
 
 def position_of(store: MemoryStore, partition: int = 0) -> positions.Position:

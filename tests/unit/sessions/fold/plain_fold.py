@@ -36,6 +36,14 @@ class Entry:
     event_id: str | None
     weight: float
     starts_session: bool
+    came_with: float  # its weight before it was undone
+    known: bool  # whether the catalogue had the item when it came
+    repeats: bool = False
+
+    @property
+    def came(self) -> bool:
+        """Whether the user came to the item, undone since or not."""
+        return self.came_with > 0 or self.type == "rate"
 
     @property
     def visit(self) -> bool:
@@ -89,13 +97,32 @@ class PlainFold:
         if event.event_id and event.event_id in [entry.event_id for entry in user.history]:
             return  # sent twice
         item, weight = keys.item_key(event.item_id), _weight(record)
-        entry = Entry(item, event.type, time_ms // 1000, event.event_id, weight, False)
+        known = self._row(item) >= 0
+        entry = Entry(
+            item, event.type, time_ms // 1000, event.event_id, weight, False, weight, known
+        )
+        half_life_s = self.settings.half_lives.trending_s
+        near = [
+            other
+            for other in user.history
+            if other.item == item and other.came and other.known
+            if other.second // half_life_s == entry.second // half_life_s
+        ]
+        entry = replace(entry, repeats=bool(near) and entry.visit and known)
         before = self._put(user, entry, event.session_id)
-        if before is not None:
-            self._undo(user, entry, len(before))
-            self._exclude(user, entry, len(before))
-        if entry.visit:
-            self._count(event.context.get("segment"), item, weight, time_ms / 1000, before or [])
+        if before is None:
+            return  # older than a full history reaches
+        if entry.visit and known:
+            counted = max(0, *(other.came_with for other in near)) if entry.repeats else 0.0
+            share = 1.0
+            if len(user.history) == 50:
+                share = min(
+                    1, max(1, user.history[-1].second - user.history[0].second) / half_life_s
+                )
+            gained = (weight - counted) * share
+            self._count(event.context.get("segment"), entry, gained, time_ms / 1000, before)
+        self._undo(user, entry, len(before))
+        self._exclude(user, entry, len(before))
 
     def _put(self, user: User, entry: Entry, session_id: str | None) -> list[Entry] | None:
         """Put an entry into the history; return those before it, None when it is too old."""
@@ -134,23 +161,32 @@ class PlainFold:
         user.lists[entry.type] = [*keys_, entry.item][-self.settings.exclusions.at_most :]
 
     def _count(
-        self, segment: str | None, item: int, weight: float, at_s: float, before: list[Entry]
+        self, segment: str | None, entry: Entry, gained: float, at_s: float, before: list[Entry]
     ) -> None:
-        lives = self.settings.half_lives
-        row = int(self.items.rows(np.array([item], np.uint64))[0])
-        scopes = {"all"} | {
-            f"c:{name}" for name in (self.items.categories[row] if row >= 0 else ())
-        }
+        lives, item = self.settings.half_lives, entry.item
+        scopes = {"all"} | {f"c:{name}" for name in self.items.categories[self._row(item)]}
         for scope in scopes | ({f"s:{segment}"} if segment else set()):
-            if weight > 0:
-                score = log2(weight) + (at_s - EPOCH_S) / lives.trending_s
+            if gained > 0:
+                score = log2(gained) + (at_s - EPOCH_S) / lives.trending_s
                 self._trends[scope, item].append(score)
+        if entry.repeats:
+            return
         halvings = (ANCHOR_S - EPOCH_S) / MONTH_S + (at_s - ANCHOR_S) / lives.covisits_s
         self._trends["popular", item].append(halvings)
-        others = [entry.item for entry in before[::-1] if entry.visit and entry.item != item]
+        others = [
+            other.item
+            for other in before[::-1]
+            if other.visit
+            and not other.repeats
+            and other.item != item
+            and self._row(other.item) >= 0
+        ]
         nearest = list(dict.fromkeys(others))[: self.settings.covisit_reach]
         for distance, other in enumerate(nearest, start=1):
             self._covisits[other, item].append(halvings - log2(distance) / 2)
+
+    def _row(self, item: int) -> int:
+        return int(self.items.rows(np.array([item], np.uint64))[0])
 
     def vectors(self, user_id: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return session and long-term vector, zero where there is none."""
@@ -172,7 +208,7 @@ class PlainFold:
             weights[entry.item].append(entry.weight * decay)
         total = np.zeros(self.items.dim)
         for item, given in weights.items():
-            row = int(self.items.rows(np.array([item], np.uint64))[0])
+            row = self._row(item)
             if row >= 0 and sum(given) > 1e-5 * sum(weight for weight in given if weight > 0):
                 total += sum(given) * self.items.vectors[row].astype(np.float64)
         norm = float(np.linalg.norm(total))

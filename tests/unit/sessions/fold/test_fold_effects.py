@@ -23,8 +23,8 @@ from tests.unit.sessions.kit import NOW_MS, NOW_S, Log, MemoryItems, key_of, nam
 from tests.unit.shared.users.makers import state_of
 
 SETTINGS = FoldSettings()
-# item-0 to item-5 on an axis each; item-6 and up have no vector.
-ITEMS = MemoryItems(np.eye(6), [("shoe",), ("shoe", "red"), ("hat",), (), (), ()])
+# item-0 to item-59 on an axis each; item-60 and up are not in the catalogue.
+ITEMS = MemoryItems(np.eye(60), [("shoe",), ("shoe", "red"), ("hat",), *[()] * 57])
 LIVES = SETTINGS.half_lives
 
 
@@ -120,17 +120,15 @@ def test_a_late_event_within_a_full_history_drops_the_oldest(log: Log) -> None:
     assert rows_of(state) == [1, 99, *range(2, 50)]
 
 
-def test_what_is_older_than_a_full_history_counts_for_trending_and_popularity_alone(
-    log: Log,
-) -> None:
+def test_what_is_older_than_a_full_history_counts_for_nothing(log: Log) -> None:
+    """Whether it was counted already, under the same event id even, nobody can tell any more."""
     full, _, _ = folded([log.event(n, at_s=NOW_S + n) for n in range(50)])
     old = log.event(3, "purchase", at_s=NOW_S - 1, record_s=NOW_S + 99, event_id="a")
     assert effect_of(old, full) == "too_old"
     state, covisits, trends = folded([old], full)
     assert state.history_bytes == full.history_bytes
     assert state.purchased == ()
-    assert covisits == {}
-    assert trends.keys() == {("all", key_of(3)), ("popular", key_of(3))}
+    assert (covisits, trends) == ({}, {})
     assert state.guard == {0: 50}
 
 
@@ -175,10 +173,9 @@ def test_bytes_that_only_look_like_an_event_id_repeat_nothing(log: Log) -> None:
     assert effect_of(log.event(at_s=looks, event_id="a"), state) == "applied"
 
 
-def test_the_same_click_without_event_id_counts_each_time(log: Log) -> None:
-    state, _, trends = folded([log.event(), log.event()])
+def test_the_same_click_without_event_id_stands_in_the_history_each_time(log: Log) -> None:
+    state, _, _ = folded([log.event(), log.event()])
     assert rows_of(state) == [0, 0]
-    assert weight_of(trends["all", key_of(0)], LIVES.trending_s) == pytest.approx(2)
 
 
 def test_a_user_on_two_partitions_is_counted_once_on_each(log: Log) -> None:
@@ -399,11 +396,11 @@ def test_an_item_follows_the_eight_before_it_the_nearest_most(log: Log) -> None:
     )
 
 
-def test_an_item_counts_at_its_nearest_and_never_follows_itself(log: Log) -> None:
-    state, _, _ = folded([log.event(n) for n in (1, 2, 3, 2, 9, 2)])
+def test_an_item_is_followed_from_its_first_visit_and_never_follows_itself(log: Log) -> None:
+    state, _, _ = folded([log.event(n) for n in (1, 2, 3, 2, 2)])
     _, covisits, _ = folded([log.event(9)], state)
     weights = {pair[0]: weight_of(score, LIVES.covisits_s) for pair, score in covisits.items()}
-    assert weights == pytest.approx({key_of(2): 1, key_of(3): 2**-0.5, key_of(1): 3**-0.5})
+    assert weights == pytest.approx({key_of(3): 1, key_of(2): 2**-0.5, key_of(1): 3**-0.5})
 
 
 def test_only_visits_make_co_visits(log: Log) -> None:
@@ -436,8 +433,8 @@ def test_a_late_event_follows_what_was_before_it_and_is_not_followed_again(log: 
 
 
 def test_co_visits_of_one_pair_add_up(log: Log) -> None:
-    _, covisits, _ = folded([log.event(n) for n in (0, 1, 0, 1)])
-    pair = covisits[key_of(0), key_of(1)]
+    events = [log.event(n, user=user) for user in ("ann", "bob") for n in (0, 1)]
+    pair = fold_many({}, events, ITEMS, SETTINGS).covisits[key_of(0), key_of(1)]
     assert weight_of(pair, LIVES.covisits_s) == pytest.approx(2)
 
 
@@ -460,10 +457,69 @@ def test_an_event_counts_for_all_its_categories_and_its_segment(log: Log) -> Non
         assert weight_of(trends[scope, key_of(1)], LIVES.trending_s) == pytest.approx(3)
 
 
-def test_an_item_that_the_catalogue_does_not_know_trends_without_categories(log: Log) -> None:
-    state, _, trends = folded([log.event(77)])
-    assert trends.keys() == {("all", key_of(77)), ("popular", key_of(77))}
-    assert rows_of(state) == [77]
+def test_an_item_that_the_catalogue_does_not_know_counts_for_its_user_alone(log: Log) -> None:
+    state, covisits, trends = folded([log.event(n) for n in (77, 0, 77, 1)])
+    assert rows_of(state) == [77, 0, 77, 1]
+    assert covisits.keys() == {(key_of(0), key_of(1))}
+    assert {item for _, item in trends} == {key_of(0), key_of(1)}
+
+
+def test_an_item_counts_for_others_from_when_the_catalogue_knows_it(log: Log) -> None:
+    fewer = MemoryItems(np.eye(60)[:5])
+    state, _, _ = fold(empty(), [log.event(7, "purchase")], fewer, SETTINGS)
+    later, covisits, trends = folded([log.event(7), log.event(1)], state)
+    assert rows_of(later) == [7, 7, 1]
+    assert covisits.keys() == {(key_of(7), key_of(1))}
+    assert weight_of(trends["all", key_of(7)], LIVES.trending_s) == pytest.approx(1)
+
+
+HOUR_S = 3_600
+
+
+def weights_of(trends: Trends, at_ms: int = NOW_MS) -> dict[int, float]:
+    """Return what items weigh in the scope of all."""
+    return {
+        item: weight_of(score, LIVES.trending_s, at_ms)
+        for (scope, item), score in trends.items()
+        if scope == "all"
+    }
+
+
+def test_one_user_counts_once_per_item_and_half_life(log: Log) -> None:
+    clicks = [log.event(0, at_s=NOW_S + n) for n in range(5_000)]
+    _, _, trends = folded(clicks)
+    assert weights_of(trends) == pytest.approx({key_of(0): 1})
+    assert weight_of(trends["popular", key_of(0)], LIVES.covisits_s) == pytest.approx(1)
+    _, _, trends = folded([log.event(0, at_s=NOW_S + 4 * HOUR_S * n) for n in range(4)])
+    # The half-life that begins three hours after NOW_S has the visits at 4 and 8 hours.
+    assert weights_of(trends, NOW_MS + 12 * HOUR_S * 1000) == pytest.approx(
+        {key_of(0): 2 ** (-12 / 6) + 2 ** (-8 / 6) + 1}
+    )
+
+
+def test_a_stronger_visit_counts_what_it_weighs_above_the_ones_before(log: Log) -> None:
+    kinds = ("view", "click", "view", "purchase", "refund", "purchase", "cart")
+    _, _, trends = folded([log.event(0, kind) for kind in kinds])
+    assert weights_of(trends) == pytest.approx({key_of(0): 5})
+
+
+def test_a_user_of_more_items_than_a_history_holds_counts_about_once_for_each(log: Log) -> None:
+    clicks = [log.event(n % 60, at_s=NOW_S + n) for n in range(6_000)]
+    _, _, trends = folded(clicks)
+    weights = weights_of(trends, NOW_MS + 6_000_000)
+    assert 50 <= sum(weights.values()) <= 70
+    assert max(weights.values()) < 2
+
+
+def test_a_user_weighs_only_so_much_in_what_follows_an_item(log: Log) -> None:
+    once = folded([log.event(n) for n in range(9)])[1]
+    for_one = [pair for pair in once if pair[0] == key_of(0)]
+    again = [log.event(n) for _ in range(600) for n in (0, *range(1, 9))]
+    _, covisits, _ = folded([*again, *(log.event(n) for n in (0, 20, 0, 21, 0, 22))])
+    assert {pair for pair in covisits if pair[0] == key_of(0)} == set(for_one)
+    assert sum(weight_of(covisits[pair], LIVES.covisits_s) for pair in for_one) == pytest.approx(
+        sum(d**-0.5 for d in range(1, 9))
+    )
 
 
 def test_trending_weighs_half_after_six_hours(log: Log) -> None:
@@ -500,7 +556,7 @@ def test_a_rating_weighs_what_it_is_above_three(log: Log, value: float, weight: 
 def test_a_value_is_kept_as_float16(log: Log) -> None:
     state, _, _ = folded([log.event(0, "view", value=12.345), log.event(0, "view")])
     assert state.history["value"].tolist() == [float(np.float16(12.345)), 0.0]
-    assert state.history["flags"].tolist() == [HAS_VALUE, 0]
+    assert (state.history["flags"] & HAS_VALUE).tolist() == [HAS_VALUE, 0]
 
 
 def test_an_unknown_type_passes_with_the_weight_of_others(log: Log) -> None:
@@ -621,27 +677,27 @@ def test_folding_nothing_returns_the_state_itself() -> None:
 
 def test_vectors_of_another_space_are_computed_again(log: Log) -> None:
     state, _, _ = folded([log.event(0)])
-    turned = MemoryItems(np.roll(np.eye(6), 1, axis=1), space="newer")
+    turned = MemoryItems(np.roll(np.eye(60), 1, axis=1), space="newer")
     state, _, _ = fold(state, [log.event(0, at_s=NOW_S + 1)], turned, SETTINGS)
     assert state.space == "newer"
-    assert state.long_term == pytest.approx(np.eye(6)[1], abs=1e-3)
+    assert state.long_term == pytest.approx(np.eye(60)[1], abs=1e-3)
 
 
 def test_an_item_counts_once_it_has_a_vector(log: Log) -> None:
-    state, _, _ = folded([log.event(6)])
+    state, _, _ = folded([log.event(60)])
     assert state.session is None
-    grown = MemoryItems(np.eye(7))
+    grown = MemoryItems(np.eye(61))
     state, _, _ = fold(state, [log.event(0, "remove", at_s=NOW_S + 1)], grown, SETTINGS)
     assert state.session is not None
-    assert state.session[6] > 0.5
+    assert state.session[60] > 0.5
 
 
 def test_an_empty_catalogue_leaves_vectors_out(log: Log) -> None:
-    nothing = MemoryItems(np.empty((0, 6)))
+    nothing = MemoryItems(np.empty((0, 60)))
     state, _, trends = fold(empty(), [log.event(0)], nothing, SETTINGS)
     assert rows_of(state) == [0]
     assert state.session is None
-    assert trends.keys() == {("all", key_of(0)), ("popular", key_of(0))}
+    assert trends == {}
 
 
 def test_a_chunk_ends_after_its_increments(log: Log) -> None:
