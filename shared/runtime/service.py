@@ -164,7 +164,7 @@ async def _run(name: str, build: Callable[[], Service]) -> int:
             starting.result()
             await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
         return 1 if service.broken.is_set() else 0
-    except Refused:
+    except (BadSetting, Refused):
         raise
     except (Fatal, OSError) as error:
         log.error("%s cannot start: %s", name, error)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
+from freshet.prefix import PREFIX
+
 # Longer than clicks keeps events (7 d), so that no guard goes before its events.
 USER_TTL_S: Final = 90 * 86_400
 COVISITS_TTL_S: Final = 90 * 86_400
@@ -19,6 +21,11 @@ TRENDING_AT_MOST: Final = 1_000  # members of one tr: set
 
 ALL_SCOPE: Final = "all"
 POPULAR_SCOPE: Final = "popular"  # visits, with the half-life of co-visits
+
+# How keys of each kind begin: whole, so that naming one costs no more where there is a prefix.
+_USER, _COVISITS, _TRENDING, _ITEM_ID, _ITEM_CACHE, _POSITION, _LOG, _BUNDLE = (
+    f"{PREFIX}{kind}:".encode() for kind in ("u", "co", "tr", "id", "i", "pos", "log", "cfg")
+)
 
 
 def item_key(item_id: str) -> int:
@@ -33,7 +40,7 @@ def item_key_bytes(key: int) -> bytes:
 
 def user(user_id: str) -> bytes:
     """Packed user state (shared/users/states.py), a string. TTL 90 d."""
-    return b"u:{" + user_id.encode() + b"}"
+    return _USER + b"{" + user_id.encode() + b"}"
 
 
 def covisits(key: int) -> bytes:
@@ -41,12 +48,12 @@ def covisits(key: int) -> bytes:
 
     At most 200 members. TTL 90 d.
     """
-    return b"co:" + key.to_bytes(8, "big").hex().encode()
+    return _COVISITS + key.to_bytes(8, "big").hex().encode()
 
 
 def trending(scope: str) -> bytes:
     """Trending items of a scope: a sorted set like co:, at most 1,000. TTL 30 d."""
-    return b"tr:" + scope.encode()
+    return _TRENDING + scope.encode()
 
 
 def category_scope(category: str) -> str:
@@ -64,26 +71,26 @@ def item_id(key: int) -> bytes:
 
     States hold keys alone; this is how one can still be shown by what was sent.
     """
-    return b"id:" + key.to_bytes(8, "big").hex().encode()
+    return _ITEM_ID + key.to_bytes(8, "big").hex().encode()
 
 
 def item_cache(space: str, item_id: str) -> bytes:
     """Content hash, version and vectors of an encoded item: a hash, a cache only. TTL 30 d."""
-    return b"i:" + space.encode() + b":" + item_id.encode()
+    return _ITEM_CACHE + space.encode() + b":" + item_id.encode()
 
 
 def position(topic: str, partition: int) -> bytes:
     """Offset up to which all is applied, its record time, the last stamp: a string, no expiry."""
-    return b"pos:" + topic.encode() + b":" + str(partition).encode()
+    return _POSITION + topic.encode() + b":" + str(partition).encode()
 
 
 def log_of(topic: str) -> bytes:
     """Cluster id of the log that these states come from: a string, no expiry."""
-    return b"log:" + topic.encode()
+    return _LOG + topic.encode()
 
 
-ACTIVE_BUNDLE: Final = b"cfg:active"
+ACTIVE_BUNDLE: Final = _BUNDLE + b"active"
 """JSON `{"space": …, "dim": …}` of the bundle that is served; written by embedding, no expiry."""
 
-PREVIOUS_BUNDLE: Final = b"cfg:previous"
+PREVIOUS_BUNDLE: Final = _BUNDLE + b"previous"
 """The same of its predecessor, to roll back to. Never expires."""
