@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from freshet.settings import BadSetting
+from freshet.prefix import PrefixSettings
+from freshet.settings import BadSetting, from_environment
 from services.cli import options, terminal
 from services.cli.commands import asking, importing, operating, publishing, running, securing
 from services.cli.failures import explain
@@ -39,6 +41,7 @@ def common(
     ] = False,
 ) -> None:
     """Clicks in, fresh recommendations out."""
+    from_environment(PrefixSettings, os.environ)  # what names are made with
 
 
 def main() -> None:

@@ -14,12 +14,13 @@ from freshet.contract import records
 from freshet.contract.records import BadRecord, Origin, header, origin_of, replay_of
 from freshet.contract.topics import CLICKS, DEAD_LETTERS, ITEMS, ITEMS_BACKFILL, OFFERS
 from freshet.kafka_clients import KafkaSettings
+from freshet.prefix import PREFIX
 from freshet.v1.event_pb2 import Event
 from freshet.v1.item_pb2 import Item
 from freshet.v1.offer_pb2 import Offer
 from services.cli.kafka_log import Offsets, records_of
 
-GROUP: Final = "freshet-dead-letters"  # its committed offsets: what was published again
+GROUP: Final = PREFIX + "freshet-dead-letters"  # its committed offsets: what was published again
 PREVIEW_CHARACTERS: Final = 200
 _NAMES: Final = ("user_id", "item_id", "title")
 _KEYED_BY: Final = {

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from faust.app.base import BootStrategy
 
 from freshet import kafka_clients
+from freshet.prefix import PREFIX
 from services.sessions.active_items import ActiveItems
 from services.sessions.effect.store import StatesStore, WriteRefused
 from services.sessions.effect.writer import EffectWriter, Gap
@@ -110,7 +111,7 @@ class Worker:
     def _build_app(self) -> faust.App:
         settings = self._settings
         app = _App(
-            settings.group,
+            PREFIX + settings.group,
             broker="kafka://" + settings.kafka.bootstrap_servers.replace(",", ";"),
             autodiscover=False,
             broker_commit_interval=1.0,
