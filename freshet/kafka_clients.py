@@ -189,10 +189,9 @@ async def ensure_topics(settings: KafkaSettings, needed: Iterable[Topic]) -> Non
     try:
         # All of them: to ask for one that is missing would let Kafka make it, set up by chance.
         there = {topic["topic"]: topic["partitions"] for topic in await client.describe_topics()}
-        existing, missing = [], []
-        for topic in needed:
-            (existing if topic.name in there else missing).append(topic)
-        if missing:
+        wanted = list(needed)
+        existing = [topic for topic in wanted if topic.name in there]
+        if missing := [topic for topic in wanted if topic.name not in there]:
             await _create(client, settings, missing)
         replicas = {topic.name: len(there[topic.name][0]["replicas"]) for topic in existing}
         configs = await _configs(client, existing)
@@ -218,9 +217,7 @@ async def _create(
             raise error(f"topic {name} cannot be created")
 
 
-async def _configs(
-    client: AIOKafkaAdminClient, existing: list[Topic]
-) -> dict[str, dict[str, str]]:
+async def _configs(client: AIOKafkaAdminClient, existing: list[Topic]) -> dict[str, dict[str, str]]:
     """Return each topic's config, none of those that may not be read, which are said."""
     asked = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in existing]
     configs = {}
@@ -248,7 +245,9 @@ def _refuse_misfits(
     breaking = []
     for topic in existing:
         misfits = topic.misfits(configs[topic.name], replicas[topic.name])
-        said = f"{', '.join(map(str, misfits))}; this mends it: {_mending(settings, topic, misfits)}"
+        said = (
+            f"{', '.join(map(str, misfits))}; this mends it: {_mending(settings, topic, misfits)}"
+        )
         if any(misfit.breaks for misfit in misfits):
             breaking.append(f"topic {topic.name}: {said}")
         elif misfits:

@@ -33,7 +33,7 @@ class Topic:
         return {"cleanup.policy": "delete", **self.config, "min.insync.replicas": least}
 
     def misfits(self, found: Mapping[str, str], replicas: int) -> list[Misfit]:
-        """Return what is not as it must be in the config found; what Kafka does not tell is well."""
+        """Return what is not as it must be in a config; what Kafka does not tell of it is well."""
         needed = self.config_at(replicas) | {"unclean.leader.election.enable": "false"}
         return [
             Misfit(name, found[name], value, name not in self.advised)

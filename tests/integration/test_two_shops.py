@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -77,12 +78,15 @@ async def test_two_shops_on_one_kafka_and_one_redis_do_not_see_each_other(
     admin = await kafka_clients.admin(KafkaSettings(bootstrap_servers=kafka))
     try:
         topics = {name for name in await admin.list_topics() if not name.startswith("__")}
-        groups = [name for name, *_ in await admin.list_consumer_groups()]
+        groups = {name for name, *_ in await admin.list_consumer_groups()}
     finally:
         await admin.close()
-    assert all(name.startswith(SHOPS) for name in (*topics, *groups) if name)
+    assert all(name.startswith(SHOPS) for name in topics | groups)
+    assert {f"{shop}sessions" for shop in SHOPS} <= groups
     both = [{name.removeprefix(shop) for name in topics if name.startswith(shop)} for shop in SHOPS]
     assert both[0] == both[1] >= {"clicks", "items", "offers", "impressions", "dead-letters"}
     async with Redis.from_url(valkey) as redis:
-        assert all(key.decode().startswith(SHOPS) for key in await redis.keys())
+        names: list[Any] = await redis.keys()
+        assert all(name.decode().startswith(SHOPS) for name in names)
+        assert {f"{shop}u:{{{VISITOR}}}".encode() for shop in SHOPS} <= set(names)
     assert not await ends_of(KafkaSettings(bootstrap_servers=kafka), "clicks", "items")
