@@ -43,6 +43,10 @@ def user(user_id: str) -> bytes:
     return _USER + b"{" + user_id.encode() + b"}"
 
 
+ALL_USERS: Final = _USER + b"*"
+"""The pattern by which SCAN finds the states of all users."""
+
+
 def covisits(key: int) -> bytes:
     """Items that followed this item: a sorted set, member 8-byte item key, score log2 weight.
 

@@ -20,9 +20,9 @@ from services.sessions.effect.store import StatesStore, WriteRefused
 from services.sessions.effect.writer import EffectWriter, Gap
 from services.sessions.faust.batches import Batch
 from services.sessions.faust.consumer import BatchConsumer, BatchTransport
-from services.sessions.faust.log_reader import LogReader
 from services.sessions.faust.partitions import Partitions, WorkerProgress
 from services.sessions.settings import SessionsSettings
+from shared.kafka.log_reader import LogReader
 from shared.runtime import metrics
 from shared.runtime.retry import TRANSIENT_ERRORS
 
