@@ -1,8 +1,8 @@
 """Read what stands before the name of every topic, consumer group and Redis key of this process.
 
-So two shops share one Kafka and one Redis. A process works for one shop: its prefix is read once,
-when this is imported, and no call carries it along. Names are made in contract/topics.py and
-shared/users/keys.py, and nowhere else.
+So two shops share one Kafka, one Redis and one place for snapshots. A process works for one shop:
+its prefix is read once, when this is imported, and no call carries it along. Names are made in
+contract/topics.py, shared/users/keys.py and shared/catalogue/stores.py.
 """
 
 from __future__ import annotations
@@ -32,5 +32,5 @@ class PrefixSettings:
         VARIABLE,
         "",
         form=Form("up to 64 of A-Z a-z 0-9 . _ -, such as shoes.", check_prefix),
-        help="before the names of topics, consumer groups and Redis keys: a shop of its own",
+        help="before the names of topics, groups, Redis keys and snapshots: a shop of its own",
     )

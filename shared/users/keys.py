@@ -24,7 +24,7 @@ POPULAR_SCOPE: Final = "popular"  # visits, with the half-life of co-visits
 
 # How keys of each kind begin: whole, so that naming one costs no more where there is a prefix.
 _USER, _COVISITS, _TRENDING, _ITEM_ID, _ITEM_CACHE, _POSITION, _LOG, _BUNDLE = (
-    f"{PREFIX}{kind}:".encode() for kind in ("u", "co", "tr", "id", "i", "pos", "log", "cfg")
+    (PREFIX + kind).encode() for kind in ("u:{", "co:", "tr:", "id:", "i:", "pos:", "log:", "cfg:")
 )
 
 
@@ -40,7 +40,7 @@ def item_key_bytes(key: int) -> bytes:
 
 def user(user_id: str) -> bytes:
     """Packed user state (shared/users/states.py), a string. TTL 90 d."""
-    return _USER + b"{" + user_id.encode() + b"}"
+    return _USER + user_id.encode() + b"}"
 
 
 ALL_USERS: Final = _USER + b"*"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ VISITOR = "ada"  # of both
 
 @pytest.mark.timeout(180)
 async def test_two_shops_on_one_kafka_and_one_redis_do_not_see_each_other(
-    kafka: str, valkey: str, start_service: Callable[..., Service], tmp_path: Path
+    kafka: str, valkey: str, start_service: Callable[..., Service]
 ) -> None:
     ports = {shop: free_port() for shop in SHOPS}
     running = [
@@ -39,7 +38,6 @@ async def test_two_shops_on_one_kafka_and_one_redis_do_not_see_each_other(
                 "FRESHET_TOPIC_PREFIX": shop,
                 "KAFKA_BOOTSTRAP_SERVERS": kafka,
                 "REDIS_URL": valkey,
-                "FRESHET_SNAPSHOTS": str(tmp_path / shop),
                 "FRESHET_EMBEDDING_PORT": "0",
                 "FRESHET_RANKING_PORT": str(ports[shop]),
             },

@@ -120,9 +120,10 @@ async def adopt(redis: Redis, planned: Plan) -> int:
 
 async def _changes(redis: Redis, planned: Plan) -> AsyncIterator[dict[bytes, tuple[bytes, bytes]]]:
     """Yield the states that must change, some hundreds at once: by key, as they are and will be."""
-    cursor, names = 0, list[Any]()
+    cursor = 0
     while True:
-        cursor, names = await redis.scan(cursor, match=keys.ALL_USERS, count=AT_ONCE)
+        found: Any = await redis.scan(cursor, match=keys.ALL_USERS, count=AT_ONCE)
+        cursor, names = found
         yield await _changed(redis, planned, names)
         if cursor == 0:
             return

@@ -56,7 +56,8 @@ async def freshet(environ: dict[str, str], *arguments: str) -> Any:
 
 
 async def everything(redis: Redis) -> dict[bytes, Any]:
-    return {name: await redis.dump(name) for name in await redis.keys()}
+    names: list[Any] = await redis.keys()
+    return {name: await redis.dump(name) for name in names}
 
 
 async def history(redis: Redis) -> list[int]:

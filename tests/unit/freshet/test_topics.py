@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from freshet.contract import topics
 from freshet.contract.topics import CLICKS, FIXED, ITEMS, Misfit, Topic
 from freshet.prefix import PrefixSettings
 from freshet.settings import BadSetting, from_environment
+from shared.catalogue import stores
 from shared.users import keys
 
 
@@ -60,6 +62,15 @@ def test_every_name_of_a_shop_begins_with_its_prefix(monkeypatch: pytest.MonkeyP
     ]
     assert all(name.startswith("shoes.") for name in names)
     assert shop_keys["user"]("x") == b"shoes." + keys.user("x")
+
+
+def test_shops_may_have_their_snapshots_in_one_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "shoes.space" / "1").mkdir(parents=True)
+    assert stores.open_store(str(tmp_path), "space").folders() == []
+    monkeypatch.setattr(stores, "PREFIX", "shoes.")
+    assert stores.open_store(str(tmp_path), "space").folders() == ["1"]
 
 
 def test_a_prefix_that_no_topic_can_have_is_refused_by_name() -> None:
