@@ -188,7 +188,8 @@ async def ensure_topics(settings: KafkaSettings, needed: Iterable[Topic]) -> Non
     client = await admin(settings)
     try:
         # All of them: to ask for one that is missing would let Kafka make it, set up by chance.
-        there = {topic["topic"]: topic["partitions"] for topic in await client.describe_topics()}
+        described = await client.describe_topics()
+        there = {topic["topic"]: topic["partitions"] for topic in described if topic["partitions"]}
         wanted = list(needed)
         existing = [topic for topic in wanted if topic.name in there]
         if missing := [topic for topic in wanted if topic.name not in there]:

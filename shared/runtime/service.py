@@ -65,7 +65,7 @@ class Background:
 
     def fail(self, name: str, error: BaseException | None) -> None:
         """Note that work ended which should not have."""
-        if isinstance(error, Fatal):
+        if isinstance(error, Fatal | BadSetting):
             log.error("%s ended: %s", name, error)
         else:
             log.error("%s ended", name, exc_info=error)
