@@ -224,6 +224,7 @@ async def acknowledged(kit: Kit, tp: TopicPartition) -> str:
         (f"{TODAY_MS - 7 * 86_400_000}/1", 1),  # added while nobody was reading
         (str(TODAY_MS), 1),  # of 0.2
     ],
+    ids=["added", "never read", "added while away", "of 0.2"],
 )
 async def test_for_a_partition_that_was_added_nothing_else_is_read_again(
     metadata: str, times: int
