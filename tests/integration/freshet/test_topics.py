@@ -20,21 +20,32 @@ pytestmark = pytest.mark.integration
 
 
 async def create(kafka: str, topic: Topic, **config: str) -> None:
-    """Create a topic as somebody else would: with these configs alone."""
+    """Create a topic as somebody else would, with these configs alone, and wait until it shows."""
     client = await kafka_clients.admin(KafkaSettings(bootstrap_servers=kafka))
+
+    async def shown() -> bool:
+        return topic.name in await client.list_topics()
+
     try:
         named = {name.replace("_", "."): value for name, value in config.items()}
         await client.create_topics([NewTopic(topic.name, 1, 1, None, named)])
+        await eventually(shown, what=f"topic {topic.name}")
     finally:
         await client.close()
 
 
 async def partitions(kafka: str, name: str) -> int:
-    """Count a topic's partitions."""
+    """Count a topic's partitions, once it shows."""
     client = await kafka_clients.admin(KafkaSettings(bootstrap_servers=kafka))
+
+    async def counted() -> int:
+        described = [t for t in await client.describe_topics() if t["topic"] == name]
+        return sum(len(topic["partitions"]) for topic in described)
+
     try:
-        (described,) = [t for t in await client.describe_topics() if t["topic"] == name]
-        return len(described["partitions"])
+        count = await eventually(counted, what=f"topic {name}")
+        assert isinstance(count, int)
+        return count
     finally:
         await client.close()
 
@@ -101,15 +112,8 @@ async def test_events_may_be_kept_for_ever_and_dead_letters_shorter_than_advised
 async def test_topics_are_made_with_the_partitions_that_settings_say(kafka: str) -> None:
     settings = KafkaSettings(bootstrap_servers=kafka, clicks_partitions=6, items_partitions=3)
     await ensure_topics(settings, [CLICKS, ITEMS, OFFERS, DEAD_LETTERS])
-    counts = {name.name: 0 for name in (CLICKS, ITEMS, OFFERS, DEAD_LETTERS)}
-
-    async def there() -> bool:
-        for name in counts:
-            counts[name] = await partitions(kafka, name)
-        return True
-
-    await eventually(there, what="the topics")
-    assert counts == {"clicks": 6, "items": 3, "offers": 3, "dead-letters": 1}
+    wanted = {"clicks": 6, "items": 3, "offers": 3, "dead-letters": 1}
+    assert {name: await partitions(kafka, name) for name in wanted} == wanted
     await ensure_topics(settings, [CLICKS, ITEMS, OFFERS, DEAD_LETTERS])  # as it made them
 
 
