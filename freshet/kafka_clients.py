@@ -6,20 +6,36 @@ and commit by hand.
 
 from __future__ import annotations
 
+import logging
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.codec import has_lz4
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from freshet.access import PEM
 from freshet.addresses import SERVERS
-from freshet.contract.topics import DEAD_LETTER_MAX_BYTES, MESSAGE_MAX_BYTES, Topic
-from freshet.settings import setting
+from freshet.contract import topics
+from freshet.contract.topics import DEAD_LETTER_MAX_BYTES, MESSAGE_MAX_BYTES, Misfit, Topic
+from freshet.settings import BadSetting, setting
+
+UNAUTHORIZED: Final = (ClusterAuthorizationFailedError, TopicAuthorizationFailedError)
+
+log = logging.getLogger(__name__)
+
+
+class UnfitTopics(BadSetting):
+    """Topics are set up so that a promise breaks; the text says how, and what mends each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +70,33 @@ class KafkaSettings:
     sasl_username: str = setting("FRESHET_KAFKA_SASL_USERNAME", "", help="user")
     sasl_password: str = setting("FRESHET_KAFKA_SASL_PASSWORD", "", secret=True, help="password")
     replication_factor: int = setting(
-        "FRESHET_KAFKA_REPLICATION_FACTOR", 1, at_least=1, at_most=9, help="of topics made here"
+        "FRESHET_KAFKA_REPLICATION_FACTOR",
+        1,
+        at_least=1,
+        at_most=9,
+        help="of topics made here; 3 or more: two must have what is acknowledged",
     )
+    clicks_partitions: int = setting(
+        "FRESHET_KAFKA_CLICKS_PARTITIONS",
+        topics.CLICKS.partitions,
+        at_least=1,
+        at_most=1_000,
+        help="of `clicks`, where it is made here: sessions' workers at most",
+    )
+    items_partitions: int = setting(
+        "FRESHET_KAFKA_ITEMS_PARTITIONS",
+        topics.ITEMS.partitions,
+        at_least=1,
+        at_most=1_000,
+        help="of `items`, `items-backfill` and `offers`, where made here: embedding's instances",
+    )
+
+    def partitions_of(self, topic: Topic) -> int:
+        """Return how many partitions a topic gets that is made here."""
+        if topic == topics.CLICKS:
+            return self.clicks_partitions
+        of_items = (topics.ITEMS, topics.ITEMS_BACKFILL, topics.OFFERS)
+        return self.items_partitions if topic in of_items else topic.partitions
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return the TLS context, or None where the protocol needs none."""
@@ -138,18 +179,97 @@ async def cluster_id(settings: KafkaSettings) -> str:
     return str(described["cluster_id"])
 
 
-async def ensure_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> None:
-    """Create the topics that are missing; ones that exist stay as they are."""
+async def ensure_topics(settings: KafkaSettings, needed: Iterable[Topic]) -> None:
+    """Create the topics that are missing, and look how those are set up that exist.
+
+    Raises UnfitTopics where that breaks a promise, and KafkaError. No right to create is needed
+    where all exist; where their configs may not be read, that is a warning.
+    """
     client = await admin(settings)
     try:
-        new = [
-            NewTopic(topic.name, topic.partitions, settings.replication_factor, None, topic.config)
-            for topic in topics
-        ]
-        reply = await client.create_topics(new)
-        for name, code, *_ in reply.topic_errors:
-            error = for_code(code)
-            if code != 0 and error is not TopicAlreadyExistsError:
-                raise error(f"topic {name} cannot be created")
+        # All of them: to ask for one that is missing would let Kafka make it, set up by chance.
+        described = await client.describe_topics()
+        there = {topic["topic"]: topic["partitions"] for topic in described if topic["partitions"]}
+        wanted = list(needed)
+        existing = [topic for topic in wanted if topic.name in there]
+        if missing := [topic for topic in wanted if topic.name not in there]:
+            await _create(client, settings, missing)
+        replicas = {topic.name: len(there[topic.name][0]["replicas"]) for topic in existing}
+        configs = await _configs(client, existing)
     finally:
         await client.close()
+    _refuse_misfits(settings, existing, configs, replicas)
+
+
+async def _create(
+    client: AIOKafkaAdminClient, settings: KafkaSettings, missing: list[Topic]
+) -> None:
+    replicas = settings.replication_factor
+    new = [
+        NewTopic(
+            topic.name, settings.partitions_of(topic), replicas, None, topic.config_at(replicas)
+        )
+        for topic in missing
+    ]
+    reply = await client.create_topics(new)
+    for name, code, *_ in reply.topic_errors:
+        error = for_code(code)
+        if code != 0 and error is not TopicAlreadyExistsError:
+            raise error(f"topic {name} cannot be created")
+
+
+async def _configs(client: AIOKafkaAdminClient, existing: list[Topic]) -> dict[str, dict[str, str]]:
+    """Return each topic's config, none of those that may not be read, which are said."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in existing]
+    configs = {}
+    for reply in await client.describe_configs(asked):
+        for code, _, _, name, entries in reply.resources:
+            error = for_code(code)
+            if error in UNAUTHORIZED:
+                log.warning(
+                    "how topic %s is set up is not known: the right DESCRIBE_CONFIGS is missing",
+                    name,
+                )
+            elif code != 0:
+                raise error(f"the config of topic {name} cannot be read")
+            configs[name] = {entry[0]: entry[1] for entry in entries}
+    return configs
+
+
+def _refuse_misfits(
+    settings: KafkaSettings,
+    existing: list[Topic],
+    configs: Mapping[str, Mapping[str, str]],
+    replicas: Mapping[str, int],
+) -> None:
+    """Say what is not set up as advised. Raises UnfitTopics for what breaks a promise."""
+    breaking = []
+    for topic in existing:
+        misfits = topic.misfits(configs[topic.name], replicas[topic.name])
+        said = (
+            f"{', '.join(map(str, misfits))}; this mends it: {_mending(settings, topic, misfits)}"
+        )
+        if any(misfit.breaks for misfit in misfits):
+            breaking.append(f"topic {topic.name}: {said}")
+        elif misfits:
+            log.warning("topic %s: %s", topic.name, said)
+        if replicas[topic.name] < settings.replication_factor:
+            log.warning(
+                "topic %s has a replication factor of %d, not of %d as"
+                " FRESHET_KAFKA_REPLICATION_FACTOR says: kafka-reassign-partitions.sh changes it",
+                topic.name,
+                replicas[topic.name],
+                settings.replication_factor,
+            )
+    if breaking:
+        raise UnfitTopics("\n".join(breaking))
+
+
+def _mending(settings: KafkaSettings, topic: Topic, misfits: list[Misfit]) -> str:
+    """Return the command that sets up a topic as it must be."""
+    secured = "" if settings.security_protocol == "PLAINTEXT" else " --command-config FILE"
+    configs = ",".join(f"{misfit.config}={misfit.needed}" for misfit in misfits)
+    return (
+        f"kafka-configs.sh --bootstrap-server {settings.bootstrap_servers}{secured} --alter"
+        f" --entity-type topics --entity-name {topic.name} --add-config {configs}"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -28,6 +28,7 @@ from freshet.errors import (
     as_invalid_request,
 )
 from freshet.loop_bound import LoopBound
+from freshet.prefix import PREFIX, check_prefix
 from freshet.send_window import SendWindow
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 5.0  # a few ms where Kafka is well; a new leader takes seconds
 LINGER_MS: Final = 20  # what suits imports
 BATCH_BYTES: Final = 128 * 1024  # a batch that is full waits for nothing
+PUBLISHED: Final = (CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS)
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
@@ -71,18 +73,26 @@ class Publisher(LoopBound):
         self,
         kafka: str | KafkaSettings = "127.0.0.1:9092",
         *,
+        topic_prefix: str = PREFIX,
         linger_ms: int = 0,
         timeout: float = TIMEOUT_S,
     ) -> None:
         """Connect at the first call.
 
         kafka: bootstrap servers as host:port, comma separated; KafkaSettings for TLS and passwords.
+        topic_prefix: of the shop that shares its Kafka with others; by default FRESHET_TOPIC_PREFIX
+        of the environment.
         linger_ms: how long a batch waits for company; 0 for single clicks, 20 for imports.
-        timeout: seconds, for calls that say none. Raises ValueError for servers without a port.
+        timeout: seconds, for calls that say none. Raises ValueError for servers without a port and
+        for a prefix that no topic can have.
         """
+        check_prefix(topic_prefix)
         check_servers(getattr(kafka, "bootstrap_servers", kafka))
         super().__init__(kafka if isinstance(kafka, str) else kafka.bootstrap_servers)
         self._kafka = kafka
+        self._topics = {
+            topic.name: topic_prefix + topic.name.removeprefix(PREFIX) for topic in PUBLISHED
+        }
         self._linger_ms = linger_ms
         self._timeout = timeout
         self._kafka_errors = _KafkaErrors(self._address)
@@ -133,7 +143,7 @@ class Publisher(LoopBound):
 
     async def _sending(self, backfill: bool, on_token: Callable[[str], None] | None) -> Sending:
         """Begin what `many` does, for records that come bit by bit."""
-        return Sending(self._open(), self._kafka_errors, backfill, on_token)
+        return Sending(self._open(), self._topics, self._kafka_errors, backfill, on_token)
 
     async def _publish(
         self, topic: str, key: str, value: bytes | None, timeout: float | None
@@ -144,7 +154,7 @@ class Publisher(LoopBound):
         with self._kafka_errors:
             async with asyncio.timeout(timeout):
                 return await self._open().send_and_wait(
-                    topic, key=key.encode(), value=value, headers=PROTOBUF_HEADERS
+                    self._topics[topic], key=key.encode(), value=value, headers=PROTOBUF_HEADERS
                 )
 
     def _open(self) -> RenewedProducer:
@@ -174,11 +184,14 @@ class Sending:
     def __init__(
         self,
         producer: RenewedProducer,
+        topics: Mapping[str, str],
         kafka_errors: _KafkaErrors,
         backfill: bool,
         on_token: Callable[[str], None] | None,
     ) -> None:
+        """topics: the name of each on this Kafka, by that which `encoded` returns."""
         self._window = SendWindow(producer, self._acknowledged)
+        self._topics = topics
         self._kafka_errors = kafka_errors
         self._backfill = backfill
         self._on_token = on_token
@@ -189,11 +202,11 @@ class Sending:
         """Hand records over. Raises FreshetError for the first that cannot be, or was not, sent."""
         for record in records:
             try:
-                entry = encoded(record, backfill=self._backfill)
+                topic, key, value = encoded(record, backfill=self._backfill)
             except (InvalidRequest, TypeError) as error:
                 raise type(error)(f"{error} (record {self._handed_over}, from 0)") from None
             with self._kafka_errors:
-                await self._window.send(*entry)
+                await self._window.send(self._topics[topic], key, value)
             self._handed_over += 1
 
     async def finish(self) -> Published:
@@ -203,7 +216,7 @@ class Sending:
         return Published(self._window.acknowledged, tuple(map(token, self._last.values())))
 
     def _acknowledged(self, written: RecordMetadata) -> None:
-        if written.topic == CLICKS.name:
+        if written.topic == self._topics[CLICKS.name]:
             self._last[written.partition] = written
             if self._on_token is not None:
                 self._on_token(token(written))

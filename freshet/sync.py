@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, T
 import freshet
 from freshet import client, publisher
 from freshet.loop_bound import LoopBound
+from freshet.prefix import PREFIX
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -249,11 +250,15 @@ class BlockingPublisher(_Blocking[publisher.Publisher]):
         self,
         kafka: str | KafkaSettings = "127.0.0.1:9092",
         *,
+        topic_prefix: str = PREFIX,
         linger_ms: int = 0,
         timeout: float = publisher.TIMEOUT_S,
     ) -> None:
         """Connect at the first call; the arguments are freshet.Publisher's."""
-        super().__init__(publisher.Publisher(kafka, linger_ms=linger_ms, timeout=timeout))
+        inner = publisher.Publisher(
+            kafka, topic_prefix=topic_prefix, linger_ms=linger_ms, timeout=timeout
+        )
+        super().__init__(inner)
 
     event = _blocking(publisher.Publisher.event)
     item = _blocking(publisher.Publisher.item)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from freshet.settings import BadSetting
+from freshet.prefix import PrefixSettings
+from freshet.settings import BadSetting, from_environment
 from services.cli import options, terminal
-from services.cli.commands import asking, importing, operating, publishing, running, securing
+from services.cli.commands import (
+    adopting,
+    asking,
+    importing,
+    operating,
+    publishing,
+    running,
+    securing,
+)
 from services.cli.failures import explain
 
 app = typer.Typer(
@@ -21,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},  # of every command below it, too
 )
-for commands in (running, importing, publishing, asking, operating, securing):
+for commands in (running, importing, publishing, asking, operating, adopting, securing):
     commands.add_to(app)
 
 
@@ -39,6 +49,7 @@ def common(
     ] = False,
 ) -> None:
     """Clicks in, fresh recommendations out."""
+    from_environment(PrefixSettings, os.environ)  # what names are made with
 
 
 def main() -> None:

@@ -176,11 +176,12 @@ class EmbeddingService(Service):
         redis = redis_client.connect(settings.redis, socket_timeout_s=REDIS_S)
         ends.push_async_callback(redis_client.disconnect, redis)
         await retry_until_available("Redis", partial(redis_client.refuse_cluster, redis))
+        topic = topics.item_vectors(bundle.space).name
+        # Before others hear of the space: they would make its topic, as large as they know.
+        counts = await retry_until_available("Kafka", lambda: self._make_topics(bundle.space))
         promotion = Promotion(redis, bundle.space, bundle.dim)
         await retry_until_available("Redis", promotion.claim)
 
-        topic = topics.item_vectors(bundle.space).name
-        counts = await retry_until_available("Kafka", lambda: self._make_topics(bundle.space))
         partitions, latest = ItemPartitions(*counts), LatestVersions()
         producer = RenewedProducer(lambda: kafka_clients.producer(settings.kafka))
         await retry_until_available("Kafka", producer.start)

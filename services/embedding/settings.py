@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from freshet.kafka_clients import KafkaSettings
+from freshet.prefix import PrefixSettings
 from freshet.settings import setting
 from shared.access.settings import DoorSettings
 from shared.catalogue.snapshots import HNSW_EF_CONSTRUCTION, HNSW_M
@@ -138,5 +139,6 @@ class EmbeddingSettings:
     door: DoorSettings = DoorSettings()
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
+    names: PrefixSettings = PrefixSettings()
     logs: LogSettings = LogSettings()
     snapshots: SnapshotSettings = SnapshotSettings()

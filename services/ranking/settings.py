@@ -8,6 +8,7 @@ from typing import Final
 from freshet.access import Access, check_secrecy
 from freshet.addresses import ADDRESS
 from freshet.kafka_clients import KafkaSettings
+from freshet.prefix import PrefixSettings
 from freshet.settings import setting
 from services.ranking.stages.blend import BlendSettings
 from services.ranking.stages.features import FeatureSettings
@@ -28,6 +29,7 @@ class RankingSettings:
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
+    names: PrefixSettings = field(default_factory=PrefixSettings)
     logs: LogSettings = field(default_factory=LogSettings)
     door: DoorSettings = field(default_factory=DoorSettings)
     access: Access = field(default_factory=Access)

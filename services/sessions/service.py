@@ -11,9 +11,9 @@ from freshet.producer import RenewedProducer
 from services.sessions.active_items import ActiveItems
 from services.sessions.effect.store import StatesStore
 from services.sessions.effect.writer import EffectWriter
-from services.sessions.faust.log_reader import LogReader
 from services.sessions.faust.worker import Worker
 from services.sessions.settings import NAME, SessionsSettings
+from shared.kafka.log_reader import LogReader
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.redis_client import connect, refuse_cluster
 from shared.runtime.retry import retry_until_available

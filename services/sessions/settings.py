@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from freshet.kafka_clients import KafkaSettings
+from freshet.prefix import PrefixSettings
 from freshet.settings import setting
 from services.sessions.fold.settings import FoldSettings
 from shared.access.settings import DoorSettings
@@ -22,6 +23,7 @@ class SessionsSettings:
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     redis: RedisSettings = field(default_factory=RedisSettings)
+    names: PrefixSettings = field(default_factory=PrefixSettings)
     logs: LogSettings = field(default_factory=LogSettings)
     door: DoorSettings = field(default_factory=DoorSettings)
     fold: FoldSettings = field(default_factory=FoldSettings)

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from freshet.prefix import PREFIX
+
 
 class Store(Protocol):
     """What both kinds of store do."""
@@ -58,7 +60,8 @@ class Store(Protocol):
 
 
 def open_store(url: str, below: str) -> Store:
-    """Return the store at a folder or fsspec URL, in a sub-folder. Raises OSError."""
+    """Return the store at a folder or fsspec URL, in a sub-folder of this shop. Raises OSError."""
+    below = PREFIX + below
     try:
         files, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:  # a scheme that nothing here speaks

@@ -71,7 +71,7 @@ class Background:
         why = f"{name} ended: {error!r}"
         if why == self.fault:
             return  # many records may meet one fault at once
-        if isinstance(error, (Fatal, SystemFault)):
+        if isinstance(error, (Fatal, BadSetting, SystemFault)):
             log.error("%s ended: %s", name, error)
         else:
             log.error("%s ended", name, exc_info=error)
@@ -185,7 +185,7 @@ async def _run(name: str, build: Callable[[], Service]) -> int:
             starting.result()
             await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
         return 1 if service.broken.is_set() else 0
-    except Refused:
+    except (BadSetting, Refused):
         raise
     except (Fatal, SystemFault, OSError) as error:
         log.error("%s cannot start: %s", name, error)

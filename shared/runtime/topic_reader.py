@@ -30,11 +30,7 @@ class Stuck(Exception):
 
 
 class TopicReader:
-    """Follows all partitions of one topic from given offsets, also ones that are added later.
-
-    When partitions are added all are read again from the log's start: what takes the records must
-    not mind.
-    """
+    """Follows all partitions of one topic from given offsets, also ones that are added later."""
 
     def __init__(
         self,
@@ -103,9 +99,6 @@ class TopicReader:
         try:
             async with asyncio.timeout(2 * REQUEST_S):
                 await consumer.start()
-            for tp in consumer.assignment():
-                if tp.partition in self.positions:
-                    consumer.seek(tp, self.positions[tp.partition])
             if self.ends_at_start is None:
                 self.ends_at_start = await _ends_of(consumer)
             self._consumer = consumer
@@ -117,11 +110,20 @@ class TopicReader:
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         clock = asyncio.get_running_loop().time
         check_at, seen, idle_checks = clock() + self._check_s, dict(self.positions), 0
+        assigned = self._seek(consumer)
         while True:
             batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=AT_ONCE)
+            if consumer.assignment() != assigned:
+                # Partitions were added, and aiokafka begins anew with all of them.
+                assigned = self._seek(consumer)
+                batches = {
+                    tp: records
+                    for tp, records in batches.items()
+                    if tp.partition not in self.positions
+                }
             for records in batches.values():
                 await self._take_in_slices(records)
-            await self._note_positions(consumer)
+            await self._note_positions(consumer, assigned)
             if clock() >= check_at:
                 self._ends = await _ends_of(consumer)
                 idle_checks = idle_checks + 1 if self.lag() and seen == self.positions else 0
@@ -129,20 +131,33 @@ class TopicReader:
                     raise Stuck(f"no record for {2 * self._check_s:.0f} s, {self.lag()} to read")
                 check_at, seen = clock() + self._check_s, dict(self.positions)
 
+    def _seek(self, consumer: AIOKafkaConsumer) -> frozenset[TopicPartition]:
+        """Let a consumer read on from the positions, and return its partitions."""
+        assigned: frozenset[TopicPartition] = consumer.assignment()
+        for tp in assigned:
+            if tp.partition in self.positions:
+                consumer.seek(tp, self.positions[tp.partition])
+        return assigned
+
     async def _take_in_slices(self, records: list[ConsumerRecord]) -> None:
         for start in range(0, len(records), SLICE):
             self._take(records[start : start + SLICE])
             await asyncio.sleep(0)
 
-    async def _note_positions(self, consumer: AIOKafkaConsumer) -> None:
+    async def _note_positions(
+        self, consumer: AIOKafkaConsumer, assigned: frozenset[TopicPartition]
+    ) -> None:
         before = dict(self.positions)
-        for tp in consumer.assignment():
+        for tp in assigned:
             try:
                 # Not known while the log's start is being asked for: then next time.
                 async with asyncio.timeout(POLL_MS / 1000):
-                    self.positions[tp.partition] = await consumer.position(tp)
+                    position = await consumer.position(tp)
             except TimeoutError:
                 continue
+            if consumer.assignment() != assigned:
+                return  # partitions were added, and this may be where it begins anew
+            self.positions[tp.partition] = position
         if self.positions != before:
             async with self._moved:
                 self._moved.notify_all()

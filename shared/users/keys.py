@@ -8,6 +8,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
+from freshet.prefix import PREFIX
+
 # Longer than clicks keeps events (7 d), so that no guard goes before its events.
 USER_TTL_S: Final = 90 * 86_400
 COVISITS_TTL_S: Final = 90 * 86_400
@@ -19,6 +21,11 @@ TRENDING_AT_MOST: Final = 1_000  # members of one tr: set
 
 ALL_SCOPE: Final = "all"
 POPULAR_SCOPE: Final = "popular"  # visits, with the half-life of co-visits
+
+# How keys of each kind begin: whole, so that naming one costs no more where there is a prefix.
+_USER, _COVISITS, _TRENDING, _ITEM_CACHE, _POSITION, _LOG, _BUNDLE = (
+    (PREFIX + kind).encode() for kind in ("u:{", "co:", "tr:", "i:", "pos:", "log:", "cfg:")
+)
 
 
 def item_key(item_id: str) -> int:
@@ -33,7 +40,11 @@ def item_key_bytes(key: int) -> bytes:
 
 def user(user_id: str) -> bytes:
     """Packed user state (shared/users/states.py), a string. TTL 90 d."""
-    return b"u:{" + user_id.encode() + b"}"
+    return _USER + user_id.encode() + b"}"
+
+
+ALL_USERS: Final = _USER + b"*"
+"""The pattern by which SCAN finds the states of all users."""
 
 
 def covisits(key: int) -> bytes:
@@ -41,12 +52,12 @@ def covisits(key: int) -> bytes:
 
     At most 200 members. TTL 90 d.
     """
-    return b"co:" + key.to_bytes(8, "big").hex().encode()
+    return _COVISITS + key.to_bytes(8, "big").hex().encode()
 
 
 def trending(scope: str) -> bytes:
     """Trending items of a scope: a sorted set like co:, at most 1,000. TTL 30 d."""
-    return b"tr:" + scope.encode()
+    return _TRENDING + scope.encode()
 
 
 def category_scope(category: str) -> str:
@@ -59,13 +70,13 @@ def segment_scope(segment: str) -> str:
     return "s:" + segment
 
 
-UNKNOWN_IDS: Final = b"ids"
+UNKNOWN_IDS: Final = (PREFIX + "ids").encode()
 """Ids of items that an event named when no catalogue had them, by 8-byte key: a hash. TTL 90 d.
 
 States hold keys alone; this is how one can still be shown by what was sent. Bounded by sessions.
 """
 
-SEGMENTS: Final = b"segments"
+SEGMENTS: Final = (PREFIX + "segments").encode()
 """Segments that have a trending scope: a sorted set, score s when last asked for. No expiry.
 
 Bounded by sessions; who asked last longer ago than `tr:` lives goes.
@@ -74,21 +85,21 @@ Bounded by sessions; who asked last longer ago than `tr:` lives goes.
 
 def item_cache(space: str, item_id: str) -> bytes:
     """Content hash, version and vectors of an encoded item: a hash, a cache only. TTL 30 d."""
-    return b"i:" + space.encode() + b":" + item_id.encode()
+    return _ITEM_CACHE + space.encode() + b":" + item_id.encode()
 
 
 def position(topic: str, partition: int) -> bytes:
     """Offset up to which all is applied, its record time, the last stamp: a string, no expiry."""
-    return b"pos:" + topic.encode() + b":" + str(partition).encode()
+    return _POSITION + topic.encode() + b":" + str(partition).encode()
 
 
 def log_of(topic: str) -> bytes:
     """Cluster id of the log that these states come from: a string, no expiry."""
-    return b"log:" + topic.encode()
+    return _LOG + topic.encode()
 
 
-ACTIVE_BUNDLE: Final = b"cfg:active"
+ACTIVE_BUNDLE: Final = _BUNDLE + b"active"
 """JSON `{"space": …, "dim": …}` of the bundle that is served; written by embedding, no expiry."""
 
-PREVIOUS_BUNDLE: Final = b"cfg:previous"
+PREVIOUS_BUNDLE: Final = _BUNDLE + b"previous"
 """The same of its predecessor, to roll back to. Never expires."""

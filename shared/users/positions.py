@@ -25,6 +25,25 @@ class Position(NamedTuple):
         return _LAYOUT.pack(self.offset, self.time_ms, self.stamp)
 
 
+def misfit(position: Position, name: str, begin: int, end: int, time_ms: int | None) -> str | None:
+    """Say how it shows that a position was reached in another log; None if it can be of this one.
+
+    name: the partition's. begin, end: what the log holds of it. time_ms: of the record that is at
+    the position's offset, None if there is none; asked only where `has_time` says so.
+    """
+    if position.offset >= end:
+        return f"it is at offset {position.offset} of {name}, which ends before {end}"
+    if not has_time(position, begin, end) or time_ms == position.time_ms:
+        return None
+    shown = "holds no record" if time_ms is None else f"has record time {time_ms} ms"
+    return f"{name} {shown} at offset {position.offset}, where Redis notes {position.time_ms} ms"
+
+
+def has_time(position: Position, begin: int, end: int) -> bool:
+    """Say whether a position's time can be compared with that of a record which the log holds."""
+    return position.time_ms != UNKNOWN_TIME_MS and begin <= position.offset < end
+
+
 def unpack(value: bytes) -> Position:
     """Read a `pos:` value. Raises ValueError when it is none."""
     if len(value) != _LAYOUT.size:

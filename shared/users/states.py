@@ -31,6 +31,7 @@ Format 1 is what 0.1.0 wrote: it listed disliked items with the hidden ones and 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -241,6 +242,15 @@ def guard_of(value: bytes) -> bytes:
     Raises ValueError if the value is no packed state.
     """
     return value[: _guard_end(value)] if value else b""
+
+
+def with_guard(value: bytes, change: Callable[[dict[int, int]], dict[int, int]]) -> bytes:
+    """Return a packed state with another guard: partition → last offset applied.
+
+    Raises ValueError if the value is no packed state.
+    """
+    end = _guard_end(value)
+    return _pack_guard(change(_guard(value[_GUARD_HEAD.size : end])), value[0]) + value[end:]
 
 
 def unpack(value: bytes) -> UserState:

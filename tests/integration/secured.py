@@ -59,9 +59,11 @@ def make_authority(folder: Path) -> Authority:
 class SecuredKafka:
     """The project's Kafka, to which clients come by SASL_SSL and SCRAM-SHA-512 alone."""
 
-    def __init__(self, folder: Path, authority: Authority) -> None:
+    def __init__(self, folder: Path, authority: Authority, *, with_rights: bool = False) -> None:
+        """with_rights: USER may do what it is allowed, and nothing else."""
         self._authority = authority
         plain, controller, secured = (free_port() for _ in range(3))
+        self.plain = f"127.0.0.1:{plain}"  # for who may do everything
         self.bootstrap = f"127.0.0.1:{secured}"
         usual = server_properties(plain, controller)
         settings = {
@@ -80,6 +82,11 @@ class SecuredKafka:
             "listener.name.client.sasl.enabled.mechanisms": "SCRAM-SHA-512",
             "listener.name.client.scram-sha-512.sasl.jaas.config": SCRAM_LOGIN,
         }
+        if with_rights:
+            settings |= {
+                "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                "super.users": "User:ANONYMOUS",
+            }
         self._broker = EmbeddedKafka(folder, plain, settings=settings)
 
     def start(self) -> None:
@@ -89,6 +96,13 @@ class SecuredKafka:
             *("kafka.admin.ConfigCommand", "--bootstrap-server", plain, "--alter"),
             *("--entity-type", "users", "--entity-name", USER),
             *("--add-config", f"SCRAM-SHA-512=[password={PASSWORD}]"),
+        )
+
+    def allow(self, operation: str, *resource: str) -> None:
+        """Let USER do something, with a resource as Kafka's own tool names it: --topic, items."""
+        run_kafka_tool(
+            *("org.apache.kafka.tools.AclCommand", "--bootstrap-server", self.plain, "--add"),
+            *("--allow-principal", f"User:{USER}", "--operation", operation, *resource),
         )
 
     def kill(self) -> None:

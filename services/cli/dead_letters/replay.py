@@ -22,12 +22,13 @@ from freshet.contract import records
 from freshet.contract.records import BadRecord, Origin, header, replay_of
 from freshet.contract.topics import CLICKS, DEAD_LETTERS, ITEMS, ITEMS_BACKFILL, OFFERS
 from freshet.kafka_clients import KafkaSettings
+from freshet.prefix import PREFIX
 from services.cli.dead_letters.letters import DeadLetter, Selection, letter_of
 from services.cli.dead_letters.published import PublishedOffsets
 from services.cli.kafka_log import ends_of, record_at, records_of
 from shared.runtime.retry import retry_until_available
 
-GROUP: Final = "freshet-dead-letters"  # its commits: what was published again
+GROUP: Final = PREFIX + "freshet-dead-letters"  # its commits: what was published again
 COMMIT_EVERY: Final = 100  # letters
 GROUP_WITHIN_S: Final = 15.0  # a broker that has had no group yet needs a moment
 # What a service reads, and so all that a letter of its may be published to.

@@ -59,6 +59,8 @@ def build_system(
                 ports["KAFKA"],
                 log=folder / "logs" / "kafka.log",
                 environ=environ,
+                # Services make topics, as they must be.
+                settings={"auto.create.topics.enable": "false"},
                 record_aot=True,
                 tell=tell,
             )

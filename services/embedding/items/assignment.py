@@ -18,7 +18,12 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from freshet.contract.topics import ITEMS
-from services.embedding.items.progress import Commit, PartitionProgress
+from services.embedding.items.progress import (
+    Acknowledged,
+    Commit,
+    PartitionProgress,
+    added_after_ms,
+)
 from services.embedding.items.reconcile import Reconcile
 from shared.clock import now_ms
 from shared.runtime import metrics
@@ -45,8 +50,8 @@ class Wiring:
 
     group: AIOKafkaConsumer
     backfill: AIOKafkaConsumer
-    # What the group has committed of these partitions.
-    committed: Callable[[list[TopicPartition]], Awaitable[dict[TopicPartition, OffsetAndMetadata]]]
+    # What the group has committed, of all partitions.
+    committed: Callable[[], Awaitable[dict[TopicPartition, OffsetAndMetadata]]]
     # Look after these partitions of `items`; returns once all is known that counts.
     caught_up: Callable[[set[int]], Awaitable[None]]
     reconcile: Reconcile
@@ -104,22 +109,28 @@ class Assignment:
             group.create_task(self._take(self.live, wiring.live_limit, LIVE_AT_ONCE))
             group.create_task(self._take(self.backfill, wiring.backfill_limit, BACKFILL_AT_ONCE))
             group.create_task(self._keep_committed())
+            group.create_task(self._keep_reconciled())
             group.create_task(self._watch())
 
     async def _adopt(self) -> None:
         """Learn what counts and where to go on."""
         await self._wiring.caught_up({tp.partition for tp in self.live})
         every = list(self._consumers)
-        committed = await self._wiring.committed(every) if every else {}
+        committed = await self._wiring.committed() if every else {}
         starts = await self._wiring.group.beginning_offsets(every) if every else {}
         ends = await self._wiring.group.end_offsets(every) if every else {}
         self._wiring.backfill.assign(self.backfill)
         for tp in every:
             stored, commit = committed.get(tp), None
             if stored is not None and starts[tp] <= stored.offset <= ends[tp]:
-                commit = Commit(stored.offset, _time_ms(stored.metadata))
+                complete_ms = Acknowledged.read(stored.metadata).complete_ms
+                commit = Commit(stored.offset, complete_ms)
             # else: never read, or another log than the one that was
-            self._progress[tp] = PartitionProgress(commit, starts[tp])
+            self._progress[tp] = progress = PartitionProgress(commit, starts[tp])
+            if stored is None:
+                others = [other for other in committed if other.topic == tp.topic]
+                known = (Acknowledged.read(committed[other].metadata) for other in others)
+                progress.reconciled(added_after_ms(tp.partition, known))
             if tp in self.backfill:
                 self._wiring.backfill.seek(tp, self._progress[tp].done)
 
@@ -165,8 +176,13 @@ class Assignment:
     async def _keep_committed(self) -> None:
         while True:
             await self._note_seen()
-            await self._reconcile_if_behind()
             await self._commit()
+            await asyncio.sleep(COMMIT_EVERY_S)
+
+    async def _keep_reconciled(self) -> None:
+        # Beside the commits, as it may read for minutes.
+        while True:
+            await self._reconcile_if_behind()
             await asyncio.sleep(COMMIT_EVERY_S)
 
     async def _note_seen(self) -> None:
@@ -201,9 +217,14 @@ class Assignment:
         }
         if not commits:
             return
+        group = self._wiring.group
         try:
-            await self._wiring.group.commit(
-                {tp: (commit.offset, str(commit.complete_ms)) for tp, commit in commits.items()}
+            await group.commit(
+                {
+                    tp: (commit.offset, str(Acknowledged(commit.complete_ms, count)))
+                    for tp, commit in commits.items()
+                    for count in (len(group.partitions_for_topic(tp.topic) or ()),)
+                }
             )
         except TRANSIENT_ERRORS as error:
             # During a rebalance this is usual; what is not acknowledged is read and covered again.
@@ -239,7 +260,3 @@ class Assignment:
 def _size_bytes(record: ConsumerRecord) -> int:
     """Estimate what a record takes while it is handled: bytes, decoded and piped, and pixels."""
     return 3 * len(record.value or b"") + PICTURE_BYTES
-
-
-def _time_ms(metadata: str) -> int:
-    return int(metadata) if metadata.isdecimal() and len(metadata) <= 15 else 0

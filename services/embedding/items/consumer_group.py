@@ -96,7 +96,7 @@ class ItemConsumerGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
             for topic in (ITEMS.name, ITEMS_BACKFILL.name)
             for partition in group.partitions_for_topic(topic) or ()
         ]
-        committed, ends = await self._committed(tps), await group.end_offsets(tps)
+        committed, ends = await self._committed(), await group.end_offsets(tps)
         return bool(tps) and all(
             not end or (tp in committed and committed[tp].offset >= end) for tp, end in ends.items()
         )
@@ -130,11 +130,9 @@ class ItemConsumerGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
         if assignment is not None:
             await assignment.end(within_s)
 
-    async def _committed(
-        self, tps: list[TopicPartition]
-    ) -> dict[TopicPartition, OffsetAndMetadata]:
+    async def _committed(self) -> dict[TopicPartition, OffsetAndMetadata]:
         admin = await kafka_clients.admin(self._settings)
         try:
-            return dict(await admin.list_consumer_group_offsets(self._group_id, partitions=tps))
+            return dict(await admin.list_consumer_group_offsets(self._group_id))
         finally:
             await admin.close()

@@ -7,19 +7,47 @@ that after a crash nothing unfinished is skipped.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from freshet.contract.topics import DAY_MS
 
 BEHIND_MS: Final = 6 * DAY_MS  # a day less than the topics keep the nulls that delete
 RENEW_MS: Final = 600_000  # how old the commit of an idle partition may grow
+UNAWARE_MS: Final = 600_000  # for less, a consumer does not know of a partition that was added
 
 
 class Commit(NamedTuple):
     """What is acknowledged of a partition."""
 
     offset: int  # the first one that is not done
-    complete_ms: int  # no delete before this time can have been missed; the commit's metadata
+    complete_ms: int  # no delete before this time can have been missed
+
+
+class Acknowledged(NamedTuple):
+    """What a commit's metadata say, `complete_ms/partitions`."""
+
+    complete_ms: int
+    partitions: int  # of the topic, as known then; 0: not stated, as 0.2 did not
+
+    @classmethod
+    def read(cls, metadata: str) -> Acknowledged:
+        """Read a commit's metadata; what says nothing is as if nothing were complete."""
+        numbers = [int(n) if n.isdecimal() and len(n) <= 15 else 0 for n in metadata.split("/")]
+        return cls(*numbers) if len(numbers) == 2 else cls(numbers[0], 0)
+
+    def __str__(self) -> str:
+        """Write it as `read` reads it."""
+        return f"{self.complete_ms}/{self.partitions}"
+
+
+def added_after_ms(partition: int, others: Iterable[Acknowledged]) -> int:
+    """Return a time before which a partition that was never read was not there, 0: unknown.
+
+    others: of its topic's other partitions. No delete before that time can have been missed on it.
+    """
+    without = [other.complete_ms for other in others if 0 < other.partitions <= partition]
+    return max(0, max(without, default=0) - UNAWARE_MS)
 
 
 class PartitionProgress:

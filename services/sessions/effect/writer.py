@@ -310,10 +310,14 @@ class EffectWriter:
         self, chunks: Sequence[FoldedChunk], reached: Sequence[Position], value: bytes
     ) -> Iterator[WriteChunk]:
         """Pack what was folded, each chunk expecting the position that the one before leaves."""
+        none = empty()  # of a user of whom Redis has no state
         for chunk, position in zip(chunks, reached, strict=True):
             after = position._replace(stamp=self._stamp()).pack()
+            # A state that was adopted from another log has an empty guard, and is there.
             users = [
-                UserWrite(c.user_id, pack_guard(c.before) if c.before.guard else b"", pack(c.after))
+                UserWrite(
+                    c.user_id, b"" if c.before is none else pack_guard(c.before), pack(c.after)
+                )
                 for c in chunk.changes
             ]
             yield WriteChunk(value, after, users, chunk.covisits, chunk.trends)

@@ -16,21 +16,30 @@ from typing import Final, NamedTuple
 
 from faust.types import TP
 
+from freshet.prefix import PREFIX
 from services.sessions.effect.store import StatesStore
 from services.sessions.effect.writer import EffectWriter
 from services.sessions.faust.consumer import BatchConsumer
-from services.sessions.faust.log_reader import Bounds, LogReader
+from shared.kafka.log_reader import Bounds, LogReader
 from shared.runtime import metrics
 from shared.runtime.retry import TRANSIENT_ERRORS
 from shared.runtime.service import Fatal
-from shared.users.positions import UNKNOWN_TIME_MS, Position
+from shared.users import positions
+from shared.users.positions import Position
 
 log = logging.getLogger(__name__)
 
 CHECK_EVERY_S: Final = 1.0
-BEGIN_ANEW: Final = (
-    "Give REDIS_URL the Redis that belongs to this log; or, to begin anew with no states, stop all"
-    " services, empty this one (redis-cli -u $REDIS_URL FLUSHDB) and start them again."
+REDIS_CLI: Final = "redis-cli -u $REDIS_URL"
+EMPTY: Final = (  # other shops' keys stay
+    f"{REDIS_CLI} --scan --pattern '{PREFIX}*' | xargs -d '\\n' {REDIS_CLI} DEL"
+    if PREFIX
+    else f"{REDIS_CLI} FLUSHDB"
+)
+WAYS_OUT: Final = (
+    "Give REDIS_URL the Redis that belongs to this log; or keep these states and go on with this"
+    " log: `freshet adopt-log` says what that would do; or, to begin anew with no states, stop all"
+    f" services, empty this one ({EMPTY}) and start them again."
 )
 
 
@@ -38,7 +47,7 @@ class OtherLog(Fatal):
     """The states in Redis come from another log; the text says how that shows and what to do."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"The states in Redis come from another log: {why}. {BEGIN_ANEW}")
+        super().__init__(f"The states in Redis come from another log: {why}. {WAYS_OUT}")
 
 
 class Stalled(Fatal):
@@ -83,18 +92,11 @@ async def _check_log(
     position: Position, bounds: Bounds, log_reader: LogReader, name: str, partition: int
 ) -> None:
     """Raise OtherLog unless the log can be the one in which this position was reached."""
-    if position.offset >= bounds.end:
-        raise OtherLog(
-            f"it is at offset {position.offset} of {name}, which ends before {bounds.end}"
-        )
-    if position.time_ms == UNKNOWN_TIME_MS or position.offset < bounds.begin:
-        return
-    time_ms = await log_reader.time_of(partition, position.offset)
-    if time_ms != position.time_ms:
-        shown = "holds no record" if time_ms is None else f"has record time {time_ms} ms"
-        raise OtherLog(
-            f"{name} {shown} at offset {position.offset}, where Redis notes {position.time_ms} ms"
-        )
+    time_ms = None
+    if positions.has_time(position, *bounds):
+        time_ms = await log_reader.time_of(partition, position.offset)
+    if why := positions.misfit(position, name, *bounds, time_ms):
+        raise OtherLog(why)
 
 
 class WorkerProgress:

@@ -14,15 +14,16 @@ from aiokafka import AIOKafkaConsumer
 from faust.app.base import BootStrategy
 
 from freshet import kafka_clients
+from freshet.prefix import PREFIX
 from services.sessions.active_items import ActiveItems
 from services.sessions.effect.store import StatesStore, WriteRefused
 from services.sessions.effect.writer import EffectWriter, Gap
 from services.sessions.faust.batches import Batch
 from services.sessions.faust.consumer import BatchConsumer, BatchTransport
-from services.sessions.faust.log_reader import LogReader
 from services.sessions.faust.partitions import Partitions, WorkerProgress
 from services.sessions.settings import SessionsSettings
 from shared.faults import SystemFault, as_system_fault
+from shared.kafka.log_reader import LogReader
 from shared.runtime import metrics
 from shared.runtime.retry import TRANSIENT_ERRORS
 
@@ -113,7 +114,7 @@ class Worker:
     def _build_app(self) -> faust.App:
         settings = self._settings
         app = _App(
-            settings.group,
+            PREFIX + settings.group,
             broker="kafka://" + settings.kafka.bootstrap_servers.replace(",", ";"),
             autodiscover=False,
             broker_commit_interval=1.0,

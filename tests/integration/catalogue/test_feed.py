@@ -197,9 +197,9 @@ async def test_feed_goes_on_after_its_broker_was_killed_and_started_again(
 ) -> None:
     settings = KafkaSettings(bootstrap_servers=own_broker.bootstrap)
     feed = CatalogueFeed(settings, SPACE, DIM)
+    async with publisher(settings) as publish:
+        await publish([put("before")])
     async with at_work(feed.run()):
-        async with publisher(settings) as publish:
-            await publish([put("before")])
         await feed.caught_up()
         own_broker.kill()
         await asyncio.sleep(1)
@@ -239,7 +239,7 @@ async def test_consumer_that_returns_nothing_while_there_is_something_is_replace
     assert (made, reader.replaced, len(taken)) == (2, 1, 20)
 
 
-async def test_partitions_that_are_added_are_read_too(
+async def test_partitions_that_are_added_are_read_too_and_the_others_not_again(
     settings: KafkaSettings, publish: Publish
 ) -> None:
     await publish([put(f"item-{n}") for n in range(20)])
@@ -261,6 +261,9 @@ async def test_partitions_that_are_added_are_read_too(
         wanted = {f"more-{n}".encode() for n in range(50)}
         await eventually(lambda: wanted <= {record.key for record in taken}, within_s=15)
         await eventually(lambda: len(reader.positions) == 8, within_s=5)
+    places = [(record.partition, record.offset) for record in taken]
+    assert len(places) == len(set(places)) == 70
+    assert reader.replaced == 0
 
 
 async def test_topic_that_ends_with_a_gap_is_caught_up_with(

@@ -30,6 +30,7 @@ COMMANDS = [
     ["status"],
     ["dead-letters"],
     ["snapshot"],
+    ["adopt-log"],
     ["import", "files", "--items", FILE],
     ["import", "movielens", FOLDER],
     ["items", "publish", FILE],

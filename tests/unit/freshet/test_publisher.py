@@ -146,6 +146,24 @@ async def test_items_and_offers_go_to_their_topics(
     assert deletes == [None, None]
 
 
+async def test_a_shop_with_a_prefix_has_topics_of_its_own(kafka: KafkaDouble) -> None:
+    async with Publisher("kafka:9092", topic_prefix="shoes.") as publisher:
+        await publisher.event(CLICK)
+        published = await publisher.many([MUG, DEAL, CLICK], backfill=True)
+        await publisher.delete("mug")
+    assert [record.topic for record in kafka.sent] == [
+        *("shoes.clicks", "shoes.items-backfill", "shoes.offers", "shoes.clicks", "shoes.items")
+    ]
+    assert published.positions == ("3:1",)
+
+
+@pytest.mark.parametrize("prefix", ["two words", "shop/", "s" * 65])
+def test_what_no_topic_can_begin_with_is_refused_at_once(prefix: str) -> None:
+    for make in (Publisher, sync.Publisher):
+        with pytest.raises(ValueError, match="no prefix of topics"):
+            make("kafka:9092", topic_prefix=prefix)
+
+
 async def test_the_producer_is_made_at_the_first_call_and_stopped_at_the_end(
     kafka: KafkaDouble,
 ) -> None:

@@ -12,6 +12,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from services.embedding.items import assignment as assignments
 from services.embedding.items.assignment import Assignment, Wiring
+from services.embedding.items.progress import UNAWARE_MS
 from shared.clock import now_ms
 from shared.runtime.byte_limit import ByteLimit
 from shared.runtime.topic_reader import Stuck
@@ -19,6 +20,7 @@ from tests.servers import eventually
 from tests.unit.embedding.items.world import Consumed
 
 LIVE, BACKFILL = TopicPartition("items", 0), TopicPartition("items-backfill", 0)
+ADDED = TopicPartition("items", 1)
 TODAY_MS = now_ms()
 
 
@@ -26,12 +28,15 @@ class Consumer:
     """A consumer of records that the test puts there."""
 
     def __init__(self) -> None:
-        self.logs: dict[TopicPartition, list[Consumed]] = {LIVE: [], BACKFILL: []}
+        self.logs: dict[TopicPartition, list[Consumed]] = {LIVE: [], BACKFILL: [], ADDED: []}
         self.positions: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
         self.commits: list[dict[TopicPartition, tuple[int, str]]] = []
         self.commit_fails = False
         self.stuck = False
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0, 1} if topic == ADDED.topic else {0}
 
     def put(self, tp: TopicPartition, *offsets: int) -> None:
         self.logs[tp] += [Consumed(tp.topic, offset, TODAY_MS, b"k", b"v") for offset in offsets]
@@ -89,12 +94,18 @@ class Consumer:
 class Kit:
     """An assignment among doubles."""
 
-    def __init__(self, *, old: dict[TopicPartition, OffsetAndMetadata] | None = None) -> None:
+    def __init__(
+        self,
+        *tps: TopicPartition,
+        old: dict[TopicPartition, OffsetAndMetadata] | None = None,
+    ) -> None:
         self.consumer = Consumer()
         self.old = old or {}
         self.hold: dict[int, asyncio.Event] = {}
         self.handled: list[tuple[str, int]] = []
         self.reconciled = 0
+        self.reconciling = asyncio.Event()  # set: it takes no time
+        self.reconciling.set()
         self.failures: list[BaseException] = []
         self.limit = ByteLimit(10**9)
         wiring = Wiring(
@@ -108,18 +119,17 @@ class Kit:
             ByteLimit(10**9),
             self.failures.append,
         )
-        self.assignment = Assignment([LIVE, BACKFILL], wiring)
+        self.assignment = Assignment(tps or [LIVE, BACKFILL], wiring)
 
-    async def _committed(
-        self, tps: list[TopicPartition]
-    ) -> dict[TopicPartition, OffsetAndMetadata]:
+    async def _committed(self) -> dict[TopicPartition, OffsetAndMetadata]:
         return self.old
 
     async def _caught_up(self, partitions: set[int]) -> None:
-        assert partitions == {0}
+        assert partitions == {tp.partition for tp in self.assignment.live}
 
     async def _reconcile(self) -> int:
         self.reconciled += 1
+        await self.reconciling.wait()
         return 0
 
     async def _handle(self, record: Consumed) -> None:
@@ -196,6 +206,49 @@ async def test_after_six_days_away_missed_deletes_are_looked_for(days: float, ti
     await eventually(lambda: kit.consumer.committed(LIVE) == 1)
     await kit.assignment.end(1)
     assert kit.reconciled == times
+
+
+async def acknowledged(kit: Kit, tp: TopicPartition) -> str:
+    """Let an assignment run until a partition's commit, end it, and return the metadata."""
+    kit.assignment.begin()
+    await eventually(lambda: kit.consumer.committed(tp) is not None)
+    await kit.assignment.end(1)
+    return kit.consumer.commits[-1][tp][1]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "times"),
+    [
+        (f"{TODAY_MS}/1", 0),  # then there was one partition alone
+        (f"{TODAY_MS}/2", 1),  # the other one was there and is not acknowledged: who knows why
+        (f"{TODAY_MS - 7 * 86_400_000}/1", 1),  # added while nobody was reading
+        (str(TODAY_MS), 1),  # of 0.2
+    ],
+    ids=["added", "never read", "added while away", "of 0.2"],
+)
+async def test_for_a_partition_that_was_added_nothing_else_is_read_again(
+    metadata: str, times: int
+) -> None:
+    kit = Kit(ADDED, old={LIVE: OffsetAndMetadata(0, metadata)})
+    kit.consumer.put(ADDED, 0)
+    complete_ms, _, partitions = (await acknowledged(kit, ADDED)).partition("/")
+    assert kit.reconciled == times
+    assert partitions == "2"
+    assert int(complete_ms) >= TODAY_MS - UNAWARE_MS
+    assert kit.handled == [("items", 0)]
+
+
+async def test_commits_go_on_while_missed_deletes_are_looked_for() -> None:
+    kit = Kit()
+    kit.reconciling.clear()
+    kit.consumer.put(LIVE, 0)
+    kit.assignment.begin()
+    await eventually(lambda: kit.consumer.committed(LIVE) == 1)
+    assert kit.reconciled == 1
+    kit.consumer.put(LIVE, 1)
+    await eventually(lambda: kit.consumer.committed(LIVE) == 2)
+    assert kit.consumer.commits[-1][LIVE][1] == "0/2"  # deletes may be missing still
+    await kit.assignment.end(1)
 
 
 async def test_another_log_than_the_one_acknowledged_counts_as_never_read() -> None:

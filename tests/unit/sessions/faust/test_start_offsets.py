@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.sessions.effect.double import MemoryStore
-from services.sessions.faust.log_reader import Bounds
 from services.sessions.faust.partitions import OtherLog, StartOffset, find_start
+from shared.kafka.log_reader import Bounds
 from shared.users import keys
 from shared.users.positions import UNKNOWN_TIME_MS, Position
 from tests.unit.sessions.kit import TOPIC, writer

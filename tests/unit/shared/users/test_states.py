@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from shared.users.event_types import CLICK
 from shared.users.session_vectors import VectorSettings, session_vectors
@@ -25,6 +26,7 @@ from shared.users.states import (
     pack,
     pack_guard,
     unpack,
+    with_guard,
 )
 from tests.unit.sessions.kit import NOW_S, MemoryItems, key_of
 from tests.unit.shared.users.makers import state_of
@@ -47,6 +49,20 @@ def a_state(entries: int = 3, guard: dict[int, int] | None = None, version: int 
         type_names=("listen", "wunschliste ❤") if version == 2 else (),
         vectors=vectors,
     )
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("guard", [{}, {7: 1}, {0: 5, 3: 9}])
+def test_a_guard_is_replaced_and_nothing_else(version: int, guard: dict[int, int]) -> None:
+    state = a_state(version=version)
+    heard: list[dict[int, int]] = []
+
+    def change(before: dict[int, int]) -> dict[int, int]:
+        heard.append(before)
+        return guard
+
+    assert unpack(with_guard(pack(state), change)) == structs.replace(state, guard=guard)
+    assert heard == [state.guard]
 
 
 @pytest.mark.parametrize("version", [1, 2])

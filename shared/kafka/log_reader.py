@@ -49,6 +49,16 @@ class LogReader:
             ends = await self._consumer.end_offsets(tps)
         return {tp.partition: Bounds(begins[tp], ends[tp]) for tp in tps}
 
+    async def first_after(self, partition: int, time_ms: int) -> int | None:
+        """Return the offset of the first record that is later than a time; None if there is none.
+
+        Record times ascend, as they are the log's own.
+        """
+        tp = TopicPartition(self._topic, partition)
+        async with asyncio.timeout(TIMEOUT_S):
+            found = (await self._consumer.offsets_for_times({tp: time_ms + 1}))[tp]
+        return None if found is None else int(found.offset)
+
     async def time_of(self, partition: int, offset: int) -> int | None:
         """Return the record time in ms at an offset before the end; None if no record is there."""
         tp = TopicPartition(self._topic, partition)
