@@ -44,7 +44,7 @@ async def search(
             raise
         deadline.leave_out(degraded.QUERY_VECTOR_UNAVAILABLE)
         vector = np.zeros(catalogue.dim, np.float32)
-    mask = allowed(query, space)
+    mask = await allowed(query, space, deadline)
     near = await nearest_rows(vector, query, mask, space, deadline)
     shares = space.words.matched(words_of(query.text))[: len(mask)] * mask
     matched = np.flatnonzero(shares)
