@@ -6,7 +6,8 @@ are asked about.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from shared.catalogue.columns import Column
 ENTRIES_A_ROW: Final = 32
 _EPOCH: Final = 1 << 32  # entry = epoch · 2³² + number
 _NUMBER: Final = np.int64(_EPOCH - 1)
+_NOBODY: Final = np.empty(0, np.int64)
 
 
 class Stamps:
@@ -49,6 +51,10 @@ class Stamps:
         is_valid: NDArray[np.bool_] = self._column.data.take(entries & _NUMBER) == entries
         return is_valid
 
+    def numbers(self, entries: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of the entries that belong to their present epoch."""
+        return entries[self.valid(entries)] & _NUMBER
+
 
 class Postings:
     """The numbers that carry one thing; appended only.
@@ -74,10 +80,10 @@ class Postings:
         self._entries[self._size] = stamps.entry(number)
         self._size += 1
 
-    def numbers(self, stamps: Stamps) -> NDArray[np.int64]:
-        """Return the numbers that carry it now."""
-        entries = self._entries[: self._size]
-        return entries[stamps.valid(entries)] & _NUMBER
+    @property
+    def entries(self) -> NDArray[np.int64]:
+        """Return the entries, ended ones too; they stay as they are while numbers are added."""
+        return self._entries[: self._size]
 
     def _make_room(self, stamps: Stamps) -> None:
         kept = self._entries[stamps.valid(self._entries)]
@@ -100,7 +106,9 @@ class LabelSets:
         self.ids = self._ids.data
         self._sets: list[tuple[str, ...]] = [()]
         self._numbers: dict[tuple[str, ...], int] = {(): 0}
-        self._rows_of = [1]  # rows that carry each set; the empty set never goes
+        self._rows_of = Column(np.int32)  # (s,) rows that carry each set
+        self._rows_of.reserve(1)
+        self._rows_of.data[0] = 1  # the empty set never goes
         self._free: list[int] = []
         self._stamps = Stamps()
         self._postings: dict[str, Postings] = {}
@@ -119,12 +127,12 @@ class LabelSets:
             return
         number = self._number_of(labels)
         before = int(self.ids[row])
-        self._rows_of[number] += 1
+        self._rows_of.data[number] += 1
         self.ids[row] = number
         self.by_row[row] = self._sets[number]  # one tuple for all rows of the set
         if before:
-            self._rows_of[before] -= 1
-            if not self._rows_of[before]:
+            self._rows_of.data[before] -= 1
+            if not self._rows_of.data[before]:
                 self._drop(before)
 
     def copy(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[tuple[str, ...]]]:
@@ -139,8 +147,7 @@ class LabelSets:
         self.reserve(len(ids))
         self.ids[: len(ids)] = taken
         self.by_row.extend(self._sets[number] for number in taken.tolist())
-        for number, rows in enumerate(np.bincount(taken, minlength=len(self._sets)).tolist()):
-            self._rows_of[number] += rows
+        self._rows_of.data[: len(self._sets)] += np.bincount(taken, minlength=len(self._sets))
 
     def any_of(self, labels: Iterable[str]) -> NDArray[np.bool_]:
         """Return which sets carry at least one of the labels, (s,); by row it is `[ids]`."""
@@ -148,7 +155,7 @@ class LabelSets:
         for label in labels:
             postings = self._postings.get(label)
             if postings is not None:
-                carrying[postings.numbers(self._stamps)] = True
+                carrying[self._stamps.numbers(postings.entries)] = True
         return carrying
 
     def carrying(
@@ -163,6 +170,17 @@ class LabelSets:
         sets = map(self.by_row.__getitem__, rows.tolist())
         return np.fromiter((not wanted.isdisjoint(each) for each in sets), np.bool_, len(rows))
 
+    def look_up(self, labels: Iterable[str], rows: int) -> LabelLookUp:
+        """Return who carries each of some labels now, of the first `rows` rows."""
+        postings = [self._postings.get(label) for label in labels]
+        return LabelLookUp(
+            [_NOBODY if found is None else found.entries for found in postings],
+            self.ids[:rows],
+            len(self._sets),
+            self._stamps,
+            self._rows_of,
+        )
+
     def _number_of(self, labels: tuple[str, ...]) -> int:
         number = self._numbers.get(labels)
         return self._add(labels) if number is None else number
@@ -174,7 +192,7 @@ class LabelSets:
         else:
             number = len(self._sets)
             self._sets.append(labels)
-            self._rows_of.append(0)
+            self._rows_of.reserve(number + 1)
             self._stamps.reserve(number + 1)
         self._numbers[labels] = number
         for label in dict.fromkeys(labels):
@@ -192,6 +210,36 @@ class LabelSets:
             self._sets_of[label] -= 1
             if not self._sets_of[label]:
                 del self._sets_of[label], self._postings[label]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLookUp:
+    """Who carries each of some labels, found when it is asked for, also in a thread beside changes.
+
+    Rows that change meanwhile may be taken for what they were, or for ones that carry none.
+    """
+
+    entries: list[NDArray[np.int64]]  # by label
+    ids: NDArray[np.int32]  # (n,)
+    sets: int
+    stamps: Stamps
+    rows_of: Column
+
+    @property
+    def work(self) -> int:
+        """Return how many rows and entries are looked at."""
+        return len(self.ids) + sum(map(len, self.entries))
+
+    def carriers(self) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """Yield for each label the sets that carry it, and how many rows carry those."""
+        for entries in self.entries:
+            sets = self.stamps.numbers(entries)
+            yield sets, int(self.rows_of.data.take(sets).sum())
+
+    def by_row(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return by row, (n,), what is given by set, (s,); 0 for sets that came later."""
+        found: NDArray[np.float32] = np.append(values, np.float32(0)).take(self.ids, mode="clip")
+        return found
 
 
 NAMES_AT_MOST: Final = 4_096

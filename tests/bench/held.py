@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import statistics
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import numpy as np
 
 from freshet.contract.items import Item
+from freshet.errors import Unavailable
 from freshet.v1 import item_pb2
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import requests
-from services.ranking.live.item_words import words_of
+from services.ranking.live.embedding_client import EmbeddingClient, QueryVector
 from services.ranking.live.state_reader import MemoryReader
 from services.ranking.recommend import recommend
+from services.ranking.search import search
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
 from shared.catalogue.catalogue import Catalogue, Change
@@ -77,7 +81,7 @@ def space_of(count: int) -> ServingSpace:
     return space
 
 
-def filters(attributes: int, values: int, at: int) -> pb.Filters:
+def by_attributes(attributes: int, values: int, at: int) -> pb.Filters:
     """Return filters by attributes that few other calls ask for."""
     return pb.Filters(
         attributes=[
@@ -92,7 +96,9 @@ def filters(attributes: int, values: int, at: int) -> pb.Filters:
 
 def boosted(boosts: int, attributes: int, values: int) -> pb.RecommendRequest:
     """Return a request with boosts by attributes."""
-    rules = [pb.BoostRule(match=filters(attributes, values, n), factor=1.1) for n in range(boosts)]
+    rules = [
+        pb.BoostRule(match=by_attributes(attributes, values, n), factor=1.1) for n in range(boosts)
+    ]
     return pb.RecommendRequest(user_id="u", rules=pb.Rules(boosts=rules))
 
 
@@ -117,31 +123,49 @@ async def held(work: Callable[[], Awaitable[object]]) -> tuple[float, float]:
     return 1e3 * longest, 1e3 * took
 
 
+class NoEmbedding(EmbeddingClient):
+    """Leaves a search to the words."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def encode(self, *_: object, **__: object) -> QueryVector:
+        raise Unavailable("not here")
+
+
 async def measure(count: int, only: str) -> dict[str, dict[str, float]]:
-    space = space_of(count)
+    """Return the figures of each request whose name has `only` in it."""
+    space, numbers, embedding = space_of(count), itertools.count(), NoEmbedding()
 
-    def listing(request: pb.RecommendRequest) -> Callable[[], Awaitable[object]]:
-        async def work() -> None:
-            deadline = Deadline(time.monotonic() + 30, time.monotonic, Costs())
-            await recommend(requests.recommend(request), space, deadline)
+    def deadline() -> Deadline:
+        return Deadline(time.monotonic() + 30, time.monotonic, Costs())
 
-        return work
+    def listing(request: Callable[[], pb.RecommendRequest]) -> Callable[[], Awaitable[object]]:
+        return lambda: recommend(requests.recommend(request()), space, deadline())
 
-    common = " ".join(f"word{n}" for n in range(8))
-    rare = " ".join(f"word{n}" for n in range(3_000, 3_008))
-    few = pb.Filters(categories_any=["kind-7"])
-    tags = pb.Filters(tags_any=[f"tag-{n}" for n in range(64)])
+    def filtered(filters: Callable[[], pb.Filters]) -> Callable[[], Awaitable[object]]:
+        return listing(lambda: pb.RecommendRequest(user_id="u", filters=filters()))
+
+    def searching(words: Iterable[int]) -> Callable[[], Awaitable[object]]:
+        query = requests.search(pb.SearchRequest(text=" ".join(f"word{n}" for n in words)))
+        return lambda: search(query, space, embedding, deadline())
+
     works = {
-        "plain": listing(pb.RecommendRequest(user_id="u")),
-        "by category": listing(pb.RecommendRequest(user_id="u", filters=few)),
-        "by 64 tags": listing(pb.RecommendRequest(user_id="u", filters=tags)),
-        "by attribute": listing(pb.RecommendRequest(user_id="u", filters=filters(1, 2, 0))),
-        "boost by attribute": listing(boosted(1, 1, 2)),
-        "largest filters": listing(pb.RecommendRequest(user_id="u", filters=filters(16, 64, 0))),
-        "16 boosts of 4 attributes": listing(boosted(16, 4, 16)),
-        "largest boosts": listing(boosted(32, 16, 64)),
-        "8 common words": lambda: space.words.matched(words_of(common)),
-        "8 rare words": lambda: space.words.matched(words_of(rare)),
+        "plain": listing(lambda: pb.RecommendRequest(user_id="u")),
+        "by category": filtered(lambda: pb.Filters(categories_any=["kind-7"])),
+        "by 64 tags": filtered(lambda: pb.Filters(tags_any=[f"tag-{n}" for n in range(64)])),
+        "by 64 tags, new": filtered(
+            lambda: pb.Filters(tags_any=[f"tag-{n}" for n in range(63)] + [str(next(numbers))])
+        ),
+        "by attribute": filtered(lambda: by_attributes(1, 2, 0)),
+        "by attribute, new": filtered(lambda: by_attributes(1, 2, next(numbers))),
+        "largest filters": filtered(lambda: by_attributes(16, 64, 0)),
+        "largest filters, new": filtered(lambda: by_attributes(16, 64, next(numbers))),
+        "boost by attribute": listing(lambda: boosted(1, 1, 2)),
+        "largest boosts, of many conditions": listing(lambda: boosted(31, 12, 1)),
+        "largest boosts, of many values": listing(lambda: boosted(10, 5, 64)),
+        "search by 8 common words": searching(range(8)),
+        "search by 8 rare words": searching(range(3_000, 3_008)),
     }
     figures = {}
     for name, work in works.items():
@@ -157,7 +181,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=200_000)
     parser.add_argument("--only", default="", help="requests whose name has this in it")
     given = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(given.items, given.only)), indent=2))
+    figures = asyncio.run(measure(given.items, given.only))
+    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

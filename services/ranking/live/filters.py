@@ -165,7 +165,7 @@ class ItemFilter:
         return _all_of(available, conditions)
 
     def matches(self, filters: pb.Filters, rows: NDArray[np.int64], now_ms: int) -> Mask:
-        """Return which of some rows are allowed, (m,); it costs what they are, not the catalogue."""
+        """Return which of some rows are allowed, (m,), without a look at the others."""
         living = self._catalogue.alive[rows]
         return _all_of(living, [mask for _, mask in self.each(filters, rows, now_ms)])
 

@@ -41,7 +41,7 @@ class RowMasks:
     def __init__(
         self, catalogue: Catalogue, conditions: Conditions, bytes_at_most: int = BYTES_AT_MOST
     ) -> None:
-        """conditions: of a filter about some rows, (m,) each; those of a row stay until it changes."""
+        """conditions: of a filter about some rows, (m,) each; a row's stay until it changes."""
         self._catalogue = catalogue
         self._conditions = conditions
         self._bytes_at_most = bytes_at_most

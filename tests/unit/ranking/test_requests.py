@@ -12,7 +12,6 @@ from freshet.contract.position_tokens import PositionToken
 from freshet.contract.records import BadRecord
 from freshet.contract.requests import Seen
 from freshet.v1 import item_pb2
-from freshet.v1 import item_pb2
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import requests
 from tests.unit.ranking.messages import any_message
@@ -63,7 +62,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"seen": 7}, "seen must be one of EXCLUDE_HISTORY_AND_PURCHASES (1), "),
     (
         {"rules": costing(32, 16, 64)},
-        "the cost of filters and boosts must be at most 4096 (10 a condition, 1 a value), was 37888",
+        "the cost of filters and boosts must be at most 4096 (10 a condition, 1 a value), "
+        "was 37888",
     ),
     (
         {"rules": costing(30, 9, 5), "filters": pb.Filters(tags_any=["x"] * 37)},
