@@ -59,11 +59,6 @@ async def read(redis: Redis) -> ActiveBundle | None:
     return None if value is None else _decode(value)
 
 
-def encode(bundle: ActiveBundle) -> bytes:
-    """Return the value of `cfg:active`, the same bytes for equal bundles."""
-    return msgspec.json.encode(bundle)
-
-
 class BundleFollower:
     """Tells which bundle to work with: the one that settings name, else the active one."""
 

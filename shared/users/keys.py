@@ -83,7 +83,13 @@ def log_of(topic: str) -> bytes:
 
 
 ACTIVE_BUNDLE: Final = b"cfg:active"
-"""JSON `{"space": …, "dim": …}` of the bundle that is served; written by embedding, no expiry."""
+"""JSON `{"space": …, "dim": …, "order": …}` of the bundle that is served. Never expires.
+
+Written by embedding. Earlier releases wrote no order (shared/catalogue/activation.py).
+"""
 
 PREVIOUS_BUNDLE: Final = b"cfg:previous"
 """The same of its predecessor, to roll back to. Never expires."""
+
+BUNDLE_ORDERS: Final = b"cfg:orders"
+"""Number of the last order of each space that was ever to be served: a hash. Never expires."""

@@ -8,12 +8,12 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from freshet.kafka_clients import KafkaSettings
 from services.sessions.active_items import ActiveItems
 from services.sessions.settings import SessionsSettings
-from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import ActiveBundle
 from shared.catalogue.catalogue import Catalogue
 from shared.runtime import redis_client
@@ -41,7 +41,7 @@ async def test_two_switches_later_only_the_items_that_are_folded_with_are_in_mem
     )
 
     async def activate(space: str) -> None:
-        await redis.set(keys.ACTIVE_BUNDLE, active_bundle.encode(ActiveBundle(space, 8)))
+        await redis.set(keys.ACTIVE_BUNDLE, msgspec.json.encode(ActiveBundle(space, 8)))
 
     await activate("first")
     items = ActiveItems(settings, redis)
