@@ -163,7 +163,7 @@ class LabelSets:
     ) -> NDArray[np.bool_]:
         """Return which of some rows carry at least one of the labels, (m,)."""
         wanted = frozenset(labels)
-        found = sum(len(self._postings[label]) for label in wanted & self._postings.keys())
+        found = sum(len(self._postings[label]) for label in wanted if label in self._postings)
         if isinstance(rows, slice) or found <= ENTRIES_A_ROW * len(rows):
             by_row: NDArray[np.bool_] = self.any_of(wanted).take(self.ids[rows])
             return by_row
