@@ -85,7 +85,7 @@ def log_of(topic: str) -> bytes:
 ACTIVE_BUNDLE: Final = b"cfg:active"
 """JSON `{"space": …, "dim": …, "order": …}` of the bundle that is served. Never expires.
 
-Written by embedding. Earlier releases wrote no order (shared/catalogue/activation.py).
+Written by embedding. Earlier releases wrote no order (shared/catalogue/active_bundle.py).
 """
 
 PREVIOUS_BUNDLE: Final = b"cfg:previous"

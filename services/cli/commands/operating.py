@@ -91,13 +91,13 @@ def activate(
     as_json: Json = False,
 ) -> None:
     """Let a model bundle of before be served again: a rollback, or back from one."""
-    from shared.catalogue import activation
+    from shared.catalogue import active_bundle
     from shared.runtime import redis_client
 
     async def order() -> tuple[int, dict[str, int]]:
         redis = redis_client.connect(endpoints.redis_settings(endpoints.addresses(data)))
         try:
-            return await activation.order(redis, space), await activation.orders(redis)
+            return await active_bundle.order(redis, space), await active_bundle.orders(redis)
         finally:
             await redis.aclose()
 

@@ -9,9 +9,8 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from shared.catalogue import activation
-from shared.catalogue.activation import Claim
-from shared.catalogue.active_bundle import ActiveBundle
+from shared.catalogue import active_bundle
+from shared.catalogue.active_bundle import ActiveBundle, Claim
 from shared.runtime.retry import TRANSIENT_ERRORS
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ class Promotion:
 
         Returns whether it is active.
         """
-        claimed = await activation.claim(self._redis, self._own, encoded=encoded)
+        claimed = await active_bundle.claim(self._redis, self._own, encoded=encoded)
         if claimed == Claim.CARRIED_OUT:
             log.info("space %s is active now", self._own.space)
         return claimed != Claim.WAITS

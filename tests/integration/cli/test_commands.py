@@ -26,7 +26,7 @@ from freshet.contract.topics import CLICKS, FIXED, ITEMS, OFFERS, embedding_grou
 from freshet.kafka_clients import KafkaSettings, ensure_topics
 from services.cli import lag
 from services.cli.__main__ import app
-from shared.catalogue import activation, active_bundle
+from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import ActiveBundle
 from shared.runtime import redis_client
 from shared.runtime.dead_letters import DeadLetterWriter
@@ -78,11 +78,11 @@ async def test_activate_orders_a_bundle_of_before_and_knows_no_other(
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     client = redis_client.connect(RedisSettings(url=valkey))
     for space in ("old", "new"):
-        await activation.claim(client, ActiveBundle(space, 8), encoded=True)
+        await active_bundle.claim(client, ActiveBundle(space, 8), encoded=True)
 
     result = await _run("activate", "old", "--json")
     assert json.loads(result.stdout) == {"space": "old", "order": 3}
-    assert await activation.claim(client, ActiveBundle("old", 8), encoded=True)
+    assert await active_bundle.claim(client, ActiveBundle("old", 8), encoded=True)
     assert (await active_bundle.read(client)) == ActiveBundle("old", 8)
 
     result = await _run("activate", "older")

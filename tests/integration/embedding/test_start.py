@@ -24,7 +24,7 @@ from services.embedding.encode import promotion
 from services.embedding.encode.item_encoder import EncodedVectors
 from services.embedding.encode.promotion import Promotion
 from services.embedding.items.item_cache import CachedItem, ItemCache
-from shared.catalogue import activation, active_bundle
+from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import ActiveBundle
 from shared.runtime import redis_client
 from shared.runtime.redis_client import RedisSettings
@@ -159,22 +159,22 @@ async def test_rolling_back_is_a_new_order_and_holds_beside_all_that_are_alive(
     alive = bundles(client, "one", "two", "three")
     for each in alive:
         await each.claim(encoded=True)
-    assert await activation.order(client, "one") == 4
+    assert await active_bundle.order(client, "one") == 4
     assert not await alive[0].claim(), "its items come first"
     assert await active(client) == ("three", "two")
     assert await settled(client, *alive) == ["three", "one"]
     assert await order_of(client) == 4
-    assert await activation.order(client, "three") == 5
+    assert await active_bundle.order(client, "three") == 5
     assert await settled(client, *alive) == ["one", "three"]
-    assert await activation.order(client, "unheard of") == 0
-    assert await activation.orders(client) == {"one": 4, "two": 2, "three": 5}
+    assert await active_bundle.order(client, "unheard of") == 0
+    assert await active_bundle.orders(client) == {"one": 4, "two": 2, "three": 5}
 
 
 async def test_order_for_the_active_bundle_changes_its_number_alone(client: Redis) -> None:
     first, second = bundles(client, "one", "two")
     await first.claim()
     await second.claim(encoded=True)
-    assert await activation.order(client, "two") == 3
+    assert await active_bundle.order(client, "two") == 3
     assert await settled(client, first, second) == ["two"]
     assert await active(client) == ("two", "one")
     assert await order_of(client) == 3
