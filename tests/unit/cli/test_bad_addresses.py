@@ -30,6 +30,7 @@ COMMANDS = [
     ["status"],
     ["dead-letters"],
     ["snapshot"],
+    ["activate", "day-zero"],
     ["import", "files", "--items", FILE],
     ["import", "movielens", FOLDER],
     ["items", "publish", FILE],
