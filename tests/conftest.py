@@ -6,6 +6,7 @@ emptied for each test; `fresh_kafka` and `fresh_valkey` are a test's own, to kil
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -102,6 +103,16 @@ def fresh_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    """Let a test, or a service in it, tune Python's garbage collector; later tests have theirs."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.enable()
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from freshet.v1 import recommender_pb2 as pb
 
 NAMES_AT_MOST: Final = 64  # categories, tags or values of one filter
 ATTRIBUTES_AT_MOST: Final = 16
+CONDITION_COST: Final = 10  # of looking at a category list, an attribute, a price …
+VALUE_COST: Final = 1  # of each name or value that is looked for
 _CURRENCY: Final = re.compile(r"\s*[A-Za-z]{3}\s*", re.ASCII)
 
 
@@ -98,6 +100,18 @@ def check_filters(field: str, filters: pb.Filters) -> None:
             check_text(f"an entry of {where}.any_of", value.text, ATTRIBUTE_BYTES)
             check_finite(f"an entry of {where}.any_of", value.number)
         _check_range(f"{where}.range", each.range)
+
+
+def filters_cost(filters: pb.Filters) -> int:
+    """Return what it costs to look at items with filters, in units of about a microsecond.
+
+    What is beyond the bounds costs nothing: it is refused for its number.
+    """
+    lists = (filters.categories_any, filters.categories_none, filters.tags_any)
+    named = [len(names) for names in lists if names]
+    named += [len(each.any_of) for each in filters.attributes[:ATTRIBUTES_AT_MOST]]
+    conditions = len(named) + filters.HasField("price") + bool(filters.currency)
+    return CONDITION_COST * conditions + VALUE_COST * sum(named)
 
 
 def _range_message(range: Range | None) -> pb.Range | None:

@@ -20,14 +20,15 @@ from freshet.contract.bounds import (
     refuse,
     shorten_number,
 )
-from freshet.contract.filters import check_filters
-from freshet.contract.rules import K_AT_MOST, check_rules
+from freshet.contract.filters import CONDITION_COST, VALUE_COST, check_filters, filters_cost
+from freshet.contract.rules import K_AT_MOST, RULES_AT_MOST, check_rules
 from freshet.v1 import recommender_pb2 as pb
 
 K_DEFAULT: Final = 10  # for a k of 0, which is an absent one
 ALSO_AT_MOST: Final = 3
 CANDIDATES_AT_MOST: Final = 1_000
 EXCLUDE_AT_MOST: Final = 1_000
+COST_AT_MOST: Final = 4_096  # of a list's filters and boosts together; one filter's is below 1,500
 SURFACE_BYTES: Final = 64
 
 
@@ -121,11 +122,21 @@ def check_one_of(field: str, kinds: type[IntEnum], value: object) -> None:
 
 
 def _check_list(request: pb.RecommendRequest | pb.ExplainRequest) -> None:
+    _check_cost(request)
     _check_items_asked_for(request)
     if request.HasField("diversity") and not 0 <= request.diversity <= 1:
         refuse("diversity", "between 0 and 1", f"{request.diversity:g}")
     check_context(request.context)
     check_one_of("seen", Seen, request.seen)
+
+
+def _check_cost(request: pb.RecommendRequest | pb.ExplainRequest) -> None:
+    """Check what the filters and boosts cost together: each is bounded, their product is not."""
+    boosts = request.rules.boosts[:RULES_AT_MOST]  # more are refused for their number
+    cost = filters_cost(request.filters) + sum(filters_cost(each.match) for each in boosts)
+    if cost > COST_AT_MOST:
+        units = f"{CONDITION_COST} a condition, {VALUE_COST} a value"
+        refuse("the cost of filters and boosts", f"at most {COST_AT_MOST} ({units})", str(cost))
 
 
 def _check_items_asked_for(

@@ -383,7 +383,9 @@ class RecommendRequest(_message.Message):
         """at most 1,000 item ids"""
 
     @_builtins.property
-    def rules(self) -> Global___Rules: ...
+    def rules(self) -> Global___Rules:
+        """`filters` and the boosts' `match` cost at most 4,096 together: 10 a condition, 1 a name or value that it looks for."""
+
     def __init__(
         self,
         *,

@@ -103,7 +103,7 @@ async def explain(
     if not len(scored.rows):
         proposed = recommendation.gathered.proposed[recommendation.gathered.rows == row]
         alone = Candidates(np.array([row]), np.array([proposed.sum()]))
-        scored = rank(alone, recommendation.input, space, deadline)
+        scored = await rank(alone, recommendation.input, space, deadline)
     (item,) = reply.items_of(scored, recommendation, space, explain=True)
     values = zip(NAMES, scored.features[0].tolist(), strict=True)
     return pb.ExplainResponse(

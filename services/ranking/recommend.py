@@ -75,7 +75,9 @@ async def recommend(
     deadline.end(CANDIDATES)
     await filter_candidates(recommendation, space, deadline)
     deadline.end(FILTER)
-    recommendation.ranked = rank(recommendation.filtered, recommendation.input, space, deadline)
+    recommendation.ranked = await rank(
+        recommendation.filtered, recommendation.input, space, deadline
+    )
     deadline.end(RANK)
     await arrange(recommendation, space, deadline)
     deadline.end(ARRANGE)
@@ -86,7 +88,8 @@ async def gather(recommendation: Recommendation, space: ServingSpace, deadline: 
     """Let every source propose candidates."""
     query, user, catalogue = recommendation.input.query, recommendation.input, space.catalogue
     # Both masks are as long as the catalogue is now: while a search is waited for it may grow.
-    recommendation.fitting = space.filter.allowed(query.filters, user.now_ms)
+    if query.candidates is None:
+        recommendation.fitting = await space.filter.allowed(query.filters, user.now_ms, deadline)
     recommendation.exclusions = _exclusions(user, catalogue)
     recommendation.excluded = _mask_of(recommendation.exclusions, len(catalogue))
     proposals: list[tuple[int, Rows]] = []
@@ -118,7 +121,12 @@ async def filter_candidates(
 ) -> None:
     """Keep what may be listed; where that is little, add what else may be."""
     query, (rows, proposed) = recommendation.input.query, recommendation.gathered
-    recommendation.passed = recommendation.fitting[rows] & ~recommendation.excluded[rows]
+    fitting = (
+        recommendation.fitting[rows]
+        if query.candidates is None
+        else space.filter.matches(query.filters, rows, recommendation.input.now_ms)
+    )
+    recommendation.passed = fitting & ~recommendation.excluded[rows]
     recommendation.filtered = Candidates(
         rows[recommendation.passed], proposed[recommendation.passed]
     )
@@ -129,7 +137,7 @@ async def filter_candidates(
         )
 
 
-def rank(
+async def rank(
     candidates: Candidates, user: RankingInput, space: ServingSpace, deadline: Deadline
 ) -> Ranked:
     """Score candidates and apply the boosts; the best first, of equals the newest."""
@@ -145,9 +153,10 @@ def rank(
         space.features,
     )
     ranker, parts = _scored(table, space, deadline)
-    factors = [
-        (boost.factor, space.filter.matches(boost.match, rows, user.now_ms)) for boost in boosts
-    ]
+    factors = []
+    for boost in boosts:
+        factors.append((boost.factor, space.filter.matches(boost.match, rows, user.now_ms)))
+        await deadline.turn()
     scores, added = blend.boosted(parts.sum(axis=1), factors)
     rules = [(boost.name, extra) for boost, extra in zip(boosts, added, strict=True)]
     order = np.lexsort((space.catalogue.arrived_ms[rows], scores))[::-1]
@@ -168,7 +177,7 @@ async def arrange(recommendation: Recommendation, space: ServingSpace, deadline:
         candidates = await _widened(
             recommendation.filtered, more, recommendation.input, space, deadline
         )
-        recommendation.ranked = rank(candidates, recommendation.input, space, deadline)
+        recommendation.ranked = await rank(candidates, recommendation.input, space, deadline)
         _arrange(recommendation, space, deadline)
 
 

@@ -45,7 +45,7 @@ async def similar(
         encoding = embedding.encode(catalogue.space, deadline.left_s(), image=query.image)
         vectors = await deadline.waiting(encoding)
         if query.by == By.VISUAL:
-            return await _by_own(query, vectors.own, space)
+            return await _by_own(query, vectors.own, space, deadline)
         return await _blended(query, vectors.vector, None, space, deadline)
     row = catalogue.row(query.item_id)
     if row < 0:
@@ -58,20 +58,20 @@ async def similar(
             deadline.leave_out(
                 degraded.ITEM_WITHOUT_PICTURE if visual else degraded.ITEM_WITHOUT_TEXT
             )
-        return await _by_own(query, own, space)
+        return await _by_own(query, own, space, deadline)
     vector = catalogue.vectors[row].astype(np.float32)
     followers = await _followers(row, space, deadline)
     if query.by == By.BEHAVIOUR:
-        return _by_behaviour(query, followers, space)
+        return await _by_behaviour(query, followers, space, deadline)
     return await _blended(query, vector, followers, space, deadline)
 
 
-def allowed(query: ItemQuery, space: ServingSpace) -> Mask:
+async def allowed(query: ItemQuery, space: ServingSpace, deadline: Deadline) -> Mask:
     """Return which rows may be listed: what fits, less what the caller excludes and asks about.
 
     As long as the catalogue is now: take it after what has to be waited for.
     """
-    mask = space.filter.allowed(query.filters, space.now_ms()).copy()
+    mask = (await space.filter.allowed(query.filters, space.now_ms(), deadline)).copy()
     rows = [space.catalogue.row(item_id) for item_id in (*query.exclude, query.item_id)]
     mask[[row for row in rows if row >= 0]] = False
     return mask
@@ -102,8 +102,10 @@ async def _followers(row: int, space: ServingSpace, deadline: Deadline) -> Weigh
     return followers
 
 
-async def _by_own(query: ItemQuery, own: NDArray[np.float32], space: ServingSpace) -> SimilarItems:
-    mask = allowed(query, space)
+async def _by_own(
+    query: ItemQuery, own: NDArray[np.float32], space: ServingSpace, deadline: Deadline
+) -> SimilarItems:
+    mask = await allowed(query, space, deadline)
     name, table = _OWN[query.by], _own_table(query.by, space)
     search = partial(by_own_vectors, name, table, own, mask, query.k, space.catalogue)
     if np.count_nonzero(mask) <= EXACT_ON_LOOP:
@@ -116,10 +118,11 @@ def _own_table(by: By, space: ServingSpace) -> NDArray[np.float16] | None:
     return catalogue.image_vectors if by == By.VISUAL else catalogue.text_vectors
 
 
-def _by_behaviour(
-    query: ItemQuery, followers: Weighted | None, space: ServingSpace
+async def _by_behaviour(
+    query: ItemQuery, followers: Weighted | None, space: ServingSpace, deadline: Deadline
 ) -> SimilarItems:
-    rows, strength = _strength(followers, allowed(query, space), space.catalogue)
+    mask = await allowed(query, space, deadline)
+    rows, strength = _strength(followers, mask, space.catalogue)
     if not len(rows):
         return nothing("covisits")
     return ordered(rows, {"covisits": strength}, space.catalogue, query.k)
@@ -132,7 +135,7 @@ async def _blended(
     space: ServingSpace,
     deadline: Deadline,
 ) -> SimilarItems:
-    mask, catalogue = allowed(query, space), space.catalogue
+    mask, catalogue = await allowed(query, space, deadline), space.catalogue
     followed, strength = _strength(followers, mask, catalogue)
     rows = np.union1d(await nearest_rows(vector, query, mask, space, deadline), followed)
     if not len(rows):

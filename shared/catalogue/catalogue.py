@@ -200,6 +200,10 @@ class Catalogue:
         """Call a function after each `apply` that changed rows, on the same thread."""
         self._listeners.append(listener)
 
+    def close(self) -> None:
+        """Call no listener any more: each holds the catalogue, which would hold them for ever."""
+        self._listeners.clear()
+
     def apply(self, changes: Iterable[Change], *, now_ms: int = 0) -> Applied:
         """Take records in; whatever their order, the highest version of each item stays.
 

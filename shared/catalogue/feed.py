@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import ConsumerRecord
 
 from freshet import kafka_clients
 from freshet.contract import records, topics
@@ -44,8 +45,8 @@ class CatalogueFeed:
         self.undecodable = 0  # records that are not item vectors, since the start
         self._clock_ms = clock_ms
         self._topic = topics.item_vectors(space).name
-        self._settings = settings
-        self._reader = self._make_reader({})
+        self._make_consumer = partial(kafka_clients.consumer, settings)
+        self._reader = TopicReader(self._make_consumer, self._topic)
 
     async def load(self, snapshots_url: str) -> Snapshot | None:
         """Begin with the newest snapshot that may be used; once, before `run`.
@@ -75,7 +76,8 @@ class CatalogueFeed:
             log.warning("snapshot %s not used: %s", snapshot.name, error)
             return None
         self.snapshot_name = snapshot.name
-        self._reader = self._make_reader(snapshot.manifest.offsets)
+        offsets = snapshot.manifest.offsets
+        self._reader = TopicReader(self._make_consumer, self._topic, offsets=offsets)
         log.info("%d items from snapshot %s", self.catalogue.living, snapshot.name)
         return snapshot
 
@@ -84,7 +86,7 @@ class CatalogueFeed:
 
     async def run(self) -> None:
         """Read the topic until cancelled."""
-        await self._reader.run()
+        await self._reader.run(self._take)
 
     async def caught_up(self) -> None:
         """Wait until everything is applied that stood in the topic when this was called."""
@@ -109,12 +111,6 @@ class CatalogueFeed:
             "refused": catalogue.refused + self.undecodable,
             "consumers_replaced": self._reader.replaced,
         }
-
-    def _make_reader(self, offsets: Mapping[int, int]) -> TopicReader:
-        return TopicReader(self._make_consumer, self._topic, self._take, offsets=offsets)
-
-    def _make_consumer(self, topic: str) -> AIOKafkaConsumer:
-        return kafka_clients.consumer(self._settings, topic)
 
     def _take(self, consumed: Sequence[ConsumerRecord]) -> None:
         changes = []

@@ -1,12 +1,14 @@
 """Tell which items carry a label or an attribute, as items come, so that a filter is a mask.
 
-Everything here is exact after any order of changes. Legend: n rows; s sets; e entries.
+Everything here is exact after any order of changes. Legend: n rows; s sets; e entries; m rows that
+are asked about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,12 +17,15 @@ from numpy.typing import NDArray
 from freshet.contract.items import Attribute
 from shared.catalogue.columns import Column
 
+# From so many entries of labels for each row that is asked about, the row's own labels are read.
+ENTRIES_A_ROW: Final = 32
 _EPOCH: Final = 1 << 32  # entry = epoch · 2³² + number
 _NUMBER: Final = np.int64(_EPOCH - 1)
+_NOBODY: Final = np.empty(0, np.int64)
 
 
 class Stamps:
-    """The epoch of each number (a row or a set): entries made in an earlier epoch count no more."""
+    """The epoch of each number (a set): entries made in an earlier epoch count no more."""
 
     def __init__(self) -> None:
         self._column = Column(np.int64, fill=-1)
@@ -46,54 +51,45 @@ class Stamps:
         is_valid: NDArray[np.bool_] = self._column.data.take(entries & _NUMBER) == entries
         return is_valid
 
+    def numbers(self, entries: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of the entries that belong to their present epoch."""
+        return entries[self.valid(entries)] & _NUMBER
+
 
 class Postings:
-    """The numbers that carry one thing, with a value each where it has values; appended only.
+    """The numbers that carry one thing; appended only.
 
     Ended entries are dropped when the array is full, so an append costs the same however often
     items change.
     """
 
-    __slots__ = ("_bits", "_entries", "_size")
+    __slots__ = ("_entries", "_size")
 
-    def __init__(self, *, with_values: bool = False) -> None:
+    def __init__(self) -> None:
         self._size = 0
         self._entries = np.empty(4, np.int64)
-        self._bits = np.empty(4 if with_values else 0, np.int64)
 
-    def add(self, stamps: Stamps, number: int, bits: int = 0) -> None:
-        """Append a number in its present epoch; bits: its value's 64 bits."""
+    def __len__(self) -> int:
+        """Count the entries, ended ones too."""
+        return self._size
+
+    def add(self, stamps: Stamps, number: int) -> None:
+        """Append a number in its present epoch."""
         if self._size == len(self._entries):
             self._make_room(stamps)
         self._entries[self._size] = stamps.entry(number)
-        if len(self._bits):
-            self._bits[self._size] = bits
         self._size += 1
 
-    def numbers(self, stamps: Stamps) -> NDArray[np.int64]:
-        """Return the numbers that carry it now."""
-        entries = self._entries[: self._size]
-        return entries[stamps.valid(entries)] & _NUMBER
-
-    def pairs(self, stamps: Stamps) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the numbers that carry it now, and their values' bits."""
-        entries = self._entries[: self._size]
-        valid = stamps.valid(entries)
-        return entries[valid] & _NUMBER, self._bits[: self._size][valid]
+    @property
+    def entries(self) -> NDArray[np.int64]:
+        """Return the entries, ended ones too; they stay as they are while numbers are added."""
+        return self._entries[: self._size]
 
     def _make_room(self, stamps: Stamps) -> None:
-        kept = stamps.valid(self._entries)
-        self._size = int(np.count_nonzero(kept))
-        room = 2 * self._size + 4
-        self._entries = _padded(self._entries[kept], room)
-        if len(self._bits):
-            self._bits = _padded(self._bits[kept], room)
-
-
-def _padded(values: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    padded = np.empty(size, np.int64)
-    padded[: len(values)] = values
-    return padded
+        kept = self._entries[stamps.valid(self._entries)]
+        self._size = len(kept)
+        self._entries = np.empty(2 * len(kept) + 4, np.int64)
+        self._entries[: len(kept)] = kept
 
 
 class LabelSets:
@@ -110,7 +106,9 @@ class LabelSets:
         self.ids = self._ids.data
         self._sets: list[tuple[str, ...]] = [()]
         self._numbers: dict[tuple[str, ...], int] = {(): 0}
-        self._rows_of = [1]  # rows that carry each set; the empty set never goes
+        self._rows_of = Column(np.int32)  # (s,) rows that carry each set
+        self._rows_of.reserve(1)
+        self._rows_of.data[0] = 1  # the empty set never goes
         self._free: list[int] = []
         self._stamps = Stamps()
         self._postings: dict[str, Postings] = {}
@@ -129,12 +127,12 @@ class LabelSets:
             return
         number = self._number_of(labels)
         before = int(self.ids[row])
-        self._rows_of[number] += 1
+        self._rows_of.data[number] += 1
         self.ids[row] = number
         self.by_row[row] = self._sets[number]  # one tuple for all rows of the set
         if before:
-            self._rows_of[before] -= 1
-            if not self._rows_of[before]:
+            self._rows_of.data[before] -= 1
+            if not self._rows_of.data[before]:
                 self._drop(before)
 
     def copy(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[tuple[str, ...]]]:
@@ -149,8 +147,7 @@ class LabelSets:
         self.reserve(len(ids))
         self.ids[: len(ids)] = taken
         self.by_row.extend(self._sets[number] for number in taken.tolist())
-        for number, rows in enumerate(np.bincount(taken, minlength=len(self._sets)).tolist()):
-            self._rows_of[number] += rows
+        self._rows_of.data[: len(self._sets)] += np.bincount(taken, minlength=len(self._sets))
 
     def any_of(self, labels: Iterable[str]) -> NDArray[np.bool_]:
         """Return which sets carry at least one of the labels, (s,); by row it is `[ids]`."""
@@ -158,8 +155,31 @@ class LabelSets:
         for label in labels:
             postings = self._postings.get(label)
             if postings is not None:
-                carrying[postings.numbers(self._stamps)] = True
+                carrying[self._stamps.numbers(postings.entries)] = True
         return carrying
+
+    def carrying(
+        self, labels: Collection[str], rows: NDArray[np.int64] | slice
+    ) -> NDArray[np.bool_]:
+        """Return which of some rows carry at least one of the labels, (m,)."""
+        wanted = frozenset(labels)
+        found = sum(len(self._postings[label]) for label in wanted if label in self._postings)
+        if isinstance(rows, slice) or found <= ENTRIES_A_ROW * len(rows):
+            by_row: NDArray[np.bool_] = self.any_of(wanted).take(self.ids[rows])
+            return by_row
+        sets = map(self.by_row.__getitem__, rows.tolist())
+        return np.fromiter((not wanted.isdisjoint(each) for each in sets), np.bool_, len(rows))
+
+    def look_up(self, labels: Iterable[str], rows: int) -> LabelLookUp:
+        """Return who carries each of some labels now, of the first `rows` rows."""
+        postings = [self._postings.get(label) for label in labels]
+        return LabelLookUp(
+            [_NOBODY if found is None else found.entries for found in postings],
+            self.ids[:rows],
+            len(self._sets),
+            self._stamps,
+            self._rows_of,
+        )
 
     def _number_of(self, labels: tuple[str, ...]) -> int:
         number = self._numbers.get(labels)
@@ -172,7 +192,7 @@ class LabelSets:
         else:
             number = len(self._sets)
             self._sets.append(labels)
-            self._rows_of.append(0)
+            self._rows_of.reserve(number + 1)
             self._stamps.reserve(number + 1)
         self._numbers[labels] = number
         for label in dict.fromkeys(labels):
@@ -192,31 +212,68 @@ class LabelSets:
                 del self._sets_of[label], self._postings[label]
 
 
+@dataclass(frozen=True, slots=True)
+class LabelLookUp:
+    """Who carries each of some labels, found when it is asked for, also in a thread beside changes.
+
+    Rows that change meanwhile may be taken for what they were, or for ones that carry none.
+    """
+
+    entries: list[NDArray[np.int64]]  # by label
+    ids: NDArray[np.int32]  # (n,)
+    sets: int
+    stamps: Stamps
+    rows_of: Column
+
+    @property
+    def work(self) -> int:
+        """Return how many rows and entries are looked at."""
+        return len(self.ids) + sum(map(len, self.entries))
+
+    def carriers(self) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """Yield for each label the sets that carry it, and how many rows carry those."""
+        for entries in self.entries:
+            sets = self.stamps.numbers(entries)
+            yield sets, int(self.rows_of.data.take(sets).sum())
+
+    def by_row(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return by row, (n,), what is given by set, (s,); 0 for sets that came later."""
+        found: NDArray[np.float32] = np.append(values, np.float32(0)).take(self.ids, mode="clip")
+        return found
+
+
 NAMES_AT_MOST: Final = 4_096
 """Attribute names that can be filtered by; the columns of a name cost memory whoever uses it."""
 
 _PACK: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _UNPACK: Final = msgspec.msgpack.Decoder(dict[str, Attribute]).decode
 _NONE: Final = _PACK({})
+_ENDED: Final = -1  # instead of the code of an entry
+_UNHEARD_OF: Final = -2  # the code of what no row ever had
 
 
 class Attributes:
-    """The attributes of each row, packed, and for each name and kind the rows with their values.
+    """The attributes of each row, packed, and as entries that filters look through.
 
     A text's value is its hash in this process (64 bits): two texts of one name count as equal with
-    a probability of 2⁻⁶⁴.
+    a probability of 2⁻⁶⁴. Entries are appended, a row's in one piece; those that ended are dropped
+    when the columns are full, so a change costs the same however often items change.
     """
 
     def __init__(self) -> None:
         self.packed: list[bytes] = []  # (n,)
         self.names_refused = 0  # attributes that no filter finds, because there are too many names
-        self._stamps = Stamps()
-        self._postings: dict[tuple[str, type], Postings] = {}
         self._names: set[str] = set()
+        self._codes: dict[tuple[str, type], int] = {}
+        self._starts, self._counts = Column(np.int64), Column(np.int32)  # (n,) a row's entries
+        self._used = 0  # entries, ended ones too
+        self._rows, self._coded = Column(np.int32), Column(np.int16)  # (e,)
+        self._bits = Column(np.int64)  # (e,)
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows."""
-        self._stamps.reserve(rows)
+        self._starts.reserve(rows)
+        self._counts.reserve(rows)
 
     def set(self, row: int, attributes: dict[str, Attribute]) -> None:
         """Let a row have these attributes and no others; rows come one after another."""
@@ -225,8 +282,8 @@ class Attributes:
         packed = _PACK(attributes) if attributes else _NONE
         if packed == self.packed[row]:
             return
-        if self.packed[row] != _NONE:
-            self._stamps.renew(row)
+        start = self._starts.data[row]
+        self._coded.data[start : start + self._counts.data[row]] = _ENDED
         self.packed[row] = packed
         self._post(row, attributes)
 
@@ -242,28 +299,70 @@ class Attributes:
         """Return a row's attributes."""
         return _UNPACK(self.packed[row])
 
-    def carriers(self, name: str, kind: type) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the rows that have an attribute of this name and kind, and its values' bits.
-
-        kind: str, float or bool. Numbers are read by `.view(np.float64)`.
-        """
-        postings = self._postings.get((name, kind))
-        if postings is None:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        return postings.pairs(self._stamps)
+    def entries(self, rows: NDArray[np.int64] | None = None) -> AttributeEntries:
+        """Return the entries of some rows, (m,), or of all."""
+        coded, bits = self._coded.data[: self._used], self._bits.data[: self._used]
+        if rows is None:
+            return AttributeEntries(self._codes, self._rows.data[: self._used], coded, bits)
+        counts = self._counts.data.take(rows)
+        ends = counts.cumsum()
+        places = np.arange(len(rows)).repeat(counts)  # (e,)
+        where = np.arange(len(places)) + (self._starts.data.take(rows) - ends + counts)[places]
+        return AttributeEntries(self._codes, places, coded.take(where), bits.take(where))
 
     def _post(self, row: int, attributes: dict[str, Attribute]) -> None:
-        for name, value in attributes.items():
-            if name not in self._names:
-                if len(self._names) == NAMES_AT_MOST:
-                    self.names_refused += 1
-                    continue
-                self._names.add(name)
-            key = (name, kind_of(value))
-            postings = self._postings.get(key)
-            if postings is None:
-                postings = self._postings[key] = Postings(with_values=True)
-            postings.add(self._stamps, row, bits_of(value))
+        found = {
+            code: bits_of(value)
+            for name, value in attributes.items()
+            if (code := self._code(name, kind_of(value))) is not None
+        }
+        if self._used + len(found) > len(self._coded.data):
+            self._make_room(len(found))
+        start, self._used = self._used, self._used + len(found)
+        self._starts.data[row], self._counts.data[row] = start, len(found)
+        if found:
+            self._rows.data[start : self._used] = row
+            self._coded.data[start : self._used] = list(found)
+            self._bits.data[start : self._used] = list(found.values())
+
+    def _code(self, name: str, kind: type) -> int | None:
+        """Return what stands for a name and kind in entries, None for a name too many."""
+        if name not in self._names:
+            if len(self._names) == NAMES_AT_MOST:
+                self.names_refused += 1
+                return None
+            self._names.add(name)
+        return self._codes.setdefault((name, kind), len(self._codes))
+
+    def _make_room(self, more: int) -> None:
+        """Drop what ended; where that is less than half, grow."""
+        kept = np.flatnonzero(self._coded.data[: self._used] != _ENDED)
+        columns = (self._rows, self._coded, self._bits)
+        for column in columns:
+            column.data[: len(kept)] = column.data[kept]
+        self._used = len(kept)
+        rows = self._rows.data[: len(kept)]
+        firsts = np.flatnonzero(np.diff(rows, prepend=-1))
+        self._starts.data[rows[firsts]] = firsts
+        for column in columns:
+            column.reserve(2 * len(kept) + more)
+
+
+class AttributeEntries(NamedTuple):
+    """What rows say by attributes, entry by entry: whose it is, of which name and kind, its value.
+
+    Ended entries have no code that anything asks for.
+    """
+
+    codes: Mapping[tuple[str, type], int]
+    at: NDArray[np.integer]  # (e,) the row, or its place among those that were asked about
+    coded: NDArray[np.int16]  # (e,)
+    bits: NDArray[np.int64]  # (e,) numbers are read by `.view(np.float64)`
+
+    def carriers(self, name: str, kind: type) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+        """Return whose the entries of a name and kind (str, float or bool) are, and their bits."""
+        found = np.flatnonzero(self.coded == self.codes.get((name, kind), _UNHEARD_OF))
+        return self.at.take(found), self.bits.take(found)
 
 
 def trimmed(value: Attribute) -> Attribute:

@@ -5,6 +5,7 @@ Times are seconds of a steady clock that is handed in.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, Protocol, TypeVar
 
 RESERVE_S: Final = 0.002  # kept for the reply and its way back
+HOLD_S: Final = 0.005  # that a call may hold the event loop while others wait
 COLD: Final = 3  # measurements of which the least counts, as first ones find cold caches
 FADE_S: Final = 10.0  # in which a cost that nobody measures is taken to be half of it
 _MARGIN: Final = 1.5  # over its cost, that a piece of work must fit by
@@ -113,7 +115,7 @@ class Deadline:
         self._deadline_s = deadline_s
         self._clock = clock
         self.costs = costs
-        self._stage_began_s = clock()
+        self._stage_began_s = self._holding_since_s = clock()
         self._whole_s = deadline_s - self._stage_began_s
 
     def left_s(self) -> float:
@@ -151,13 +153,24 @@ class Deadline:
 
     async def waiting(self, for_whom: Awaitable[Answer]) -> Answer:
         """Await something while this process is free for other calls."""
-        if self.place is None:
-            return await for_whom
-        self.place.rest()
+        if self.place is not None:
+            self.place.rest()
         try:
             return await for_whom
         finally:
-            self.place.go_on()
+            if self.place is not None:
+                self.place.go_on()
+            self._holding_since_s = self._clock()
+
+    async def turn(self) -> None:
+        """Let other calls go on between pieces of long work, where it has held the loop for long.
+
+        Raises TimeoutError where the deadline is over then: nobody waits for the rest.
+        """
+        if self._clock() - self._holding_since_s > HOLD_S:
+            await self.waiting(asyncio.sleep(0))
+            if self._holding_since_s > self._deadline_s:
+                raise TimeoutError
 
     def outside(self) -> AbstractContextManager[None]:
         """Wait without a place among the calls in flight. Raises Overloaded, also at the end."""

@@ -214,8 +214,10 @@ def tune_collector() -> None:
     """Look through what is there once, then never again, and look for cycles more seldom.
 
     Call it when a service has read what it serves from. What calls and batches make is freed by
-    counting references; only cycles wait longer.
+    counting references; only cycles wait longer. What is served from must be in none, so that it
+    goes when something else is served; what was in one all the same goes with the next call.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)

@@ -25,6 +25,9 @@ RETRY_S: Final = 0.5
 FAILURES: Final = (KafkaError, ConsumerStoppedError, OSError, TimeoutError)
 
 
+Take = Callable[[Sequence[ConsumerRecord]], None]
+
+
 class Stuck(Exception):
     """There are records to read, and the consumer has returned none for several checks."""
 
@@ -36,12 +39,11 @@ class TopicReader:
         self,
         make: Callable[[str], AIOKafkaConsumer],
         topic: str,
-        take: Callable[[Sequence[ConsumerRecord]], None],
         *,
         offsets: Mapping[int, int] | None = None,
         check_s: float = CHECK_S,
     ) -> None:
-        """make: returns a consumer of a topic, without group, not started. take: never raises.
+        """make: returns a consumer of a topic, without group, not started.
 
         offsets: where to begin by partition; the others at the log's start.
         """
@@ -50,7 +52,6 @@ class TopicReader:
         self.replaced = 0  # consumers given up, since the start
         self._make = make
         self._topic = topic
-        self._take = take
         self._check_s = check_s
         self._consumer: AIOKafkaConsumer | None = None
         self._ends: dict[int, int] = {}  # as of the last check
@@ -62,11 +63,11 @@ class TopicReader:
             return None
         return sum(max(0, end - self.positions.get(p, 0)) for p, end in self._ends.items())
 
-    async def run(self) -> None:
-        """Read until cancelled."""
+    async def run(self, take: Take) -> None:
+        """Read until cancelled. take: never raises; nothing of it is kept after the end."""
         while True:
             try:
-                await self._follow()
+                await self._follow(take)
             except (*FAILURES, Stuck) as error:
                 self.replaced += 1
                 log.warning("reading %s anew: %s", self._topic, error or type(error).__name__)
@@ -93,7 +94,7 @@ class TopicReader:
                     log.info("the end of %s is not known yet: %s", self._topic, error)
             await asyncio.sleep(0.05)
 
-    async def _follow(self) -> None:
+    async def _follow(self, take: Take) -> None:
         """Read with one consumer until it fails or is stuck."""
         consumer = self._make(self._topic)
         try:
@@ -102,12 +103,12 @@ class TopicReader:
             if self.ends_at_start is None:
                 self.ends_at_start = await _ends_of(consumer)
             self._consumer = consumer
-            await self._read(consumer)
+            await self._read(consumer, take)
         finally:
             self._consumer = None
             await _stop(consumer)
 
-    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+    async def _read(self, consumer: AIOKafkaConsumer, take: Take) -> None:
         clock = asyncio.get_running_loop().time
         check_at, seen, idle_checks = clock() + self._check_s, dict(self.positions), 0
         assigned = self._seek(consumer)
@@ -122,7 +123,7 @@ class TopicReader:
                     if tp.partition not in self.positions
                 }
             for records in batches.values():
-                await self._take_in_slices(records)
+                await _take_in_slices(records, take)
             await self._note_positions(consumer, assigned)
             if clock() >= check_at:
                 self._ends = await _ends_of(consumer)
@@ -138,11 +139,6 @@ class TopicReader:
             if tp.partition in self.positions:
                 consumer.seek(tp, self.positions[tp.partition])
         return assigned
-
-    async def _take_in_slices(self, records: list[ConsumerRecord]) -> None:
-        for start in range(0, len(records), SLICE):
-            self._take(records[start : start + SLICE])
-            await asyncio.sleep(0)
 
     async def _note_positions(
         self, consumer: AIOKafkaConsumer, assigned: frozenset[TopicPartition]
@@ -197,6 +193,12 @@ class RecordReader:
             await _stop(consumer)
 
 
+async def _take_in_slices(records: list[ConsumerRecord], take: Take) -> None:
+    for start in range(0, len(records), SLICE):
+        take(records[start : start + SLICE])
+        await asyncio.sleep(0)
+
+
 async def ends_of(make: Callable[[str], AIOKafkaConsumer], topic: str) -> dict[int, int]:
     """Return where a topic ends now, by partition. Raises KafkaError or TimeoutError."""
     consumer = make(topic)
@@ -230,11 +232,11 @@ async def _stop(consumer: AIOKafkaConsumer) -> None:
 async def read_once(
     make: Callable[[str], AIOKafkaConsumer],
     topic: str,
-    take: Callable[[Sequence[ConsumerRecord]], None],
+    take: Take,
 ) -> None:
     """Read a topic from its beginning to where it ends now; arguments as of TopicReader."""
-    reader = TopicReader(make, topic, take)
-    reading = asyncio.create_task(reader.run())
+    reader = TopicReader(make, topic)
+    reading = asyncio.create_task(reader.run(take))
     try:
         await reader.caught_up()
     finally:

@@ -99,7 +99,13 @@ def log_of(topic: str) -> bytes:
 
 
 ACTIVE_BUNDLE: Final = _BUNDLE + b"active"
-"""JSON `{"space": …, "dim": …}` of the bundle that is served; written by embedding, no expiry."""
+"""JSON `{"space": …, "dim": …, "order": …}` of the bundle that is served. Never expires.
+
+Written by embedding. Earlier releases wrote no order (shared/catalogue/active_bundle.py).
+"""
 
 PREVIOUS_BUNDLE: Final = _BUNDLE + b"previous"
 """The same of its predecessor, to roll back to. Never expires."""
+
+BUNDLE_ORDERS: Final = _BUNDLE + b"orders"
+"""Number of the last order of each space that was ever to be served: a hash. Never expires."""

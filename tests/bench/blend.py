@@ -211,7 +211,7 @@ async def measure(served: Imported, users: Sequence[str], held_out: int) -> dict
         place = np.flatnonzero(made.listed.rows == target)
         ranks["served"].append(float(place[0]) if len(place) else np.inf)
         everything = Candidates(rows, np.zeros(len(rows), np.int64))
-        ranked = rank(everything, made.input, space, deadline)
+        ranked = await rank(everything, made.input, space, deadline)
         seen = [catalogue.row(item_id) for item_id in history]
         kept = ~np.isin(ranked.rows, seen)
         at = int(np.flatnonzero(ranked.rows[kept] == target)[0])

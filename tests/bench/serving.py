@@ -19,6 +19,7 @@ from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import redis.asyncio
 from numpy.typing import NDArray
@@ -34,7 +35,8 @@ from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import Guarded, free_port
 from services.cli.up.valkey import EmbeddedValkey
 from services.embedding.snapshots.build import save_index
-from shared.catalogue import active_bundle, snapshots
+from shared.catalogue import snapshots
+from shared.catalogue.active_bundle import ActiveBundle
 from shared.catalogue.arrow import to_table, write_table
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector, encode_item_vector
@@ -142,8 +144,8 @@ async def fill(url: str, items: list[ItemVector], dim: int, seed: int) -> None:
     kinds = np.array([int(names[0].split("-")[1]) for names in catalogue.categories])
     at_ms, half_lives = now_ms(), HalfLives()
     client = redis.asyncio.Redis.from_url(url)
-    bundle = active_bundle.ActiveBundle(SPACE, dim)
-    await client.set(keys.ACTIVE_BUNDLE, active_bundle.encode(bundle))
+    bundle = ActiveBundle(SPACE, dim)
+    await client.set(keys.ACTIVE_BUNDLE, msgspec.json.encode(bundle))
     for user in range(USERS):
         state = state_of(guard={0: user}, history=history_of(rng, kinds, at_ms // 1000))
         vectors = session_vectors([state.history_bytes], catalogue, VectorSettings())[0]

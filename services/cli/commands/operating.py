@@ -1,4 +1,4 @@
-"""Look after a running system: status, dead-letters, snapshot, models build."""
+"""Look after a running system: status, dead-letters, snapshot, activate, models build."""
 
 from __future__ import annotations
 
@@ -135,6 +135,34 @@ def snapshot(data: Data, as_json: Json = False) -> None:
         options.console.print(" · ".join(f"{name} {value}" for name, value in made.items()))
 
 
+def activate(
+    data: Data,
+    space: Annotated[str, typer.Argument(help="Of the bundle, as `freshet status` names it.")],
+    as_json: Json = False,
+) -> None:
+    """Let a model bundle of before be served again: a rollback, or back from one."""
+    from shared.catalogue import active_bundle
+    from shared.runtime import redis_client
+
+    async def order() -> tuple[int, dict[str, int]]:
+        redis = redis_client.connect(endpoints.redis_settings(endpoints.addresses(data)))
+        try:
+            return await active_bundle.order(redis, space), await active_bundle.orders(redis)
+        finally:
+            await redis.aclose()
+
+    number, known = asyncio.run(order())
+    if not number:
+        there = ", ".join(sorted(known, key=known.__getitem__)) or "none"
+        raise Failed(f"no bundle of space {space!r} was ever there, only: {there}")
+    if as_json:
+        terminal.print_json({"space": space, "order": number})
+    else:
+        options.console.print(
+            f"order {number}: {space} is served once its embedding runs and has encoded all items"
+        )
+
+
 @models.command("build")
 def build_models(
     folder: Annotated[Path, typer.Argument(help="Where the bundle goes.")],
@@ -213,4 +241,5 @@ def add_to(app: typer.Typer) -> None:
     app.command()(status)
     app.command("dead-letters")(dead_letters)
     app.command()(snapshot)
+    app.command()(activate)
     app.add_typer(models, name="models")

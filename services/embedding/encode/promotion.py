@@ -10,25 +10,16 @@ from typing import Final
 from redis.asyncio import Redis
 
 from shared.catalogue import active_bundle
-from shared.catalogue.active_bundle import ActiveBundle
+from shared.catalogue.active_bundle import ActiveBundle, Claim
 from shared.runtime.retry import TRANSIENT_ERRORS
-from shared.users import keys
 
 log = logging.getLogger(__name__)
 
 CHECK_S: Final = 5.0
 
-# Both keys change together or not at all, and only from what was read.
-_PROMOTE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[1])
-redis.call('SET', KEYS[1], ARGV[2])
-return 1
-"""
-
 
 class Promotion:
-    """Makes this service's bundle the active one, when it may be."""
+    """Makes this service's bundle the active one, when it is its turn."""
 
     def __init__(self, redis: Redis, space: str, dim: int) -> None:
         self._redis = redis
@@ -44,26 +35,17 @@ class Promotion:
         while True:
             try:
                 if is_keeper() and not await self.claim() and await is_done():
-                    await self.promote()
+                    await self.claim(encoded=True)
             except TRANSIENT_ERRORS as error:
                 log.warning("tried again in %.0f s: %r", CHECK_S, error)
             await asyncio.sleep(CHECK_S)
 
-    async def claim(self) -> bool:
-        """Become the active bundle if there is none. Returns whether this one is active."""
-        await self._redis.set(keys.ACTIVE_BUNDLE, active_bundle.encode(self._own), nx=True)
-        return await active_bundle.read(self._redis) == self._own
+    async def claim(self, *, encoded: bool = False) -> bool:
+        """Become the active bundle if there is none, or if all is encoded and no later one is.
 
-    async def promote(self) -> bool:
-        """Replace the active bundle, once all items are encoded. Returns whether it did.
-
-        A bundle that was replaced before (it stands in `cfg:previous`: somebody rolled back, or
-        went on) stays replaced until somebody points back to it.
+        Returns whether it is active.
         """
-        active = await self._redis.get(keys.ACTIVE_BUNDLE)
-        previous = await self._redis.get(keys.PREVIOUS_BUNDLE)
-        own = active_bundle.encode(self._own)
-        if active is None or own in (active, previous):
-            return False
-        arguments = (keys.ACTIVE_BUNDLE, keys.PREVIOUS_BUNDLE, active, own)
-        return bool(await self._redis.eval(_PROMOTE, 2, *arguments))
+        claimed = await active_bundle.claim(self._redis, self._own, encoded=encoded)
+        if claimed == Claim.CARRIED_OUT:
+            log.info("space %s is active now", self._own.space)
+        return claimed != Claim.WAITS

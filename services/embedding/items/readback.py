@@ -55,13 +55,13 @@ class Readback:
         self._publisher = publisher
         self._missing = missing
         self._record_at = record_at
-        self._reader = TopicReader(make, topic, self._take)
+        self._reader = TopicReader(make, topic)
         self.mended = 0
 
     async def run(self) -> None:
         """Follow and mend until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._reader.run())
+            group.create_task(self._reader.run(self._take))
             group.create_task(self._keep_mended())
 
     async def caught_up(self) -> None:

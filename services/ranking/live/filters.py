@@ -1,4 +1,4 @@
-"""Tell which rows a request's filters allow. Pure; bounds were checked before (requests.py).
+"""Tell which rows a request's filters allow; bounds were checked before (requests.py).
 
 Everything set in a `Filters` must hold:
 - categories_any, tags_any: the item carries at least one; categories_none: it carries none. Letters
@@ -16,7 +16,9 @@ Legend: n rows of the catalogue; s label sets; m rows asked about.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +27,14 @@ from freshet.contract.items import Attribute
 from freshet.v1 import item_pb2
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.offers import Offers
+from services.ranking.live.row_masks import Mask, RowMasks, Rows
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.columns import Column
-from shared.catalogue.labels import LabelSets, bits_of, kind_of, trimmed
+from shared.catalogue.labels import AttributeEntries, bits_of, kind_of, trimmed
 from shared.catalogue.offer_columns import ALWAYS_UNTIL
+from shared.runtime.deadline import Deadline
 
-Rows = NDArray[np.int64] | slice
-Mask = NDArray[np.bool_]
+FEW: Final = 16_384  # of fewer each is looked up among the values, of more each value among them
 
 
 class Availability:
@@ -142,16 +145,29 @@ class ItemFilter:
         self._terms = offers.terms
         self._availability = Availability(catalogue, offers)
         self._currencies = PriceCurrencies(catalogue, offers)
+        self._masks = RowMasks(catalogue, partial(_what_it_is, catalogue))
 
-    def allowed(self, filters: pb.Filters, now_ms: int) -> Mask:
-        """Return which rows are allowed, (n,), read-only; without conditions it costs nothing."""
-        available = self._available(filters, now_ms)
-        return _all_of(available, self._conditions(filters, slice(0, len(available))))
+    async def allowed(self, filters: pb.Filters, now_ms: int, deadline: Deadline) -> Mask:
+        """Return which rows are allowed, (n,), read-only; without conditions it costs nothing.
+
+        What items are is known for the filters of late, and else worked out piece by piece, with
+        turns for other calls: as long as the catalogue is after that. Raises TimeoutError.
+        """
+        steady = _steady(filters)
+        known = await self._masks.of(steady, deadline) if steady is not None else None
+        available = self._availability.mask(
+            now_ms,
+            out_of_stock=filters.include_out_of_stock,
+            outside_window=filters.include_unavailable,
+        )
+        conditions = [] if known is None else [known]
+        conditions += [mask for _, mask in self._priced(filters, slice(0, len(available)))]
+        return _all_of(available, conditions)
 
     def matches(self, filters: pb.Filters, rows: NDArray[np.int64], now_ms: int) -> Mask:
-        """Return which of some rows are allowed, (m,), read-only."""
-        available = self._available(filters, now_ms)
-        return _all_of(available[rows], self._conditions(filters, rows))
+        """Return which of some rows are allowed, (m,), without a look at the others."""
+        living = self._catalogue.alive[rows]
+        return _all_of(living, [mask for _, mask in self.each(filters, rows, now_ms)])
 
     def each(
         self, filters: pb.Filters, rows: NDArray[np.int64], now_ms: int
@@ -163,81 +179,98 @@ class ItemFilter:
             out_of_stock=filters.include_out_of_stock,
             outside_window=filters.include_unavailable,
         )
-        return available + self._conditions(filters, rows)
+        priced = self._priced(filters, rows)
+        return [*available, *_what_it_is(self._catalogue, filters, rows), *priced]
 
-    def _available(self, filters: pb.Filters, now_ms: int) -> Mask:
-        return self._availability.mask(
-            now_ms,
-            out_of_stock=filters.include_out_of_stock,
-            outside_window=filters.include_unavailable,
-        )
-
-    def _conditions(self, filters: pb.Filters, rows: Rows) -> list[tuple[str, Mask]]:
-        categories, tags = self._catalogue.category_sets, self._catalogue.tag_sets
-        conditions = []
-        if filters.categories_any:
-            carried = _carrying(categories, filters.categories_any, rows)
-            conditions.append(("categories_any", carried))
-        if filters.categories_none:
-            carried = _carrying(categories, filters.categories_none, rows)
-            conditions.append(("categories_none", ~carried))
-        if filters.tags_any:
-            conditions.append(("tags_any", _carrying(tags, filters.tags_any, rows)))
+    def _priced(self, filters: pb.Filters, rows: Rows) -> Iterator[tuple[str, Mask]]:
+        """Yield the conditions of what offers change."""
+        price = filters.price
         if filters.HasField("price"):
             # NaN, no price, is in no range.
-            conditions.append(("price", _inside(self._terms.price[rows], filters.price)))
-        conditions += self._in_currency(filters, rows)
-        for asked in filters.attributes:
-            conditions.append(("attributes", self._having(asked)[rows]))
-        return conditions
-
-    def _in_currency(self, filters: pb.Filters, rows: Rows) -> list[tuple[str, Mask]]:
-        codes, price = self._terms.currency[rows], filters.price
+            yield "price", _inside(self._terms.price[rows], price)
+        codes = self._terms.currency[rows]
         if filters.currency:
             code = self._catalogue.currencies.known(filters.currency.strip().upper())
-            return [("currency", codes == (-1 if code is None else code))]
-        if price.HasField("min") or price.HasField("max"):
+            yield "currency", codes == (-1 if code is None else code)
+        elif price.HasField("min") or price.HasField("max"):
             common = self._currencies.mixed()
             if common:
-                return [("currency", (codes == common) | (codes == 0))]
-        return []
+                yield "currency", (codes == common) | (codes == 0)
 
-    def _having(self, asked: pb.AttributeFilter) -> Mask:
-        """Return which rows have an attribute as it is asked for, (n,)."""
-        attributes, name = self._catalogue.attributes, asked.name.strip()
-        having = np.zeros(len(self._catalogue), np.bool_)
-        if asked.any_of:
-            values = [value for each in asked.any_of if (value := _value(each)) is not None]
-            for kind in {kind_of(value) for value in values}:
-                rows, bits = attributes.carriers(name, kind)
-                fits = np.zeros(len(rows), np.bool_)
-                for value in values:
-                    if kind_of(value) is kind:
-                        fits |= bits == bits_of(value)
-                if asked.HasField("range"):
-                    fits &= kind is float and _inside(bits.view(np.float64), asked.range)
-                having[rows[fits]] = True
-        elif asked.HasField("range"):
-            rows, bits = attributes.carriers(name, float)
-            having[rows[_inside(bits.view(np.float64), asked.range)]] = True
+
+def _steady(filters: pb.Filters) -> pb.Filters | None:
+    """Return the conditions of what an item is, without those that offers change; None: no such."""
+    steady = pb.Filters(
+        categories_any=filters.categories_any,
+        categories_none=filters.categories_none,
+        tags_any=filters.tags_any,
+        attributes=filters.attributes,
+    )
+    return steady if steady.ByteSize() else None
+
+
+def _what_it_is(
+    catalogue: Catalogue, filters: pb.Filters, rows: Rows
+) -> Iterator[tuple[str, Mask]]:
+    """Yield the conditions of labels and attributes, each worked out when it is asked for."""
+    categories, tags = catalogue.category_sets, catalogue.tag_sets
+    if filters.categories_any:
+        yield "categories_any", categories.carrying(_stripped(filters.categories_any), rows)
+    if filters.categories_none:
+        yield "categories_none", ~categories.carrying(_stripped(filters.categories_none), rows)
+    if filters.tags_any:
+        yield "tags_any", tags.carrying(_stripped(filters.tags_any), rows)
+    for asked in filters.attributes:
+        if isinstance(rows, slice):
+            having = _having(asked, catalogue.attributes.entries(), len(catalogue))[rows]
         else:
-            for kind in (str, float, bool):
-                having[attributes.carriers(name, kind)[0]] = True
-        return having
+            having = _having(asked, catalogue.attributes.entries(rows), len(rows))
+        yield "attributes", having
 
 
-def _all_of(available: Mask, conditions: list[tuple[str, Mask]]) -> Mask:
+def _having(asked: pb.AttributeFilter, entries: AttributeEntries, rows: int) -> Mask:
+    """Return which rows have an attribute as it is asked for, (rows,)."""
+    having, name = np.zeros(rows, np.bool_), asked.name.strip()
+    by_kind: dict[type, list[int]] = {str: [], float: [], bool: []}
+    for each in asked.any_of:
+        if (value := _value(each)) is not None:
+            by_kind[kind_of(value)].append(bits_of(value))
+    for kind, values in by_kind.items():
+        if (asked.any_of and not values) or (asked.HasField("range") and kind is not float):
+            continue
+        at, bits = entries.carriers(name, kind)
+        if asked.any_of:
+            fits = _among(bits, values)
+            at, bits = at[fits], bits[fits]
+        if asked.HasField("range"):
+            at = at[_inside(bits.view(np.float64), asked.range)]
+        having[at] = True
+    return having
+
+
+def _all_of(available: Mask, conditions: list[Mask]) -> Mask:
     if not conditions:
         return available
-    allowed = conditions[0][1] & available
-    for _, condition in conditions[1:]:
+    allowed = conditions[0] & available
+    for condition in conditions[1:]:
         allowed &= condition
     return allowed
 
 
-def _carrying(sets: LabelSets, labels: Iterable[str], rows: Rows) -> Mask:
-    carrying: Mask = sets.any_of(map(str.strip, labels)).take(sets.ids[rows])
-    return carrying
+def _stripped(labels: Iterable[str]) -> list[str]:
+    return [label.strip() for label in labels]
+
+
+def _among(bits: NDArray[np.int64], values: list[int]) -> Mask:
+    """Tell which bits are among some values."""
+    if len(bits) > FEW:
+        among = np.zeros(len(bits), np.bool_)
+        for value in values:
+            among |= bits == value
+        return among
+    wanted = np.sort(np.array(values, np.int64))
+    found: Mask = wanted.take(wanted.searchsorted(bits), mode="clip") == bits
+    return found
 
 
 def _inside(values: NDArray[np.float64], range: pb.Range) -> Mask:

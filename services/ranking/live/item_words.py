@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shared.catalogue.catalogue import Applied, Catalogue
 from shared.catalogue.item_text import labels_of
-from shared.catalogue.labels import LabelSets
+from shared.catalogue.labels import LabelLookUp, LabelSets
 
 QUERY_WORDS: Final = 32  # at most
 ITEM_WORDS: Final = 64
@@ -56,18 +56,20 @@ class ItemWords:
         )
         return words_of(" ".join((catalogue.titles[row], *labels)), ITEM_WORDS)
 
-    def matched(self, words: tuple[str, ...]) -> NDArray[np.float32]:
-        """Return the share of a query's words that each item has, (c,) 0 to 1.
+    def look_up(self, words: tuple[str, ...]) -> LabelLookUp:
+        """Return who has each of a query's words, for `shares_of`."""
+        return self._sets.look_up(words, len(self._catalogue))
 
-        A word counts by its rarity, log2(1 + c / items with it), so that "the" says little; a
-        word that no item has counts as the rarest.
-        """
-        rows = len(self._catalogue)
-        total = 0.0
-        shares = np.zeros(rows, np.float32)
-        for word in words:
-            having = self._sets.any_of([word])[self._sets.ids[:rows]]
-            rarity = math.log2(1 + rows / max(1, int(np.count_nonzero(having))))
-            total += rarity
-            shares += np.float32(rarity) * having
-        return shares / np.float32(total) if total else shares
+
+def shares_of(found: LabelLookUp) -> NDArray[np.float32]:
+    """Return the share of a query's words that each item has, (c,) 0 to 1. In any thread.
+
+    A word counts by its rarity, log2(1 + c / items with it), so that "the" says little; a word
+    that no item has counts as the rarest.
+    """
+    total, by_set = 0.0, np.zeros(found.sets, np.float32)
+    for sets, items in found.carriers():
+        rarity = math.log2(1 + len(found.ids) / max(1, items))
+        total += rarity
+        by_set[sets] += np.float32(rarity)
+    return found.by_row(by_set / np.float32(total) if total else by_set)

@@ -15,9 +15,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import ConsumerRecord
 
 from freshet import kafka_clients
 from freshet.contract import bounds, records, topics
@@ -57,21 +58,20 @@ class OffersFeed:
         self.dropped = 0  # of them, dead letters that could not be written
         self.delay_ms = 0  # from the last record's time to its effect here
         self.made_whole = 0  # offers published as one record, since the start
-        self._settings = settings
         self._offers = offers
         self._producer = producer
         self._dead_letters = dead_letters
         self._clock_ms = clock_ms
         self._look_again_s = look_again_s
         self._waiting: asyncio.Queue[_Bad] = asyncio.Queue(WAITING_AT_MOST)
-        self._reader = TopicReader(self._make_consumer, topics.OFFERS.name, self._take)
+        self._reader = TopicReader(partial(kafka_clients.consumer, settings), topics.OFFERS.name)
 
     async def run(self) -> None:
         """Read the topic until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._reader.run())
-            tasks.create_task(self._write_dead_letters())
-            tasks.create_task(self._keep_whole())
+        # No TaskGroup: cancelled, it leaves a cycle (CPython #124958) that would hold the offers.
+        await asyncio.gather(
+            self._reader.run(self._take), self._write_dead_letters(), self._keep_whole()
+        )
 
     async def caught_up(self) -> None:
         """Wait until everything is merged that stood in the topic when this was called."""
@@ -89,9 +89,6 @@ class OffersFeed:
             "dead_letters_dropped": self.dropped,
             "consumers_replaced": self._reader.replaced,
         }
-
-    def _make_consumer(self, topic: str) -> AIOKafkaConsumer:
-        return kafka_clients.consumer(self._settings, topic)
 
     def _take(self, consumed: Sequence[ConsumerRecord]) -> None:
         changes = []

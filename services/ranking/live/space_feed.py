@@ -66,8 +66,9 @@ class SpaceFeed:
         return space
 
     async def stop(self) -> None:
-        """Read no more; what is in memory can still be read."""
+        """Read no more; what is in memory can still be read, and goes with its last reader."""
         await self._background.stop()
+        self._catalogue.catalogue.close()
 
     @property
     def fault(self) -> str | None:

@@ -272,8 +272,6 @@ def _looked_up(rows: NDArray[np.int64], known: NDArray[np.int64], *columns: Floa
 def _affinity(profile: UserProfile, catalogue: Catalogue, rows: NDArray[np.int64]) -> Floats:
     """Return the summed shares of the user's categories that each candidate carries."""
     total = np.zeros(len(rows), np.float32)
-    sets = catalogue.category_sets
-    of_row = sets.ids[rows]
     for name, share in profile.categories:
-        total += np.float32(share) * sets.any_of((name,))[of_row]
+        total += np.float32(share) * catalogue.category_sets.carrying((name,), rows)
     return np.minimum(total, np.float32(1))

@@ -50,7 +50,9 @@ class Recommendation:
 
     input: RankingInput
     # candidates; the masks are as long as the catalogue was then, for it may grow meanwhile
-    fitting: Mask = field(init=False)  # (c,) what the request's filters allow
+    fitting: Mask = field(
+        init=False
+    )  # (c,) what the filters allow; not where candidates are asked for
     exclusions: list[tuple[str, Rows]] = field(init=False)  # what else keeps rows out; -1: none
     excluded: Mask = field(init=False)  # (c,) all of those
     gathered: Candidates = field(init=False)  # what sources proposed

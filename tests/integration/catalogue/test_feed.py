@@ -112,12 +112,9 @@ async def test_other_tasks_have_their_turn_after_every_few_records(
             turns += 1
             await asyncio.sleep(0)
 
-    reader = TopicReader(
-        lambda topic: kafka_edge.consumer(settings, topic),
-        TOPIC.name,
-        lambda few: taken.append((turns, len(few))),
-    )
-    async with at_work(reader.run()), at_work(beat()):
+    reader = TopicReader(lambda topic: kafka_edge.consumer(settings, topic), TOPIC.name)
+    reading = reader.run(lambda few: taken.append((turns, len(few))))
+    async with at_work(reading), at_work(beat()):
         await reader.caught_up()
     assert sum(records for _, records in taken) == 1_000
     assert max(records for _, records in taken) <= SLICE
@@ -232,8 +229,8 @@ async def test_consumer_that_returns_nothing_while_there_is_something_is_replace
             consumer.getmany = nothing
         return consumer
 
-    reader = TopicReader(make, TOPIC.name, taken.extend, check_s=0.3)
-    async with at_work(reader.run()):
+    reader = TopicReader(make, TOPIC.name, check_s=0.3)
+    async with at_work(reader.run(taken.extend)):
         async with asyncio.timeout(20):
             await reader.caught_up()
     assert (made, reader.replaced, len(taken)) == (2, 1, 20)
@@ -247,9 +244,8 @@ async def test_partitions_that_are_added_are_read_too_and_the_others_not_again(
     reader = TopicReader(
         lambda topic: kafka_edge.consumer(settings, topic, metadata_max_age_ms=500),
         TOPIC.name,
-        taken.extend,
     )
-    async with at_work(reader.run()):
+    async with at_work(reader.run(taken.extend)):
         await reader.caught_up()
         client = await kafka_edge.admin(settings)
         try:
@@ -278,10 +274,8 @@ async def test_topic_that_ends_with_a_gap_is_caught_up_with(
     finally:
         await producer.stop()
     taken: list[ConsumerRecord] = []
-    reader = TopicReader(
-        lambda topic: kafka_edge.consumer(settings, topic), TOPIC.name, taken.extend
-    )
-    async with at_work(reader.run()), asyncio.timeout(10):
+    reader = TopicReader(lambda topic: kafka_edge.consumer(settings, topic), TOPIC.name)
+    async with at_work(reader.run(taken.extend)), asyncio.timeout(10):
         await reader.caught_up()
     assert len(taken) == 10
     assert sum(reader.positions.values()) > 10

@@ -143,8 +143,8 @@ async def count_of(settings: KafkaSettings, topic: topics.Topic, key: bytes) -> 
         nonlocal found
         found += sum(record.key == key for record in consumed)
 
-    reader = TopicReader(partial(kafka_edge.consumer, settings), topic.name, take)
-    async with at_work(reader.run()):
+    reader = TopicReader(partial(kafka_edge.consumer, settings), topic.name)
+    async with at_work(reader.run(take)):
         await reader.caught_up()
     return found
 

@@ -30,6 +30,8 @@ from freshet.kafka_clients import KafkaSettings, ensure_topics
 from services.cli import lag
 from services.cli.__main__ import app
 from services.cli.kafka_log import ends_of
+from shared.catalogue import active_bundle
+from shared.catalogue.active_bundle import ActiveBundle
 from shared.runtime import redis_client
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.redis_client import RedisSettings
@@ -71,6 +73,25 @@ async def test_published_events_print_their_tokens_in_order(settings: KafkaSetti
     records = await _read(settings, CLICKS.name, 20)
     stood = {record.key.decode(): f"{record.partition}:{record.offset}" for record in records}
     assert tokens == [stood[f"u{number}"] for number in range(20)]
+
+
+async def test_activate_orders_a_bundle_of_before_and_knows_no_other(
+    valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", valkey)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    client = redis_client.connect(RedisSettings(url=valkey))
+    for space in ("old", "new"):
+        await active_bundle.claim(client, ActiveBundle(space, 8), encoded=True)
+
+    result = await _run("activate", "old", "--json")
+    assert json.loads(result.stdout) == {"space": "old", "order": 3}
+    assert await active_bundle.claim(client, ActiveBundle("old", 8), encoded=True)
+    assert (await active_bundle.read(client)) == ActiveBundle("old", 8)
+
+    result = await _run("activate", "older")
+    assert str(result.exception) == "no bundle of space 'older' was ever there, only: new, old"
+    await client.aclose()
 
 
 async def test_a_bad_line_ends_publishing_with_its_place(

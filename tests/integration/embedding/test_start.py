@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import random
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from redis.asyncio import Redis
@@ -78,46 +81,147 @@ async def test_unknown_command_shows_the_usage() -> None:
 
 
 @pytest.fixture
-def client(valkey: str) -> Redis:
-    return redis_client.connect(RedisSettings(url=valkey))
+async def client(valkey: str) -> AsyncIterator[Redis]:
+    connected = redis_client.connect(RedisSettings(url=valkey))
+    yield connected
+    await connected.aclose()
 
 
 async def active(client: Redis) -> tuple[str | None, str | None]:
-    now = await active_bundle.read(client)
-    before = await client.get(keys.PREVIOUS_BUNDLE)
-    return now.space if now else None, active_bundle._decode(before).space if before else None
+    now, before = [
+        json.loads(value)["space"] if (value := await client.get(key)) else None
+        for key in (keys.ACTIVE_BUNDLE, keys.PREVIOUS_BUNDLE)
+    ]
+    return now, before
+
+
+async def order_of(client: Redis) -> int:
+    """Return the number of the order that holds."""
+    return int(json.loads(await client.get(keys.ACTIVE_BUNDLE) or b"{}")["order"])
+
+
+def bundles(client: Redis, *spaces: str) -> list[Promotion]:
+    return [Promotion(client, space, 8) for space in spaces]
+
+
+async def settled(client: Redis, *alive: Promotion) -> list[str | None]:
+    """Let bundles that have encoded everything look many times; return what was active when."""
+    seen = [(await active(client))[0]]
+    for each in random.Random(7).choices(alive, k=40):
+        await each.claim(encoded=True)
+        now = (await active(client))[0]
+        if now != seen[-1]:
+            seen.append(now)
+    return seen
+
+
+async def put(client: Redis, space: str, before: str) -> None:
+    """Write what is active as releases up to 0.2 did, and people who rolled back."""
+    for key, name in ((keys.ACTIVE_BUNDLE, space), (keys.PREVIOUS_BUNDLE, before)):
+        await client.set(key, msgspec.json.encode(ActiveBundle(name, 8)))
 
 
 async def test_first_bundle_is_active_at_once_and_the_next_when_all_is_encoded(
     client: Redis,
 ) -> None:
-    first, second = Promotion(client, "one", 8), Promotion(client, "two", 8)
+    first, second = bundles(client, "one", "two")
     assert await first.claim()
     assert not await second.claim()
     assert await active(client) == ("one", None)
-    assert await second.promote()
+    assert await second.claim(encoded=True)
     assert await active(client) == ("two", "one")
-    await client.aclose()
+    assert await active_bundle.read(client) == ActiveBundle("two", 8)
 
 
-async def test_bundle_that_was_rolled_back_stays_so(client: Redis) -> None:
-    first, second = Promotion(client, "one", 8), Promotion(client, "two", 8)
+async def test_three_bundles_that_stay_alive_settle_on_the_last(client: Redis) -> None:
+    alive = bundles(client, "one", "two", "three")
+    for each in alive:
+        await each.claim()
+    seen = await settled(client, *alive)
+    assert seen[0] == "one"
+    assert seen[-1] == "three"
+    assert len(seen) == len(set(seen)), "none comes back"
+    assert await settled(client, *alive) == ["three"]
+
+
+async def test_bundle_that_is_encoded_after_a_later_one_is_not_activated(client: Redis) -> None:
+    first, slow, later = bundles(client, "one", "slow", "later")
+    for each in (first, slow, later):
+        await each.claim()
+    assert await later.claim(encoded=True)
+    assert not await slow.claim(encoded=True)
+    assert await active(client) == ("later", "one")
+
+
+async def test_rolling_back_is_a_new_order_and_holds_beside_all_that_are_alive(
+    client: Redis,
+) -> None:
+    alive = bundles(client, "one", "two", "three")
+    for each in alive:
+        await each.claim(encoded=True)
+    assert await active_bundle.order(client, "one") == 4
+    assert not await alive[0].claim(), "its items come first"
+    assert await active(client) == ("three", "two")
+    assert await settled(client, *alive) == ["three", "one"]
+    assert await order_of(client) == 4
+    assert await active_bundle.order(client, "three") == 5
+    assert await settled(client, *alive) == ["one", "three"]
+    assert await active_bundle.order(client, "unheard of") == 0
+    assert await active_bundle.orders(client) == {"one": 4, "two": 2, "three": 5}
+
+
+async def test_order_for_the_active_bundle_changes_its_number_alone(client: Redis) -> None:
+    first, second = bundles(client, "one", "two")
     await first.claim()
-    await second.promote()
-    # Somebody points back.
-    await client.set(keys.ACTIVE_BUNDLE, active_bundle.encode(ActiveBundle("one", 8)))
-    await client.set(keys.PREVIOUS_BUNDLE, active_bundle.encode(ActiveBundle("two", 8)))
-    assert not await second.promote()
-    assert not await second.claim()
-    assert await active(client) == ("one", "two")
-    await client.aclose()
+    await second.claim(encoded=True)
+    assert await active_bundle.order(client, "two") == 3
+    assert await settled(client, first, second) == ["two"]
+    assert await active(client) == ("two", "one")
+    assert await order_of(client) == 3
+
+
+async def test_what_somebody_points_back_to_stays(client: Redis) -> None:
+    alive = bundles(client, "one", "two", "three")
+    for each in alive:
+        await each.claim(encoded=True)
+    await put(client, "one", before="three")
+    assert await active_bundle.read(client) == ActiveBundle("one", 8)
+    assert await settled(client, *alive) == ["one"]
+    assert await order_of(client) == 5
+
+
+async def test_what_an_earlier_release_activated_holds_until_a_new_bundle_comes(
+    client: Redis,
+) -> None:
+    await put(client, "two", before="one")
+    first, second, third = bundles(client, "one", "two", "three")
+    assert await settled(client, first, second) == ["two"]
+    assert await settled(client, first, second, third) == ["two", "three"]
+
+
+async def test_orders_are_carried_out_one_by_one_however_many_look_at_once(client: Redis) -> None:
+    await asyncio.gather(
+        *(each.claim() for each in bundles(client, *(f"space-{n}" for n in range(8))))
+    )
+    highest = 0
+
+    async def look(each: Promotion) -> None:
+        nonlocal highest
+        for _ in range(20):
+            await each.claim(encoded=True)
+            number = await order_of(client)
+            assert number >= highest, "the number never falls"
+            highest = number
+
+    await asyncio.gather(*map(look, bundles(client, *(f"space-{n}" for n in range(8)))))
+    assert await order_of(client) == 8
 
 
 async def test_only_the_keeper_promotes_and_only_when_all_is_encoded(
     client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(promotion, "CHECK_S", 0.01)
-    first, second = Promotion(client, "one", 8), Promotion(client, "two", 8)
+    first, second = bundles(client, "one", "two")
     await first.claim()
     now = {"keeper": False, "done": True}
 
@@ -138,7 +242,6 @@ async def test_only_the_keeper_promotes_and_only_when_all_is_encoded(
     await eventually(is_promoted)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    await client.aclose()
 
 
 async def test_redis_that_lost_everything_is_told_again(client: Redis) -> None:
@@ -147,7 +250,6 @@ async def test_redis_that_lost_everything_is_told_again(client: Redis) -> None:
     await client.flushall()
     assert await only.claim()
     assert await active(client) == ("one", None)
-    await client.aclose()
 
 
 VECTORS = EncodedVectors(
@@ -165,7 +267,6 @@ async def test_cache_gives_back_what_was_put(client: Redis) -> None:
     assert found.vectors.image_vector.size == 0
     await cache.drop("a")
     assert await cache.get("a") is None
-    await client.aclose()
 
 
 @pytest.mark.parametrize(
@@ -188,7 +289,6 @@ async def test_damaged_entry_is_no_entry(client: Redis, field: str, value: bytes
     key = keys.item_cache("test", "a")
     await (client.hdel(key, field) if value is None else client.hset(key, field, value))
     assert await cache.get("a") is None
-    await client.aclose()
 
 
 async def test_entry_of_another_type_is_no_entry_and_no_reason_to_leave_the_cache_out(

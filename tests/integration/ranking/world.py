@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import redis.asyncio
 from aiokafka import AIOKafkaProducer
 
@@ -20,7 +21,7 @@ from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.state_reader import MemoryReader
 from services.ranking.service import RankingService
 from services.ranking.settings import RankingSettings
-from shared.catalogue import active_bundle
+from shared.catalogue.active_bundle import ActiveBundle
 from shared.catalogue.item_vectors import ItemVector, encode_item_vector
 from shared.clock import now_ms
 from shared.users import keys, states
@@ -61,8 +62,8 @@ class World:
 
     async def activate(self, space: str = SPACE, dim: int = DIM) -> None:
         """Let a bundle be the active one, as embedding does."""
-        bundle = active_bundle.encode(active_bundle.ActiveBundle(space, dim))
-        await self.redis.set(keys.ACTIVE_BUNDLE, bundle)
+        bundle = ActiveBundle(space, dim)
+        await self.redis.set(keys.ACTIVE_BUNDLE, msgspec.json.encode(bundle))
 
     async def put(self, items: Sequence[ItemVector], *, topic: str = TOPIC) -> None:
         """Publish encoded items, as embedding does."""

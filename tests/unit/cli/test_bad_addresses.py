@@ -31,6 +31,7 @@ COMMANDS = [
     ["dead-letters"],
     ["snapshot"],
     ["adopt-log"],
+    ["activate", "day-zero"],
     ["import", "files", "--items", FILE],
     ["import", "movielens", FOLDER],
     ["items", "publish", FILE],

@@ -4,19 +4,27 @@ import asyncio
 import dataclasses
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from freshet.errors import Unavailable
+from freshet.v1 import item_pb2
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import reply, requests
 from services.ranking.index.served import IndexSearcher
+from services.ranking.live.filters import ItemFilter
 from services.ranking.live.state_reader import UserStates
 from services.ranking.recommend import DIVERSITY, NEAREST, recommend
 from services.ranking.stages import degraded
 from services.ranking.stages.recommendation import Recommendation
 from services.ranking.stages.sources import BIT
+from shared.catalogue import labels
+from shared.catalogue.labels import AttributeEntries, Attributes, LabelSets
 from shared.runtime.deadline import COLD, Costs, Deadline
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 
@@ -420,3 +428,73 @@ async def test_items_may_come_and_go_while_a_search_is_waited_for(shop: Shop) ->
             await asyncio.sleep(0)
 
     await asyncio.gather(*(ask(n) for n in range(60)), *(change(n) for n in range(20)))
+
+
+def by_size(*sizes: float) -> pb.Filters:
+    wanted = [item_pb2.Attribute(number=size) for size in sizes]
+    return pb.Filters(attributes=[pb.AttributeFilter(name="size", any_of=wanted)])
+
+
+def sized(shop: Shop) -> list[str]:
+    """Give every item a size and a tag of its own beside the common one; return the items."""
+    shop.put(
+        msgspec.structs.replace(
+            each,
+            item=msgspec.structs.replace(
+                each.item, attributes={"size": float(n)}, tags=("all", f"tag-{n}")
+            ),
+        )
+        for n, each in enumerate(shop.items)
+    )
+    return [each.item_id for each in shop.items]
+
+
+async def test_filters_and_boosts_look_at_candidates_and_not_at_the_catalogue(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = sized(shop)[:4]
+    looked_at: list[int] = []
+    entries, any_of = Attributes.entries, LabelSets.any_of
+
+    def count_entries(self: Attributes, rows: NDArray[np.int64] | None = None) -> AttributeEntries:
+        found = entries(self, rows)
+        looked_at.append(len(found.coded))
+        return found
+
+    def count_labels(self: LabelSets, labels: Iterable[str]) -> NDArray[np.bool_]:
+        looked_at.append(sum(len(self._postings[label]) for label in labels))
+        return any_of(self, labels)
+
+    monkeypatch.setattr(Attributes, "entries", count_entries)
+    monkeypatch.setattr(LabelSets, "any_of", count_labels)
+    monkeypatch.setattr(labels, "ENTRIES_A_ROW", 1)
+    filters = by_size(*range(60))
+    filters.tags_any.append("all")
+    rules = pb.Rules(
+        boosts=[pb.BoostRule(match=by_size(2.0), factor=3.0)]
+        + [pb.BoostRule(match=pb.Filters(tags_any=["all"]), factor=1.1)] * 31
+    )
+    made = await make(shop, "ann", candidates=asked, filters=filters, rules=rules)
+    assert sorted(ids(shop, made)) == sorted(asked)
+    assert max(looked_at) <= 4
+    (raised,) = np.flatnonzero(made.ranked.rules[0][1]).tolist()
+    assert shop.catalogue.ids[made.ranked.rows[raised]] == "lamp-2"
+
+
+async def test_boosts_that_take_longer_than_the_deadline_end_with_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sized(shop)
+    now_s, looked = 0.0, 0
+    matches = ItemFilter.matches
+
+    def slow(self: ItemFilter, *given: Any) -> NDArray[np.bool_]:
+        nonlocal now_s, looked
+        now_s, looked = now_s + 0.01, looked + 1
+        return matches(self, *given)
+
+    monkeypatch.setattr(ItemFilter, "matches", slow)
+    rules = pb.Rules(boosts=[pb.BoostRule(match=by_size(1.0), factor=2.0)] * 32)
+    with pytest.raises(TimeoutError):
+        await make(shop, "ann", Deadline(0.1, lambda: now_s, Costs()), rules=rules)
+    assert looked == 11

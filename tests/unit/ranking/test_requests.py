@@ -35,6 +35,13 @@ def having(**fields: Any) -> pb.Filters:
     return pb.Filters(attributes=[pb.AttributeFilter(**{"name": "size", **fields})])
 
 
+def costing(boosts: int, attributes: int, values: int) -> pb.Rules:
+    """Return boosts by so many attributes each, of so many values each."""
+    wanted = [item_pb2.Attribute(number=n) for n in range(values)]
+    match = pb.Filters(attributes=[pb.AttributeFilter(name="size", any_of=wanted)] * attributes)
+    return pb.Rules(boosts=[pb.BoostRule(match=match, factor=1.0)] * boosts)
+
+
 NAN, INFINITE = float("nan"), float("inf")
 LONG = "x" * 129
 TOO_MANY_TEXTS = ["x"] * 65
@@ -53,6 +60,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"context": {"segment": "x" * 257}}, "context.segment must be at most 256 bytes, was 257"),
     ({"context": {"x" * 257: ""}}, "a name in context must be at most 256 bytes, was 257"),
     ({"seen": 7}, "seen must be one of EXCLUDE_HISTORY_AND_PURCHASES (1), "),
+    (
+        {"rules": costing(32, 16, 64)},
+        "the cost of filters and boosts must be at most 4096 (10 a condition, 1 a value), "
+        "was 37888",
+    ),
+    (
+        {"rules": costing(30, 9, 5), "filters": pb.Filters(tags_any=["x"] * 37)},
+        "the cost of filters and boosts must be at most 4096",
+    ),
     ({"diversity": 1.5}, "diversity must be between 0 and 1, was 1.5"),
     ({"diversity": NAN}, "diversity must be between 0 and 1, was nan"),
     ({"after": "7"}, "after must be a position token, partition:offset, was '7'"),
@@ -139,6 +155,20 @@ def test_a_field_out_of_bounds_is_named_with_its_bound(fields: dict[str, Any], w
     with pytest.raises(BadRecord) as refused:
         recommend(**fields)
     assert str(refused.value).startswith(words)
+
+
+def test_the_largest_filter_alone_is_within_the_cost_of_a_list() -> None:
+    names = ["x"] * 64
+    wanted = [item_pb2.Attribute(number=n) for n in range(64)]
+    filters = pb.Filters(
+        categories_any=names,
+        categories_none=names,
+        tags_any=names,
+        price=pb.Range(min=1),
+        currency="EUR",
+        attributes=[pb.AttributeFilter(name="size", any_of=wanted)] * 16,
+    )
+    assert recommend(filters=filters).filters == filters
 
 
 OTHERS: list[tuple[Callable[[Any], object], Message, str]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 from freshet.errors import NotFound, Unavailable
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import reply, requests
+from services.ranking import search as search_module
 from services.ranking.live.embedding_client import EmbeddingClient, QueryVector
-from services.ranking.live.item_words import words_of
+from services.ranking.live.item_words import shares_of, words_of
 from services.ranking.search import search
 from services.ranking.similar import similar
 from services.ranking.stages import degraded
 from services.ranking.stages.similar_items import SimilarItems
+from shared.catalogue.labels import LabelLookUp
 from shared.runtime.deadline import Costs, Deadline
 from tests.unit.ranking.shop import DIM, Shop, item_vector, near
 
@@ -207,7 +210,7 @@ def test_words_have_neither_case_nor_accents_and_stand_once() -> None:
 
 
 def test_rare_words_weigh_more_than_common_ones(asked: Asked) -> None:
-    shares = asked.words.matched(("lamp", "3"))
+    shares = shares_of(asked.words.look_up(("lamp", "3")))
     catalogue = asked.shop.catalogue
     of = {item: shares[catalogue.row(item)] for item in ("lamp-3", "rug-3", "lamp-1", "rug-1")}
     assert of["lamp-3"] == pytest.approx(1)
@@ -248,9 +251,48 @@ async def test_what_is_not_like_an_item_is_not_similar_to_it(asked: Asked) -> No
     assert "opposite" not in found
 
 
+async def test_words_of_many_items_are_looked_up_beside_the_event_loop(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    shares = shares_of
+
+    def noting(found: LabelLookUp) -> NDArray[np.float32]:
+        threads.append(threading.current_thread())
+        return shares(found)
+
+    monkeypatch.setattr(search_module, "shares_of", noting)
+    found = []
+    for work_on_loop in (search_module.WORK_ON_LOOP, 0):
+        monkeypatch.setattr(search_module, "WORK_ON_LOOP", work_on_loop)
+        found.append(await asked.search(text="lamp 3"))
+    assert found[0] == found[1]
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
+
+
+def test_looking_words_up_goes_through_the_items_that_have_them_and_no_others(
+    asked: Asked,
+) -> None:
+    found = asked.words.look_up(("lamp", "zebra", "3"))
+    assert [len(entries) for entries in found.entries] == [10, 0, 4]
+
+
+def test_words_are_looked_up_as_they_were_while_items_change(asked: Asked) -> None:
+    found = asked.words.look_up(("lamp",))
+    before = shares_of(found)
+    for n in range(2_000):  # more than the columns had room for
+        asked.shop.put([item_vector(f"late-{n}", near(0, n), title=f"Lamp {n} late")])
+    asked.shop.put([item_vector("lamp-1", asked.shop.items[1].vector, title="Torch")])
+    after = shares_of(found)
+    row = asked.shop.catalogue.row("lamp-1")
+    assert before[row] == 1
+    assert after[row] == 0
+    assert np.flatnonzero(before != after).tolist() == [row]
+
+
 def test_words_follow_their_items(asked: Asked) -> None:
     catalogue = asked.shop.catalogue
     lamp = asked.shop.items[1]
     asked.shop.put([item_vector("lamp-1", lamp.vector, title="Torch")])
-    assert asked.words.matched(("torch",))[catalogue.row("lamp-1")] == 1
-    assert asked.words.matched(("lamp",))[catalogue.row("lamp-1")] == 0
+    assert shares_of(asked.words.look_up(("torch",)))[catalogue.row("lamp-1")] == 1
+    assert shares_of(asked.words.look_up(("lamp",)))[catalogue.row("lamp-1")] == 0

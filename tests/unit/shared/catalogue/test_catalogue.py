@@ -203,7 +203,7 @@ def test_dead_row_is_used_again_only_after_a_while_and_keeps_nothing() -> None:
     assert catalogue.item(0) == Item(item_id="c")
     assert catalogue.image_vectors is not None
     assert not catalogue.image_vectors[0].any()
-    assert catalogue.attributes.carriers("n", float)[0].tolist() == []
+    assert catalogue.attributes.entries().carriers("n", float)[0].tolist() == []
     assert not catalogue.category_sets.any_of(["x"]).any()
     assert len(catalogue) == 2
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from freshet.contract.items import Attribute
 from shared.catalogue import labels as module
+from shared.catalogue.columns import FIRST_ROWS
 from shared.catalogue.labels import Attributes, LabelSets, bits_of, kind_of
 
 ROWS = 5
@@ -33,8 +34,12 @@ def test_rows_carry_what_they_were_last_given(
     changes: list[tuple[int, tuple[str, ...]]], wanted: set[str]
 ) -> None:
     sets, model = label_sets(changes), dict.fromkeys(range(ROWS), ()) | dict(changes)
-    carrying = sets.any_of(wanted)[sets.ids[:ROWS]]
-    assert carrying.tolist() == [bool(wanted & set(model[row])) for row in range(ROWS)]
+    carrying = [bool(wanted & set(model[row])) for row in range(ROWS)]
+    assert sets.carrying(wanted, slice(0, ROWS)).tolist() == carrying
+    for entries_a_row in (0, 32):  # by the rows' own labels, by the entries of what is asked for
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "ENTRIES_A_ROW", entries_a_row)
+            assert sets.carrying(wanted, np.arange(ROWS)).tolist() == carrying
     assert sets.by_row == list(model.values())
 
 
@@ -68,8 +73,9 @@ def test_attributes_are_found_by_name_kind_and_value(
     for row, given_attributes in changes:
         attributes.set(row, given_attributes)
         model[row] = given_attributes
+    asked = np.array([3, 0, 3, 1])
     for kind in (str, float, bool):
-        rows, bits = attributes.carriers(name, kind)
+        rows, bits = attributes.entries().carriers(name, kind)
         wanted = {
             row: bits_of(held[name])
             for row, held in model.items()
@@ -77,6 +83,10 @@ def test_attributes_are_found_by_name_kind_and_value(
         }
         assert dict(zip(rows.tolist(), bits.tolist(), strict=True)) == wanted
         assert len(rows) == len(wanted), "none is there twice"
+        places, bits = attributes.entries(asked).carriers(name, kind)
+        assert list(zip(places.tolist(), bits.tolist(), strict=True)) == [
+            (place, wanted[row]) for place, row in enumerate(asked.tolist()) if row in wanted
+        ]
     assert [attributes.of(row) for row in range(ROWS)] == list(model.values())
 
 
@@ -92,8 +102,8 @@ def test_names_beyond_the_bound_are_kept_but_not_found(monkeypatch: pytest.Monke
     attributes = Attributes()
     attributes.reserve(1)
     attributes.set(0, {"first": 1.0, "second": 2.0})
-    assert attributes.carriers("first", float)[0].tolist() == [0]
-    assert attributes.carriers("second", float)[0].tolist() == []
+    assert attributes.entries().carriers("first", float)[0].tolist() == [0]
+    assert attributes.entries().carriers("second", float)[0].tolist() == []
     assert attributes.names_refused == 1
     assert attributes.of(0) == {"first": 1.0, "second": 2.0}
 
@@ -103,5 +113,5 @@ def test_changing_an_attribute_for_ever_keeps_memory_bounded() -> None:
     attributes.reserve(1)
     for n in range(5_000):
         attributes.set(0, {"views": float(n)})
-    assert attributes.carriers("views", float)[1].view(np.float64).tolist() == [4_999.0]
-    assert len(attributes._postings["views", float]._entries) < 50
+    assert attributes.entries().carriers("views", float)[1].view(np.float64).tolist() == [4_999.0]
+    assert len(attributes._bits.data) <= FIRST_ROWS

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from services.ranking.stages import degraded
@@ -58,6 +60,36 @@ def test_costs_follow_the_measurements_slowly(clock: Clock) -> None:
     assert cost.recent_s == pytest.approx(0.003)
     cost.note(1.0)
     assert 0.05 < cost.recent_s < 0.2
+
+
+async def test_long_work_lets_others_go_on_between_its_pieces(clock: Clock) -> None:
+    deadline, turns = fifty_ms(clock), 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(other())
+    for _ in range(8):
+        clock.now_s += 0.001
+        await deadline.turn()
+    assert turns == 1, "a millisecond is no reason to wait for others"
+    for _ in range(4):
+        clock.now_s += 0.006
+        await deadline.turn()
+    assert turns == 5
+    others.cancel()
+
+
+async def test_long_work_ends_where_nobody_waits_for_it_any_more(clock: Clock) -> None:
+    deadline = fifty_ms(clock)
+    clock.now_s += 0.049
+    await deadline.turn()
+    clock.now_s += 0.006
+    with pytest.raises(TimeoutError):
+        await deadline.turn()
 
 
 def test_a_first_measurement_is_no_truth(clock: Clock) -> None:
