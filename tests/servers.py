@@ -93,11 +93,12 @@ class Service:
         self.name = name
         self._tls = "FRESHET_TLS_CERT_FILE" in environ
         self._health_port = free_port()
-        settings = {HEALTH_PORTS[name]: str(self._health_port), "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", f"services.{name}"]
-        self.process = Guarded(
-            command, folder / f"{name}.log", environ={**os.environ, **environ, **settings}
-        )
+        settings = {**environ, HEALTH_PORTS[name]: str(self._health_port)}
+        self.process = self._run(settings, folder / f"{name}.log")
+
+    def _run(self, environ: Mapping[str, str], log: Path) -> Guarded:
+        command = [sys.executable, "-m", f"services.{self.name}"]
+        return Guarded(command, log, environ={**os.environ, **environ, "PYTHONPATH": str(ROOT)})
 
     @property
     def health_url(self) -> str:
