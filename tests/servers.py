@@ -98,7 +98,7 @@ class Service:
 
     def _run(self, environ: Mapping[str, str], log: Path) -> Guarded:
         command = [sys.executable, "-m", f"services.{self.name}"]
-        return Guarded(command, log, environ={**os.environ, **environ, "PYTHONPATH": str(ROOT)})
+        return Guarded(command, log, environ={**os.environ, "PYTHONPATH": str(ROOT), **environ})
 
     @property
     def health_url(self) -> str:

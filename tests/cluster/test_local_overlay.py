@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from tests.cluster.conftest import ControlPlane
+from tests.cluster.conftest import OVERLAY, ControlPlane
 from tests.contract.dockerfile import ROOT, stages
 from tests.contract.service_settings import check_environment
 
@@ -50,6 +52,32 @@ def workload(rendered: str, name: str) -> dict[str, Any]:
         if each["kind"] in kinds and each["metadata"]["name"] == name
     )
     return copy.deepcopy(found)
+
+
+def test_snapshots_in_an_object_store_are_let_out_to_by_every_service_and_nothing_else_is(
+    control_plane: ControlPlane, applied: ControlPlane, rendered: str, tmp_path: Path
+) -> None:
+    overlay = {
+        "resources": [os.path.relpath(OVERLAY, tmp_path)],
+        "components": [os.path.relpath(ROOT / "k8s/components/object-store", tmp_path)],
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(overlay))
+    before = documents(rendered)
+    (policy,) = (
+        each
+        for each in documents(control_plane.kubectl("kustomize", str(tmp_path)))
+        if each not in before
+    )
+    kubernetes_validate.validate(policy, "1.37", strict=True)
+    (selected,) = policy["spec"]["podSelector"]["matchExpressions"]
+    assert set(selected["values"]) == set(SERVICES)
+    (egress,) = policy["spec"]["egress"]
+    assert egress["ports"] == [{"port": 443, "protocol": "TCP"}]
+    assert {"169.254.0.0/16", "10.0.0.0/8"} <= set(egress["to"][0]["ipBlock"]["except"])
+    applied.kubectl(
+        *("apply", "--server-side", "--validate=strict", "--dry-run=server", "-f", "-"),
+        text=json.dumps(policy),
+    )
 
 
 @pytest.mark.parametrize("version", ["1.34", "1.37"])

@@ -63,7 +63,7 @@ def pip_conf() -> str:
     return "\n".join(["[global]", *sorted(lines), ""])
 
 
-def run(*command: str, timeout_s: float = 900, **environ: str) -> str:
+def run(*command: str, timeout_s: float = 900) -> str:
     """Run a command and return what it printed. Fails with its own words."""
     done = subprocess.run(
         command,
@@ -73,7 +73,6 @@ def run(*command: str, timeout_s: float = 900, **environ: str) -> str:
         text=True,
         timeout=timeout_s,
         check=False,
-        env=None if not environ else environ,
     )
     assert done.returncode == 0, f"{json.dumps(command)} failed:\n{done.stdout[-4000:]}"
     return done.stdout

@@ -14,7 +14,7 @@ from tests.servers import ON_CI
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Image]]:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Image]]:
     """Return a function that builds a target: `image("ranking")`.
 
     Absent tools: a failure on CI, a skip elsewhere.

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,20 +65,20 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._built: dict[str, Image] = {}
+        self._built: dict[tuple[str, ...], Image] = {}
         self._temporary = folder / "tmp"  # the builds' cache of pip lies here too
         self._temporary.mkdir(parents=True)
 
-    def build(self, target: str) -> Image:
-        """Build a target, once; `base` is what all are built on."""
-        if target not in self._built:
-            if target == "base":
-                name = self._base
-            else:
-                name = f"localhost/freshet/{target}"
-                self._build(target, name)
-            self._built[target] = self._mounted(target, name)
-        return self._built[target]
+    def build(self, target: str, *arguments: str) -> Image:
+        """Build a target with `NAME=VALUE`s, once; `base` is what all are built on."""
+        key = (target, *arguments)
+        if key not in self._built:
+            name = self._base
+            if target != "base":
+                name = f"localhost/freshet/{target}:{len(arguments)}"
+                self._build(target, arguments, name)
+            self._built[key] = self._mounted(target, name)
+        return self._built[key]
 
     def remove(self) -> None:
         """Unmount and delete everything."""
@@ -100,9 +100,10 @@ class Store:
             shutil.rmtree(made)
         return BASE
 
-    def _build(self, target: str, name: str) -> None:
+    def _build(self, target: str, arguments: Sequence[str], name: str) -> None:
         assert self._base
         options = ["--isolation", "chroot", "--pull-never", "--format", "docker"]
+        options += [f"--build-arg={argument}" for argument in arguments]
         dockerfile = ["--file", str(ROOT / "deploy" / "Dockerfile"), "--target", target]
         self._buildah("bud", *options, *dockerfile, "--tag", name, str(ROOT))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from services.cli.up.process import free_port
 from tests.images import container
 from tests.images.container import Container
 from tests.images.images import Image, beyond
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.images, pytest.mark.timeout(1800)]
 MIB = 1024 * 1024
 # Of what a target adds to its base. Whoever goes beyond knows what for, and says so here.
 AT_MOST_MIB = {"sessions": 1000, "embedding": 1000, "ranking": 1000, "tools": 1000}
-BuildImage = Callable[[str], Image]
+BuildImage = Callable[..., Image]
 
 UNWANTED = re.compile(
     r"site-packages/(torch|tensorflow|triton|nvidia|jax|pytest|_pytest|mypy|hypothesis)\b"
@@ -35,7 +35,7 @@ UNWANTED = re.compile(
 @pytest.mark.parametrize("name", AT_MOST_MIB)
 def test_an_image_holds_no_torch_compiler_test_or_cache(name: str, image: BuildImage) -> None:
     added = [path for path, _ in beyond(image(name), image("base"))]
-    assert f"usr/local/lib/python3.11/site-packages/{'numpy/__init__.py'}" in added
+    assert "usr/local/lib/python3.11/site-packages/numpy/__init__.py" in added
     assert [path for path in added if UNWANTED.search(path)] == []
 
 
@@ -52,7 +52,7 @@ def test_an_image_is_no_larger_than_it_must_be(
     largest = sorted(packages.items(), key=lambda package: -package[1])[:5]
     listed = ", ".join(f"{owner} {size // MIB}" for owner, size in largest)
     with capsys.disabled():
-        print(f"\n{name}: {total // MIB} MiB beyond its base, of it {listed}")
+        sys.stdout.write(f"\n{name}: {total // MIB} MiB beyond its base, of it {listed}\n")
     assert total <= AT_MOST_MIB[name] * MIB
 
 
@@ -77,9 +77,7 @@ async def test_services_start_from_their_images_answer_their_probe_and_end_on_si
         "FRESHET_RANKING_PORT": "0",
         "FRESHET_INSECURE": "1",  # all addresses, on a machine of the test's own
     }
-    started = [
-        Container(image(name), environ, tmp_path / name, snapshots) for name in HEALTH_PORTS
-    ]
+    started = [Container(image(name), environ, tmp_path / name, snapshots) for name in HEALTH_PORTS]
     try:
         for service in started:
             assert service.probe() == 1 or (await service.ready()).probe() == 0

@@ -1,0 +1,96 @@
+"""Snapshots in an S3 of this machine: as in a folder, beside every proxy or through one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import fsspec
+import pytest
+
+from services.cli.up.process import Guarded, answers, await_ready, free_port
+from services.embedding.pictures.fetch import Fetcher, Missing
+from shared.catalogue import snapshots
+from shared.catalogue.snapshots import newest
+from shared.catalogue.stores import open_store
+from tests.unit.embedding.snapshots.snapshot_kit import DIM, NOW, SPACE, write
+
+pytestmark = pytest.mark.integration
+
+URL = "s3://shop/snapshots"
+
+
+@pytest.fixture(scope="module")
+def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Run a stand-in for S3; returns its port on the loopback."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    server = Guarded(command, tmp_path_factory.mktemp("s3") / "s3.log")
+    question = b"GET /moto-api/ HTTP/1.0\r\n\r\n"
+    await_ready(server, lambda: bool(answers(server.pid, port, question)), 60)
+    yield port
+    server.kill()
+
+
+@pytest.fixture
+def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return an empty bucket's URL, and let the environment say where S3 is."""
+    for name, value in environ(s3_port).items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").clear_instance_cache()
+    files = fsspec.filesystem("s3")
+    if files.exists("shop"):
+        files.rm("shop", recursive=True)
+    files.mkdir("shop")
+    yield URL
+    fsspec.filesystem("s3").clear_instance_cache()
+
+
+def environ(port: int) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "shop",
+        "AWS_SECRET_ACCESS_KEY": "shop",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def test_snapshots_in_s3_are_written_found_and_given_up(s3: str) -> None:
+    names = [write(s3, NOW + number) for number in range(3)]
+    found = newest(s3, SPACE, DIM, NOW + 3)
+    assert found is not None
+    assert (found.name, found.manifest.count) == (names[2], 50)
+    assert found.index.is_file()
+    store = open_store(s3, SPACE)
+    assert snapshots.current(store) == [names[2], names[1]]
+    assert sorted(store.folders()) == names[1:]
+
+
+def test_s3_on_this_machine_is_never_asked_through_a_proxy(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    fsspec.filesystem("s3").clear_instance_cache()
+    assert write(s3)
+
+
+def test_s3_elsewhere_is_asked_through_the_proxy_that_the_environment_names(
+    s3: str, s3_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://s3.shop.invalid")
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{s3_port}")
+    fsspec.filesystem("s3").clear_instance_cache()
+    # Who answers as a proxy knows no bucket by that host; nobody else knows the host at all.
+    with pytest.raises(OSError, match="bucket does not exist"):
+        write(s3)
+
+
+async def test_a_picture_in_s3_is_read_below_its_root(s3: str) -> None:
+    files = fsspec.filesystem("s3")
+    files.pipe_file("shop/pictures/größe.png", b"picture")
+    async with Fetcher([], ["s3://shop/pictures"]) as pictures:
+        assert await pictures.fetch("s3://shop/pictures/größe.png") == b"picture"
+        with pytest.raises(Missing):
+            await pictures.fetch("s3://shop/pictures/none.png")
