@@ -67,6 +67,16 @@ async def eventually(
         await asyncio.sleep(0.02)
 
 
+def s3_environ(port: int) -> dict[str, str]:
+    """Return the variables that lead to the stand-in for S3 on a port of the loopback."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "shop",
+        "AWS_SECRET_ACCESS_KEY": "shop",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
 async def delete_all_topics(bootstrap: str) -> None:
     """Empty a broker; a group's offsets go with their topics."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)

@@ -38,7 +38,7 @@ def command(
     """Return what runs a program in the image, with a folder as its volume of snapshots."""
     uid, gid = image.config["User"].split(":")
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-    variables = [f"{name}={value}" for name, value in (image.environ | environ).items()]
+    variables = [f"{name}={value}" for name, value in {**image.environ, **environ}.items()]
     confined = [
         *("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"),
         *("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"),

@@ -41,6 +41,7 @@ class Image:
     @property
     def probe(self) -> list[str]:
         """Return the command of its health check."""
+        command: list[str]
         kind, *command = self.config["Healthcheck"]["Test"]
         assert kind == "CMD"
         return command

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import fsspec
 import pytest
 
-from services.cli.up.process import Guarded, answers, await_ready, free_port
 from services.embedding.pictures.fetch import Fetcher, Missing
 from shared.catalogue import snapshots
 from shared.catalogue.snapshots import newest
 from shared.catalogue.stores import open_store
+from tests import servers
 from tests.unit.embedding.snapshots.snapshot_kit import DIM, NOW, SPACE, write
 
 pytestmark = pytest.mark.integration
@@ -20,22 +19,10 @@ pytestmark = pytest.mark.integration
 URL = "s3://shop/snapshots"
 
 
-@pytest.fixture(scope="module")
-def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Run a stand-in for S3; returns its port on the loopback."""
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-    server = Guarded(command, tmp_path_factory.mktemp("s3") / "s3.log")
-    question = b"GET /moto-api/ HTTP/1.0\r\n\r\n"
-    await_ready(server, lambda: bool(answers(server.pid, port, question)), 60)
-    yield port
-    server.kill()
-
-
 @pytest.fixture
 def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Return an empty bucket's URL, and let the environment say where S3 is."""
-    for name, value in environ(s3_port).items():
+    for name, value in servers.s3_environ(s3_port).items():
         monkeypatch.setenv(name, value)
     fsspec.filesystem("s3").clear_instance_cache()
     files = fsspec.filesystem("s3")
@@ -44,15 +31,6 @@ def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     files.mkdir("shop")
     yield URL
     fsspec.filesystem("s3").clear_instance_cache()
-
-
-def environ(port: int) -> dict[str, str]:
-    return {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "shop",
-        "AWS_SECRET_ACCESS_KEY": "shop",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
 
 
 def test_snapshots_in_s3_are_written_found_and_given_up(s3: str) -> None:
