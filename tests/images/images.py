@@ -17,7 +17,7 @@ from tests.images.base import PATH, make_base
 from tests.servers import ROOT
 
 BASE: Final = "docker.io/library/python:3.11-slim-bookworm"
-TARGET_WITHIN_S: Final = 900.0
+TARGET_WITHIN_S: Final = 1800.0
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from tests.images.images import Image, beyond
 from tests.servers import HEALTH_PORTS
 
 # A build takes minutes.
-pytestmark = [pytest.mark.images, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.images, pytest.mark.timeout(3600)]
 
 MIB = 1024 * 1024
 # Of what a target adds to its base. Whoever goes beyond knows what for, and says so here.
-AT_MOST_MIB = {"sessions": 1000, "embedding": 1000, "ranking": 1000, "tools": 1000}
+AT_MOST_MIB = {"sessions": 250, "embedding": 370, "ranking": 300, "tools": 520}
 # A service's own store at S3; of Google's and Azure's, that what speaks to them can be imported.
 USE_STORES = """
 import fsspec
@@ -38,7 +38,7 @@ BuildImage = Callable[..., Image]
 UNWANTED = re.compile(
     r"site-packages/(torch|tensorflow|triton|nvidia|jax|pytest|_pytest|mypy|hypothesis)\b"
     r"|bin/(\S*-)?(gcc|g\+\+|cc|c\+\+|cpp|ld|as|clang|make|uv)(-\d+)?$"  # compilers
-    r"|(^|/)tests?/|(^|/)conftest\.py$|(^|/)test_[^/]*\.py$"
+    r"|(^|/)tests?/|(^|/)conftest\.py$|(^|/)test_(?!utils)[^/]*\.py$"
     r"|(^|/)\.cache/|^var/cache/apt/|^var/lib/apt/lists/|^tmp/|^app/.*__pycache__/"
     r"|\.(a|o|h|hpp|whl|deb)$"
 )
@@ -72,7 +72,7 @@ def test_a_container_has_no_capabilities_and_no_root_to_write_to(
     image: BuildImage, snapshots: Path
 ) -> None:
     tried = "touch /app/new; grep -E '^(Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs)' /proc/self/status; id -u"
-    done = container.run(image("sessions"), ["sh", "-c", tried], {}, snapshots)
+    done = container.run(image("ranking"), ["sh", "-c", tried], {}, snapshots)
     assert "Read-only file system" in done.stderr
     words = done.stdout.split()
     assert words[1::2] == ["0000000000000000"] * 4 + ["1"], done.stdout
