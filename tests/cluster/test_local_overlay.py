@@ -14,12 +14,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.cluster.conftest import OVERLAY, ControlPlane
+from tests.cluster.conftest import ControlPlane
 from tests.contract.dockerfile import ROOT, stages
 from tests.contract.service_settings import check_environment
 
 pytestmark = pytest.mark.cluster
 
+BASE = ROOT / "k8s" / "base"
 SERVICES = ("sessions", "embedding", "ranking")
 PORTS = {
     "sessions": {9101},
@@ -55,17 +56,17 @@ def workload(rendered: str, name: str) -> dict[str, Any]:
 
 
 def test_snapshots_in_an_object_store_are_let_out_to_by_every_service_and_nothing_else_is(
-    control_plane: ControlPlane, applied: ControlPlane, rendered: str, tmp_path: Path
+    applied: ControlPlane, tmp_path: Path
 ) -> None:
     overlay = {
-        "resources": [os.path.relpath(OVERLAY, tmp_path)],
+        "resources": [os.path.relpath(BASE, tmp_path)],
         "components": [os.path.relpath(ROOT / "k8s/components/object-store", tmp_path)],
     }
     (tmp_path / "kustomization.yaml").write_text(json.dumps(overlay))
-    before = documents(rendered)
+    before = documents(applied.kubectl("kustomize", str(BASE)))
     (policy,) = (
         each
-        for each in documents(control_plane.kubectl("kustomize", str(tmp_path)))
+        for each in documents(applied.kubectl("kustomize", str(tmp_path)))
         if each not in before
     )
     kubernetes_validate.validate(policy, "1.37", strict=True)
