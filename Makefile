@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest -q
 
 QUICK := lint types arch protos-check test-unit
-PARTS := $(QUICK) test-integration test-e2e test-proofs test-cluster test-redis
+PARTS := $(QUICK) test-integration test-e2e test-proofs test-cluster test-redis test-images
 
 .PHONY: help demo up test check lint types arch protos protos-check \
-	test-unit test-integration test-e2e test-proofs test-cluster test-redis clean
+	test-unit test-integration test-e2e test-proofs test-cluster test-redis test-images clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test-cluster: $(VENV)/installed-test ## Manifests on a real Kubernetes control p
 
 test-redis: $(VENV)/installed-test ## Integration and e2e once more, on redis-server
 	FRESHET_TEST_REDIS=redis-server $(PYTEST) tests/integration tests/e2e
+
+test-images: $(VENV)/installed-test ## Every image built and started, with buildah and debootstrap
+	$(PYTEST) tests/images
 
 clean: ## Delete what was installed and the tools' caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -55,6 +55,7 @@ def setting(
 ) -> Any:
     """Declare a dataclass field that is read from an environment variable.
 
+    form: of the text, or of each part of a comma list.
     secret: the value stands in no repr, and so in no log or traceback.
     """
     meta = {
@@ -125,7 +126,7 @@ def from_environment(cls: type[T], environ: Mapping[str, str]) -> T:
         text = environ.get(meta["variable"])
         if text is None:
             continue
-        if meta["form"]:
+        if meta["form"] and kinds[field.name] is str:
             values[field.name] = checked(meta["variable"], text, meta["form"])
             continue
         parse, right = _PARSERS[kinds[field.name]]
@@ -143,6 +144,9 @@ def from_environment(cls: type[T], environ: Mapping[str, str]) -> T:
             good = False
         if not good:
             raise _bad(meta["variable"], right, text)
+        if meta["form"]:
+            for part in value:
+                checked(meta["variable"], part, meta["form"])
         values[field.name] = value
     return cls(**values)
 

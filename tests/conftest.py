@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from services.cli.up.kafka import EmbeddedKafka
+from services.cli.up.process import Guarded, answers, await_ready, free_port
 from services.cli.up.valkey import EmbeddedValkey
 from tests import servers
 
@@ -102,6 +104,18 @@ def fresh_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
     server = EmbeddedValkey(tmp_path / "valkey", program=REDIS_PROGRAM)
     server.start()
     yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Run a stand-in for S3; returns its port on the loopback."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    server = Guarded(command, tmp_path_factory.mktemp("s3") / "s3.log")
+    question = b"GET /moto-api/ HTTP/1.0\r\n\r\n"
+    await_ready(server, lambda: bool(answers(server.pid, port, question)), 60)
+    yield port
     server.kill()
 
 

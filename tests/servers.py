@@ -67,6 +67,16 @@ async def eventually(
         await asyncio.sleep(0.02)
 
 
+def s3_environ(port: int) -> dict[str, str]:
+    """Return the variables that lead to the stand-in for S3 on a port of the loopback."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "shop",
+        "AWS_SECRET_ACCESS_KEY": "shop",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
 async def delete_all_topics(bootstrap: str) -> None:
     """Empty a broker; a group's offsets go with their topics."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
@@ -93,11 +103,12 @@ class Service:
         self.name = name
         self._tls = "FRESHET_TLS_CERT_FILE" in environ
         self._health_port = free_port()
-        settings = {HEALTH_PORTS[name]: str(self._health_port), "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", f"services.{name}"]
-        self.process = Guarded(
-            command, folder / f"{name}.log", environ={**os.environ, **environ, **settings}
-        )
+        settings = {**environ, HEALTH_PORTS[name]: str(self._health_port)}
+        self.process = self._run(settings, folder / f"{name}.log")
+
+    def _run(self, environ: Mapping[str, str], log: Path) -> Guarded:
+        command = [sys.executable, "-m", f"services.{self.name}"]
+        return Guarded(command, log, environ={**os.environ, "PYTHONPATH": str(ROOT), **environ})
 
     @property
     def health_url(self) -> str:

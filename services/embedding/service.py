@@ -35,6 +35,7 @@ from services.embedding.items.readback import Readback
 from services.embedding.items.reconcile import Reconciler
 from services.embedding.items.record_handler import RecordHandler
 from services.embedding.items.vector_publisher import VectorPublisher
+from services.embedding.pictures.addresses import private_network
 from services.embedding.pictures.decoding import Decoders
 from services.embedding.pictures.fetch import Fetcher
 from services.embedding.pictures.missing_pictures import MissingPictures
@@ -167,7 +168,12 @@ class EmbeddingService(Service):
             await pool.start()
         batcher = await ends.enter_async_context(Batcher(encoders))
         fetcher = await ends.enter_async_context(
-            Fetcher(settings.image_hosts, settings.image_roots, max_bytes=settings.image_mib * MIB)
+            Fetcher(
+                settings.image_hosts,
+                settings.image_roots,
+                max_bytes=settings.image_mib * MIB,
+                permitted_networks=tuple(map(private_network, settings.image_networks)),
+            )
         )
         return ItemEncoder(fetcher, decoders, search_decoders, batcher, fusion)
 

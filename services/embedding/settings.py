@@ -7,8 +7,10 @@ from typing import Final
 
 from freshet.kafka_clients import KafkaSettings
 from freshet.prefix import PrefixSettings
-from freshet.settings import setting
+from freshet.settings import Form, setting
+from services.embedding.pictures.addresses import private_network
 from shared.access.settings import DoorSettings
+from shared.catalogue import stores
 from shared.catalogue.snapshots import HNSW_EF_CONSTRUCTION, HNSW_M
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
@@ -21,7 +23,10 @@ class SnapshotSettings:
     """Where snapshots go, when one is made, and how its index is built."""
 
     url: str = setting(
-        "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder, or any fsspec URL"
+        "FRESHET_SNAPSHOTS",
+        ".freshet/snapshots",
+        form=stores.FORM,
+        help="a folder, or a URL such as s3://bucket/snapshots",
     )
     every_s: float = setting(
         "FRESHET_SNAPSHOT_EVERY_S",
@@ -128,7 +133,16 @@ class EmbeddingSettings:
         "FRESHET_IMAGE_HOSTS", (), help="hosts of image_uri, such as cdn.example.com, *.example.com"
     )
     image_roots: tuple[str, ...] = setting(
-        "FRESHET_IMAGE_ROOTS", (), help="storage of image_uri, such as file:///srv/pictures"
+        "FRESHET_IMAGE_ROOTS",
+        (),
+        form=stores.FORM,
+        help="storage of image_uri, such as file:///srv/pictures, s3://bucket/pictures",
+    )
+    image_networks: tuple[str, ...] = setting(
+        "FRESHET_IMAGE_NETWORKS",
+        (),
+        form=Form("private networks such as 10.2.0.0/16", private_network),
+        help="private networks that hosts of image_uri may be in, such as 10.2.0.0/16",
     )
     image_mib: int = setting(
         "FRESHET_IMAGE_MIB", 16, at_least=1, at_most=256, help="a picture behind image_uri, in MiB"

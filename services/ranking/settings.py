@@ -14,6 +14,7 @@ from services.ranking.stages.blend import BlendSettings
 from services.ranking.stages.features import FeatureSettings
 from services.ranking.stages.new_places import NewPlacesSettings
 from shared.access.settings import DoorSettings
+from shared.catalogue import stores
 from shared.catalogue.active_bundle import SpaceSettings
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
@@ -63,7 +64,10 @@ class RankingSettings:
         help="MiB that lists may take which wait for Kafka, about 12 KB each with 50 items",
     )
     snapshots: str = setting(
-        "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder or any fsspec URL"
+        "FRESHET_SNAPSHOTS",
+        ".freshet/snapshots",
+        form=stores.FORM,
+        help="a folder, or a URL such as s3://bucket/snapshots",
     )
     ranker: str = setting(
         "FRESHET_RANKER", "", help="an ONNX file; empty: the bundle's, else the blend"

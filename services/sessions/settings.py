@@ -10,6 +10,7 @@ from freshet.prefix import PrefixSettings
 from freshet.settings import setting
 from services.sessions.fold.settings import FoldSettings
 from shared.access.settings import DoorSettings
+from shared.catalogue import stores
 from shared.catalogue.active_bundle import SpaceSettings
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings
@@ -38,7 +39,10 @@ class SessionsSettings:
         "FRESHET_SESSIONS_HEALTH_PORT", 9101, at_least=0, at_most=65_535, help="0: a free one"
     )
     snapshots: str = setting(
-        "FRESHET_SNAPSHOTS", ".freshet/snapshots", help="a folder or any fsspec URL"
+        "FRESHET_SNAPSHOTS",
+        ".freshet/snapshots",
+        form=stores.FORM,
+        help="a folder, or a URL such as s3://bucket/snapshots",
     )
     segments: tuple[str, ...] = setting(
         "FRESHET_SEGMENTS",

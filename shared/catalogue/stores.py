@@ -11,13 +11,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import fsspec
+from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 from freshet.prefix import PREFIX
+from freshet.settings import Form
 
 
 class Store(Protocol):
@@ -57,6 +60,27 @@ class Store(Protocol):
         The file `last` is written after all others.
         """
         ...
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError for a URL whose scheme, or one of a chain, nothing here speaks."""
+    for part in url.split("::"):
+        try:
+            fsspec.get_filesystem_class(split_protocol(part)[0] or "file")
+        except ImportError as error:
+            raise ValueError(str(error)) from None
+
+
+_OBJECT_STORES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs"}  # by the package that speaks it
+FORM: Final = Form(
+    "a folder or a URL of a scheme that is known here, such as "
+    + ", ".join(
+        f"{scheme}://"
+        for scheme in ("file", *_OBJECT_STORES)
+        if find_spec(_OBJECT_STORES.get(scheme, "fsspec"))
+    ),
+    check_url,
+)
 
 
 def open_store(url: str, below: str) -> Store:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 import redis.asyncio
 from numpy.typing import NDArray
 
@@ -252,14 +252,13 @@ async def measure(
 
 def cpu_s(pid: int) -> float:
     """Return the processor's time that a process has used, user and system."""
-    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 def memory_mb(pid: int) -> int:
     """Return a process's resident memory."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) // 1024
+    return int(psutil.Process(pid).memory_info().rss) // (1024 * 1024)
 
 
 def _percentile(values: list[float], percent: float) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -18,6 +20,7 @@ from tests.contract.service_settings import check_environment
 
 pytestmark = pytest.mark.cluster
 
+BASE = ROOT / "k8s" / "base"
 SERVICES = ("sessions", "embedding", "ranking")
 PORTS = {
     "sessions": {9101},
@@ -50,6 +53,32 @@ def workload(rendered: str, name: str) -> dict[str, Any]:
         if each["kind"] in kinds and each["metadata"]["name"] == name
     )
     return copy.deepcopy(found)
+
+
+def test_snapshots_in_an_object_store_are_let_out_to_by_every_service_and_nothing_else_is(
+    applied: ControlPlane, tmp_path: Path
+) -> None:
+    overlay = {
+        "resources": [os.path.relpath(BASE, tmp_path)],
+        "components": [os.path.relpath(ROOT / "k8s/components/object-store", tmp_path)],
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(overlay))
+    before = documents(applied.kubectl("kustomize", str(BASE)))
+    (policy,) = (
+        each
+        for each in documents(applied.kubectl("kustomize", str(tmp_path)))
+        if each not in before
+    )
+    kubernetes_validate.validate(policy, "1.37", strict=True)
+    (selected,) = policy["spec"]["podSelector"]["matchExpressions"]
+    assert set(selected["values"]) == set(SERVICES)
+    (egress,) = policy["spec"]["egress"]
+    assert egress["ports"] == [{"port": 443, "protocol": "TCP"}]
+    assert {"169.254.0.0/16", "10.0.0.0/8"} <= set(egress["to"][0]["ipBlock"]["except"])
+    applied.kubectl(
+        *("apply", "--server-side", "--validate=strict", "--dry-run=server", "-f", "-"),
+        text=json.dumps(policy),
+    )
 
 
 @pytest.mark.parametrize("version", ["1.34", "1.37"])

@@ -91,7 +91,7 @@ def installed_in(stage: Stage) -> set[str]:
     (packages,) = {m[1] for text in copied if (m := re.match(r"--from=(\S+)", text))}
     install = STAGES[packages].last("RUN")
     assert install is not None
-    lock = re.fullmatch(r"install-locked /locks/(\w+)\.txt", install)
+    lock = re.search(r" install-locked /locks/(\w+)\.txt( \$\{OBJECT_STORES\S*)?$", install)
     assert lock is not None
     return locked(lock[1])
 

@@ -54,7 +54,7 @@ def test_an_installation_says_each_step_with_its_seconds(tmp_path: Path) -> None
 
 def test_ci_runs_make_test_in_a_clone_with_nothing_beside_it(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
-    for name in ("g++", "redis-server", "apt-get", "sudo"):
+    for name in ("g++", "redis-server", "buildah", "debootstrap", "apt-get", "sudo"):
         program(programs / name, "#!/bin/sh\n")
     program(programs / "make", MAKE)
     shared = tmp_path / "tools and data"

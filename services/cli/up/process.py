@@ -71,7 +71,8 @@ class Guarded:
 
     def kill(self) -> None:
         """SIGKILL the child with all that it started, as a crash would, and wait for its end."""
-        with contextlib.suppress(ProcessLookupError):
+        # macOS answers EPERM for a group that holds zombies only
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.wait()
 

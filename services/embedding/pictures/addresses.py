@@ -8,9 +8,20 @@ from collections.abc import Sequence
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Global as far as `ipaddress` knows, yet a cloud's own: Azure's host agent, and Oracle's metadata
-# in the block of protocol assignments.
-_CLOUD = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
+# A cloud's own, in whatever network: Azure's host agent, Oracle's metadata in the block of protocol
+# assignments, and those of Amazon and Alibaba, which lie amid private networks.
+_CLOUD = tuple(
+    map(
+        ipaddress.ip_network,
+        ("168.63.129.16/32", "192.0.0.0/24", "fd00:ec2::/32", "100.100.100.200/32"),
+    )
+)
+_PRIVATE = tuple(
+    map(
+        ipaddress.ip_network,
+        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
+    )
+)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -19,19 +30,32 @@ def is_public(address: Address, permitted: Sequence[Network] = ()) -> bool:
 
     False for loopback, private, link-local (with it the metadata service), CGNAT, multicast,
     reserved and unspecified addresses, and for IPv6 addresses that carry such an IPv4 one (mapped,
-    6to4, Teredo, NAT64).
+    6to4, Teredo, NAT64). No network permits what is a cloud's own.
     """
     inner = _carried(address)
     if inner is not None:
         return is_public(inner, permitted)
+    if any(address in network for network in _CLOUD):
+        return False
     if any(address in network for network in permitted):
         return True
     return address.is_global and not (
-        address.is_multicast
-        or address.is_reserved
-        or getattr(address, "is_site_local", False)
-        or any(address in network for network in _CLOUD)
+        address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
     )
+
+
+def private_network(text: str) -> Network:
+    """Read a network of private addresses, such as `10.2.0.0/16`. Raises ValueError for others.
+
+    Loopback and link-local networks are none: what answers there belongs to this machine.
+    """
+    network = ipaddress.ip_network(text)
+    if not any(
+        network.version == private.version and network.subnet_of(private)  # type: ignore[arg-type]
+        for private in _PRIVATE
+    ):
+        raise ValueError(f"{text} is not a private network")
+    return network
 
 
 def _carried(address: Address) -> ipaddress.IPv4Address | None:

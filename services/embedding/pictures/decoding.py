@@ -6,6 +6,7 @@ A decoder that crashes, hangs or swells takes only its process along.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -114,8 +115,10 @@ class Decoders:
 
 def _prepare_worker(at_most_bytes: int) -> None:
     """Bound the worker's memory, leave signals to its parent, and end when the parent does."""
-    limit = _address_space_bytes() + at_most_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    # macOS tells no size in /proc and bounds no address space: time and pixels are bounded there.
+    with contextlib.suppress(OSError, ValueError):
+        limit = _address_space_bytes() + at_most_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -40,6 +41,7 @@ from services.embedding.pictures.storage import Storage
 __all__ = ["FetchFailed", "Fetcher", "Forbidden", "Missing", "TooLarge", "Unreachable"]
 
 MAX_REDIRECTS = 3
+_ASCII = "".join(map(chr, range(128)))
 _CHUNK_BYTES = 64 * 1024
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})  # besides 5xx
 
@@ -66,7 +68,8 @@ class Fetcher:
         `allowed_hosts`: `cdn.example.com` (default ports only), `cdn.example.com:8443`,
         `*.example.com`.
         `storage_roots`: `file:///srv/pictures`, `s3://shop/pictures`.
-        `permitted_networks`, `ssl_context`: for tests, which have no public server.
+        `permitted_networks`: private ones that hosts may be in.
+        `ssl_context`: for tests, which have no public server.
         """
         self._allowed_hosts = [host.lower() for host in allowed_hosts]
         self._storage = Storage(storage_roots)
@@ -143,7 +146,8 @@ class Fetcher:
         """Parse an http(s) URL once, for the check and for the request alike."""
         _check_spelling(uri)
         try:
-            url = base.join(URL(uri)) if base else URL(uri)
+            url = URL(_quoted(uri))
+            url = base.join(url) if base else url
             host, port = url.host, url.port
         except ValueError:
             raise Forbidden("not a valid URL") from None
@@ -265,7 +269,15 @@ def _matches(entry: str, host: str, port: int | None, is_default_port: bool) -> 
 
 def _check_spelling(uri: str) -> None:
     """Refuse what parsers read differently, and what no URL needs."""
-    if len(uri) > IMAGE_URI_BYTES:
-        raise Forbidden(f"URL of more than {IMAGE_URI_BYTES} characters")
-    if not uri.isascii() or not uri.isprintable() or " " in uri or "\\" in uri:
-        raise Forbidden("URL with spaces, control characters, backslashes or non-ASCII characters")
+    if not uri.isprintable() or " " in uri or "\\" in uri:
+        raise Forbidden("URL with spaces, control characters or backslashes")
+    if len(uri.encode()) > IMAGE_URI_BYTES:
+        raise Forbidden(f"URL of more than {IMAGE_URI_BYTES} bytes")
+
+
+def _quoted(uri: str) -> str:
+    """Write an IRI as the URL that it stands for: what is not ASCII as UTF-8 in percents.
+
+    In a host's name, too, where it then matches no entry: such names are written as `xn--…`.
+    """
+    return quote(uri, safe=_ASCII)

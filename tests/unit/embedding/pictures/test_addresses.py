@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from services.embedding.pictures.addresses import is_public
+from services.embedding.pictures.addresses import is_public, private_network
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,30 @@ def test_a_permitted_network_is_allowed_and_no_other() -> None:
     assert is_public(ipaddress.ip_address("::ffff:127.0.0.1"), permitted)
     assert not is_public(ipaddress.ip_address("10.0.0.1"), permitted)
     assert not is_public(ipaddress.ip_address("::1"), permitted)
+
+
+@pytest.mark.parametrize("network", ["10.2.0.0/16", "192.168.7.0/24", "100.64.0.0/10", "fd12::/48"])
+def test_a_private_network_can_be_permitted(network: str) -> None:
+    permitted = [private_network(network)]
+    assert is_public(permitted[0][1], permitted)
+    assert not is_public(ipaddress.ip_address("172.16.0.1"), permitted)
+    assert not is_public(ipaddress.ip_address("169.254.169.254"), permitted)
+
+
+@pytest.mark.parametrize("address", ["100.100.100.200", "fd00:ec2::254"])
+def test_what_is_a_clouds_own_is_refused_amid_a_permitted_network(address: str) -> None:
+    permitted = [private_network("100.64.0.0/10"), private_network("fc00::/7")]
+    assert not is_public(ipaddress.ip_address(address), permitted)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *("127.0.0.0/8", "::1/128", "169.254.0.0/16", "fe80::/10"),  # this machine's
+        *("0.0.0.0/0", "::/0", "8.0.0.0/5", "1.1.1.0/24", "224.0.0.0/4"),
+        *("10.2.0.1/16", "10.2.0.0/33", "10.2", "shop", ""),  # none at all
+    ],
+)
+def test_no_other_network_can_be_permitted(network: str) -> None:
+    with pytest.raises(ValueError, match=r"\w|^$"):
+        private_network(network)

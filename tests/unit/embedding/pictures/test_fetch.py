@@ -5,7 +5,7 @@ import ipaddress
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from aiohttp import web
@@ -185,6 +185,28 @@ class answering:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in found]
 
 
+async def test_a_host_in_a_permitted_private_network_is_asked_and_none_in_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve = answering("192.0.2.1", **{"cdn.shop": "127.0.0.1", "db.shop": "10.3.0.1"})
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    hosts = ["cdn.shop:1", "db.shop:1", "10.3.0.1:1"]
+    async with Fetcher(hosts, permitted_networks=LOOPBACK) as pictures:
+        with pytest.raises(Unreachable):  # it was asked, and nobody listens
+            await pictures.fetch("http://cdn.shop:1/a.png")
+        for url in ("http://db.shop:1/a.png", "http://10.3.0.1:1/a.png"):
+            with pytest.raises(Forbidden, match="not public"):
+                await pictures.fetch(url)
+
+
+@pytest.mark.parametrize("path", ["/größe/机.png", "/stra%C3%9Fe/Größe.png", "/a.png?q=größe"])
+async def test_a_path_beyond_ascii_is_asked_for_as_utf_8_in_percents(shop: Shop, path: str) -> None:
+    async with fetcher(shop) as pictures:
+        await pictures.fetch(shop.url(path))
+        await pictures.fetch(shop.url(f"/to?url={quote(path)}"))
+    assert [seen for seen in shop.seen if seen != "/to"] == [unquote(path).partition("?")[0]] * 2
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -212,6 +234,9 @@ class answering:
         "http://cdn.example.com:99999/a.png",
         "http://cdn.example.com:0x50/a.png",
         "http://cdn.example.com/a b.png",
+        "http://cdn.example.com/a\u00a0b.png",
+        "http://cdn.example.com/a\u202egnp.b",
+        "http://cdn.example.com/" + "ä" * 1020,
         "http://cdn.example.com/a\r\nHost: evil.example",
         "http://cdn.example.com/\t",
         "http://cdn。example。com/a.png",
