@@ -200,6 +200,8 @@ class ItemFilter:
 
 def _steady(filters: pb.Filters) -> pb.Filters | None:
     """Return the conditions of what an item is, without those that offers change; None: no such."""
+    if not filters.ByteSize():  # as of most lists
+        return None
     steady = pb.Filters(
         categories_any=filters.categories_any,
         categories_none=filters.categories_none,
