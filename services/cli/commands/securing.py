@@ -42,7 +42,10 @@ def keys(
     """Make certificates and tokens for a system to try, where there are none that last."""
     from services.cli.keys.issue import write_keys
 
-    made = write_keys(folder, host or ())
+    try:
+        made = write_keys(folder, host or ())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     options.console.print(f"{folder}: {'made' if made else 'nothing to do'}")
 
 

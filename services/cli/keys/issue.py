@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ HOLDERS: Final = {
     "operator": tuple(Scope),
 }
 HERE: Final = ("localhost", "127.0.0.1")
+_HOST: Final = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII | re.IGNORECASE)
 
 
 def write_keys(
@@ -38,12 +40,13 @@ def write_keys(
     """Write what services and callers need; return whether anything had to be made.
 
     hosts: names that the certificate is for, besides those of services and of this machine. What
-    is there stays: certificates until a month before their end, tokens for good.
+    is there stays: certificates until a month before their end, tokens for good. Raises ValueError
+    for what no certificate can name.
     """
     now = now or datetime.datetime.now(datetime.UTC)
+    subjects = [_subject(host) for host in (*_names_of_services(), *HERE, *hosts)]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = False
-    subjects = [_subject(host) for host in (*_names_of_services(), *HERE, *hosts)]
     if not (_lasts(folder / CERTIFICATE, subjects, now) and (folder / KEY).exists()):
         _write_certificates(folder, subjects, now)
         made = True
@@ -98,11 +101,11 @@ def _write_certificates(
         )
         .sign(authority_key, hashes.SHA256())
     )
-    pem = serialization.Encoding.PEM
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     _write(folder / CA, of_authority.public_bytes(pem))
-    _write(folder / CERTIFICATE, of_services.public_bytes(pem))
-    plain = serialization.NoEncryption()
     _write(folder / KEY, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    # Last: by it the next call sees whether all is there.
+    _write(folder / CERTIFICATE, of_services.public_bytes(pem))
 
 
 def _certificate(
@@ -137,9 +140,14 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
 
 
 def _subject(host: str) -> x509.GeneralName:
+    """Return what a certificate calls a host. Raises ValueError."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if not _HOST.fullmatch(host):
+            raise ValueError(
+                f"host must be an address, or a name of letters, digits and -, was {host!r}"
+            ) from None
         return x509.DNSName(host)
 
 

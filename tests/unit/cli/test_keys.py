@@ -93,6 +93,38 @@ def test_another_host_makes_another_certificate(tmp_path: Path) -> None:
     assert not write_keys(tmp_path, ["shop.example.com"])
 
 
+@pytest.mark.parametrize("never_written", [CA, CERTIFICATE, KEY])
+def test_what_was_cut_off_half_way_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, never_written: str
+) -> None:
+    write_keys(tmp_path, now=NOW - datetime.timedelta(days=340))
+    replace = Path.replace
+
+    def replace_or_fail(part: Path, file: Path) -> Path:
+        if file.name == never_written:
+            raise OSError("no space is left")
+        return replace(part, file)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "replace", replace_or_fail)
+        with pytest.raises(OSError, match="no space"):
+            write_keys(tmp_path)
+
+    assert write_keys(tmp_path)
+    shaken(tmp_path, "ranking")
+
+
+@pytest.mark.parametrize("host", ["bücher.example", "shop example.com", "https://shop", ""])
+def test_a_host_that_no_certificate_can_name_is_a_mistake_in_the_command_line(
+    tmp_path: Path, host: str
+) -> None:
+    result = CliRunner().invoke(app, ["keys", str(tmp_path / "keys"), "--host", host])
+
+    assert result.exit_code == 2
+    assert "host must be" in result.stderr
+    assert not (tmp_path / "keys").exists()
+
+
 def test_the_commands_say_what_they_made(tmp_path: Path) -> None:
     keys = ["keys", str(tmp_path / "keys")]
     assert "made" in CliRunner().invoke(app, keys).stdout
