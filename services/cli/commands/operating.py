@@ -29,8 +29,12 @@ ByService = Annotated[
 ]
 ByError = Annotated[list[str] | None, typer.Option(help="Only of this class: out-of-bounds, …")]
 ByTopic = Annotated[list[str] | None, typer.Option(help="Only records that stood on this topic.")]
-Since = Annotated[datetime.datetime | None, typer.Option(help="Only what failed since then, UTC.")]
-Until = Annotated[datetime.datetime | None, typer.Option(help="Only what failed before, UTC.")]
+Since = Annotated[
+    datetime.datetime | None, typer.Option(help="Only what failed since then; UTC, if no zone.")
+]
+Until = Annotated[
+    datetime.datetime | None, typer.Option(help="Only what failed before; UTC, if no zone.")
+]
 Replay = Annotated[
     bool, typer.Option("--replay", help="Publish the originals again that were not yet.")
 ]
@@ -89,7 +93,10 @@ def dead_letters(
 
 
 def _utc_ms(time: datetime.datetime | None) -> int | None:
-    return None if time is None else round(time.replace(tzinfo=datetime.UTC).timestamp() * 1000)
+    """Return milliseconds since 1970; a time without a zone is UTC."""
+    if time is None:
+        return None
+    return round((time if time.tzinfo else time.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
 
 
 def _replay(
