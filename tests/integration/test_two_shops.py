@@ -16,6 +16,7 @@ from freshet.errors import FreshetError
 from freshet.kafka_clients import KafkaSettings
 from freshet.publisher import Publisher
 from services.cli.kafka_log import ends_of
+from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import free_port
 from tests.servers import Service, eventually
 
@@ -28,8 +29,9 @@ VISITOR = "ada"  # of both
 
 @pytest.mark.timeout(180)
 async def test_two_shops_on_one_kafka_and_one_redis_do_not_see_each_other(
-    kafka: str, valkey: str, start_service: Callable[..., Service]
+    fresh_kafka: EmbeddedKafka, valkey: str, start_service: Callable[..., Service]
 ) -> None:
+    kafka = fresh_kafka.bootstrap  # one where no other test has left a group
     ports = {shop: free_port() for shop in SHOPS}
     running = [
         start_service(

@@ -63,7 +63,9 @@ async def test_item_published_again_after_its_delete_is_not_overtaken(
     season = {"item_id": "season", "title": "Sledge", "updated_ms": LONG_AGO_MS}
     for _ in range(2):
         result = await publish(file, season, options=("--json",))
-        assert json.loads(result.stdout) == {"published": 1, "refused": [], "overtaken": []}
+        fates = json.loads(result.stdout)
+        assert fates.pop("published") == 1
+        assert not any(fates.values())  # neither refused nor overtaken
         assert (await shop.has_vector("season")).item.title == "Sledge"
         await shop.delete("season")
         await shop.is_gone("season")

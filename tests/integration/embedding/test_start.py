@@ -325,7 +325,7 @@ async def test_while_kafka_and_redis_are_away_it_waits_and_ends_when_told(tmp_pa
 
     try:
         await eventually(answers)
-        await eventually(lambda: "waiting for Kafka" in service.process.log_tail(9))
+        await eventually(lambda: "waiting for Redis" in service.process.log_tail(9))
         with pytest.raises(urllib.error.HTTPError) as refused:
             await asyncio.to_thread(urllib.request.urlopen, f"{service.health_url}/ready")
         with refused.value as error:
