@@ -166,7 +166,7 @@ class Assignment:
 
     async def _finish(self, tp: TopicPartition, record: ConsumerRecord) -> None:
         await self._wiring.handle(record)
-        self._progress[tp].finish(record.offset)
+        self._progress[tp].finish(record.offset, now_ms())
 
     def _note_failure(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

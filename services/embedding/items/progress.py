@@ -70,14 +70,14 @@ class PartitionProgress:
         """Note a record as taken. Offsets ascend, with gaps where the log was compacted."""
         self._taken.append((offset, time_ms))
 
-    def finish(self, offset: int) -> None:
+    def finish(self, offset: int, now_ms: int) -> None:
         """Note a record as finished."""
         self._finished.add(offset)
         while self._taken and self._taken[0][0] in self._finished:
             first, time_ms = self._taken.popleft()
             self._finished.discard(first)
             self.done = first + 1
-            self._seen(time_ms, time_ms)
+            self._seen(time_ms, now_ms)
 
     def pass_to(self, offset: int) -> None:
         """Note that nothing is left before an offset; only with nothing in flight.

@@ -19,17 +19,17 @@ def taken(*offsets: int, start: int = 0) -> PartitionProgress:
 
 def test_nothing_is_acknowledged_beyond_an_unfinished_record() -> None:
     progress = taken(0, 1, 2)
-    progress.finish(1)
-    progress.finish(2)
+    progress.finish(1, NOW)
+    progress.finish(2, NOW)
     assert progress.to_commit() is None
-    progress.finish(0)
+    progress.finish(0, NOW)
     assert progress.to_commit() == Commit(3, NOW + 2)
 
 
 def test_gaps_of_a_compacted_log_do_not_hold_it_up() -> None:
     progress = taken(10, 500, 501, start=3)
     for offset in (500, 10, 501):
-        progress.finish(offset)
+        progress.finish(offset, NOW)
     assert progress.done == 502
 
 
@@ -39,7 +39,7 @@ def test_in_any_order_of_finishing_the_prefix_is_right(offsets: list[int], order
     progress = taken(*offsets)
     left = list(offsets)
     while left:
-        progress.finish(left.pop(order.randrange(len(left))))  # type: ignore[attr-defined]
+        progress.finish(left.pop(order.randrange(len(left))), NOW)  # type: ignore[attr-defined]
         assert progress.done == (
             next((o + 1 for o in reversed(offsets) if not left or o < min(left)), 0)
         )
@@ -48,7 +48,7 @@ def test_in_any_order_of_finishing_the_prefix_is_right(offsets: list[int], order
 
 def test_acknowledged_once_is_not_acknowledged_again() -> None:
     progress = taken(0)
-    progress.finish(0)
+    progress.finish(0, NOW)
     commit = progress.to_commit()
     assert commit is not None
     progress.committed(commit)
@@ -79,6 +79,14 @@ def test_partition_away_for_six_days_stays_behind_until_reconciled() -> None:
 def test_old_records_do_not_bring_a_partition_back_into_time() -> None:
     progress = taken(0)
     progress.take(1, 1)
-    progress.finish(0)
-    progress.finish(1)
+    progress.finish(0, NOW)
+    progress.finish(1, NOW)
     assert progress.complete_ms == NOW
+
+
+def test_what_is_finished_meanwhile_does_not_hide_that_deletes_may_have_been_missed() -> None:
+    progress = PartitionProgress(Commit(0, NOW - BEHIND_MS), 0)
+    progress.take(0, NOW - BEHIND_MS // 2)  # within days of what was acknowledged last
+    progress.finish(0, NOW)
+    assert progress.is_behind(NOW)
+    assert progress.to_commit() == Commit(1, NOW - BEHIND_MS)
