@@ -24,7 +24,7 @@ class RenewedFiles(Generic[Made]):
         """Raises what `make` raises, mostly OSError and ValueError."""
         self._paths = tuple(paths)
         self._make = make
-        self._bad: Stamp = ()  # those that were complained of
+        self._bad: Stamp | None = None  # those that were complained of; (): they were away
         self._stamp = self._look()
         self._made = make()
 
@@ -37,8 +37,9 @@ class RenewedFiles(Generic[Made]):
                 made = self._make()
                 if stamp == self._look():  # else they are being replaced: the next look
                     self._made, self._stamp = made, stamp
+            self._bad = None
         except (OSError, ValueError) as error:
-            if stamp != self._bad or not stamp:
+            if stamp != self._bad:
                 self._bad = stamp
                 names = ", ".join(map(str, self._paths))
                 log.error("the former is used on, as %s cannot be: %s", names, error)

@@ -67,14 +67,19 @@ def test_what_cannot_be_made_leaves_the_former_and_is_said_once(
     assert kept.latest() == [3]
 
 
-def test_a_file_that_is_away_for_a_moment_leaves_the_former(tmp_path: Path) -> None:
+def test_a_file_that_is_away_for_a_while_leaves_the_former_and_each_time_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = replaced(tmp_path / "a", "1")
     kept = numbers(file)
 
-    file.unlink()
-    assert kept.latest() == [1]
-    replaced(file, "2")
-    assert kept.latest() == [2]
+    for time, text in enumerate("23", 1):
+        before = kept.latest()
+        file.unlink()
+        assert [kept.latest() for _ in range(3)] == [before] * 3
+        assert len(caplog.records) == time
+        replaced(file, text)
+        assert kept.latest() == [int(text)]
 
 
 def test_what_changes_while_it_is_read_is_read_again(tmp_path: Path) -> None:
