@@ -17,7 +17,7 @@ from freshet.renewed_files import RenewedFiles
 AT_ONCE: Final = 2  # tokens of one name: the one in use, and the one that follows it
 PREFIX: Final = "freshet_"  # by which programs that look for leaked secrets know them
 _NAME: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
-_BEARER: Final = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+_BEARER: Final = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
 
 
 class Scope(StrEnum):
