@@ -34,9 +34,30 @@ def check_pem(name: str) -> None:
         raise ValueError(str(error)) from None
 
 
-def _check_authorities(name: str) -> None:
+def read_authorities(path: StrPath) -> bytes:
+    """Return what a PEM file of certificates holds. Raises OSError, and ValueError for none.
+
+    gRPC would not tell, and trust the system's authorities where an empty file names nobody.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError(f"no certificates: {path}") from None
+    return Path(path).read_bytes()
+
+
+def check_authorities(name: str) -> None:
+    """Raise ValueError unless the file that is named, if any, can be read and names authorities."""
+    try:
+        if name:
+            read_authorities(name)
+    except OSError as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_trusted(name: str) -> None:
     if name != SYSTEM:
-        check_pem(name)
+        check_authorities(name)
 
 
 def check_token(token: str) -> None:
@@ -66,7 +87,8 @@ def _check_token_file(name: str) -> None:
 
 
 PEM: Final = Form("a PEM file that can be read", check_pem)
-AUTHORITIES: Final = Form(f"a PEM file that can be read, or {SYSTEM}", _check_authorities)
+AUTHORITIES: Final = Form("a PEM file of certificates that can be read", check_authorities)
+TRUSTED: Final = Form(f"{AUTHORITIES.right}, or {SYSTEM}", _check_trusted)
 TOKEN: Final = Form("printable ASCII without spaces around it", _check_any_token, lambda _: "***")
 TOKEN_FILE: Final = Form("a file with a token that can be read", _check_token_file)
 
@@ -136,7 +158,7 @@ class Access:
     ca_file: str = setting(
         "FRESHET_TLS_CA_FILE",
         "",
-        form=AUTHORITIES,
+        form=TRUSTED,
         help="whom callers of ranking and embedding trust: PEM, or `system`; empty: no TLS",
     )
     token: str = setting(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
-from freshet.access import NO_CERTIFICATE, OPEN, Access, Certificate
+from freshet.access import NO_CERTIFICATE, OPEN, Access, Certificate, read_authorities
 from freshet.addresses import is_local
 from freshet.renewed_files import RenewedFiles
 
@@ -120,7 +119,7 @@ def _credentials(
     authorities: list[str | os.PathLike[str]] = [] if tls is True else [tls]
 
     def read() -> grpc.ChannelCredentials:
-        trusted = b"".join(Path(name).read_bytes() for name in authorities) or None
+        trusted = b"".join(map(read_authorities, authorities)) or None
         chain, key = certificate.read() if certificate else (None, None)
         return grpc.ssl_channel_credentials(trusted, key, chain)
 

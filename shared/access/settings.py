@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from freshet.access import PEM, Certificate
+from freshet.access import AUTHORITIES, Certificate
 from freshet.addresses import is_local
 from freshet.settings import Form, setting
 from shared.access.tokens import check_tokens_file
@@ -29,7 +29,7 @@ class DoorSettings:
     client_ca_file: str = setting(
         "FRESHET_TLS_CLIENT_CA_FILE",
         "",
-        form=PEM,
+        form=AUTHORITIES,
         help="PEM: authorities of callers' certificates, which are then asked for (mutual TLS)",
     )
     tokens_file: str = setting(

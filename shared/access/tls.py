@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import grpc
 
-from freshet.access import Certificate
+from freshet.access import Certificate, read_authorities
 from freshet.renewed_files import RenewedFiles
 
 ALPN: Final = ["http/1.1"]
@@ -76,8 +75,8 @@ class ServerTls:
         context.load_cert_chain(self._certificate.cert_file, self._certificate.key_file)
         authorities = None
         if self.mutual:
-            authorities = Path(self._client_ca_file).read_bytes()
-            context.load_verify_locations(cadata=authorities.decode("ascii", "replace"))
+            authorities = read_authorities(self._client_ca_file)
+            context.load_verify_locations(self._client_ca_file)
             context.verify_mode = ssl.CERT_OPTIONAL
         config = grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
         return _Read(config, context)

@@ -147,6 +147,20 @@ async def test_a_service_that_another_authority_vouches_for_is_told_nothing(
     assert secured.ranking.calls == []
 
 
+NOBODY = ["", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"]
+
+
+@pytest.mark.parametrize("nobody", NOBODY)
+async def test_a_file_that_names_no_authority_trusts_nobody(secured: Tls, nobody: str) -> None:
+    async with Client(secured.ranking.address, tls=secured.authority) as client:
+        await client.recommend("ada", timeout=30)
+        secured.authority.write_text(nobody)  # as one is that is being written
+        await client.recommend("ada", timeout=30)  # by the former
+
+    with pytest.raises(ValueError, match="no certificates"):
+        await Client(secured.ranking.address, tls=secured.authority).recommend("ada")
+
+
 async def test_a_token_may_change_from_call_to_call(ranking: RankingDouble) -> None:
     tokens: Iterator[str] = iter(["t1", "t2"])
     async with Client(ranking.address, token=lambda: next(tokens)) as client:

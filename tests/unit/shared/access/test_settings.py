@@ -104,6 +104,26 @@ def test_authorities_of_callers_need_a_certificate_of_one_s_own(tmp_path: Path) 
         Door(doors(FRESHET_TLS_CLIENT_CA_FILE=str(Pki(tmp_path).ca)))
 
 
+def test_authorities_of_callers_may_be_described_in_any_script(tmp_path: Path) -> None:
+    file = tmp_path / "bundle.pem"
+    file.write_bytes("# Főtanúsítvány\n".encode() + Pki(tmp_path / "callers").ca.read_bytes())
+
+    made = Door(doors(**tls(tmp_path), FRESHET_TLS_CLIENT_CA_FILE=str(file))).tls
+    assert made is not None
+    assert made.mutual
+
+
+@pytest.mark.parametrize("variable", ["FRESHET_TLS_CLIENT_CA_FILE", "FRESHET_TLS_CA_FILE"])
+def test_a_file_that_names_no_authority_is_refused_by_its_variable(
+    tmp_path: Path, variable: str
+) -> None:
+    file = tmp_path / "cut.pem"
+    file.write_text("-----BEGIN CERTIFICATE-----\n")
+
+    with pytest.raises(BadSetting, match=f"{variable} must be a PEM file of certificates"):
+        from_environment(RankingSettings, {**tls(tmp_path), variable: str(file)})
+
+
 def test_a_token_in_place_of_its_hash_is_refused_and_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text("shop serve freshet_a-plain-token\n")
