@@ -21,6 +21,7 @@ SLICE: Final = 32  # records taken before other tasks have their turn: about 1 m
 POLL_MS: Final = 200  # a new record is there at once; this bounds the wait without one
 CHECK_S: Final = 5.0
 REQUEST_S: Final = 5.0
+RECORD_MS: Final = 5_000  # that a single record may take to come
 RETRY_S: Final = 0.5
 FAILURES: Final = (KafkaError, ConsumerStoppedError, OSError, TimeoutError)
 
@@ -170,7 +171,10 @@ class RecordReader:
         self._consumer: AIOKafkaConsumer | None = None
 
     async def read(self, partition: int, offset: int) -> ConsumerRecord | None:
-        """Return a record; None if it is not there any more. Raises one of FAILURES."""
+        """Return a record; None if it is not there any more. Raises one of FAILURES.
+
+        A broker that is away shows by nothing but that no record comes.
+        """
         tp = TopicPartition(self._topic, partition)
         async with self._turn:
             try:
@@ -179,7 +183,9 @@ class RecordReader:
                     await self._consumer.start()
                 self._consumer.assign([tp])
                 self._consumer.seek(tp, offset)
-                batches = await self._consumer.getmany(timeout_ms=5_000, max_records=1)
+                batches = await self._consumer.getmany(timeout_ms=RECORD_MS, max_records=1)
+                if not batches:
+                    await _refuse_late(self._consumer, tp, offset)
             except BaseException:
                 await self.close()
                 raise
@@ -191,6 +197,14 @@ class RecordReader:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await _stop(consumer)
+
+
+async def _refuse_late(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> None:
+    """Raise TimeoutError where a record may be at an offset, at which a consumer got none."""
+    async with asyncio.timeout(REQUEST_S):
+        # Beyond the offset it is once it has seen that everything was compacted away.
+        if await consumer.position(tp) == offset < (await consumer.end_offsets([tp]))[tp]:
+            raise TimeoutError(f"no record of {tp.topic}:{tp.partition} came in time")
 
 
 async def _take_in_slices(records: list[ConsumerRecord], take: Take) -> None:
