@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
     Find: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
-PROBES: Final = "/grpc.health.v1.Health/"  # of whoever looks whether we live: no token, no quota
+# Of whoever looks whether we live: no token, no quota. To watch it keeps a call open for ever, and
+# strangers would hold all that there may be.
+PROBE: Final = "/grpc.health.v1.Health/Check"
 
 
 class Need(NamedTuple):
@@ -90,7 +92,7 @@ class _Doorkeeper(grpc.aio.ServerInterceptor):
         self, find: Find, details: grpc.HandlerCallDetails
     ) -> Handler | None:
         handler = await find(details)
-        if handler is None or details.method.startswith(PROBES):
+        if handler is None or details.method == PROBE:
             return handler
         need = self._needs.get(details.method, Need(Scope.OPERATE))
         name = details.method.rpartition("/")[2]

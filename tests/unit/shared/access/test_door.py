@@ -343,6 +343,9 @@ async def test_probes_need_no_token_and_reflection_is_there_for_operators_who_wa
             probe = health_pb2_grpc.HealthStub(channel)
             reply = await probe.Check(health_pb2.HealthCheckRequest(service=ranking.SERVICE))
             assert reply.status == reply.SERVING
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await probe.Watch(health_pb2.HealthCheckRequest(), timeout=LONG_S).read()
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
             async def listed(metadata: Any) -> list[str]:
                 asked = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
