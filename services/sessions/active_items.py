@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
@@ -17,6 +17,9 @@ from shared.catalogue.active_bundle import LOOK_S, ActiveBundle, BundleFollower
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.feed import CatalogueFeed
 from shared.runtime.retry import retry_until_available
+
+CATCH_UP_AT_MOST_S: Final = 10.0
+CATCH_UP_AGAIN_S: Final = 60.0  # after a wait in vain: events get on, their items come late anyway
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ class ActiveItems:
         self._bundle: ActiveBundle
         self._feed: CatalogueFeed | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._in_vain_until_s = 0.0
 
     @property
     def catalogue(self) -> Catalogue:
@@ -54,6 +58,23 @@ class ActiveItems:
                 self._reading.result()
             if bundle := await self._follower.other_than(self._bundle):
                 await self._read(bundle)
+
+    async def caught_up(self) -> None:
+        """Wait until all items are there that were encoded when this was called, if that is soon.
+
+        Without it the first events of new items could come before them, and count for nobody.
+        """
+        clock = asyncio.get_running_loop().time
+        if self._feed is None or clock() < self._in_vain_until_s:
+            return
+        try:
+            async with asyncio.timeout(CATCH_UP_AT_MOST_S):
+                await self._feed.caught_up()
+        except BaseException as error:
+            self._in_vain_until_s = clock() + CATCH_UP_AGAIN_S
+            if not isinstance(error, TimeoutError):
+                raise
+            log.warning("items are not read to the end of their topic; events get on without")
 
     async def stop(self) -> None:
         """Stop reading."""

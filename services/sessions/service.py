@@ -33,7 +33,9 @@ class SessionsService(Service):
         self._log_reader = LogReader(kafka, CLICKS.name)
         self._producer = RenewedProducer(partial(kafka_clients.producer, kafka))
         self._dead_letters = DeadLetterWriter(self._producer, NAME)
-        self._writer = EffectWriter(self._store, self._dead_letters, settings)
+        self._writer = EffectWriter(
+            self._store, self._dead_letters, settings, self._items.caught_up
+        )
         self._worker: Worker | None = None
 
     async def start(self) -> None:

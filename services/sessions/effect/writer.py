@@ -14,7 +14,15 @@ import operator
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +60,10 @@ class AppliedPosition(NamedTuple):
     value: bytes
 
 
+async def _at_once() -> None:
+    """Wait for no items."""
+
+
 class EffectWriter:
     """Reads, folds and writes batches; one for all partitions of a worker.
 
@@ -60,8 +72,14 @@ class EffectWriter:
     """
 
     def __init__(
-        self, store: StatesStore, dead_letters: DeadLetterWriter, settings: SessionsSettings
+        self,
+        store: StatesStore,
+        dead_letters: DeadLetterWriter,
+        settings: SessionsSettings,
+        items_caught_up: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
+        """items_caught_up: waits for the items that are known to others by now, for a while."""
+        self._items_caught_up = items_caught_up
         self._store = store
         self._dead_letters = dead_letters
         self._settings = settings
@@ -256,7 +274,9 @@ class EffectWriter:
     async def _keep_unknown_ids(self, events: Sequence[FoldEvent], items: Items) -> int:
         """Keep the ids of items that the catalogue lacks; return how many events name one."""
         named = Counter(event.event.item_id for event in events)
-        ids = _unknown(named, items)
+        if ids := _unknown(named, items):
+            await self._items_caught_up()
+            ids = _unknown(named, items)
         dropped = await self._store.keep_ids(ids, self._settings.unknown_ids_at_most)
         metrics.UNKNOWN_IDS_DROPPED.inc(dropped)
         return sum(named[item_id] for item_id in ids.values())

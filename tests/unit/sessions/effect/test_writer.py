@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from freshet.contract.records import UNPROCESSABLE
 from services.sessions.effect import writer as writer_module
@@ -24,6 +25,7 @@ from services.sessions.faust.batches import Batch
 from services.sessions.fold.fold import Folded, FoldEvent, fold_many
 from services.sessions.fold.mutable_state import EFFECTS
 from services.sessions.fold.settings import FoldSettings
+from services.sessions.settings import SessionsSettings
 from shared.faults import SystemFault
 from shared.runtime import metrics
 from shared.users import keys, positions
@@ -70,6 +72,27 @@ async def test_ids_of_items_that_the_catalogue_lacks_are_kept_as_they_were_sent(
 
     assert store.ids == {keys.item_key("item-99"): "item-99"}
     assert worker.unknown_items == 2
+
+
+async def test_the_first_event_of_an_item_that_is_still_being_read_counts_for_others() -> None:
+    class ItemsOnTheirWay(MemoryItems):
+        there = False
+
+        def rows(self, wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+            return super().rows(wanted) if self.there else np.full(wanted.shape, -1)
+
+    items, store = ItemsOnTheirWay(ITEMS.vectors), MemoryStore(TOPIC)
+
+    async def caught_up() -> None:
+        items.there = True
+
+    worker = EffectWriter(store, MemoryDeadLetters(), SessionsSettings(), caught_up)
+    worker.take_over(0, None, 0)
+    await worker.apply(batch([click(0, item=3), click(1, item=4)]), items)
+
+    assert len(store.sets[keys.trending("all")]) == 2
+    assert keys.covisits(keys.item_key("item-3")) in store.sets
+    assert (store.ids, worker.unknown_items) == ({}, 0)
 
 
 async def test_redis_does_not_grow_by_what_clients_invent() -> None:
