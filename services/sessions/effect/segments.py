@@ -39,22 +39,26 @@ class Segments:
         if self._listed:
             refused = named.keys() - self._listed
         elif named:
-            await self._ask(named, events[-1].record_time_ms // 1000)
-            refused = {segment for segment in named if not self._known[segment][0]}
+            admitted = await self._admitted(named, events[-1].record_time_ms // 1000)
+            refused = named.keys() - admitted
         else:
             return list(events)
         return [_without_segment(e, refused) for e in events] if refused else list(events)
 
-    async def _ask(self, named: Iterable[str], now_s: int) -> None:
-        """Know of each segment whether it has a place, as of a time in the log."""
-        unsure = [s for s in named if abs(now_s - self._known.get(s, (False, 0))[1]) > ASK_AGAIN_S]
-        if not unsure:
-            return
-        admitted = await self._store.admit_segments(unsure, now_s, self._at_most)
-        if len(self._known) + len(unsure) > REMEMBERED_AT_MOST:
-            self._known = {name: self._known[name] for name in named if name in self._known}
-        for segment, has_place in zip(unsure, admitted, strict=True):
-            self._known[segment] = (has_place, now_s)
+    async def _admitted(self, named: Iterable[str], now_s: int) -> set[str]:
+        """Return which segments have a place, as of a time in the log."""
+        known = {  # whatever other batches remember or forget meanwhile
+            segment: known
+            for segment in named
+            if (known := self._known.get(segment)) and abs(now_s - known[1]) <= ASK_AGAIN_S
+        }
+        if unsure := [segment for segment in named if segment not in known]:
+            admitted = await self._store.admit_segments(unsure, now_s, self._at_most)
+            known |= zip(unsure, ((place, now_s) for place in admitted), strict=True)
+            if len(self._known) + len(unsure) > REMEMBERED_AT_MOST:
+                self._known.clear()
+            self._known |= known
+        return {segment for segment, (has_place, _) in known.items() if has_place}
 
 
 def _without_segment(record: FoldEvent, refused: set[str]) -> FoldEvent:
