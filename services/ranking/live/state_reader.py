@@ -90,8 +90,8 @@ class StateReader:
             names.append(keys.position(topics.CLICKS.name, partition))
         (values,) = await self._within(timeout_s, [("MGET", *names)])
         applied = -1
-        if partition is not None and (value := values.pop()) is not None:
-            applied = positions.unpack(value).offset
+        if partition is not None:
+            applied = self._offset(values.pop())
         return UserStates(
             [self._state(v) for v in values], [v is not None for v in values], applied
         )
@@ -121,11 +121,23 @@ class StateReader:
             return {}
         named: Command = ("HMGET", keys.UNKNOWN_IDS, *map(keys.item_key_bytes, items))
         (values,) = await self._within(timeout_s, [named])
+        if is_wrong_type(values):
+            self.damaged += 1
+            return {}
         return {
             item: value.decode("utf-8", "replace")
             for item, value in zip(items, values, strict=True)
             if value
         }
+
+    def _offset(self, value: bytes | None) -> int:
+        if value is None:
+            return -1
+        try:
+            return positions.unpack(value).offset
+        except ValueError:
+            self.damaged += 1
+            return -1
 
     def _state(self, value: bytes | None) -> UserState:
         if value is None:

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from shared.runtime.redis_client import Command, RedisExchange, is_wrong_type
 from shared.users import keys
@@ -119,10 +119,10 @@ class StatesStore:
         key = keys.position(self._topic, partition)
         commands = [_command(key, chunk) for chunk in chunks]
         try:
-            replies = await self._ask(*commands)
+            replies = await self._exchanged(*commands)
         except NoScriptError:  # Redis was restarted, or another one took over
             await self._ask((b"SCRIPT", b"LOAD", SCRIPT))
-            replies = await self._ask(*commands)
+            replies = await self._exchanged(*commands)
         if all(reply == _WRITTEN for reply in replies):
             return
         wrong = next((reply for reply in replies if is_wrong_type(reply)), None)
@@ -179,8 +179,21 @@ class StatesStore:
         }
 
     async def _ask(self, *commands: Command) -> list[Any]:
+        """Return replies. Raises ResponseError for a key of another type, which it names."""
+        replies = await self._exchanged(*commands)
+        for command, reply in zip(commands, replies, strict=True):
+            if is_wrong_type(reply):
+                raise ResponseError(f"{_key_of(command)}: {reply}")
+        return replies
+
+    async def _exchanged(self, *commands: Command) -> list[Any]:
         async with asyncio.timeout(self._timeout_s):
             return await self._exchange(commands)
+
+
+def _key_of(command: Command) -> str:
+    key = command[3 if command[0] == b"EVAL" else 1]
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
 
 
 def _command(position_key: bytes, chunk: WriteChunk) -> Command:
