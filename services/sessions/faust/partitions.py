@@ -189,8 +189,10 @@ class Partitions:
                 await asyncio.sleep(CHECK_EVERY_S)
             self._wake.clear()
             if not self._consumer.waiting():
+                # Not wait_for, which loses a cancellation where it is woken just then.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), CHECK_EVERY_S)
+                    async with asyncio.timeout(CHECK_EVERY_S):
+                        await self._wake.wait()
 
     @property
     def _consumer(self) -> BatchConsumer:
