@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from freshet.contract.records import PROTOBUF_HEADERS
 from freshet.contract.topics import IMPRESSIONS
-from freshet.producer import Entry, RenewedProducer
+from freshet.producer import TOO_LARGE_ERRORS, Entry, RenewedProducer
 from freshet.v1 import impression_pb2
 from services.ranking.stages.sources import names_of
 from shared.runtime import metrics
@@ -100,9 +100,24 @@ class Impressions:
         while self._buffer:
             count = min(AT_ONCE, len(self._buffer))
             batch = [self._buffer[index] for index in range(count)]
-            await self._producer.send_all(IMPRESSIONS.name, [_entry(shown) for shown in batch])
+            await self._write([_entry(shown) for shown in batch])
             for _ in range(count):
                 self._bytes -= self._buffer.popleft().bytes_held()
+
+    async def _write(self, entries: Sequence[Entry]) -> None:
+        """Write lists; one that the topic, made by others, finds too large is dropped and counted.
+
+        Raises KafkaError.
+        """
+        try:
+            await self._producer.send_all(IMPRESSIONS.name, entries)
+        except TOO_LARGE_ERRORS as error:
+            if len(entries) == 1:
+                metrics.IMPRESSIONS_DROPPED.inc()
+                log.error("an impression is dropped: %s", error)
+                return
+            for entry in entries:
+                await self._write([entry])
 
 
 def _entry(shown: Shown) -> Entry:

@@ -5,7 +5,7 @@ import tracemalloc
 from collections.abc import Sequence
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from freshet.producer import Entry, RenewedProducer
 from freshet.v1 import impression_pb2
@@ -65,6 +65,23 @@ async def test_a_list_is_written_as_it_was_shown() -> None:
     assert list(written.items[0].sources) == ["session", "new"]
     assert (written.time_ms, written.surface) == (77, "home")
     assert list(written.degraded) == ["trending_stale"]
+
+
+async def test_a_list_that_the_topic_finds_too_large_is_dropped_and_holds_up_no_other() -> None:
+    class NarrowLog(MemoryLog):
+        async def send_all(self, topic: str, entries: Sequence[Entry]) -> None:
+            if any(len(entry.value or b"") > 1_000 for entry in entries):
+                raise MessageSizeTooLargeError
+            await super().send_all(topic, entries)
+
+    waiting = Impressions(log := NarrowLog(), 1_000_000)
+    before = metrics.IMPRESSIONS_DROPPED._value.get()
+    for number, k in enumerate((2, 200, 2)):
+        waiting.add(shown(number, k))
+    await waiting.flush()
+    written = [impression_pb2.Impression.FromString(entry.value or b"") for entry in log.written]
+    assert [one.request_id for one in written] == ["r0", "r2"]
+    assert (len(waiting), metrics.IMPRESSIONS_DROPPED._value.get()) == (0, before + 1)
 
 
 async def test_a_full_buffer_drops_what_comes_and_counts_it() -> None:
