@@ -68,7 +68,7 @@ class ActiveItems:
         if self._feed is None or clock() < self._in_vain_until_s:
             return
         try:
-            async with asyncio.timeout(CATCH_UP_AT_MOST_S):
+            async with asyncio.timeout(min(CATCH_UP_AT_MOST_S, self._settings.stall_s / 2)):
                 await self._feed.caught_up()
         except BaseException as error:
             self._in_vain_until_s = clock() + CATCH_UP_AGAIN_S
