@@ -9,6 +9,8 @@ from __future__ import annotations
 from types import CodeType
 from typing import Final
 
+from freshet.contract.records import ConsumedRecord, origin_of, place_of
+
 UNRELATED_AT_MOST: Final = 5  # records that fail alike in a row before none of them is to blame
 
 
@@ -56,6 +58,15 @@ class FaultDetector:
             raise SystemFault(
                 f"{len(self._row)} unrelated records in a row fail alike: {error!r}"
             ) from error
+
+
+def relation_of(record: ConsumedRecord) -> bytes | None:
+    """Return the key by which a record is related to others: its own.
+
+    Dead letters that are published again are all related: each of them failed before, and together
+    they must not stop what goes on without them.
+    """
+    return record.key if origin_of(record) == place_of(record) else None
 
 
 def as_system_fault(error: BaseException) -> SystemFault:

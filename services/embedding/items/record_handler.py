@@ -40,7 +40,7 @@ from shared.catalogue.item_vectors import (
     encode_item_vector,
 )
 from shared.catalogue.versions import RecordVersion, record_version
-from shared.faults import FaultDetector
+from shared.faults import FaultDetector, relation_of
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
 
@@ -125,7 +125,7 @@ class RecordHandler:
             except records.BadRecord:
                 raise
             except Exception as error:
-                self._faults.failed(record.key, error, may_pass=wait_s is not None)
+                self._faults.failed(relation_of(record), error, may_pass=wait_s is not None)
                 log.exception("%s failed", origin)
                 if wait_s is None:
                     text = f"failed several times: {error!r}"

@@ -39,7 +39,7 @@ from services.sessions.fold.fold import Folded, FoldedChunk, FoldEvent, fold_man
 from services.sessions.fold.mutable_state import COVERED, EFFECTS
 from services.sessions.settings import SessionsSettings
 from shared.catalogue.catalogue import Items
-from shared.faults import FaultDetector, SystemFault
+from shared.faults import FaultDetector, SystemFault, relation_of
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.users import keys, positions
@@ -324,7 +324,7 @@ class EffectWriter:
             if error is None:
                 self._faults.succeeded()
             elif error.error_class == records.UNPROCESSABLE and record.offset > done:
-                self._faults.failed(record.key, error.__cause__ or error)
+                self._faults.failed(relation_of(record), error.__cause__ or error)
 
     def _packed(
         self, chunks: Sequence[FoldedChunk], reached: Sequence[Position], value: bytes

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from freshet.contract.records import UNPROCESSABLE
+from freshet.contract.records import CONTENT_TYPE, JSON, UNPROCESSABLE, Origin, origin_headers
 from services.sessions.effect import writer as writer_module
 from services.sessions.effect.double import MemoryStore
 from services.sessions.effect.store import WriteRefused
@@ -31,6 +31,7 @@ from shared.runtime import metrics
 from shared.users import keys, positions
 from shared.users.exclusions import ExclusionSettings
 from tests.unit.sessions.kit import (
+    NOW_MS,
     TOPIC,
     FailingStore,
     MemoryDeadLetters,
@@ -390,6 +391,21 @@ async def test_a_fold_that_raises_for_one_user_after_the_other_stops(
     monkeypatch.undo()
     await apply(writer(store, letters), batch(log))
     assert_same(content(store), await plain(log))
+
+
+async def test_dead_letters_published_again_before_the_fold_is_mended_stop_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    breaks_for(monkeypatch, *(f"u{n}" for n in range(9)))
+    again = [
+        click(n, f"u{n}", headers=[(CONTENT_TYPE, JSON.encode()), *origin_headers(origin)])
+        for n in range(9)
+        for origin in (Origin(TOPIC, 1, n, NOW_MS - 1),)
+    ]
+    store, letters = MemoryStore(TOPIC), MemoryDeadLetters()
+    await apply(writer(store, letters), batch(again))
+    assert letters.offsets == list(range(9))
+    assert position_of(store).offset == 8
 
 
 async def test_a_fault_shows_over_batches_of_one_event_too_and_the_first_can_be_replayed(
