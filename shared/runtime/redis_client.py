@@ -19,7 +19,7 @@ import hiredis
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
@@ -146,6 +146,19 @@ class _SentinelUrl(NamedTuple):
 
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """Waits for a free connection, and ends with its connections to Sentinel."""
+
+    async def get_master_address(self) -> Any:
+        try:
+            return await super().get_master_address()  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:  # whose text is pages about clients
+            asked = ", ".join(
+                f"{where['host']}:{where['port']}"
+                for client in self.sentinel_manager.sentinels
+                for where in (client.connection_pool.connection_kwargs,)
+            )
+            raise RedisConnectionError(
+                f"no Sentinel names a primary of {self.service_name!r}: asked {asked}"
+            ) from None
 
     async def aclose(self) -> None:
         await super().aclose()
