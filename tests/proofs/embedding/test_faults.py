@@ -267,7 +267,7 @@ async def test_delete_missed_during_days_of_absence_is_found(
     await all_have_vectors(shop, {"forgotten", "kept", "backfilled"})
     assert service.stop() == 0
     # As if the delete had come and gone from the log: nothing of the item is left on `items`.
-    await cut_log(kafka, "items")
+    await cut_log(kafka, topics.ITEMS)
     await shop.publish(Item(item_id="kept", title="kept"))
     await age_group(kafka, topics.embedding_group(space), days=7)
     await start_service("embedding", addresses).ready()
@@ -284,7 +284,7 @@ async def test_absence_of_five_days_deletes_nothing(
     await shop.publish(Item(item_id="kept", title="kept"))
     await shop.has_vector("kept")
     assert service.stop() == 0
-    await cut_log(kafka, "items")
+    await cut_log(kafka, topics.ITEMS)
     await age_group(kafka, topics.embedding_group(space), days=5)
     await start_service("embedding", addresses).ready()
     await shop.publish(Item(item_id="next", title="next"))
@@ -293,15 +293,18 @@ async def test_absence_of_five_days_deletes_nothing(
     assert (await shop.vectors()).vector("kept") is not None
 
 
-async def cut_log(bootstrap: str, topic: str) -> None:
+async def cut_log(bootstrap: str, topic: topics.Topic) -> None:
     """Remove all records of a topic, up to where it ends now."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await client.start()
     try:
-        both = {"cleanup.policy": "compact,delete"}  # Kafka cuts no log that is only compacted
-        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, both)])
-        tps = [TopicPartition(topic, number) for number in range(2)]
+        usual = topic.config_at(replicas=1)
+        both = {**usual, "cleanup.policy": "compact,delete"}
+        kind, name = ConfigResourceType.TOPIC, topic.name
+        await client.alter_configs([ConfigResource(kind, name, both)])  # else Kafka cuts no log
+        tps = [TopicPartition(name, number) for number in range(2)]
         await client.delete_records({tp: RecordsToDelete(before_offset=-1) for tp in tps})
+        await client.alter_configs([ConfigResource(kind, name, usual)])
     finally:
         await client.close()
 
