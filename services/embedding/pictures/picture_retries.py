@@ -25,6 +25,7 @@ from services.embedding.items.vector_publisher import VectorPublisher
 from services.embedding.pictures.missing_pictures import MissingPictures
 from shared.catalogue.item_vectors import decode_item_vector, encode_item_vector
 from shared.clock import now_ms
+from shared.faults import SystemFault
 from shared.runtime import metrics
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class PictureRetries:
         self.mended = 0  # items that got their picture, since the start
 
     async def run(self) -> None:
-        """Try what is due until cancelled."""
+        """Try what is due until cancelled. Raises SystemFault."""
         await self._caught_up()
         while True:
             due = list(islice(self._missing.due(time.monotonic()), AT_ONCE))
@@ -86,9 +87,9 @@ class PictureRetries:
     async def _try_safely(self, item_id: str) -> None:
         try:
             await self.try_again(item_id)
-        except Exception:
-            # Whatever is wrong with one item stops no other; what is wrong with all of them shows
-            # where records are handled.
+        except SystemFault:
+            raise
+        except Exception:  # whatever is wrong with one item stops no other
             log.exception("the picture of %r is tried again later", item_id)
 
     async def try_again(self, item_id: str) -> None:

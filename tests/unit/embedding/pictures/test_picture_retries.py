@@ -12,6 +12,7 @@ from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.pictures.missing_pictures import MissingPictures
 from services.embedding.pictures.picture_retries import PictureRetries
 from shared.catalogue.item_vectors import ItemVector
+from shared.faults import SystemFault
 from tests.servers import eventually
 from tests.unit.embedding.items.world import World, delete, unit_vector, upsert
 
@@ -130,3 +131,14 @@ async def test_picture_that_fails_otherwise_stops_no_other() -> None:
     await eventually(lambda: not shop.encoder.fails, what="a try")
     assert not running.done()
     running.cancel()
+
+
+async def test_a_fault_of_the_system_ends_the_tries() -> None:
+    shop = Shop()
+    shop.known.set()
+    await shop.handle(upsert(CHAIR, 0, 100))
+    shop.encoder.missing = ""
+    shop.missing.note("a", GONE, True, -1e9)
+    shop.encoder.fails = [SystemFault("picture decoders cannot start")]
+    with pytest.raises(SystemFault, match="decoders cannot start"):
+        await asyncio.wait_for(shop.retries.run(), 5)
