@@ -8,12 +8,21 @@ from collections.abc import Sequence
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# A cloud's own, in whatever network: Azure's host agent, Oracle's metadata in the block of protocol
-# assignments, and those of Amazon and Alibaba, which lie amid private networks.
+# A cloud's own, in whatever network. Metadata that are link-local are never permitted.
 _CLOUD = tuple(
     map(
         ipaddress.ip_network,
-        ("168.63.129.16/32", "192.0.0.0/24", "fd00:ec2::/32", "100.100.100.200/32"),
+        (
+            "168.63.129.16",  # Azure's host agent
+            "192.0.0.0/24",  # protocol assignments, with Oracle's metadata
+            "fd00:c1::a9fe:a9fe",  # Oracle's, too
+            "fd00:ec2::/32",  # Amazon's
+            "fd20:ce::254",  # Google's
+            "100.100.100.200",  # Alibaba's
+            "fd00:100::100:200",
+            "fd00:42::42",  # Scaleway's
+            "fd00:a9fe:a9fe::1",  # Akamai's
+        ),
     )
 )
 _PRIVATE = tuple(

@@ -82,7 +82,18 @@ def test_a_private_network_can_be_permitted(network: str) -> None:
     assert not is_public(ipaddress.ip_address("169.254.169.254"), permitted)
 
 
-@pytest.mark.parametrize("address", ["100.100.100.200", "fd00:ec2::254"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "100.100.100.200",
+        "fd00:100::100:200",
+        "fd00:42::42",
+        "fd00:a9fe:a9fe::1",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+    ],
+)
 def test_what_is_a_clouds_own_is_refused_amid_a_permitted_network(address: str) -> None:
     permitted = [private_network("100.64.0.0/10"), private_network("fc00::/7")]
     assert not is_public(ipaddress.ip_address(address), permitted)
