@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 
 from services.embedding.pictures.fetch_errors import Forbidden, Missing, TooLarge, Unreachable
+
+# What is one file's own: nothing is wrong with those beside it.
+_ITS_OWN: Final = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
 
 
 class Storage:
@@ -59,13 +64,14 @@ def _read_local(path: str, roots: Sequence[str], max_bytes: int) -> bytes:
             raise Forbidden("not a regular file")
         with real.open("rb") as file:
             return file.read(max_bytes + 1)
-    except (FileNotFoundError, NotADirectoryError, RuntimeError):  # RuntimeError: links in a circle
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         # Outside the roots nobody may learn what exists.
         if not any(Path(path).is_relative_to(root) for root in roots):
             raise Forbidden("file is not below an allowed folder") from None
-        raise Missing("no such file") from None
-    except OSError as error:
-        raise Unreachable(f"file cannot be read: {error.strerror}") from None
+        if isinstance(error, (FileNotFoundError, NotADirectoryError, RuntimeError)):
+            raise Missing("no such file") from None
+        failed = Missing if error.errno in _ITS_OWN else Unreachable
+        raise failed(f"file cannot be read: {error.strerror}") from None
 
 
 def _read_remote(scheme: str, path: str, roots: Sequence[str], max_bytes: int) -> bytes:
@@ -77,5 +83,7 @@ def _read_remote(scheme: str, path: str, roots: Sequence[str], max_bytes: int) -
             return data
     except FileNotFoundError:
         raise Missing("no such object") from None
+    except PermissionError:  # S3's answer for what is not there, too, if it may not be listed
+        raise Missing("object may not be read") from None
     except Exception as error:  # each file system has its own; what may pass is tried again
         raise Unreachable(f"{scheme} cannot be read: {str(error)[:200]}") from None

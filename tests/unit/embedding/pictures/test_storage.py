@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import fsspec
 import pytest
 
-from services.embedding.pictures.fetch import Fetcher, Forbidden, Missing, TooLarge
+from services.embedding.pictures.fetch import Fetcher, Forbidden, Missing, TooLarge, Unreachable
 from services.embedding.pictures.storage import Storage
+
+
+def raising(error: Exception) -> Callable[..., NoReturn]:
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    return fail
 
 
 @pytest.fixture
@@ -40,6 +50,7 @@ async def test_a_file_below_a_root_is_read(pictures: Path) -> None:
         "{root}/no-such/../../key",
         "{root}/../no-such",
         "/no/such/file",
+        "/{long}",
         "{root}/pipe",
         "{root}/below",
         "{root}/below/a.png?x=1",
@@ -52,7 +63,9 @@ def test_nothing_beside_a_root_is_read(pictures: Path, path: str) -> None:
     (pictures / "linked").symlink_to(pictures.parent)
     os.mkfifo(pictures / "pipe")
     with pytest.raises(Forbidden):
-        Storage([pictures.as_uri()]).read(f"file://{path.format(root=pictures)}", 100)
+        Storage([pictures.as_uri()]).read(
+            f"file://{path.format(root=pictures, long='a' * 300)}", 100
+        )
 
 
 @pytest.mark.parametrize(
@@ -80,6 +93,23 @@ def test_a_missing_file_below_a_root_is_missing(pictures: Path) -> None:
         Storage([pictures.as_uri()]).read((pictures / "none.png").as_uri(), 100)
 
 
+def test_a_file_that_may_not_be_read_or_cannot_be_named_is_missing(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage([pictures.as_uri()])
+    with pytest.raises(Missing):
+        storage.read((pictures / ("a" * 300)).as_uri(), 100)
+    monkeypatch.setattr(Path, "open", raising(PermissionError(errno.EACCES, "no")))
+    with pytest.raises(Missing):
+        storage.read((pictures / "below" / "a b.png").as_uri(), 100)
+
+
+def test_storage_that_fails_is_unreachable(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "open", raising(OSError(errno.EIO, "I/O error")))
+    with pytest.raises(Unreachable, match="I/O error"):
+        Storage([pictures.as_uri()]).read((pictures / "below" / "a b.png").as_uri(), 100)
+
+
 def test_a_file_over_the_cap_is_too_large(pictures: Path) -> None:
     with pytest.raises(TooLarge, match="more than 6 bytes"):
         Storage([pictures.as_uri()]).read((pictures / "below" / "a b.png").as_uri(), 6)
@@ -100,6 +130,18 @@ def test_an_object_below_a_storage_root_is_read(bucket: Storage) -> None:
         bucket.read("memory://shop/pictures/none.png", 100)
     with pytest.raises(TooLarge):
         bucket.read("memory://shop/pictures/a.png", 6)
+
+
+def test_an_object_that_may_not_be_read_is_missing_and_its_storage_is_there(
+    bucket: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = fsspec.filesystem("memory")
+    monkeypatch.setattr(memory, "open", raising(PermissionError("Forbidden")))
+    with pytest.raises(Missing):
+        bucket.read("memory://shop/pictures/a.png", 100)
+    monkeypatch.setattr(memory, "open", raising(ConnectionError("reset")))
+    with pytest.raises(Unreachable):
+        bucket.read("memory://shop/pictures/a.png", 100)
 
 
 @pytest.mark.parametrize(
