@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Sequence
@@ -252,7 +253,7 @@ def _result(host: str, port: int, family: int, address: Any) -> ResolveResult:
 
 def _host(uri: str) -> str:
     """Return scheme and host, or bucket, of a URL, whose pictures share their fate."""
-    return "/".join(uri.split("/", 3)[:3]).lower()
+    return "/".join(re.split("[/?#]", uri, maxsplit=3)[:3]).lower()
 
 
 def _matches(entry: str, host: str, port: int | None, is_default_port: bool) -> bool:

@@ -398,3 +398,13 @@ async def test_a_host_that_says_no_is_not_left_alone(shop: Shop) -> None:
             with pytest.raises((Missing, Unreachable), match=f"answered {status}"):
                 await pictures.fetch(shop.url(f"/status/{status}"))
         assert await pictures.fetch(shop.url("/picture.png")) == PICTURE
+
+
+async def test_a_host_is_one_whatever_its_urls_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", answering("127.0.0.1"))
+    async with Fetcher(["cdn.shop:1"], permitted_networks=LOOPBACK) as pictures:
+        for number in range(hosts.FAILURES_AT_MOST):
+            with pytest.raises(Unreachable, match="Error"):  # it was asked, and nobody listens
+                await pictures.fetch(f"http://cdn.shop:1?token={number}")
+        with pytest.raises(Unreachable, match="^http://cdn.shop:1 did not answer lately"):
+            await pictures.fetch("http://cdn.shop:1?token=secret")
