@@ -9,6 +9,7 @@ from freshet.kafka_clients import KafkaSettings
 from freshet.prefix import PrefixSettings
 from freshet.settings import Form, setting
 from services.embedding.pictures.addresses import private_network
+from services.embedding.pictures.storage import check_root
 from shared.access.settings import DoorSettings
 from shared.catalogue import stores
 from shared.catalogue.snapshots import HNSW_EF_CONSTRUCTION, HNSW_M
@@ -135,7 +136,7 @@ class EmbeddingSettings:
     image_roots: tuple[str, ...] = setting(
         "FRESHET_IMAGE_ROOTS",
         (),
-        form=stores.FORM,
+        form=stores.FORM._replace(check=check_root),
         help="storage of image_uri, such as file:///srv/pictures, s3://bucket/pictures",
     )
     image_networks: tuple[str, ...] = setting(

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 
 from services.embedding.pictures.fetch_errors import Forbidden, Missing, TooLarge, Unreachable
+from shared.catalogue.stores import check_url
 
 # What is one file's own: nothing is wrong with those beside it.
 _ITS_OWN: Final = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
@@ -21,8 +22,8 @@ class Storage:
     """Reads `file:///…` and fsspec URLs such as `s3://bucket/…`."""
 
     def __init__(self, roots: Sequence[str]) -> None:
-        """`roots`: folders as URLs, for example `file:///srv/pictures` or `s3://shop/pictures`."""
-        self._roots = [_split(root) for root in roots]
+        """`roots`: for example `/srv/pictures`, `file:///srv/pictures` or `s3://shop/pictures`."""
+        self._roots = [_split_root(root) for root in roots]
 
     def read(self, uri: str, max_bytes: int) -> bytes:
         """Read a whole file. Raises Forbidden, Missing, TooLarge, Unreachable."""
@@ -36,6 +37,20 @@ class Storage:
         if len(data) > max_bytes:
             raise TooLarge(f"file has more than {max_bytes} bytes")
         return data
+
+
+def check_root(root: str) -> None:
+    """Raise ValueError for a root below which nothing here could read a picture."""
+    check_url(root)
+    try:
+        _split_root(root)
+    except Forbidden as error:
+        raise ValueError(str(error)) from None
+
+
+def _split_root(root: str) -> tuple[str, str]:
+    """Cut a root into scheme and plain path; without a scheme it is a folder."""
+    return _split(root if "://" in root else Path(root).absolute().as_uri())
 
 
 def _split(uri: str) -> tuple[str, str]:

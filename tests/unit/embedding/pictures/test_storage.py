@@ -31,8 +31,9 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-async def test_a_file_below_a_root_is_read(pictures: Path) -> None:
-    async with Fetcher([], [pictures.as_uri()]) as fetcher:
+@pytest.mark.parametrize("written", [Path.as_uri, str])
+async def test_a_file_below_a_root_is_read(pictures: Path, written: Callable[[Path], str]) -> None:
+    async with Fetcher([], [written(pictures)]) as fetcher:
         assert await fetcher.fetch((pictures / "below" / "a b.png").as_uri()) == b"picture"
 
 

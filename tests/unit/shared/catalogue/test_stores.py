@@ -43,10 +43,14 @@ def test_a_folder_and_a_known_scheme_are_taken(settings: type[Any], url: str) ->
     from_environment(settings, {"FRESHET_SNAPSHOTS": url})
 
 
-def test_a_root_of_pictures_is_one_that_can_be_read() -> None:
+@pytest.mark.parametrize(
+    "root",
+    ["s4://shop", "file://srv/pictures", "simplecache::s3://shop", "s3://shop?x=1", "/srv/../etc"],
+)
+def test_a_root_of_pictures_is_one_that_can_be_read(root: str) -> None:
     with pytest.raises(BadSetting, match="FRESHET_IMAGE_ROOTS must"):
         from_environment(
-            EmbeddingSettings, {"FRESHET_IMAGE_ROOTS": "file:///srv/pictures, s4://shop"}
+            EmbeddingSettings, {"FRESHET_IMAGE_ROOTS": f"file:///srv/pictures, {root}"}
         )
 
 
