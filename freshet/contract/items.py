@@ -50,7 +50,11 @@ class Item(forms.Message, frozen=True, kw_only=True):
     available_from_ms: Start | None = None
     available_until_ms: Time | None = None
     image_bytes: (
-        Annotated[bytes, Meta(description="JPEG, PNG or WebP, at most 4 MiB before base64")] | None
+        Annotated[
+            bytes,
+            Meta(description="JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF: at most 4 MiB before base64"),
+        ]
+        | None
     ) = None
     image_uri: (
         Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": IMAGE_URI_BYTES})]
