@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from services.embedding.encode.encoders import Encoders
 from services.embedding.encode.fusion import Floats
 from services.embedding.pictures.picture import SIDE
+from shared.faults import SystemFault
 from shared.runtime import metrics
 
 _Job = tuple[int, int, Any, "asyncio.Future[Floats]"]  # (priority, order of arrival, input, result)
@@ -127,24 +128,32 @@ class Batcher:
         if not jobs:
             return
         metrics.ENCODE_BATCH.labels(model).observe(len(jobs))
-        inputs = [value for _, _, value, _ in jobs]
-        running = asyncio.get_running_loop().run_in_executor(self._thread, encode, inputs)
-        outcome: Floats | BaseException
         try:
-            outcome = await running
+            outcomes = await self._outcomes([value for _, _, value, _ in jobs], encode)
         except asyncio.CancelledError:
             for *_, result in jobs:
                 result.cancel()
             raise
-        except Exception as error:
-            outcome = error
-        for row, (*_, result) in enumerate(jobs):
+        for outcome, (*_, result) in zip(outcomes, jobs, strict=True):
             if result.done():  # its caller went away
                 continue
-            if isinstance(outcome, BaseException):
+            if isinstance(outcome, Exception):
                 result.set_exception(outcome)
             else:
-                result.set_result(outcome[row])
+                result.set_result(outcome)
+
+    async def _outcomes(
+        self, inputs: list[Any], encode: Callable[[list[Any]], Floats]
+    ) -> list[Floats | Exception]:
+        """Encode a batch; if it fails, each input alone, so that none fails with another's."""
+        try:
+            loop = asyncio.get_running_loop()
+            return list(await loop.run_in_executor(self._thread, encode, inputs))
+        except Exception as error:
+            if len(inputs) == 1 or isinstance(error, SystemFault):
+                return [error] * len(inputs)
+            alone = [await self._outcomes([one], encode) for one in inputs]
+            return [outcome for (outcome,) in alone]
 
 
 class _Queue:

@@ -9,6 +9,7 @@ import pytest
 
 from services.embedding.encode.batcher import Batcher, Priority
 from services.embedding.encode.encoders import Encoders
+from shared.faults import SystemFault
 
 PICTURE = np.zeros((224, 224, 3), np.uint8)
 
@@ -107,6 +108,32 @@ async def test_one_thread_runs_both_models() -> None:
         await asyncio.gather(*both, *(batcher.encode_image(PICTURE) for _ in range(20)))
     assert len(encoders.threads) == 1
     assert threading.current_thread().name not in encoders.threads
+
+
+async def test_an_input_that_fails_fails_no_other_of_its_batch() -> None:
+    class Picky(FakeEncoders):
+        def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+            if "poison" in texts:
+                raise ValueError("a text that the tokenizer cannot take")
+            return super().encode_texts(texts)
+
+    encoders = Picky()
+    async with Batcher(encoders) as batcher:
+        texts = ["a", "poison", "bb"]
+        short, poison, long = await asyncio.gather(
+            *map(batcher.encode_text, texts), return_exceptions=True
+        )
+    assert isinstance(poison, ValueError)
+    assert (short, long) == (np.array([1]), np.array([2]))
+
+
+async def test_a_model_that_fails_is_not_asked_again_for_each_of_a_batch() -> None:
+    encoders = FakeEncoders()
+    encoders.error = SystemFault("the model of embedding fails")
+    async with Batcher(encoders) as batcher:
+        ends = await asyncio.gather(*map(batcher.encode_text, "abc"), return_exceptions=True)
+    assert {type(end) for end in ends} == {SystemFault}
+    assert encoders.batches == [[1, 1, 1]]
 
 
 async def test_an_error_reaches_every_caller_of_the_batch_and_no_later_one() -> None:
