@@ -32,7 +32,7 @@ def memory_mib(service: Service) -> float:
 
 
 def hostile() -> Iterator[bytes]:
-    """Yield pictures that would take much memory if they were decoded."""
+    """Yield the largest pictures that are decoded, and many bytes that are none."""
     for mode in ("L", "RGB", "P"):
         out = io.BytesIO()
         Image.new(mode, (8000, 8000)).save(out, "PNG")
