@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
@@ -82,27 +83,30 @@ class BoundedMessages(grpc.aio.ServerInterceptor):
         began_s = time.monotonic()
         clients_s = context.time_remaining()
         cut = clients_s is None or clients_s > self._within_s  # else gRPC ends it
-        message: Any = grpc.aio.EOF  # what gRPC reads of one that is too large, too
+        code: grpc.StatusCode | None = grpc.StatusCode.CANCELLED
         held_bytes = needed_bytes = 0
         try:
-            async with asyncio.timeout(self._within_s if cut else None):
+            async with asyncio.timeout(self._within_s) if cut else nullcontext():
                 await self._room.acquire(self._message_max_bytes)
                 held_bytes = self._message_max_bytes
-                message = await context.read()
+                message: Any = await context.read()
+            if message is not grpc.aio.EOF:
+                code, needed_bytes = None, min(message.ByteSize(), held_bytes)
+                return message, needed_bytes
+            # gRPC ends one that is too large by itself.
+            code, text = grpc.StatusCode.INVALID_ARGUMENT, "the call has no message"
+        except DecodeError:
+            code, text = grpc.StatusCode.INVALID_ARGUMENT, "the message is not of the method's type"
         except TimeoutError:
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
             text = "the request did not arrive within the deadline"
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, text)
         finally:
-            if message is grpc.aio.EOF:
-                took_s = time.monotonic() - began_s
-                code = grpc.StatusCode.CANCELLED
-                count_call(method, seen(code, took_s, self._within_s if cut else clients_s), took_s)
-            else:
-                needed_bytes = min(message.ByteSize(), held_bytes)
             self._room.release(held_bytes - needed_bytes)
-        if message is grpc.aio.EOF:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
-        return message, needed_bytes
+            if code is not None:
+                took_s = time.monotonic() - began_s
+                count_call(method, seen(code, took_s, clients_s), took_s)
+        await context.abort(code, text)
+        raise AssertionError("abort raises")
 
 
 class Server:

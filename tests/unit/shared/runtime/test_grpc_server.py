@@ -121,10 +121,24 @@ async def test_who_sends_no_message_holds_nobody_up_for_long() -> None:
 
 async def test_a_call_without_a_message_is_refused() -> None:
     async with serving() as there:
+        before = counted("INVALID_ARGUMENT")
         call: Any = there.channel.stream_unary(EMBED_QUERY)()
         await call.done_writing()
         code, text = await refusal(call)
         assert (code, text) == (grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+        assert counted("INVALID_ARGUMENT") == before + 1
+
+
+async def test_a_message_of_another_type_is_refused() -> None:
+    async with serving(messages_max_bytes=2 * MIB) as there:
+        there.held.go_on.set()
+        before = counted("INVALID_ARGUMENT")
+        for _ in range(5):
+            code, text = await refusal(there.channel.unary_unary(EMBED_QUERY)(b"no query"))
+            assert code == grpc.StatusCode.INVALID_ARGUMENT
+            assert text == "the message is not of the method's type"
+        assert counted("INVALID_ARGUMENT") == before + 5
+        assert (await there.stub.EmbedQuery(SMALL)).space == "held"
 
 
 async def test_a_message_that_is_too_large_leaves_its_room_to_others() -> None:
