@@ -107,11 +107,14 @@ def filters_cost(filters: pb.Filters) -> int:
 
     What is beyond the bounds costs nothing: it is refused for its number.
     """
+    if not filters.ByteSize():  # as of most lists
+        return 0
     lists = (filters.categories_any, filters.categories_none, filters.tags_any)
     named = [len(names) for names in lists if names]
     named += [len(each.any_of) for each in filters.attributes[:ATTRIBUTES_AT_MOST]]
     conditions = len(named) + filters.HasField("price") + bool(filters.currency)
-    return CONDITION_COST * conditions + VALUE_COST * sum(named)
+    values = sum(min(names, NAMES_AT_MOST) for names in named)
+    return CONDITION_COST * conditions + VALUE_COST * values
 
 
 def _range_message(range: Range | None) -> pb.Range | None:

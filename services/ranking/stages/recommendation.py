@@ -50,9 +50,7 @@ class Recommendation:
 
     input: RankingInput
     # candidates; the masks are as long as the catalogue was then, for it may grow meanwhile
-    fitting: Mask = field(
-        init=False
-    )  # (c,) what the filters allow; not where candidates are asked for
+    fitting: Mask = field(init=False)  # (c,) what filters allow; unset where candidates are given
     exclusions: list[tuple[str, Rows]] = field(init=False)  # what else keeps rows out; -1: none
     excluded: Mask = field(init=False)  # (c,) all of those
     gathered: Candidates = field(init=False)  # what sources proposed

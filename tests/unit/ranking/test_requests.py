@@ -78,6 +78,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"surface": "x" * 65}, "surface must be at most 64 bytes, was 65"),
     ({"filters": pb.Filters(categories_any=TOO_MANY_TEXTS)}, "filters.categories_any must be at"),
     ({"filters": pb.Filters(categories_none=TOO_MANY_TEXTS)}, "filters.categories_none must be at"),
+    (
+        {"filters": pb.Filters(tags_any=["x"] * 5000)},
+        "filters.tags_any must be at most 64, was 5000",
+    ),
     ({"filters": pb.Filters(tags_any=[LONG])}, "an entry of filters.tags_any must be at most 128"),
     ({"filters": pb.Filters(price=pb.Range(min=NAN))}, "filters.price.min must be a finite number"),
     ({"filters": pb.Filters(price=pb.Range(max=INFINITE))}, "filters.price.max must be a finite"),
