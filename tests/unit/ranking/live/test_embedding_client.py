@@ -17,10 +17,11 @@ from freshet.errors import Unavailable
 from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc
 from services.embedding import server as embedding
-from services.ranking.live.embedding_client import EmbeddingClient
+from services.ranking.live.embedding_client import LONG_S, EmbeddingClient
 from shared.access.door import Door
 from shared.access.settings import DoorSettings
 from shared.access.tokens import Scope, line_of, new_token
+from shared.breaker import Breaker
 from shared.runtime.grpc_server import Server
 
 HALF = np.array([0.6, 0.8], np.float16)
@@ -39,12 +40,12 @@ class _Embedding(embedding_pb2_grpc.EmbeddingServicer):
 
 
 @asynccontextmanager
-async def client_of_a_server() -> AsyncIterator[EmbeddingClient]:
+async def client_of_a_server(breaker: Breaker | None = None) -> AsyncIterator[EmbeddingClient]:
     server = grpc.aio.server()
     embedding_pb2_grpc.add_EmbeddingServicer_to_server(_Embedding(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    client = EmbeddingClient(f"127.0.0.1:{port}")
+    client = EmbeddingClient(f"127.0.0.1:{port}", breaker=breaker)
     try:
         yield client
     finally:
@@ -56,6 +57,31 @@ async def test_a_service_that_hangs_is_unavailable_once_its_time_is_up() -> None
     async with client_of_a_server() as client:
         with pytest.raises(Unavailable):
             await client.encode("test", 0.01, text="hang")
+
+
+async def test_who_hung_a_moment_ago_is_not_waited_for() -> None:
+    async with client_of_a_server(Breaker(failures_at_most=1, pause_s=3600)) as client:
+        with pytest.raises(Unavailable):
+            await client.encode("test", LONG_S, text="hang")
+        with pytest.raises(Unavailable, match="did not answer a moment ago"):
+            await client.encode("test", 30, text="lamp")
+
+
+async def test_who_was_given_little_time_is_asked_again() -> None:
+    async with client_of_a_server(Breaker(failures_at_most=1, pause_s=3600)) as client:
+        with pytest.raises(Unavailable):
+            await client.encode("test", 0.01, text="hang")
+        assert (await client.encode("test", 30, text="lamp")).vector.size
+
+
+async def test_who_answers_again_is_asked_as_before() -> None:
+    breaker = Breaker(failures_at_most=1, pause_s=0)
+    async with client_of_a_server(breaker) as client:
+        with pytest.raises(Unavailable):
+            await client.encode("test", LONG_S, text="hang")
+        assert breaker.broken
+        assert (await client.encode("test", 30, text="lamp")).vector.size
+        assert not breaker.broken
 
 
 async def test_the_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
