@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
@@ -74,22 +74,13 @@ class Admission:
         self._changed_s = clock()
         self._done_s = 0.0  # the work when the last call was done
 
-    @contextmanager
-    def entered(self, left_s: float, deadline: Deadline, units: int = 1) -> Iterator[None]:
-        """Count a call while it is answered; left_s: until its deadline. Raises Overloaded.
+    def entered(self, left_s: float, deadline: Deadline, units: int = 1) -> AdmittedPlace:
+        """Return a call's place, to be held while it is answered; left_s: until its deadline.
 
-        One call alone is always let in.
+        Entering it raises Overloaded. One call alone is always let in.
         """
-        deadline.place = place = AdmittedPlace(self, units)
-        place.enter(left_s)
-        done = False
-        try:
-            yield
-            done = True
-        finally:
-            if place.held:
-                place.leave()
-                self._learn(place, done)
+        deadline.place = place = AdmittedPlace(self, units, left_s)
+        return place
 
     def check(self, units: int, left_s: float) -> None:
         """Refuse what is too much. Raises Overloaded."""
@@ -119,7 +110,7 @@ class Admission:
         self._working += change
         return self._work_s
 
-    def _learn(self, place: AdmittedPlace, done: bool) -> None:
+    def learn(self, place: AdmittedPlace, done: bool) -> None:
         """Take into account what a call's units took, or that they are not done yet.
 
         Calls are worked through one after another, so one took the work since the one before it.
@@ -137,15 +128,25 @@ class Admission:
 
 
 class AdmittedPlace:
-    """See Place: the one of a call that was let in."""
+    """See Place: the one of a call that is let in, for as long as a `with` lasts."""
 
-    __slots__ = ("_admission", "came_s", "held", "units")
+    __slots__ = ("_admission", "_left_s", "came_s", "held", "units")
 
-    def __init__(self, admission: Admission, units: int) -> None:
+    def __init__(self, admission: Admission, units: int, left_s: float) -> None:
+        """left_s: until the deadline, when the call comes."""
         self.units = units
         self.held = False
         self.came_s = 0.0  # the admission's work when the call came in
         self._admission = admission
+        self._left_s = left_s
+
+    def __enter__(self) -> None:
+        self.enter(self._left_s)
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self.held:
+            self.leave()
+            self._admission.learn(self, done=error is None)
 
     def enter(self, left_s: float) -> None:
         """Take the place. Raises Overloaded."""
@@ -214,7 +215,7 @@ class CallGuard:
         deadline = Deadline(began_s + left_s, time.monotonic, self._costs)
         code = grpc.StatusCode.OK
         try:
-            async with asyncio.timeout(self._at_most_s if cut else None):
+            async with asyncio.timeout(self._at_most_s) if cut else nullcontext():
                 with self.admission.entered(left_s, deadline, units):
                     return await handle(request, deadline)
         except tuple(STATUSES) as error:
