@@ -110,7 +110,7 @@ async def _by_own(
     search = partial(by_own_vectors, name, table, own, mask, query.k, space.catalogue)
     if np.count_nonzero(mask) <= EXACT_ON_LOOP:
         return search()
-    return await asyncio.to_thread(search)
+    return await deadline.waiting(asyncio.to_thread(search))
 
 
 def _own_table(by: By, space: ServingSpace) -> NDArray[np.float16] | None:

@@ -15,6 +15,7 @@ from freshet.errors import NotFound, Unavailable
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import reply, requests
 from services.ranking import search as search_module
+from services.ranking import similar as similar_module
 from services.ranking.live.embedding_client import EmbeddingClient, QueryVector
 from services.ranking.live.item_words import shares_of, words_of
 from services.ranking.search import search
@@ -22,6 +23,7 @@ from services.ranking.similar import similar
 from services.ranking.stages import degraded
 from services.ranking.stages.similar_items import SimilarItems
 from shared.catalogue.labels import LabelLookUp
+from shared.runtime.call_guard import Admission, AdmittedPlace
 from shared.runtime.deadline import Costs, Deadline
 from tests.unit.ranking.shop import DIM, Shop, item_vector, near
 
@@ -113,6 +115,19 @@ async def test_a_modality_compares_its_own_vectors_alone(asked: Asked, by: str) 
         asked.shop.put([item_vector(item_id, near(number // 2, number), **{name: vector})])
     assert await asked.similar(item_id="a", by=f"SIMILAR_BY_{by}") == ["c", "b"]
     assert asked.found.names == (by.lower(),)
+
+
+async def test_a_long_search_by_look_is_no_work_of_the_event_loop(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(similar_module, "EXACT_ON_LOOP", -1)
+    monkeypatch.setattr(AdmittedPlace, "rest", lambda place: said.append("rest"))
+    monkeypatch.setattr(AdmittedPlace, "go_on", lambda place: said.append("go on"))
+    asked.shop.put([item_vector("a", near(0, 1), image_vector=near(3, 1))])
+    with Admission(1).entered(5.0, asked.deadline):
+        await asked.similar(item_id="a", by="SIMILAR_BY_VISUAL")
+    assert said == ["rest", "go on"]
 
 
 @pytest.mark.parametrize(
