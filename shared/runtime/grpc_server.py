@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -22,7 +21,11 @@ from shared.runtime.byte_limit import ByteLimit
 from shared.runtime.call_guard import count_call, seen
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from shared.runtime.call_guard import Context
+
+    Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
 
 # Of a reply: Embed's is 64 items with three vectors each.
 REPLY_MAX_BYTES: Final = 64 * 4 * 1024 * 1024 + 1024 * 1024
@@ -43,40 +46,41 @@ class BoundedMessages(grpc.aio.ServerInterceptor):
         self._message_max_bytes = message_max_bytes
         self._room = ByteLimit(at_most_bytes)
         self._within_s = within_s
+        # By method: what answers it, and as what it is served; made for each call, or the same.
+        self._served: dict[str, tuple[Handler, Handler]] = {}
 
     async def intercept_service(
         self,
-        continuation: Callable[[Any], Awaitable[Any]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    ) -> Handler | None:
         """See grpc.aio.ServerInterceptor."""
         handler = await continuation(handler_call_details)
         if handler is None or handler.request_streaming:
             return handler
-        method = handler_call_details.method.rpartition("/")[2]
-        served, as_stream = (
+        name = handler_call_details.method
+        answering, served = self._served.get(name, (None, None))
+        if answering is not handler:
+            served = self._bounded(name.rpartition("/")[2], handler)
+            self._served[name] = handler, served
+        return served
+
+    def _bounded(self, method: str, handler: Handler) -> Handler:
+        answer: Any
+        answer, as_stream = (
             (handler.unary_stream, grpc.stream_stream_rpc_method_handler)
             if handler.response_streaming
             else (handler.unary_unary, grpc.stream_unary_rpc_method_handler)
         )
-        return as_stream(
-            partial(self._answer, method, served),
-            handler.request_deserializer,
-            handler.response_serializer,
-        )
 
-    async def _answer(
-        self,
-        method: str,
-        answer: Callable[[Message, Context], Awaitable[Message]],
-        messages: AsyncIterator[Message],
-        context: Context,
-    ) -> Message:
-        message, held_bytes = await self._take_in(method, context)
-        try:
-            return await answer(message, context)
-        finally:
-            self._room.release(held_bytes)
+        async def bounded(messages: AsyncIterator[Message], context: Context) -> Any:
+            message, held_bytes = await self._take_in(method, context)
+            try:
+                return await answer(message, context)
+            finally:
+                self._room.release(held_bytes)
+
+        return as_stream(bounded, handler.request_deserializer, handler.response_serializer)
 
     async def _take_in(self, method: str, context: Context) -> tuple[Message, int]:
         """Return a call's message and the room that it holds; end the call where none comes."""
