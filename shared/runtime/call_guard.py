@@ -242,10 +242,12 @@ def _status_of(error: Exception) -> grpc.StatusCode:
 
 def seen(code: grpc.StatusCode, took_s: float, clients_s: float | None) -> grpc.StatusCode:
     """Return how a call ended for its client, to whom nothing comes after its deadline."""
-    early_s = {grpc.StatusCode.OK: 0.0, grpc.StatusCode.CANCELLED: RESERVE_S}.get(code)
-    if clients_s is None or early_s is None or took_s < clients_s - early_s:
+    if clients_s is None or took_s < clients_s - RESERVE_S:
         return code
-    return grpc.StatusCode.DEADLINE_EXCEEDED
+    answered_late = code is grpc.StatusCode.OK and took_s >= clients_s
+    if answered_late or code is grpc.StatusCode.CANCELLED:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return code
 
 
 async def _abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn:

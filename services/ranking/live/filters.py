@@ -153,8 +153,10 @@ class ItemFilter:
         What items are is known for the filters of late, and else worked out piece by piece, with
         turns for other calls: as long as the catalogue is after that. Raises TimeoutError.
         """
+        if not filters.ByteSize():  # as of most lists
+            return self._availability.mask(now_ms)
         steady = _steady(filters)
-        known = await self._masks.of(steady, deadline) if steady is not None else None
+        known = await self._masks.of(steady, deadline) if steady.ByteSize() else None
         available = self._availability.mask(
             now_ms,
             out_of_stock=filters.include_out_of_stock,
@@ -188,27 +190,24 @@ class ItemFilter:
         if filters.HasField("price"):
             # NaN, no price, is in no range.
             yield "price", _inside(self._terms.price[rows], price)
-        codes = self._terms.currency[rows]
         if filters.currency:
             code = self._catalogue.currencies.known(filters.currency.strip().upper())
-            yield "currency", codes == (-1 if code is None else code)
+            yield "currency", self._terms.currency[rows] == (-1 if code is None else code)
         elif price.HasField("min") or price.HasField("max"):
             common = self._currencies.mixed()
             if common:
+                codes = self._terms.currency[rows]
                 yield "currency", (codes == common) | (codes == 0)
 
 
-def _steady(filters: pb.Filters) -> pb.Filters | None:
-    """Return the conditions of what an item is, without those that offers change; None: no such."""
-    if not filters.ByteSize():  # as of most lists
-        return None
-    steady = pb.Filters(
+def _steady(filters: pb.Filters) -> pb.Filters:
+    """Return the conditions of what an item is, without those that offers change."""
+    return pb.Filters(
         categories_any=filters.categories_any,
         categories_none=filters.categories_none,
         tags_any=filters.tags_any,
         attributes=filters.attributes,
     )
-    return steady if steady.ByteSize() else None
 
 
 def _what_it_is(
