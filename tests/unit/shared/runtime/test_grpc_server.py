@@ -133,8 +133,9 @@ async def test_a_message_of_another_type_is_refused() -> None:
     async with serving(messages_max_bytes=2 * MIB) as there:
         there.held.go_on.set()
         before = counted("INVALID_ARGUMENT")
+        send: Any = there.channel.unary_unary(EMBED_QUERY)
         for _ in range(5):
-            code, text = await refusal(there.channel.unary_unary(EMBED_QUERY)(b"no query"))
+            code, text = await refusal(send(b"no query"))
             assert code == grpc.StatusCode.INVALID_ARGUMENT
             assert text == "the message is not of the method's type"
         assert counted("INVALID_ARGUMENT") == before + 5
