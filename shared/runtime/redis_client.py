@@ -74,7 +74,8 @@ class RedisSettings:
         64,
         at_least=1,
         at_most=10_000,
-        help="connections of a process to Redis at most; who finds none free waits in its time",
+        help="connections to Redis at most, for lists or folds and for all else each; who finds"
+        " none free waits in its time",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,9 +24,19 @@ if TYPE_CHECKING:
 SNAPSHOT_TIMEOUT_S = 600.0
 SAID_ABOVE = ("service", "ready", "live", "address", "process", "lag", "partitions", "cluster")
 
+
+class LetterWriter(StrEnum):
+    """A service that writes dead letters."""
+
+    SESSIONS = "sessions"
+    EMBEDDING = "embedding"
+    RANKING = "ranking"
+
+
 Newest = Annotated[int, typer.Option("-n", min=1, help="How many to show, the newest.")]
 ByService = Annotated[
-    list[str] | None, typer.Option(help="Only what this service refused. May be given repeatedly.")
+    list[LetterWriter] | None,
+    typer.Option(help="Only what this service refused. May be given repeatedly."),
 ]
 ByError = Annotated[list[str] | None, typer.Option(help="Only of this class: out-of-bounds, …")]
 ByTopic = Annotated[list[str] | None, typer.Option(help="Only records that stood on this topic.")]

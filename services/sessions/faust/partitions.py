@@ -30,7 +30,7 @@ from shared.users.positions import Position
 log = logging.getLogger(__name__)
 
 CHECK_EVERY_S: Final = 1.0
-REDIS_CLI: Final = "redis-cli -u $REDIS_URL"
+REDIS_CLI: Final = "redis-cli -h HOST -p PORT"  # no URL: process lists would show its password
 EMPTY: Final = (  # other shops' keys stay
     f"{REDIS_CLI} --scan --pattern '{PREFIX}*' | xargs -d '\\n' {REDIS_CLI} DEL"
     if PREFIX

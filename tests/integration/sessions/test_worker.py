@@ -203,7 +203,7 @@ async def test_a_redis_that_belongs_to_another_cluster_is_refused(
     assert worker.process.poll() == 1
     said = worker.process.log_tail(20)
     assert "another log: it notes cluster another-cluster" in said
-    assert "redis-cli -u $REDIS_URL FLUSHDB" in said
+    assert "redis-cli -h HOST -p PORT FLUSHDB" in said
 
 
 @pytest.mark.parametrize(

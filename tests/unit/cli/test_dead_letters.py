@@ -32,3 +32,9 @@ def test_a_time_is_utc_unless_it_says_its_zone(time: str, monkeypatch: pytest.Mo
     assert done.exit_code == 0, done.output
     ten_ms = round(TEN.timestamp() * 1000)
     assert [(each.since_ms, each.until_ms) for each in meant] == [(ten_ms, ten_ms)]
+
+
+def test_a_service_that_writes_no_dead_letters_is_refused() -> None:
+    done = CliRunner().invoke(app, ["dead-letters", "--service", "session"])
+    assert done.exit_code == 2
+    assert "is not one of 'sessions', 'embedding', 'ranking'" in done.output
