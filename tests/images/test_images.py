@@ -38,7 +38,7 @@ BuildImage = Callable[..., Image]
 UNWANTED = re.compile(
     r"site-packages/(torch|tensorflow|triton|nvidia|jax|pytest|_pytest|mypy|hypothesis)\b"
     r"|bin/(\S*-)?(gcc|g\+\+|cc|c\+\+|cpp|ld|as|clang|make|uv)(-\d+)?$"  # compilers
-    r"|(^|/)tests?/|(^|/)conftest\.py$|(^|/)test_(?!utils)[^/]*\.py$"
+    r"|(^|/)tests?/|(^|/)conftest\.py$|(^|/)test_(?!utils|cases)[^/]*\.py$"
     r"|(^|/)\.cache/|^var/cache/apt/|^var/lib/apt/lists/|^tmp/|^app/.*__pycache__/"
     r"|\.(a|o|h|hpp|whl|deb)$"
 )
