@@ -142,19 +142,25 @@ async def test_made_by_hand_and_the_next_begins_with_it(
     assert sorted(folders) == names[1:]
 
 
+def builds(service: Service) -> list[psutil.Process]:
+    """Return the processes that build snapshots for a service."""
+    children = psutil.Process(service.process.pid).children(recursive=True)
+    return [child for child in children if "snapshot" in child.cmdline()]
+
+
+async def builds_once_there_are_any(service: Service) -> list[psutil.Process]:
+    """Return them as soon as there are any."""
+    await eventually(lambda: builds(service))
+    return builds(service)
+
+
 async def test_a_second_one_is_refused_at_once_and_never_waits_in_line(
     start_service: Start, environ: dict[str, str], shop: Shop, space: str
 ) -> None:
     service = await start_service("embedding", environ).ready()
     await fill(shop, 5)
     first = asyncio.create_task(asyncio.to_thread(post, service, "snapshot"))
-
-    def builds() -> list[psutil.Process]:
-        children = psutil.Process(service.process.pid).children(recursive=True)
-        return [child for child in children if "snapshot" in child.cmdline()]
-
-    await eventually(builds)
-    (build,) = builds()
+    (build,) = await builds_once_there_are_any(service)
     build.suspend()
     for _ in range(3):
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -162,10 +168,10 @@ async def test_a_second_one_is_refused_at_once_and_never_waits_in_line(
         with refused.value as error:
             assert error.code == 409
             assert b"being made already" in error.read()
-    assert builds() == [build]
+    assert builds(service) == [build]
     build.resume()
     assert (await first)["items"] == 5
-    assert builds() == []  # none waited behind it
+    assert builds(service) == []  # none waited behind it
 
 
 async def test_build_ends_when_its_service_is_killed(
@@ -174,13 +180,7 @@ async def test_build_ends_when_its_service_is_killed(
     service = await start_service("embedding", environ).ready()
     await fill(shop, 5)
     asking = asyncio.create_task(asyncio.to_thread(post, service, "snapshot"))
-
-    def builds() -> list[psutil.Process]:
-        children = psutil.Process(service.process.pid).children(recursive=True)
-        return [child for child in children if "snapshot" in child.cmdline()]
-
-    await eventually(builds)
-    (build,) = builds()
+    (build,) = await builds_once_there_are_any(service)
     build.suspend()
     os.kill(service.process.pid, 9)
     build.resume()

@@ -73,17 +73,28 @@ async def refused(worker: Service) -> str:
     return worker.process.log_tail(20)
 
 
-async def test_states_of_another_cluster_go_on_and_what_is_new_there_counts_once(
+async def twenty_applied(
     kafka: str, environ: dict[str, str], redis: Redis, start_service: Start
 ) -> None:
+    """Let a worker apply 20 clicks and end."""
     await harness.publish(kafka, clicks(0, 20), partition=PARTITION)
     worker = await start_service("sessions", environ).ready()
     await harness.caught_up(kafka, redis)
     worker.stop()
-    # Another Kafka: nothing that was, is there, and offsets that states have seen are given anew.
+
+
+async def another_kafka(kafka: str, redis: Redis) -> None:
+    """Let nothing that was be there, so that offsets that states have seen are given anew."""
     await redis.set(keys.log_of(CLICKS.name), "another-cluster")
     await delete_all_topics(kafka)
     await harness.publish_items(kafka, ITEMS)
+
+
+async def test_states_of_another_cluster_go_on_and_what_is_new_there_counts_once(
+    kafka: str, environ: dict[str, str], redis: Redis, start_service: Start
+) -> None:
+    await twenty_applied(kafka, environ, redis, start_service)
+    await another_kafka(kafka, redis)
     await harness.publish(kafka, clicks(20, 10), partition=PARTITION)
     assert "freshet adopt-log" in await refused(start_service("sessions", environ))
 
@@ -116,13 +127,8 @@ async def test_states_of_another_cluster_go_on_and_what_is_new_there_counts_once
 async def test_states_of_a_copied_log_go_on_behind_what_stands_in_the_copy(
     kafka: str, environ: dict[str, str], redis: Redis, start_service: Start
 ) -> None:
-    await harness.publish(kafka, clicks(0, 20), partition=PARTITION)
-    worker = await start_service("sessions", environ).ready()
-    await harness.caught_up(kafka, redis)
-    worker.stop()
-    await redis.set(keys.log_of(CLICKS.name), "another-cluster")
-    await delete_all_topics(kafka)
-    await harness.publish_items(kafka, ITEMS)
+    await twenty_applied(kafka, environ, redis, start_service)
+    await another_kafka(kafka, redis)
     await harness.publish(kafka, clicks(5, 15), partition=PARTITION)  # retention took the first
 
     said = await freshet(environ, "adopt-log", "--skip", "--apply")
