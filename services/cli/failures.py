@@ -9,10 +9,10 @@ from freshet.errors import FreshetError
 from freshet.settings import BadSetting
 from services.cli.addresses import NothingRuns
 from services.cli.endpoints import EndpointUnavailable
-from services.cli.inputs.refusals import BadInput
 from services.cli.up.jars import JarsMissing
 from services.cli.up.lock import AlreadyRunning
 from services.cli.up.process import StartFailed
+from shared.inputs.refusals import BadInput
 
 if TYPE_CHECKING:
     import grpc

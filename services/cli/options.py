@@ -10,10 +10,10 @@ from typing import Annotated, TypeVar
 import typer
 
 from services.cli.addresses import default_data_folder
-from services.cli.inputs.lines import check_encoding
-from services.cli.inputs.refusals import BadInput, LeftOut, located
-from services.cli.inputs.rows import Row
 from services.cli.terminal import Bars, Terminal
+from shared.inputs.lines import check_encoding
+from shared.inputs.refusals import BadInput, LeftOut, located
+from shared.inputs.rows import Row
 
 Read = TypeVar("Read")
 Made = TypeVar("Made")

@@ -33,7 +33,6 @@ from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.records import Origin
 from freshet.contract.topics import ITEMS_BACKFILL
-from services.cli.inputs import movielens
 from services.embedding.encode.bundle import Bundle
 from services.embedding.encode.content import text_of
 from services.embedding.encode.encoders import Encoders
@@ -52,6 +51,7 @@ from services.sessions.fold.fold import FoldEvent, fold, fold_many
 from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
+from shared.inputs import movielens
 from shared.runtime.deadline import Costs, Deadline
 from shared.users import keys, log2_weights
 from shared.users.states import UserState

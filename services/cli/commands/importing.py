@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 import typer
 
 from services.cli import options, terminal
-from services.cli.inputs.lines import STDIN
-from services.cli.inputs.rows import DELIMITERS, Fields, open_table
 from services.cli.options import Data, Encoding, Json, SkipBad
 from shared.clock import now_ms
+from shared.inputs.lines import STDIN
+from shared.inputs.rows import DELIMITERS, Fields, open_table
 
 if TYPE_CHECKING:
     from freshet.contract.events import Event
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from services.cli.imports.part import Feed, Part, SourcedRecord
     from services.cli.imports.run import Import, Outcome
     from services.cli.imports.unknown_items import UnknownItem
-    from services.cli.inputs.columns import Kind
-    from services.cli.inputs.convert import Reading
-    from services.cli.inputs.event_times import EventTimes
+    from shared.inputs.columns import Kind
+    from shared.inputs.convert import Reading
+    from shared.inputs.event_times import EventTimes
 
 NAMED: Final = 10  # of what was refused, and of items that nobody knows
 INTERRUPTED: Final = 130  # exit code of what Ctrl-C ends
@@ -84,7 +84,7 @@ def import_movielens(
     ml-1m.txt knows no times: each user's events get times a minute apart, the last one now.
     """
     from services.cli.imports.part import Feed, SourcedRecord
-    from services.cli.inputs import movielens
+    from shared.inputs import movielens
 
     interactions = movielens.read_interactions(folder, now_ms=now_ms(), keep_times=keep_times)
     rated = set(interactions.movies.tolist())
@@ -136,8 +136,8 @@ def import_files(
     from freshet.contract.events import Event
     from freshet.contract.items import Item
     from services.cli.imports.part import Feed, SourcedRecord
-    from services.cli.inputs import convert, event_times
-    from services.cli.inputs.columns import parse_map
+    from shared.inputs import convert, event_times
+    from shared.inputs.columns import parse_map
 
     if items is None and events is None:
         raise typer.BadParameter("give --items, --events or both")
@@ -189,7 +189,7 @@ def _check_headers(
 ) -> dict[Kind, Reading]:
     """Say how each file is read, by its columns. Raises BadInput before anything is published."""
     from freshet.contract.events import Event
-    from services.cli.inputs.columns import check_mapped
+    from shared.inputs.columns import check_mapped
 
     readings: dict[Kind, Reading] = {}
     columns: list[tuple[str, ...] | None] = []

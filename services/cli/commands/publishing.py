@@ -13,8 +13,8 @@ import typer
 from freshet.contract.records import JSON
 from freshet.contract.topics import CLICKS, ITEMS, OFFERS, Topic
 from services.cli import endpoints, options, terminal
-from services.cli.inputs.rows import open_jsonl
 from services.cli.options import Data, Encoding, Json, SkipBad
+from shared.inputs.rows import open_jsonl
 
 if TYPE_CHECKING:
     from aiokafka.structs import RecordMetadata

@@ -10,7 +10,7 @@ from statistics import mean
 
 import pytest
 
-from services.cli.inputs import movielens
+from shared.inputs import movielens
 from tests.e2e.system import Up
 
 pytestmark = [pytest.mark.proof, pytest.mark.shared, pytest.mark.timeout(600)]

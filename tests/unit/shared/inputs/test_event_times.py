@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 
 from freshet.contract.events import Event
-from services.cli.inputs.event_times import EventTimes, last_ms
-from services.cli.inputs.refusals import BadInput
-from services.cli.inputs.rows import Fields, Row
+from shared.inputs.event_times import EventTimes, last_ms
+from shared.inputs.refusals import BadInput
+from shared.inputs.rows import Fields, Row
 
 DAY_MS = 86_400_000
 SPRING_2014_MS = 1_396_310_400_000  # 2014-04-01

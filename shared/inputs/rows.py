@@ -18,8 +18,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from freshet.contract.records import shorten
-from services.cli.inputs.lines import PACKED, ROW_CHARACTERS, STDIN, Lines, open_lines
-from services.cli.inputs.refusals import BadInput
+from shared.inputs.lines import PACKED, ROW_CHARACTERS, STDIN, Lines, open_lines
+from shared.inputs.refusals import BadInput
 
 Read = TypeVar("Read")
 Fields = dict[str, Any]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from services.cli.inputs import lines
-from services.cli.inputs.lines import check_encoding, open_lines
-from services.cli.inputs.refusals import BadInput
-from services.cli.inputs.rows import open_table
+from shared.inputs import lines
+from shared.inputs.lines import check_encoding, open_lines
+from shared.inputs.refusals import BadInput
+from shared.inputs.rows import open_table
 
 TEXT = "id,title\n1,Amélie\n2,Alien\n"
 

@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 
 from freshet.contract.records import shorten
 from freshet.contract.topics import MESSAGE_MAX_BYTES
-from services.cli.inputs.refusals import BadInput
+from shared.inputs.refusals import BadInput
 
 STDIN: Final = "-"
 PACKED: Final = (".gz", ".zst")

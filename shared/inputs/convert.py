@@ -14,8 +14,8 @@ from freshet.contract import forms
 from freshet.contract.events import Event
 from freshet.contract.events import check as check_event
 from freshet.contract.items import Item, check_item
-from services.cli.inputs import cells
-from services.cli.inputs.columns import (
+from shared.inputs import cells
+from shared.inputs.columns import (
     FURTHER,
     IMAGE_FILE,
     Kind,
@@ -23,8 +23,8 @@ from services.cli.inputs.columns import (
     check_complete,
     read_columns,
 )
-from services.cli.inputs.refusals import BadInput, located
-from services.cli.inputs.rows import Fields, Table
+from shared.inputs.refusals import BadInput, located
+from shared.inputs.rows import Fields, Table
 
 _LISTS: Final = ("categories", "tags")
 _DECIMALS: Final = ("price", "value")

@@ -13,8 +13,8 @@ import msgspec
 
 from freshet.contract.events import Event
 from freshet.contract.records import BadRecord
-from services.cli.inputs.refusals import BadInput
-from services.cli.inputs.rows import Fields, Row
+from shared.inputs.refusals import BadInput
+from shared.inputs.rows import Fields, Row
 
 
 class EventTimes:

@@ -26,8 +26,8 @@ from freshet.contract import bounds
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.records import shorten
-from services.cli.inputs.event_times import EventTimes
-from services.cli.inputs.refusals import BadInput
+from shared.inputs.event_times import EventTimes
+from shared.inputs.refusals import BadInput
 
 MINUTE_MS: Final = 60_000
 GENRES_100K: Final = (

@@ -9,8 +9,8 @@ import pytest
 
 from freshet.contract import bounds
 from freshet.contract.items import encode_item
-from services.cli.inputs import movielens
-from services.cli.inputs.refusals import BadInput
+from shared.inputs import movielens
+from shared.inputs.refusals import BadInput
 
 NOW_MS = 1_800_000_000_000
 

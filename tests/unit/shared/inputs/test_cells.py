@@ -9,8 +9,8 @@ import pytest
 
 from freshet.contract import forms
 from freshet.contract.records import BadRecord
-from services.cli.inputs import cells
-from services.cli.inputs.refusals import BadInput
+from shared.inputs import cells
+from shared.inputs.refusals import BadInput
 
 DAY_MS = 1_704_412_800_000  # 2024-01-05
 

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from services.cli import options
-from services.cli.inputs import convert
-from services.cli.inputs.columns import Kind, parse_map
-from services.cli.inputs.convert import Reading
-from services.cli.inputs.refusals import BadInput, located
-from services.cli.inputs.rows import open_jsonl, open_table
+from shared.inputs import convert
+from shared.inputs.columns import Kind, parse_map
+from shared.inputs.convert import Reading
+from shared.inputs.refusals import BadInput, located
+from shared.inputs.rows import open_jsonl, open_table
 
 MOMENT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 MOMENT_MS = 1_767_225_600_000

@@ -16,7 +16,7 @@ from typing import Final
 
 from freshet.contract.events import Event
 from freshet.contract.items import Item
-from services.cli.inputs.refusals import BadInput
+from shared.inputs.refusals import BadInput
 
 Kind = type[Event] | type[Item]
 Mapped = tuple[tuple[str, str], ...]  # pairs of column and field, as --map gives them

@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from freshet.contract import forms
 from freshet.contract.records import shorten
-from services.cli.inputs.refusals import BadInput
+from shared.inputs.refusals import BadInput
 
 # Milliseconds of a unit of time.
 TIME_UNITS: Final = {

@@ -9,7 +9,7 @@ import pytest
 
 from freshet.contract.events import Event
 from freshet.contract.items import Item
-from services.cli.inputs.columns import (
+from shared.inputs.columns import (
     Kind,
     check_complete,
     check_mapped,
@@ -17,7 +17,7 @@ from services.cli.inputs.columns import (
     parse_map,
     read_columns,
 )
-from services.cli.inputs.refusals import BadInput
+from shared.inputs.refusals import BadInput
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_column_is_the_field_that_its_name_says(kind: Kind, column: str, field
 
 @pytest.mark.parametrize(("kind", "header"), [(Item, "an item"), (Event, "an event")])
 def test_the_page_on_importing_names_what_columns_are_read_as(kind: Kind, header: str) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "importing.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "importing.md").read_text()
     table = page.partition(f"| field of {header} | also called |\n|---|---|\n")[2]
     written: dict[str, set[str]] = {}
     for row in table.partition("\n\n")[0].splitlines():
