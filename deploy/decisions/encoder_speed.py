@@ -16,10 +16,10 @@ from pathlib import Path
 from PIL import Image
 
 from deploy.models.export.drawn import drawn_pictures
-from services.embedding.encode.bundle import Bundle
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Fusion
-from services.embedding.pictures.picture import decode
+from shared.bundles.bundle import Bundle
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import Fusion
+from shared.bundles.picture import decode
 
 BUNDLE = Path(__file__).parents[1] / "models" / "day-zero"
 RUNS = 12

@@ -19,13 +19,13 @@ from deploy.models.export.build import fusion_texts
 from deploy.models.export.fuse import learn_fusion
 from deploy.models.export.sources import Sources
 from services.cli.demo import catalogue
-from services.embedding.encode.bundle import Bundle
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Fusion
-from services.embedding.pictures.picture import MOMENTS, decode
+from shared.bundles.bundle import Bundle
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import Fusion
+from shared.bundles.picture import MOMENTS, decode
 
 BUNDLE = Path(__file__).parents[1] / "models" / "day-zero"
-CHOSEN = (0.6, 0.5, 0.25, 1.0)  # a, b, c, t of services/embedding/encode/fusion.py
+CHOSEN = (0.6, 0.5, 0.25, 1.0)  # a, b, c, t of shared/bundles/fusion.py
 FUSIONS = [  # (common columns, own columns, weights); six more columns are the colours
     (64, 26, CHOSEN),
     (40, 18, CHOSEN),

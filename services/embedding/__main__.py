@@ -38,9 +38,9 @@ def main(arguments: list[str]) -> int:
 def _snapshot(*, attended: bool) -> int:
     """Build a snapshot and print it as JSON. attended: end when standard input does."""
     from freshet.settings import BadSetting, from_environment
-    from services.embedding.encode.bundle import BadBundle
     from services.embedding.settings import NAME, EmbeddingSettings
     from services.embedding.snapshots.build import NoItems, build
+    from shared.bundles.bundle import BadBundle
     from shared.catalogue.snapshots import BadSnapshot
     from shared.runtime import logs
 

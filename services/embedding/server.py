@@ -14,10 +14,10 @@ from freshet.contract.records import BadRecord
 from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc
 from services.embedding.encode.batcher import Priority
-from services.embedding.encode.content import content_hash
 from services.embedding.encode.item_encoder import EncodedVectors, ItemEncoder
 from shared.access.door import Need
 from shared.access.tokens import Scope
+from shared.bundles.content import content_hash
 from shared.runtime.call_guard import Admission, CallGuard
 from shared.runtime.deadline import Deadline
 

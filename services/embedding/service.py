@@ -20,10 +20,6 @@ from freshet.producer import RenewedProducer
 from freshet.v1 import embedding_pb2_grpc
 from services.embedding import server
 from services.embedding.encode.batcher import Batcher
-from services.embedding.encode.bundle import BadBundle, Bundle
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Fusion
-from services.embedding.encode.golden import check_golden
 from services.embedding.encode.item_encoder import ItemEncoder
 from services.embedding.encode.promotion import Promotion
 from services.embedding.items.arrivals import Arrivals, inherited
@@ -39,10 +35,14 @@ from services.embedding.pictures.addresses import private_network
 from services.embedding.pictures.decoding import Decoders
 from services.embedding.pictures.fetch import Fetcher
 from services.embedding.pictures.missing_pictures import MissingPictures
-from services.embedding.pictures.picture import PictureLimits
 from services.embedding.pictures.picture_retries import PictureRetries
 from services.embedding.settings import NAME, EmbeddingSettings
 from services.embedding.snapshots.indexer import Indexer, SnapshotFailed, SnapshotUnderWay
+from shared.bundles.bundle import BadBundle, Bundle
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import Fusion
+from shared.bundles.golden import check_golden
+from shared.bundles.picture import PictureLimits
 from shared.catalogue import active_bundle
 from shared.runtime import redis_client
 from shared.runtime.call_guard import CallGuard

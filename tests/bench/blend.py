@@ -33,10 +33,6 @@ from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.records import Origin
 from freshet.contract.topics import ITEMS_BACKFILL
-from services.embedding.encode.bundle import Bundle
-from services.embedding.encode.content import text_of
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Fusion
 from services.embedding.items.arrivals import Arrivals
 from services.ranking.live.state_reader import MemoryReader
 from services.ranking.recommend import rank, recommend
@@ -49,6 +45,10 @@ from services.ranking.stages.signals import Weighted
 from services.ranking.stages.sources import Candidates
 from services.sessions.fold.fold import FoldEvent, fold, fold_many
 from services.sessions.fold.settings import FoldSettings
+from shared.bundles.bundle import Bundle
+from shared.bundles.content import text_of
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import Fusion
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
 from shared.inputs import movielens

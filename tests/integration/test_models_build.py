@@ -18,10 +18,10 @@ from deploy.models.export.drawn import drawn_pictures
 from deploy.models.export.image_model import image_model
 from deploy.models.export.sources import LOCK, Sources, default_cache
 from deploy.models.export.weights import BadWeights
-from services.embedding.encode.bundle import Bundle
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Fusion
-from services.embedding.encode.golden import check_golden
+from shared.bundles.bundle import Bundle
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import Fusion
+from shared.bundles.golden import check_golden
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from services.embedding.encode.bundle import Bundle
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Fusion
+from shared.bundles.bundle import Bundle
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import Fusion
 
 DAY_ZERO = Path(__file__).parents[2] / "deploy" / "models" / "day-zero"
 

@@ -22,11 +22,11 @@ from deploy.models.export.quantize import quantized
 from deploy.models.export.sources import Sources
 from deploy.models.export.text_model import MAX_TOKENS, WIDTH, text_model
 from deploy.models.export.weights import Arrays
-from services.embedding.encode.bundle import FORMAT, Bundle, describe
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Fusion
-from services.embedding.encode.golden import golden_vectors
-from services.embedding.pictures.picture import MOMENTS
+from shared.bundles.bundle import FORMAT, Bundle, describe
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import Fusion
+from shared.bundles.golden import golden_vectors
+from shared.bundles.picture import MOMENTS
 
 SPACE = "day-zero-1"  # a new number whenever vectors of before and after must not be compared
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from services.embedding.pictures.picture import SIDE
+from shared.bundles.picture import SIDE
 
 
 def drawn_pictures(count: int, seed: int) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from deploy.models.export.graph import Graph
 from deploy.models.export.weights import Arrays
-from services.embedding.pictures.picture import SIDE
+from shared.bundles.picture import SIDE
 
 FEATURES = 1280
 _STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)

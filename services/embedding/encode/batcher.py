@@ -18,9 +18,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Floats
-from services.embedding.pictures.picture import SIDE
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import Floats
+from shared.bundles.picture import SIDE
 from shared.faults import SystemFault
 from shared.runtime import metrics
 

@@ -17,13 +17,13 @@ import numpy as np
 from freshet.contract.items import Item
 from freshet.contract.records import BadRecord
 from services.embedding.encode.batcher import Batcher, Priority
-from services.embedding.encode.content import text_of
-from services.embedding.encode.fusion import BadVector, Floats, FusedVectors, Fusion
 from services.embedding.encode.precedence import Precedence
 from services.embedding.pictures.decoding import Decoders, Picture
 from services.embedding.pictures.fetch import Fetcher, FetchFailed, Unreachable
 from services.embedding.pictures.hosts import Lane
-from services.embedding.pictures.picture import BadPicture
+from shared.bundles.content import text_of
+from shared.bundles.fusion import BadVector, Floats, FusedVectors, Fusion
+from shared.bundles.picture import BadPicture
 from shared.catalogue.item_vectors import NO_VECTOR, PICTURE_MISSING_BYTES, Vector
 
 BAD_PICTURE: Final = "bad-picture"

@@ -24,7 +24,6 @@ from freshet.contract.items import Item, decode_item
 from freshet.contract.records import ConsumedRecord
 from freshet.contract.topics import ITEMS
 from services.embedding.encode.batcher import Priority
-from services.embedding.encode.content import content_hash
 from services.embedding.encode.item_encoder import ItemEncoder
 from services.embedding.items.arrivals import Arrivals
 from services.embedding.items.item_cache import CachedItem, ItemCache
@@ -32,6 +31,7 @@ from services.embedding.items.item_partitions import ItemPartitions
 from services.embedding.items.latest_versions import UNCONFIRMED, LatestVersions
 from services.embedding.items.vector_publisher import VectorPublisher
 from shared import clock
+from shared.bundles.content import content_hash
 from shared.catalogue.item_vectors import (
     NO_VECTOR,
     ItemVector,

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from services.embedding.pictures import picture
-from services.embedding.pictures.picture import BadPicture, PictureLimits
+from shared.bundles import picture
+from shared.bundles.picture import BadPicture, PictureLimits
 from shared.faults import SystemFault
 
 log = logging.getLogger(__name__)

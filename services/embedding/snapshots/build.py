@@ -16,8 +16,8 @@ from typing import Any, Final
 import hnswlib
 import numpy as np
 
-from services.embedding.encode.bundle import Bundle
 from services.embedding.settings import EmbeddingSettings
+from shared.bundles.bundle import Bundle
 from shared.catalogue import snapshots
 from shared.catalogue.arrow import from_table, read_table, to_table, write_table
 from shared.catalogue.feed import CatalogueFeed

@@ -11,9 +11,9 @@ import pytest
 from freshet.contract import topics
 from freshet.contract.items import Item
 from freshet.kafka_clients import KafkaSettings
-from services.embedding.encode import encoders
 from services.embedding.service import EmbeddingService
 from services.embedding.settings import EmbeddingSettings, SnapshotSettings
+from shared.bundles import encoders
 from shared.faults import SystemFault
 from shared.runtime.redis_client import RedisSettings
 from tests.integration.embedding.shop import open_shop

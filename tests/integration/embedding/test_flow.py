@@ -21,8 +21,8 @@ from freshet.contract.records import header
 from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc
 from services.cli.up.valkey import EmbeddedValkey
-from services.embedding.encode.content import text_of
 from services.embedding.items.versions import Stated, headers
+from shared.bundles.content import text_of
 from shared.catalogue.item_vectors import ItemVector
 from shared.catalogue.versions import record_version
 from shared.users import keys

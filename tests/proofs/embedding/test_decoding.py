@@ -20,7 +20,7 @@ from PIL import Image
 
 from services.embedding.pictures import decoding
 from services.embedding.pictures.decoding import Decoders
-from services.embedding.pictures.picture import BadPicture, PictureLimits
+from shared.bundles.picture import BadPicture, PictureLimits
 from shared.faults import SystemFault
 from tests.integration.embedding.shop import picture
 from tests.servers import ROOT, eventually
@@ -103,7 +103,7 @@ async def test_real_pictures_are_decoded_and_bombs_refused_within_bounds() -> No
 ORPHAN = """
 import asyncio, os, signal
 from services.embedding.pictures.decoding import Decoders
-from services.embedding.pictures.picture import PictureLimits
+from shared.bundles.picture import PictureLimits
 
 async def main():
     pool = Decoders(1, PictureLimits())

@@ -9,9 +9,9 @@ import numpy as np
 from services.cli.demo import catalogue
 from services.cli.demo.kinds import KINDS
 from services.cli.demo.styles import STYLES
-from services.embedding.encode.bundle import Bundle
-from services.embedding.encode.encoders import Encoders
-from services.embedding.pictures import picture
+from shared.bundles import picture
+from shared.bundles.bundle import Bundle
+from shared.bundles.encoders import Encoders
 
 DAY_ZERO = Path("deploy/models/day-zero")
 EACH = 3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deploy.models.export.fuse import learn_fusion
-from services.embedding.encode.fusion import Fusion
+from shared.bundles.fusion import Fusion
 
 
 @pytest.fixture(scope="module")

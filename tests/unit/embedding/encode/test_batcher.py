@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from services.embedding.encode.batcher import Batcher, Priority
-from services.embedding.encode.encoders import Encoders
+from shared.bundles.encoders import Encoders
 from shared.faults import SystemFault
 
 PICTURE = np.zeros((224, 224, 3), np.uint8)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from freshet.contract.items import Item
 from freshet.contract.records import BadRecord
 from services.embedding.encode.batcher import Priority
-from services.embedding.encode.fusion import BadVector, FusedVectors
 from services.embedding.encode.item_encoder import (
     BACKFILL_DECODES,
     BAD_PICTURE,
@@ -24,7 +23,8 @@ from services.embedding.encode.item_encoder import (
 )
 from services.embedding.pictures.fetch import Forbidden, Missing, Unreachable
 from services.embedding.pictures.hosts import Lane
-from services.embedding.pictures.picture import BadPicture
+from shared.bundles.fusion import BadVector, FusedVectors
+from shared.bundles.picture import BadPicture
 
 PICTURE = np.zeros((224, 224, 3), np.uint8)
 BOTH = Item(item_id="a", title="Red chair", image_bytes=b"jpeg")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from freshet.contract import records
 from freshet.contract.items import Item, decode_item
-from services.embedding.encode.content import NOTHING_TO_ENCODE
 from services.embedding.items.latest_versions import ITEM_KEY_COLLISION, LatestVersions
+from shared.bundles.content import NOTHING_TO_ENCODE
 from shared.catalogue.item_vectors import ItemVector
 from shared.catalogue.versions import UNSTATED, LogPlace, RecordVersion
 from shared.faults import SystemFault

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from services.embedding.encode.bundle import BadBundle, Bundle
-from services.embedding.encode.encoders import Encoders
+from shared.bundles.bundle import BadBundle, Bundle
+from shared.bundles.encoders import Encoders
 from shared.runtime.onnx_model import has_external_data
 
 

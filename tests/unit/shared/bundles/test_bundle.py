@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from services.embedding.encode.bundle import FILES, BadBundle, Bundle, describe
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Fusion
-from services.embedding.encode.golden import check_golden
+from shared.bundles.bundle import FILES, BadBundle, Bundle, describe
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import Fusion
+from shared.bundles.golden import check_golden
 
 
 @pytest.fixture

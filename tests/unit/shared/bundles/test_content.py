@@ -7,7 +7,7 @@ import pytest
 
 from freshet.contract.items import Item
 from freshet.contract.records import BadRecord
-from services.embedding.encode.content import NOTHING_TO_ENCODE, content_hash, text_of
+from shared.bundles.content import NOTHING_TO_ENCODE, content_hash, text_of
 
 CHAIR = Item(
     item_id="a",

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.embedding.encode.encoders import BUCKETS, Encoders
-from services.embedding.encode.golden import golden_pictures
+from shared.bundles.encoders import BUCKETS, Encoders
+from shared.bundles.golden import golden_pictures
 from shared.faults import SystemFault
 
 # First values of features and vectors. The tolerance leaves room for other CPUs' int8 kernels.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.embedding.encode.cpus import usable_cpus
+from shared.bundles.cpus import usable_cpus
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.embedding.encode.bundle import BadBundle, Bundle
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import Floats, Fusion
-from services.embedding.pictures.picture import SIDE
+from shared.bundles.bundle import BadBundle, Bundle
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import Floats, Fusion
+from shared.bundles.picture import SIDE
 
 TEXTS = (
     "a red ceramic mug",

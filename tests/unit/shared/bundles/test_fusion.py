@@ -8,10 +8,10 @@ import pytest
 from services.cli.demo.catalogue import item
 from services.cli.demo.kinds import KINDS
 from services.cli.demo.styles import STYLES
-from services.embedding.encode.encoders import Encoders
-from services.embedding.encode.fusion import BadVector, Fusion
-from services.embedding.encode.golden import golden_pictures
-from services.embedding.pictures.picture import decode
+from shared.bundles.encoders import Encoders
+from shared.bundles.fusion import BadVector, Fusion
+from shared.bundles.golden import golden_pictures
+from shared.bundles.picture import decode
 
 VECTOR = [0.1280, -0.0430, 0.2342, 0.0481, 0.0227]  # golden picture 0 with "space adventure"
 

@@ -15,9 +15,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from services.embedding.encode.bundle import BadBundle, Bundle
-from services.embedding.encode.cpus import usable_cpus
-from services.embedding.pictures.picture import SIDE, colour_moments
+from shared.bundles.bundle import BadBundle, Bundle
+from shared.bundles.cpus import usable_cpus
+from shared.bundles.picture import SIDE, colour_moments
 from shared.faults import SystemFault
 from shared.runtime.onnx_model import has_external_data
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from services.embedding.pictures.picture import (
+from shared.bundles.picture import (
     SIDE,
     BadPicture,
     PictureLimits,
@@ -137,7 +137,7 @@ def test_a_large_picture_takes_little_more_memory_than_its_pixels() -> None:
         (
             "import sys",
             "from pathlib import Path",
-            "from services.embedding.pictures.picture import decode",
+            "from shared.bundles.picture import decode",
             # Not `getrusage`, whose peak is that of the process before it ran this.
             "status = Path('/proc/self/status')",
             "peak = lambda: int(status.read_text().split('VmHWM:')[1].split()[0])",
