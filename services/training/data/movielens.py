@@ -1,0 +1,39 @@
+"""Read MovieLens folders as datasets, by the import's readers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from services.training.data.dataset import Dataset
+from services.training.data.histories import grouped
+from shared.inputs import movielens
+
+
+def read(folder: Path, posters: Path | None = None) -> Dataset:
+    """Read a folder: 100K, 1M in both forms, 10M and newer; times as they are in the file.
+
+    posters: a folder of MOVIE_ID.jpg. Raises BadInput.
+    """
+    found = movielens.read_interactions(folder, now_ms=0, keep_times=True)
+    movies, items = np.unique(found.movies, return_inverse=True)
+    people, users = np.unique(found.users, return_inverse=True)
+    item_ids = tuple(map(str, movies.tolist()))
+    times_s = None if found.ratings is None else found.times_ms // 1000  # ml-1m.txt has neither
+    values = None if found.ratings is None else found.ratings.astype(np.float32)
+    known = set(item_ids)
+    tables = [movielens.item_of(movie, None) for movie in movielens.read_movies(folder)]
+    names = movielens.poster_names(folder)
+    pictures = {}
+    if posters is not None:
+        paths = {item: posters / f"{names.get(int(item), item)}.jpg" for item in item_ids}
+        pictures = {item: path for item, path in paths.items() if path.exists()}
+    return Dataset(
+        name=folder.resolve().name,
+        item_ids=item_ids,
+        user_ids=tuple(map(str, people.tolist())),
+        events=grouped(users, items, len(people), times_s, values),
+        items={item.item_id: item for item in tables if item.item_id in known},
+        pictures=pictures,
+    )

@@ -1,0 +1,109 @@
+"""Say what every model promises, so that one protocol fits, chooses, tests and keeps them all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from services.training.data.dataset import Dataset
+from services.training.data.histories import Floats, Histories
+
+Preset = Literal["quick", "full"]
+Tensors = dict[str, NDArray[Any]]
+Scoring = Callable[[Histories], Floats]
+
+CONFIG: Final = "model.json"
+TENSORS: Final = "model.safetensors"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model can be told; each has its own, whose defaults are its choice by validation."""
+
+    @classmethod
+    def of(cls, preset: Preset) -> Self:
+        """Return the configuration of a preset; `quick` ends within half an hour on two cores."""
+        return cls()
+
+
+class FitProgress:
+    """Take what a fit says of its progress; this one keeps silent."""
+
+    def step(self, done: float, of: float, **figures: float) -> None:
+        """Hear that so much of it is done, with figures such as loss and validation's NDCG."""
+
+
+@dataclass(slots=True)
+class Run:
+    """How a model is fitted: all that is neither its data nor its configuration."""
+
+    seed: int = 0
+    device: str = "cpu"
+    # NDCG@10 on the validation split of what scores now; None where there is none to choose by
+    validate: Callable[[Scoring], float] | None = None
+    checkpoints: Path | None = None  # a folder that a fit resumes from
+    progress: FitProgress = field(default_factory=FitProgress)
+    stopped: Callable[[], bool] = lambda: False  # asked between steps: end early, keep the best
+
+
+class Model(ABC):
+    """Says of each item how much it expects it to come next."""
+
+    name: ClassVar[str]  # as the command names it
+    paper: ClassVar[str]  # where it is from
+    config_type: ClassVar[type[Config]] = Config
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config: Any = config if config is not None else self.config_type()
+
+    @abstractmethod
+    def fit(self, data: Dataset, run: Run) -> None:
+        """Learn from all events of the data. Deterministic by the run's seed on one device."""
+
+    @abstractmethod
+    def score(self, histories: Histories) -> Floats:
+        """Return (u, n_items) scores, higher is better; a user's row depends on that user alone.
+
+        Items already in the history are scored like others: the protocol removes them.
+        """
+
+    @abstractmethod
+    def tensors(self) -> Tensors:
+        """Return all that was learnt."""
+
+    @abstractmethod
+    def restore(self, tensors: Tensors) -> None:
+        """Take over what another of this configuration has learnt."""
+
+    def save(self, folder: Path) -> None:
+        """Write configuration and tensors, which hold no code."""
+        folder.mkdir(parents=True, exist_ok=True)
+        described = {"model": self.name, "config": self.config}
+        (folder / CONFIG).write_bytes(msgspec.json.format(msgspec.json.encode(described)))
+        arrays = {name: np.ascontiguousarray(value) for name, value in self.tensors().items()}
+        save_file(arrays, folder / TENSORS)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote. Raises ValueError where it is another model's."""
+        described = msgspec.json.decode((folder / CONFIG).read_bytes())
+        if described.get("model") != cls.name:
+            raise ValueError(f"{folder} holds {described.get('model')!r}, not {cls.name!r}")
+        model = cls(msgspec.convert(described["config"], cls.config_type))
+        model.restore(load_file(folder / TENSORS))
+        return model
+
+
+class RatingModel(Model):
+    """Predicts ratings, too."""
+
+    @abstractmethod
+    def predict(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Floats:
+        """Return the rating expected of each pair of numbers, (n,)."""

@@ -1,0 +1,22 @@
+"""Name every model; a module is read when its model is asked for, so that most need no PyTorch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from services.training.models.model import Model
+
+# name → module below services.training.models, class
+MODELS: Final = {
+    "popularity": ("references.popularity", "Popularity"),
+}
+
+
+def model_type(name: str) -> type[Model]:
+    """Return a model's class. Raises KeyError with the names that there are."""
+    if name not in MODELS:
+        raise KeyError(f"model must be one of {', '.join(sorted(MODELS))}, was {name}")
+    module, class_name = MODELS[name]
+    found: type[Model] = getattr(import_module(f"services.training.models.{module}"), class_name)
+    return found
