@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
@@ -100,7 +101,8 @@ class SequentialModel(Model):
         times = None if some.times_s is None else _on(some.times_s, device)[at]
         hidden = self._network(_on(some.items, device)[at], times)
         newest = hidden[torch.arange(len(some), device=device), lengths - 1]
-        scores = self._network.queries(newest).float() @ self._network.item_vectors().float().T
+        vectors = self._network.item_vectors()
+        scores = self._network.scores(self._network.queries(newest), vectors)
         found: Floats = scores.float().cpu().numpy()
         return found
 
@@ -152,14 +154,20 @@ class _Fitting:
         queries = self._network.queries(hidden.flatten(0, 1)[rows * batch.longest + columns])
         targets = self._items[batch.starts[rows] + columns + 1]
         vectors = self._network.item_vectors()
-        if self._loss is None:
+        if self._loss is None and self._network.mixture is None:
             return full_softmax(queries, vectors, targets, smoothing=self._config.smoothing)
+        if self._loss is None:
+            return F.cross_entropy(
+                self._network.scores(queries, vectors),
+                targets,
+                label_smoothing=self._config.smoothing,
+            )
         if self._config.popular_negatives:
             drawn = torch.multinomial(self._popularity, self._config.negatives)  # (k,)
         else:
             drawn = torch.randperm(len(vectors), device=self._device)[: self._config.negatives]
-        positive = (queries * vectors[targets]).sum(1).float()
-        negative = (queries @ vectors[drawn].T).float()
+        positive = self._network.paired(queries, vectors[targets]).float()
+        negative = self._network.scores(queries, vectors[drawn]).float()
         return self._loss(positive, without_hits(negative, drawn, targets))
 
 

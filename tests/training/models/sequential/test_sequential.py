@@ -130,6 +130,22 @@ def test_no_event_sees_a_later_one(block: str, positions: str) -> None:
     assert not torch.allclose(before[:, 3:], after[:, 3:])
 
 
+@pytest.mark.parametrize("negatives", [0, 20])
+def test_a_mixture_of_logits_learns_and_scores_pairs_as_it_ranks(negatives: int) -> None:
+    model = small("sasrec")
+    network = msgspec.structs.replace(model.config.network, mixture=(2, 2), temperature=0.05)
+    loss = "sampled-softmax" if negatives else "softmax"
+    model = small("sasrec", network=network, loss=loss, negatives=negatives)
+    model.fit(log(), Run())
+    assert share_right(model) > 0.9
+
+    learnt = model._network
+    queries, vectors = torch.randn(5, 16), torch.randn(5, 16)
+    torch.testing.assert_close(
+        learnt.scores(queries, vectors).diagonal(), learnt.paired(queries, vectors)
+    )
+
+
 def test_times_count_where_they_are_known() -> None:
     config = NetworkConfig(positions="relative", dim=8, length=6, time_buckets=30)
     torch.manual_seed(0)
