@@ -26,9 +26,9 @@ class Relations(nn.Module):
 
     def forward(self, length: int, times_s: Tensor | None) -> Tensor:
         """Return (1 or b, h, l, l): of the column's event for the row's."""
-        at = torch.arange(length, device=self.by_position.device)
-        apart = (at[:, None] - at).clamp_min(0)
-        found = self.by_position[:, apart][None]
+        # Entry [h, row, column] is by_position[h, row - column], 0 for what is later.
+        padded = F.pad(self.by_position[:, :length], (length - 1, 0))
+        found = padded.unfold(1, length, 1).flip(-1)[None]
         if self.by_time is None or times_s is None:
             return found
         seconds = (times_s[:, :, None] - times_s[:, None, :]).clamp_min(0)
