@@ -25,8 +25,9 @@ from services.training.commands.options import (
     Seed,
     StopRequest,
 )
+from services.training.data.protocols import LEAVE_LAST_OUT, SPLITS, split_of
 from services.training.data.read import read
-from services.training.data.splits import LEAVE_LAST_OUT, SPLITS, Asked, Split, split_of
+from services.training.data.splits import Asked, Split
 from services.training.evaluation.measure import (
     Answers,
     Figures,
