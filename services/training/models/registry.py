@@ -10,6 +10,14 @@ from services.training.models.model import Model
 # name → module below services.training.models, class
 MODELS: Final = {
     "popularity": ("references.popularity", "Popularity"),
+    "sasrec": ("sequential.sasrec", "SASRec"),
+    "sasrec-sampled": ("sequential.sasrec", "SampledSASRec"),
+    "gsasrec": ("sequential.sasrec", "GSASRec"),
+    "esasrec": ("sequential.sasrec", "ESASRec"),
+    "hstu": ("sequential.hstu", "HSTU"),
+    "fuxi": ("sequential.hstu", "FuXi"),
+    "gru4rec": ("sequential.gru4rec", "GRU4Rec"),
+    "tower": ("sequential.tower", "SessionTower"),
 }
 
 
