@@ -3,13 +3,15 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
+TRAINING := .venv-training
 PYTEST := $(BIN)/pytest -q
 
 QUICK := lint types arch protos-check test-unit
-PARTS := $(QUICK) test-integration test-e2e test-proofs test-cluster test-redis test-images
+PARTS := $(QUICK) types-training test-training test-integration test-e2e test-proofs test-cluster \
+	test-redis test-images
 
-.PHONY: help demo up test check lint types arch protos protos-check \
-	test-unit test-integration test-e2e test-proofs test-cluster test-redis test-images clean
+.PHONY: help demo up training test check lint types types-training arch protos \
+	protos-check test-unit test-training test-integration test-e2e test-proofs test-cluster test-redis test-images clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +21,8 @@ demo: $(VENV)/installed-cli ## Open a demo shop and walk through it; ONCE=1 ends
 
 up: $(VENV)/installed-cli ## Run everything here until Ctrl-C
 	@$(BIN)/freshet up
+
+training: $(TRAINING)/installed-training ## Install what `freshet train` needs: PyTorch, 3 GB
 
 test: $(VENV)/installed-test ## All of it, as CI does; ends with a table of its parts
 	@$(BIN)/python -m tests.run $(PARTS)
@@ -31,7 +35,10 @@ lint: $(VENV)/installed-test ## Style, spelling
 	$(BIN)/codespell
 
 types: $(VENV)/installed-test ## Static types
-	$(BIN)/mypy freshet shared services deploy/models/export tests
+	$(BIN)/mypy --exclude '^(services|tests)/training/' freshet shared services deploy/models/export tests
+
+types-training: $(TRAINING)/installed-training ## Static types of training, where PyTorch is
+	$(TRAINING)/bin/mypy services/training tests/training
 
 arch: $(VENV)/installed-test ## Which part may import which
 	$(BIN)/lint-imports
@@ -44,6 +51,9 @@ protos-check: $(VENV)/installed-test ## Contracts: lint, generated code in step
 
 test-unit: $(VENV)/installed-test ## Without servers, in parallel
 	$(PYTEST) -n auto tests/unit
+
+test-training: $(TRAINING)/installed-training ## Models that are fitted with PyTorch
+	$(TRAINING)/bin/pytest -q -n 2 tests/training
 
 test-integration: $(VENV)/installed-test ## On the project's own Kafka and Valkey
 	$(PYTEST) tests/integration
@@ -64,8 +74,12 @@ test-images: $(VENV)/installed-test ## Every image built and started, with build
 	$(PYTEST) tests/images
 
 clean: ## Delete what was installed and the tools' caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TRAINING) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/installed-%: deploy/locks/%.txt pyproject.toml deploy/locks/install
 	@deploy/locks/install $*
+	@touch $@
+
+$(TRAINING)/installed-training: deploy/locks/training.txt pyproject.toml deploy/locks/install
+	@deploy/locks/install training
 	@touch $@

@@ -21,6 +21,7 @@ from services.cli.commands import (
     publishing,
     running,
     securing,
+    training,
 )
 from services.cli.failures import explain
 
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},  # of every command below it, too
 )
-for commands in (running, importing, publishing, asking, operating, adopting, securing):
+for commands in (running, importing, publishing, asking, operating, adopting, securing, training):
     commands.add_to(app)
 
 

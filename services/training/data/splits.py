@@ -6,9 +6,11 @@ none is in either.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Histories, Ints
@@ -20,10 +22,15 @@ class Asked:
 
     histories: Histories  # u users
     targets: Ints  # (u,) numbers of items
+    among: NDArray[np.bool_] | None = None  # (i,) which items are ranked, None: all
 
     def __len__(self) -> int:
         """Return how many users are asked."""
         return len(self.targets)
+
+    def take(self, rows: Ints) -> Asked:
+        """Return some of the users, in this order."""
+        return Asked(self.histories.take(rows), self.targets[rows], self.among)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,7 @@ class Split:
     train: Dataset
     validation: Asked
     test: Asked
+    parts: Mapping[str, Asked] = field(default_factory=dict)  # what else is tested, by name
 
 
 def leave_last_out(data: Dataset) -> Split:

@@ -22,7 +22,7 @@ def asked_in_parts(asked: Asked, at_once: int = AT_ONCE) -> Iterator[Asked]:
     """Yield the users in parts."""
     for start in range(0, len(asked), at_once):
         rows = np.arange(start, min(start + at_once, len(asked)))
-        yield Asked(asked.histories.take(rows), asked.targets[rows])
+        yield asked.take(rows)
 
 
 def without_history(scores: Floats, histories: Histories) -> Floats:
@@ -32,27 +32,39 @@ def without_history(scores: Floats, histories: Histories) -> Floats:
     return scores
 
 
+def ranked_scores(scores: Floats, asked: Asked, *, own_history: bool = False) -> Floats:
+    """Return the scores with what is not ranked at minus infinity: (u, i).
+
+    own_history: whether a user's own items stay in the ranking. Raises ValueError for scores that
+    are not a number.
+    """
+    if np.isnan(scores).any():
+        row = int(np.flatnonzero(np.isnan(scores).any(axis=1))[0])
+        raise ValueError(f"scores must be numbers; those of row {row} are not")
+    if not own_history:
+        scores = without_history(scores, asked.histories)
+    if asked.among is not None:
+        scores = np.where(asked.among, scores, -np.inf)
+    return scores
+
+
 def ranks_of(
     scores: Floats,  # (u, i) higher is better
     asked: Asked,
     *,
-    own_history: bool = False,  # whether a user's own items stay in the ranking
+    own_history: bool = False,
 ) -> Ranks:
     """Return how many items stand before each target, (u,) from 0; of equals, half of them.
 
     A target is ranked although it stands in the history, as it was chosen again. Raises ValueError
     for scores that are not a number.
     """
-    if np.isnan(scores).any():
-        row = int(np.flatnonzero(np.isnan(scores).any(axis=1))[0])
-        raise ValueError(f"scores must be numbers; those of row {row} are not")
     rows = np.arange(len(asked))
     of_target = scores[rows, asked.targets][:, None]
-    if not own_history:
-        scores = without_history(scores, asked.histories)
-        scores[rows, asked.targets] = of_target[:, 0]
+    scores = ranked_scores(scores, asked, own_history=own_history)
     above = np.count_nonzero(scores > of_target, axis=1)
-    equal = np.count_nonzero(scores == of_target, axis=1) - 1
+    equal = np.count_nonzero(scores == of_target, axis=1)
+    equal -= scores[rows, asked.targets] == of_target[:, 0]  # the target itself, if it is ranked
     ranks: Ranks = above + equal / 2
     return ranks
 

@@ -24,6 +24,10 @@ CONFIG: Final = "model.json"
 TENSORS: Final = "model.safetensors"
 
 
+class FitFailed(RuntimeError):
+    """A fit cannot go on; the text says of which model, where, and what would help."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a model can be told; each has its own, whose defaults are its choice by validation."""
 
@@ -51,6 +55,8 @@ class Run:
     checkpoints: Path | None = None  # a folder that a fit resumes from
     progress: FitProgress = field(default_factory=FitProgress)
     stopped: Callable[[], bool] = lambda: False  # asked between steps: end early, keep the best
+    # another model by its name, fitted on the same data or kept from before: parts of blends
+    fitted: Callable[[str], Model] | None = None
 
 
 class Model(ABC):

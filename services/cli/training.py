@@ -1,0 +1,46 @@
+"""Start the training commands where PyTorch is: it is no part of what the services need."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, NoReturn
+
+from freshet.command import CHECKOUT
+from freshet.settings import from_environment, setting
+
+OWN_PYTHON: Final = Path(".venv-training/bin/python")  # as `make training` installs it
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """What the training commands run in."""
+
+    python: str = setting(
+        "FRESHET_TRAINING_PYTHON",
+        "",
+        help="a Python with PyTorch; empty: this one, else the checkout's .venv-training",
+    )
+
+
+def python_of(environ: Mapping[str, str], checkout: Path = CHECKOUT) -> str:
+    """Return the interpreter to train in: one with PyTorch, else this one, for what needs none."""
+    if named := from_environment(TrainingSettings, environ).python:
+        return named
+    own = checkout / OWN_PYTHON
+    return sys.executable if find_spec("torch") or not own.exists() else str(own)
+
+
+def become(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """Go on as the training command, which so gets the terminal and its signals. Raises OSError."""
+    paths = [str(CHECKOUT), *filter(None, [environ.get("PYTHONPATH")])]
+    python = python_of(environ)
+    os.execve(
+        python,
+        [python, "-m", "services.training", command, *arguments],
+        {**environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )

@@ -1,0 +1,71 @@
+"""Make choices of models from names, a preset and a file of configurations."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from services.training.fits import Choice
+from services.training.models.model import Preset
+from services.training.models.registry import MODELS, model_type
+from shared.inputs.refusals import BadInput
+
+ALL: Final = "all"
+
+
+class Choices:
+    """Makes choices by a preset and what a file says differently."""
+
+    def __init__(self, preset: Preset, file: Path | None = None) -> None:
+        """file: TOML with a table of differences from the preset for each name. Raises BadInput."""
+        self._preset = preset
+        self._file = file
+        self._tables = {} if file is None else _tables(file)
+
+    def names(self, listed: str) -> list[str]:
+        """Return the names of a comma list, or all: every model, then those of the file.
+
+        Raises BadInput for one that is none.
+        """
+        names = [name.strip() for name in listed.split(",") if name.strip()]
+        if names == [ALL]:
+            return list(dict.fromkeys([*MODELS, *self._tables]))
+        for name in names:
+            self._model(name)
+        return names
+
+    def of(self, name: str) -> Choice:
+        """Return the choice of a name. Raises BadInput, and ModuleNotFoundError of its needs."""
+        model = self._model(name)
+        config_type = model_type(model).config_type
+        chosen = msgspec.to_builtins(config_type.of(self._preset))
+        chosen |= {key: value for key, value in self._table(name).items() if key != "model"}
+        try:
+            return Choice(name, model, msgspec.convert(chosen, config_type))
+        except msgspec.ValidationError as error:
+            raise BadInput(f"{self._file}: [{name}]: {error}") from None
+
+    def _table(self, name: str) -> Mapping[str, Any]:
+        table: Mapping[str, Any] = self._tables.get(name, {})
+        return table
+
+    def _model(self, name: str) -> str:
+        model: str = self._table(name).get("model", name)
+        if model not in MODELS:
+            raise BadInput(f"a model must be one of {', '.join(sorted(MODELS))}, was {model}")
+        return model
+
+
+def _tables(file: Path) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file}: {error}") from None
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise BadInput(f"{file}: {name} must stand in a model's table, such as [sasrec]")
+    return tables

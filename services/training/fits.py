@@ -1,0 +1,190 @@
+"""Fit models, and keep each fit in a folder of its own, so that none is made twice.
+
+A fit is known by its data, model, configuration and seed. Beside the model stand `fit.json` (what
+it took), `progress.jsonl` (figures on the way) and, until it is done, the checkpoints that it
+resumes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from services.training.data.dataset import Dataset
+from services.training.data.splits import Asked, Split
+from services.training.evaluation.measure import validation_ndcg
+from services.training.models.model import (
+    Config,
+    FitFailed,
+    FitProgress,
+    Model,
+    Run,
+    Scoring,
+)
+from services.training.models.registry import model_type
+
+FIT: Final = "fit.json"
+PROGRESS: Final = "progress.jsonl"
+CHECKPOINTS: Final = "checkpoints"
+DIGEST_CHARACTERS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A model with its configuration, by a name that may tell several of one model apart."""
+
+    name: str
+    model: str
+    config: Config
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A fitted model, and what it took."""
+
+    model: Model
+    folder: Path
+    seconds: float
+    machine: str
+    complete: bool = True  # else it was stopped: the best until then
+
+
+class Fits:
+    """Makes fits on the training part of a split, or finds them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        split: Split,
+        *,
+        seed: int,
+        device: str,
+        choose: Callable[[str], Choice],
+        stopped: Callable[[], bool],
+        progress: Callable[[str], FitProgress],
+    ) -> None:
+        self._folder = folder
+        self._data = split.train
+        self._validation = split.validation
+        self._seed = seed
+        self._device = device
+        self._choose = choose
+        self._stopped = stopped
+        self._progress = progress
+        self._fingerprint = fingerprint(split.train, split.validation)
+
+    def folder_of(self, choice: Choice) -> Path:
+        """Return where a fit is kept."""
+        told = msgspec.json.encode([choice.model, choice.config, self._seed, self._fingerprint])
+        digest = hashlib.blake2b(told).hexdigest()[:DIGEST_CHARACTERS]
+        return self._folder / self._data.name / f"{choice.model}-{digest}"
+
+    def fit(self, choice: Choice, *, again: bool = False) -> Fit:
+        """Return a model's fit, kept or made now.
+
+        again: make it anew from the beginning. Raises FitFailed, OSError, and ModuleNotFoundError
+        where a model needs what is not installed.
+        """
+        folder = self.folder_of(choice)
+        if again and folder.exists():
+            shutil.rmtree(folder)
+        known = _described(folder)
+        type_of_model = model_type(choice.model)
+        if known.get("complete"):
+            return Fit(type_of_model.load(folder), folder, known["fit_s"], known["machine"])
+        model = type_of_model(choice.config)
+        checkpoints = folder / CHECKPOINTS
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        with (folder / PROGRESS).open("a") as file:
+            heard = _HeardProgress(choice.name, self._progress(choice.name), file.write)
+            run = Run(
+                seed=self._seed,
+                device=self._device,
+                validate=partial(_validate, self._validation) if len(self._validation) else None,
+                checkpoints=checkpoints,
+                progress=heard,
+                stopped=self._stopped,
+                fitted=self._fitted,
+            )
+            model.fit(self._data, run)
+        seconds = known.get("fit_s", 0.0) + time.monotonic() - began
+        complete = not self._stopped()
+        model.save(folder)
+        where = machine(self._device)
+        described = {
+            "model": choice.model,
+            "seed": self._seed,
+            "machine": where,
+            "fit_s": seconds,
+            "complete": complete,
+        }
+        (folder / FIT).write_text(json.dumps(described, indent=1) + "\n")
+        if complete:
+            shutil.rmtree(checkpoints)
+        return Fit(model, folder, seconds, where, complete)
+
+    def _fitted(self, name: str) -> Model:
+        return self.fit(self._choose(name)).model
+
+
+class _HeardProgress(FitProgress):
+    """Keeps the figures, and refuses those that are no numbers."""
+
+    def __init__(self, name: str, then: FitProgress, write: Callable[[str], Any]) -> None:
+        self._name = name
+        self._then = then
+        self._write = write
+
+    def step(self, done: float, of: float, **figures: float) -> None:
+        for figure, value in figures.items():
+            if not math.isfinite(value):
+                raise FitFailed(
+                    f"{self._name}: {figure} is {value} at {done:g} of {of:g}; a lower learning "
+                    "rate or a larger batch may help"
+                )
+        if figures:
+            self._write(json.dumps({"done": done, "of": of, **figures}) + "\n")
+        self._then.step(done, of, **figures)
+
+
+def fingerprint(data: Dataset, asked: Asked) -> str:
+    """Return what tells the data of two fits apart."""
+    digest = hashlib.blake2b(digest_size=16)
+    tables = [data.item_ids, data.user_ids, data.items, data.attributes, data.pictures]
+    digest.update(msgspec.json.encode(tables, enc_hook=str))
+    for histories in (data.events, asked.histories):
+        for array in (histories.starts, histories.items, histories.times_s, histories.values):
+            digest.update(b"" if array is None else array.tobytes())
+    digest.update(asked.targets.tobytes())
+    return digest.hexdigest()
+
+
+def machine(device: str) -> str:
+    """Say what a fit ran on: the accelerator's name, or the processor and how many cores."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def _validate(asked: Asked, score: Scoring) -> float:
+    return validation_ndcg(score, asked)
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    file = folder / FIT
+    return json.loads(file.read_text()) if file.exists() else {}

@@ -1,0 +1,172 @@
+"""Evaluating writes one form of results, goes on where it was, and refuses in one sentence."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from services.training.__main__ import app
+from services.training.data.dataset import Dataset
+from services.training.data.histories import Floats, Histories
+from services.training.models import registry
+from services.training.models.model import Config, Model, Run, Tensors
+from tests.unit.training.commands.folders import movielens
+
+
+class FirstConfig(Config, frozen=True):
+    """What a model of the tests can be told."""
+
+    share: float = 0.5
+
+
+class Firsts(Model):
+    """Says at each fit that it is made; recommends what has a low number."""
+
+    name = "firsts"
+    paper = "none"
+    config_type = FirstConfig
+    made = 0
+
+    def fit(self, data: Dataset, run: Run) -> None:
+        type(self).made += 1
+        self._items = data.n_items
+
+    def score(self, histories: Histories) -> Floats:
+        scores = -np.arange(self._items, dtype=np.float32)
+        return np.tile(scores, (len(histories), 1))
+
+    def tensors(self) -> Tensors:
+        return {"items": np.array([self._items])}
+
+    def restore(self, tensors: Tensors) -> None:
+        self._items = int(tensors["items"][0])
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    module = ModuleType("firsts")
+    module.Firsts = Firsts  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "services.training.models.firsts", module)
+    monkeypatch.setitem(registry.MODELS, "firsts", ("firsts", "Firsts"))
+    monkeypatch.setattr(Firsts, "made", 0)
+    monkeypatch.chdir(tmp_path)
+    return movielens(tmp_path / "films")
+
+
+def run(*arguments: str | Path, fails: bool = False) -> Result:
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert bool(result.exit_code) == fails, (result.output, result.exception)
+    return result
+
+
+def evaluate(data: Path, *arguments: str) -> dict[str, Any]:
+    run("evaluate", "--data", data, "--json", "r.json", *arguments)
+    results: dict[str, Any] = json.loads(Path("r.json").read_text())
+    return results
+
+
+def test_results_have_one_form(data: Path) -> None:
+    results = evaluate(data, "--models", "popularity")
+
+    assert {name: results[name] for name in ("data", "split", "seed", "users")} == {
+        "data": "films",
+        "split": "leave-last-out",
+        "seed": 0,
+        "users": 12,
+    }
+    of_model = results["models"]["popularity"]
+    assert {"hr@10", "ndcg@10", "mrr@10", "coverage@10", "fit_s", "parameters"} <= of_model.keys()
+    low, high = of_model["ndcg@10_interval"]
+    assert 0 <= low <= of_model["ndcg@10"] <= high <= 1
+
+
+def test_a_table_shows_each_model(data: Path) -> None:
+    said = run("evaluate", "--data", data, "--models", "popularity,firsts").output
+
+    assert "hr@10" in said
+    assert [line.split()[0] for line in said.splitlines()[-2:]] == ["popularity", "firsts"]
+
+
+def test_models_of_several_calls_stand_side_by_side(data: Path) -> None:
+    evaluate(data, "--models", "popularity")
+
+    assert evaluate(data, "--models", "firsts")["models"].keys() == {"popularity", "firsts"}
+
+
+def test_what_is_known_is_not_made_again_unless_asked_for(data: Path) -> None:
+    first = evaluate(data, "--models", "firsts")
+    assert evaluate(data, "--models", "firsts") == first
+    assert Firsts.made == 1
+
+    evaluate(data, "--models", "firsts", "--again")
+    assert Firsts.made == 2
+
+
+def test_a_fit_is_used_again_for_other_results(data: Path) -> None:
+    evaluate(data, "--models", "firsts")
+    Path("r.json").unlink()
+
+    evaluate(data, "--models", "firsts")
+
+    assert Firsts.made == 1
+
+
+def test_another_configuration_seed_or_data_is_another_fit(data: Path) -> None:
+    evaluate(data, "--models", "firsts")
+    Path("c.toml").write_text("[firsts]\nshare = 0.25\n")
+    results = evaluate(data, "--models", "firsts", "--config", "c.toml")
+    assert results["models"]["firsts"]["config"] == {"share": 0.25}
+    run("evaluate", "--data", data, "--models", "firsts", "--seed", "1")
+    (data / "u.data").write_text((data / "u.data").read_text() + "1\t1\t5\t999999999\n")
+    run("evaluate", "--data", data, "--models", "firsts")
+
+    assert Firsts.made == 4
+
+
+def test_a_model_can_stand_by_several_names(data: Path) -> None:
+    Path("c.toml").write_text('[fewer]\nmodel = "firsts"\nshare = 0.1\n')
+
+    results = evaluate(data, "--models", "firsts,fewer", "--config", "c.toml")
+
+    shares = {name: each["config"]["share"] for name, each in results["models"].items()}
+    assert shares == {"firsts": 0.5, "fewer": 0.1}
+
+
+def test_results_of_another_protocol_are_not_overwritten(data: Path) -> None:
+    evaluate(data, "--models", "popularity")
+
+    result = run(
+        *("evaluate", "--data", data, "--models", "popularity", "--json", "r.json", "--seed", "1"),
+        fails=True,
+    )
+
+    assert "holds results of data films, split leave-last-out, seed 0" in str(result.exception)
+
+
+def test_a_name_that_is_no_model_is_refused_before_anything_is_fitted(data: Path) -> None:
+    result = run("evaluate", "--data", data, "--models", "firsts,nobody", fails=True)
+
+    assert "a model must be one of" in str(result.exception)
+    assert "was nobody" in str(result.exception)
+    assert Firsts.made == 0
+
+
+def test_an_unknown_setting_of_a_model_is_refused_with_its_place(data: Path) -> None:
+    Path("c.toml").write_text("[firsts]\nshore = 0.25\n")
+
+    result = run("train", "firsts", "--data", data, "--config", "c.toml", fails=True)
+
+    assert str(result.exception) == "c.toml: [firsts]: Object contains unknown field `shore`"
+
+
+def test_training_writes_a_model_that_can_be_loaded(data: Path, tmp_path: Path) -> None:
+    run("train", "firsts", "--data", data, "--out", tmp_path / "out")
+
+    assert Firsts.load(tmp_path / "out").tensors()["items"].tolist() == [15]
