@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from services.training.learn.checkpoints import read_checkpoint, write_checkpoint
-from services.training.models.model import Config, Run, Scoring
+from services.training.models.model import Config, FitFailed, Run, Scoring
 
 Batch = TypeVar("Batch")
 Weights = dict[str, Tensor]
@@ -24,7 +24,7 @@ CHECKPOINT: Final = "training.safetensors"
 LOOK_EVERY: Final = 20  # steps between looks at the loss: each waits for the device
 
 
-class NotFinite(ArithmeticError):
+class NotFinite(FitFailed):
     """Is raised where a loss is no number: says the epoch and the step."""
 
 
