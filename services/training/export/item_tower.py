@@ -1,4 +1,4 @@
-"""Learn where in a tower's space an item belongs by its content, for items never seen."""
+"""Learn where in a tower's space an item belongs by its content, for items never seen.
 
 The rows that events taught are what it is fitted to (as CLCRec and DropoutNet map content to
 collaborative vectors, 1706.08184); a service uses those rows for the items that have one.

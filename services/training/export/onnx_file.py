@@ -18,7 +18,8 @@ OPSET: Final = 18
 def write_onnx(module: nn.Module, path: Path, inputs: Mapping[str, Tensor], output: str) -> None:
     """Trace the module, in the order of its inputs, with examples whose first axis may be any."""
     module = module.cpu().eval()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # what they leave as it is
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter's own, of PyTorch's ways to come
         torch.onnx.export(

@@ -15,17 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from services.training.learn.checkpoints import read_checkpoint, write_checkpoint
-from services.training.models.model import Config, Run, Scoring
+from services.training.models.model import Config, FitFailed, Run, Scoring
 
 Batch = TypeVar("Batch")
 Weights = dict[str, Tensor]
 
 CHECKPOINT: Final = "training.safetensors"
 LOOK_EVERY: Final = 20  # steps between looks at the loss: each waits for the device
-
-
-class NotFinite(ArithmeticError):
-    """Is raised where a loss is no number: says the epoch and the step."""
 
 
 class Training(Config):
@@ -107,7 +103,7 @@ def learn(
     """Fit the module, which stands on the run's device, and leave it with the best weights.
 
     Best by the run's validation; the last ones where it has none. An epoch draws by seed and
-    number, so that a fit that is resumed goes on as if it had not ended. Raises NotFinite; OSError
+    number, so that a fit that is resumed goes on as if it had not ended. Raises FitFailed for a loss that is no number; OSError
     where a checkpoint cannot be written; ValueError where it is another module's.
     """
     return _Fit(module, config, run).through(epoch, loss, score)
@@ -218,7 +214,7 @@ class _Fit:
     def _check(losses: list[float], epoch: int) -> None:
         for step, value in enumerate(losses, 1):
             if not math.isfinite(value):
-                raise NotFinite(
+                raise FitFailed(
                     f"loss is {value} at epoch {epoch}, step {step}:"
                     " choose a lower learning_rate, or clip gradients"
                 )
