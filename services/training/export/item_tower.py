@@ -25,7 +25,7 @@ from services.training.models.model import Config, Run
 HELD_OUT: Final = 0.1  # share of items that it is chosen by
 
 
-class ItemTowerConfig(Config):
+class ItemTowerConfig(Config, frozen=True):
     """How content is mapped."""
 
     width: int = 256
@@ -78,7 +78,7 @@ def fit_item_tower(
     def loss(batch: Ints) -> Tensor:
         some = torch.from_numpy(known[batch]).to(run.device)
         view = torch.multinomial(has_view[some], 1)[:, 0]
-        found = tower(views[view, some])
+        found: Tensor = tower(views[view, some])
         scores = found @ targets[some].T / config.temperature
         told_apart = F.cross_entropy(scores, torch.arange(len(some), device=run.device))
         return told_apart + (1 - (found * targets[some]).sum(1)).mean()

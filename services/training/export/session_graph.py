@@ -61,15 +61,16 @@ class SessionGraph(nn.Module):
         """Return the last `asked` events as the layer lets them be seen."""
         normal = layer.before_attention(events)
         events = events[:, -asked:]
-        of_query, of_rest = layer.inputs.weight.split([self.dim, 2 * self.dim])
-        query_offset, rest_offset = layer.inputs.bias.split([self.dim, 2 * self.dim])
+        of_query, of_rest = torch.split(layer.inputs.weight, [self.dim, 2 * self.dim])
+        query_offset, rest_offset = torch.split(layer.inputs.bias, [self.dim, 2 * self.dim])
         scale = 1 / math.sqrt(self.dim // self.heads)
         queries = layer.split(F.linear(normal[:, -asked:], of_query * scale, query_offset * scale))
         keys, values = F.linear(normal, of_rest, rest_offset).chunk(2, -1)
         weights = queries @ layer.split(keys).transpose(-1, -2) + bias
         mixed = (weights.softmax(-1) @ layer.split(values)).transpose(1, 2).flatten(2)
         events = events + layer.output(mixed)
-        return events + layer.feed_out(F.relu(layer.feed(layer.before_feed(events))))
+        fed: Tensor = layer.feed_out(F.relu(layer.feed(layer.before_feed(events))))
+        return events + fed
 
 
 def write_session(network: Network, path: Path) -> None:

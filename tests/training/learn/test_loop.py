@@ -38,7 +38,8 @@ def fit(
     **options: object,
 ) -> Curve:
     def squared(rows: np.ndarray) -> Tensor:
-        return ((of(X[rows]) - Y[rows]) ** 2).mean()
+        wrong: Tensor = of(X[rows]) - Y[rows]
+        return wrong.square().mean()
 
     def score(histories: Histories) -> Floats:
         raise AssertionError("these tests validate by what they know")

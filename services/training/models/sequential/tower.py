@@ -21,7 +21,7 @@ from services.training.models.sequential.nextitem import SequentialConfig, Seque
 SESSION: Final = "session.onnx"  # as a bundle names it
 
 
-class SessionTowerConfig(SequentialConfig):
+class SessionTowerConfig(SequentialConfig, frozen=True):
     """Short enough for a service's history, small enough for 150 microseconds a user."""
 
     network: NetworkConfig = NetworkConfig(length=50, temperature=0.05, learn_temperature=True)
