@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,8 +17,8 @@ from freshet.contract.users import User, decode_user, encode_user
 from freshet.kafka_clients import KafkaSettings, ensure_topics
 from freshet.producer import RenewedProducer
 from freshet.publisher import Publisher, batching_producer
-from services.sessions.users.standing_users import StandingUsers
-from services.sessions.users.store import UsersStore
+from services.sessions.users.standing_users import StandingUsers, UserRecord
+from services.sessions.users.store import KeyChange, UsersStore
 from shared.runtime.redis_client import RedisSettings, connect
 from shared.users import keys, standing
 from tests.proofs.sessions import harness
@@ -232,15 +232,11 @@ async def test_a_worker_that_is_late_changes_nothing(redis: Redis, valkey: str) 
     await store.close()
 
 
-def _record(user: User, place: records.Origin) -> Any:
-    from services.sessions.users.standing_users import UserRecord
-
+def _record(user: User, place: records.Origin) -> UserRecord:
     return UserRecord(user.user_id, user, place, place, None)
 
 
-def _positions(name: bytes) -> Any:
-    from services.sessions.users.store import KeyChange
-
+def _positions(name: bytes) -> Iterator[KeyChange]:
     values = (b"%d" % n for n in itertools.count())
     before: bytes | None = None
     for value in values:
