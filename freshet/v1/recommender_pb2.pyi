@@ -374,7 +374,7 @@ class RecommendRequest(_message.Message):
 
     @_builtins.property
     def context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """at most 32; `segment` chooses a trending scope"""
+        """at most 32; `segment` chooses a trending scope; without it the first of the user's segments does, else the country"""
 
     @_builtins.property
     def filters(self) -> Global___Filters: ...

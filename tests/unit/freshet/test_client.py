@@ -28,6 +28,7 @@ from freshet import (
     State,
     Versions,
 )
+from freshet.contract.users import User
 from freshet.v1 import item_pb2
 from freshet.v1 import recommender_pb2 as pb
 from tests.unit.freshet.ranking_double import RankingDouble
@@ -244,6 +245,7 @@ async def test_a_state_is_a_plain_value(client: Client) -> None:
         disliked=("cup",),
         positions=("3:1024",),
         full=("purchased",),
+        user=User(user_id="ada", country="JP", segments=("vip",)),
     )
 
 
