@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from freshet.contract.items import Attribute
 from freshet.contract.users import User, user_of_message
 from freshet.v1.recommender_pb2 import (
     ExplainResponse,
@@ -165,7 +166,7 @@ def user_state(reply: StateResponse) -> RenderableType:
 
 def _said(user: User) -> str:
     """Return in a line what is said of a user beside the id."""
-    named = {"country": user.country, "language": user.language}
+    named: dict[str, Attribute | None] = {"country": user.country, "language": user.language}
     named |= dict(sorted(user.attributes.items()))  # a message keeps no order
     parts = [f"segment {segment}" for segment in user.segments]
     for name, value in named.items():
