@@ -49,9 +49,9 @@ class User(forms.Message, frozen=True, kw_only=True):
     updated_ms: Time | None = None
 
     @property
-    def segment(self) -> str:
-        """The segment whose trending is the user's: the first, else the country, else empty."""
-        return self.segments[0] if self.segments else self.country or ""
+    def all_segments(self) -> tuple[str, ...]:
+        """What rules and trending take the user for, the country behind the segments."""
+        return self.segments if self.country is None else (*self.segments, self.country)
 
     @property
     def features(self) -> dict[str, Attribute]:

@@ -130,15 +130,17 @@ def test_other_bytes_raise_bad_record_and_nothing_else(junk: bytes, value: Any) 
 
 
 @pytest.mark.parametrize(
-    ("user", "segment"),
+    ("user", "segments"),
     [
-        (User(user_id="ana", country="JP", segments=("vip", "new")), "vip"),
-        (User(user_id="ana", country="JP"), "JP"),
-        (User(user_id="ana"), ""),
+        (User(user_id="ana", country="JP", segments=("vip", "new")), ("vip", "new", "JP")),
+        (User(user_id="ana", country="JP"), ("JP",)),
+        (User(user_id="ana"), ()),
     ],
 )
-def test_the_first_segment_is_a_users_else_the_country(user: User, segment: str) -> None:
-    assert user.segment == segment
+def test_a_country_is_a_segment_behind_those_that_are_named(
+    user: User, segments: tuple[str, ...]
+) -> None:
+    assert user.all_segments == segments
 
 
 def test_models_see_the_fields_before_attributes_of_the_same_name() -> None:

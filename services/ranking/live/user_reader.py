@@ -34,9 +34,10 @@ async def read_input(
 ) -> RankingInput:
     """Read all that a list is made from beside the catalogue."""
     read = await read_states(query.users, query.after, space, deadline)
-    users, segment = read.states, query.segment
-    if read.user is not None and not segment:
-        segment = read.user.segment
+    users, said = read.states, read.user
+    named = (query.segment,) if query.segment else ()
+    segments = named if said is None else (*named, *said.all_segments)
+    segment = segments[0] if segments else ""
     catalogue, now_ms = space.catalogue, space.now_ms()
     state = merged(users, catalogue, space.vectors)
     profile = profile_of(state, catalogue, space.offers.terms.price, space.vectors)
@@ -49,7 +50,8 @@ async def read_input(
         covisited(profile, signals, catalogue, now_ms, space.features),
         trends_for(profile, segment, space.trend_rows.of(signals.trending)),
         _positions(users),
-        {} if read.user is None else read.user.features,
+        segments,
+        {} if said is None else said.features,
     )
 
 

@@ -44,6 +44,7 @@ class RankingInput(NamedTuple):
     covisits: Covisited
     trends: Trends
     positions: list[PositionToken]  # how far the users' partitions are in their states
+    segments: tuple[str, ...]  # the request's, then the first user's; trending is of the first
     attributes: Mapping[str, Attribute]  # of the first user, by name, as User.features has them
 
 

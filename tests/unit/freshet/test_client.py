@@ -67,12 +67,12 @@ FILTERS_MESSAGE = pb.Filters(
     include_unavailable=True,
 )
 RULES = Rules(
-    boosts=(Boost(FILTERS, 1.5, name="season"),),
+    boosts=(Boost(FILTERS, 1.5, name="season", segments_any=("vip",)),),
     pins=(Pin("mug", 0),),
     caps=(Cap(3, category="mugs"), Cap(5)),
 )
 RULES_MESSAGE = pb.Rules(
-    boosts=[pb.BoostRule(match=FILTERS_MESSAGE, factor=1.5, name="season")],
+    boosts=[pb.BoostRule(match=FILTERS_MESSAGE, factor=1.5, name="season", segments_any=["vip"])],
     pins=[pb.PinRule(item_id="mug", position=0)],
     caps=[pb.CategoryCap(category="mugs", at_most=3), pb.CategoryCap(at_most=5)],
 )

@@ -27,7 +27,6 @@ from services.ranking.stages.sources import BIT
 from shared.catalogue import labels
 from shared.catalogue.labels import AttributeEntries, Attributes, LabelSets
 from shared.runtime.deadline import COLD, Costs, Deadline
-from shared.users import keys
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 
 
@@ -315,8 +314,28 @@ async def test_without_a_segment_the_users_first_or_else_the_country_opens_its_t
     shop.reader.said["nobody"] = User(user_id="nobody", **said)
     made = await make(shop, "nobody", context=context, k=2)
     assert best in ids(shop, made)
-    segment = keys.segment_scope(context.get("segment") or shop.reader.said["nobody"].segment)
-    assert (segment in made.input.signals.trending) == (best != "lamp-1")
+
+
+@pytest.mark.parametrize(
+    ("said", "context", "boosted"),
+    [
+        ({"segments": ("new", "vip")}, {}, True),
+        ({"country": "vip"}, {}, True),
+        ({}, {"segment": "vip"}, True),
+        ({"segments": ("new",), "attributes": {"vip": True}}, {"segment": "new"}, False),
+    ],
+)
+async def test_a_boost_of_segments_is_for_their_users_alone(
+    shop: Shop, said: dict[str, Any], context: dict[str, str], boosted: bool
+) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    shop.reader.said["ann"] = User(user_id="ann", **said)
+    match = pb.Filters(categories_any=["rug"])
+    rules = pb.Rules(
+        boosts=[pb.BoostRule(match=match, factor=50, name="rugs", segments_any=["vip", "x"])]
+    )
+    made = await make(shop, "ann", context=context, rules=rules)
+    assert [name for name, _ in made.listed.rules] == (["rugs"] if boosted else [])
 
 
 async def test_models_see_what_the_shop_says_of_the_one_who_asks(shop: Shop) -> None:
