@@ -22,7 +22,7 @@ class StandingUser(NamedTuple):
     user: User | None  # None: deleted or forgotten
 
 
-class _Packed(msgspec.Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+class _PackedUser(msgspec.Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
     """A MessagePack array; fields are added at its end."""
 
     format: Literal[1]
@@ -39,7 +39,7 @@ class _Packed(msgspec.Struct, array_like=True, frozen=True, gc=False, omit_defau
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode
-_unpack: Final = msgspec.msgpack.Decoder(_Packed).decode
+_unpack: Final = msgspec.msgpack.Decoder(_PackedUser).decode
 _NOBODY: Final = User(user_id="-")
 
 
@@ -54,7 +54,7 @@ def pack(standing: StandingUser) -> bytes:
     version, user = standing.version, standing.user or _NOBODY
     stated = version.updated_ms != UNSTATED
     return _pack(
-        _Packed(
+        _PackedUser(
             1,
             version.place.time_ms,
             version.place.offset,

@@ -44,7 +44,7 @@ CHECK_S: Final = 5.0
 REQUEST_S: Final = 5.0
 
 
-class _Reached(NamedTuple):
+class _UsersReached(NamedTuple):
     """Up to where a partition is applied, and the value in Redis that says so."""
 
     offset: int
@@ -69,7 +69,7 @@ class UsersFeed:
         self._users = users
         self._dead_letters = dead_letters
         self._cluster_id = ""
-        self._reached: dict[int, _Reached] = {}  # by partition that is being read
+        self._reached: dict[int, _UsersReached] = {}  # by partition that is being read
         self._faults = FaultDetector()
 
     async def run(self, cluster_id: str) -> None:
@@ -139,7 +139,7 @@ class UsersFeed:
         await self._begin(consumer, tp)
 
     async def _take(
-        self, partition: int, reached: _Reached, batch: Sequence[ConsumerRecord]
+        self, partition: int, reached: _UsersReached, batch: Sequence[ConsumerRecord]
     ) -> bool:
         told, rejected = self._decode(batch)
         for letter in rejected:
@@ -148,7 +148,7 @@ class UsersFeed:
         name = keys.users_read(self._cluster_id, partition)
         if not await self._users.take(told, KeyChange(name, reached.value, value)):
             return False
-        self._reached[partition] = _Reached(batch[-1].offset, value)
+        self._reached[partition] = _UsersReached(batch[-1].offset, value)
         self.applied += len(told)
         return True
 
@@ -183,7 +183,7 @@ class UsersFeed:
             offset = begin - 1
         if tp in consumer.assignment():
             consumer.seek(tp, max(offset + 1, begin))
-            self._reached[tp.partition] = _Reached(offset, value)
+            self._reached[tp.partition] = _UsersReached(offset, value)
 
     async def _check(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """Note lags, begin anew where Redis has lost something; return where reading stands."""
