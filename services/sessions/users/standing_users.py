@@ -48,7 +48,7 @@ class StandingUsers:
         position: the change that says so far the partition's records are applied.
         """
         values, stands = await self._read(dict.fromkeys(each.user_id for each in told))
-        before, last, overtaken = dict(stands), dict[str, UserRecord](), 0
+        before, late, overtaken = dict(stands), dict[str, UserRecord](), 0
         for each in told:
             counts = stands.get(each.user_id)
             version = each.version or record_version(
@@ -56,15 +56,19 @@ class StandingUsers:
                 each.origin,
                 None if counts is None else counts.version,
             )
-            last[each.user_id] = each
             if counts is not None and version.is_behind(counts.version):
                 overtaken += 1
+                late[each.user_id] = each
             else:
                 stands[each.user_id] = StandingUser(version, each.user)
-        behind = [each for user_id, each in last.items() if _stands_behind(each, stands[user_id])]
+                late.pop(each.user_id, None)
         # Before the position moves: a crash in between leaves nothing undone.
         await asyncio.gather(
-            *(self._publish(e.user_id, stands[e.user_id], e.place.partition) for e in behind)
+            *(
+                self._publish(user_id, stands[user_id], each.place.partition)
+                for user_id, each in late.items()
+                if _stands_behind(each, stands[user_id])
+            )
         )
         changes = [
             _change(user_id, values[user_id], stood)
@@ -131,9 +135,8 @@ def _is_before(stood: StandingUser, forgotten: StandingUser) -> bool:
 
 
 def _stands_behind(record: UserRecord, counts: StandingUser) -> bool:
-    """Say whether a record stands in the log behind what counts, without being it."""
-    place = LogPlace(record.place.time_ms, False, record.place.offset)
-    return place > counts.version.place and record.version != counts.version
+    """Say whether an overtaken record stands behind what counts, and would be what is kept."""
+    return LogPlace(record.place.time_ms, False, record.place.offset) > counts.version.place
 
 
 def _change(user_id: str, before: bytes | None, after: StandingUser) -> KeyChange:

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.integration
 
 Start = Callable[..., Service]
 NOON_MS = 1_788_264_000_000
+SHOPS_MS = 1_600_000_000_000  # long ago: no version is later than its record
 ANA = User(user_id="ana", country="JP", attributes={"age": "25-34", "orders": 12.0, "vip": True})
 
 
@@ -119,8 +120,8 @@ async def test_a_record_that_the_contract_refuses_is_a_dead_letter_and_the_next_
 async def test_what_redis_lost_is_read_again_and_what_counts_stands_last_in_the_log(
     log: str, environ: dict[str, str], redis: Redis, publisher: Publisher, start_service: Start
 ) -> None:
-    newer = User(user_id="ana", country="JP", updated_ms=NOON_MS)
-    older = User(user_id="ana", country="FR", updated_ms=NOON_MS - 1)
+    newer = User(user_id="ana", country="JP", updated_ms=SHOPS_MS)
+    older = User(user_id="ana", country="FR", updated_ms=SHOPS_MS - 1)
     await start_service("sessions", environ).ready()
     await publisher.many([newer, older])
     await stands(redis, "ana", newer)
