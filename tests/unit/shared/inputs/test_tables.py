@@ -489,7 +489,7 @@ def test_a_table_of_users_has_its_further_columns_as_attributes(table: Any) -> N
     ("content", "words"),
     [
         ("name,country\nana,JP\n", "no column is user_id: name one, as in --map "),
-        ("user_id,contry\nana,JP\n", "column 'contry' is no field, but near to country"),
+        ("user_id,countri\nana,JP\n", "column 'countri' is no field, but near to country"),
         ("user_id,country\nana,Japan\n", ":2: country must be two letters A-Z (ISO 3166), was"),
     ],
 )
