@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from freshet.contract.position_tokens import PositionToken
 from services.ranking.requests import RecommendQuery
-from services.ranking.stages.blend import Ranked
+from services.ranking.stages.blend import NO_ATTRIBUTES, Attributes, Ranked
 from services.ranking.stages.features import Covisited, Trends
 from services.ranking.stages.signals import Signals
 from services.ranking.stages.sources import Candidates
@@ -42,6 +42,8 @@ class RankingInput(NamedTuple):
     covisits: Covisited
     trends: Trends
     positions: list[PositionToken]  # how far the users' partitions are in their states
+    attributes: Attributes = NO_ATTRIBUTES  # the user's own
+    tower_query: NDArray[np.float32] | None = None  # (t,) None: no tower, or nothing to go by
 
 
 @dataclass(slots=True)

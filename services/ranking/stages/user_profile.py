@@ -46,6 +46,7 @@ class UserProfile(NamedTuple):
     long_term: Floats  # (d,)
     interests: Floats  # (i, d)
     categories: tuple[tuple[str, float], ...]  # the weightiest with their shares of 1
+    chosen: NDArray[np.int64]  # rows of the events that speak for their item, oldest first
     history: NDArray[np.int64]  # rows of what stands, -1 where the catalogue does not know them
     hidden: NDArray[np.int64]  # rows of what was hidden or disliked, -1 likewise
     purchased: NDArray[np.int64]  # rows, -1 likewise
@@ -124,6 +125,7 @@ def profile_of(
         long_term=nothing if long_term is None else long_term,
         interests=interests if usable else np.empty((0, dim), np.float32),
         categories=_categories(catalogue, rows, weights),
+        chosen=rows[weights > 0],
         history=rows[event_types.stands(history)],
         hidden=hidden,
         purchased=purchased,
@@ -138,7 +140,7 @@ def _nobody(dim: int) -> UserProfile:
     nothing, none = np.zeros(dim, np.float32), np.empty(0, np.int64)
     interests = np.empty((0, dim), np.float32)
     return UserProfile(
-        (), (), none, nothing, nothing, interests, (), none, none, none, 0, float("nan")
+        (), (), none, nothing, nothing, interests, (), none, none, none, none, 0, float("nan")
     )
 
 
