@@ -103,7 +103,8 @@ class SessionTower:
         last = history[-self.length :]
         items[0, self.length - len(last) :] = last
         mask[0, self.length - len(last) :] = 1
-        return self.queries(items, mask)[0]
+        (query,) = self.queries(items, mask)
+        return query
 
     def queries(self, items: Floats, mask: Floats) -> Floats:
         """Return the queries of histories padded in front: (b, l, t), (b, l) → (b, t).

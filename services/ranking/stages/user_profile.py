@@ -17,7 +17,7 @@ from shared.catalogue.catalogue import Catalogue
 from shared.users import event_types, exclusions
 from shared.users.event_types import EventWeights
 from shared.users.session_vectors import VectorSettings, session_vectors
-from shared.users.states import ENTRY, HISTORY_AT_MOST, LACKS_VECTOR, NO_VECTORS, UserState
+from shared.users.states import ENTRY, LACKS_VECTOR, NO_VECTORS, UserState
 
 LIKED_AT_MOST: Final = 10
 VISITED_AT_MOST: Final = 10  # the last items whose co-visits are read
@@ -66,7 +66,7 @@ def merged(
     if len(states) == 1:
         return completed(states[0], catalogue, settings)
     entries = np.concatenate([state.history for state in states])
-    entries = entries[np.argsort(entries["seconds"], kind="stable")][-HISTORY_AT_MOST:]
+    entries = entries[np.argsort(entries["seconds"], kind="stable")][-settings.history :]
     history = entries.tobytes()
     return UserState(
         history_bytes=history,
@@ -190,7 +190,7 @@ def _categories(
     catalogue: Catalogue, rows: NDArray[np.int64], weights: Floats
 ) -> tuple[tuple[str, float], ...]:
     """Return the categories with the largest shares of the history's positive weights."""
-    # Items with the same categories are counted together. At most 50: no work for numpy.
+    # Items with the same categories are counted together. Few: no work for numpy.
     sums: dict[int, float] = {}
     row_of: dict[int, int] = {}
     liked = rows[weights > 0]  # the catalogue knows these: it may know no item at all

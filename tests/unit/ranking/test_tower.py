@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from typing import Any
@@ -35,7 +36,7 @@ def shop() -> Shop:
     return shop
 
 
-def feature(made: Recommendation, name: str) -> dict[str, float]:
+def feature(made: Recommendation, name: str) -> dict[int, float]:
     values = made.ranked.features[:, NAMES.index(name)].tolist()
     return dict(zip(made.ranked.rows.tolist(), values, strict=True))
 
@@ -180,7 +181,7 @@ async def test_a_tower_that_takes_long_leaves_the_event_loop_to_others(
         threads.append(work)
         return work()
 
-    monkeypatch.setattr(tower_search.asyncio, "to_thread", noted)
+    monkeypatch.setattr(asyncio, "to_thread", noted)
     costs = Costs()
     for _ in range(COLD):
         costs.of(TOWER).note(2 * ON_LOOP_S)

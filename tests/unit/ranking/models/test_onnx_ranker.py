@@ -21,7 +21,7 @@ PICKED = ["freshness", "session"]
 
 
 def model(
-    weights: list[float] | np.ndarray,
+    weights: list[float] | list[list[float]] | np.ndarray,
     names: list[str] | None = None,
     inputs: int = 1,
     width: int | None = None,
@@ -123,9 +123,9 @@ def test_features_of_the_user_are_numbers_flags_and_values_by_name() -> None:
     ranker = OnnxRanker(model(np.eye(6), names, parts=json.dumps(names)))
     table = np.zeros((1, len(NAMES)), np.float32)
     table[0, NAMES.index("session")] = 0.5
-    ann = {"age": 30.0, "vip": True, "country": "PL", "plan": 2.5}
+    ann: dict[str, str | float | bool] = {"age": 30.0, "vip": True, "country": "PL", "plan": 2.5}
     assert ranker.score(table, ann).tolist() == [[30.0, 1.0, 1.0, 1.0, 1.0, 0.5]]
-    bob = {"age": "thirty", "vip": False, "country": "SE"}
+    bob: dict[str, str | float | bool] = {"age": "thirty", "vip": False, "country": "SE"}
     assert ranker.score(table, bob).tolist() == [[0.0, 0.0, 0.0, 0.0, 0.0, 0.5]]
     assert ranker.score(table).tolist() == [[0.0, 0.0, 0.0, 0.0, 0.0, 0.5]]
 
