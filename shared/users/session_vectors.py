@@ -43,7 +43,7 @@ _FLAGS: Final = np.array([1, 2, 4, 4, 4])  # of UserVectors.present
 
 @dataclass(frozen=True)
 class VectorSettings:
-    """Numbers that make histories and their vectors; sessions and ranking must run with the same."""
+    """Numbers that make histories and vectors; sessions and ranking must run with the same."""
 
     history: int = setting(
         "FRESHET_HISTORY",
