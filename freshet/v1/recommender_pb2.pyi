@@ -31,7 +31,7 @@ class _SeenPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SeenPolicy
     SEEN_POLICY_UNSPECIFIED: _SeenPolicy.ValueType  # 0
     """as EXCLUDE_HISTORY_AND_PURCHASES"""
     SEEN_POLICY_EXCLUDE_HISTORY_AND_PURCHASES: _SeenPolicy.ValueType  # 1
-    """the last 50 events' items and purchases"""
+    """the history's items and purchases"""
     SEEN_POLICY_EXCLUDE_PURCHASES: _SeenPolicy.ValueType  # 2
     SEEN_POLICY_INCLUDE: _SeenPolicy.ValueType  # 3
     """hidden and disliked items stay away all the same"""
@@ -41,7 +41,7 @@ class SeenPolicy(_SeenPolicy, metaclass=_SeenPolicyEnumTypeWrapper): ...
 SEEN_POLICY_UNSPECIFIED: SeenPolicy.ValueType  # 0
 """as EXCLUDE_HISTORY_AND_PURCHASES"""
 SEEN_POLICY_EXCLUDE_HISTORY_AND_PURCHASES: SeenPolicy.ValueType  # 1
-"""the last 50 events' items and purchases"""
+"""the history's items and purchases"""
 SEEN_POLICY_EXCLUDE_PURCHASES: SeenPolicy.ValueType  # 2
 SEEN_POLICY_INCLUDE: SeenPolicy.ValueType  # 3
 """hidden and disliked items stay away all the same"""
