@@ -423,8 +423,8 @@ class Contribution(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """session, interests, long_term, covisits, trending, new, content, popularity, freshness, dislike; ranker where an
-    ONNX model scores; rule:NAME; of Similar and Search visual, text, content, covisits, words
+    """session, interests, long_term, covisits, trending, new, content, popularity, freshness, dislike, tower; where
+    an ONNX model scores, its parts, or ranker; rule:NAME; of Similar and Search visual, text, content, covisits, words
     """
     value: _builtins.float
     def __init__(

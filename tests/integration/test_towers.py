@@ -64,9 +64,7 @@ async def test_a_new_item_is_proposed_by_the_tower_from_its_arrival_on_and_expla
         "FRESHET_RANKING_PORT": str(port),
         "FRESHET_BLEND_TOWER": "4",
     }
-    services = {
-        name: start_service(name, environ) for name in ("embedding", "sessions", "ranking")
-    }
+    services = {name: start_service(name, environ) for name in ("embedding", "sessions", "ranking")}
     embedding, ranking = services["embedding"], services["ranking"]
     await asyncio.gather(*(service.ready(within_s=150) for service in services.values()))
     assert ranking.status()["tower"] == "random"
