@@ -1,8 +1,11 @@
-"""Run the embedding service, or one of its two one-shot commands.
+"""Run the embedding service, or one of its one-shot commands.
 
     python -m services.embedding                        the service; ends within 15 s of SIGTERM
     python -m services.embedding snapshot               make a snapshot now; prints what was made
     python -m services.embedding check-snapshot FOLDER  load a snapshot's folder; exit code 1 if bad
+    python -m services.embedding check-bundle FOLDER    try a model bundle; prints what it is
+
+A snapshot is of the bundle's space, or of FRESHET_SPACE with FRESHET_DIM.
 
 Worker processes import this module again, so it imports nothing large until it runs.
 """
@@ -23,6 +26,8 @@ def main(arguments: list[str]) -> int:
     """Run a command. Returns the exit code: 2 for a setting or bundle that cannot be used."""
     if arguments[:1] == ["check-snapshot"] and len(arguments) == 2:
         return _check_snapshot(Path(arguments[1]))
+    if arguments[:1] == ["check-bundle"] and len(arguments) == 2:
+        return _check_bundle(Path(arguments[1]))
     if arguments in (["snapshot"], ["snapshot", "--attended"]):
         return _snapshot(attended="--attended" in arguments)
     if arguments:
@@ -40,17 +45,20 @@ def _snapshot(*, attended: bool) -> int:
     from freshet.settings import BadSetting, from_environment
     from services.embedding.settings import NAME, EmbeddingSettings
     from services.embedding.snapshots.build import NoItems, build
-    from shared.bundles.bundle import BadBundle
+    from shared.bundles.bundle import BadBundle, Bundle
+    from shared.catalogue.active_bundle import ActiveBundle, SpaceSettings
     from shared.catalogue.snapshots import BadSnapshot
     from shared.runtime import logs
 
     try:
         settings = from_environment(EmbeddingSettings, os.environ)
+        told = from_environment(SpaceSettings, os.environ)
         logs.configure(NAME, settings.logs)
         os.nice(NICE)
         if attended:
             threading.Thread(target=_end_with_input, daemon=True).start()
-        snapshot = asyncio.run(build(settings))
+        source = told if told.space else Bundle.load(settings.bundle)
+        snapshot = asyncio.run(build(settings, ActiveBundle(source.space, source.dim)))
     except BadSetting as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -80,6 +88,27 @@ def _check_snapshot(folder: Path) -> int:
     except (BadSnapshot, OSError, ValueError, RuntimeError) as error:  # hnswlib's is the last
         sys.stderr.write(f"{error}\n")
         return 1
+    return 0
+
+
+def _check_bundle(folder: Path) -> int:
+    """Load a bundle, run its models over the golden inputs, print as JSON what it is."""
+    from shared.bundles.bundle import BadBundle, Bundle
+    from shared.bundles.golden import started
+
+    try:
+        bundle = Bundle.load(folder)
+        started(bundle)
+    except BadBundle as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    shown = {
+        "space": bundle.space,
+        "dim": bundle.dim,
+        "files": sorted(("manifest.json", *bundle.files)),
+        "evaluation": bundle.evaluation,
+    }
+    sys.stdout.write(json.dumps(shown) + "\n")
     return 0
 
 
