@@ -17,6 +17,7 @@ from services.cli.commands import (
     adopting,
     asking,
     importing,
+    modelling,
     operating,
     publishing,
     running,
@@ -32,7 +33,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},  # of every command below it, too
 )
-for commands in (running, importing, publishing, asking, operating, adopting, securing, training):
+for commands in (
+    *(running, importing, publishing, asking, operating, modelling, adopting, securing),
+    training,
+):
     commands.add_to(app)
 
 

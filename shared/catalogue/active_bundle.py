@@ -102,11 +102,15 @@ class Standing:
     previous: ActiveBundle | None  # that was active before it
     orders: Mapping[str, int]  # by each space that was ever ordered
 
+    @property
+    def ordered(self) -> str | None:
+        """The space that was ordered last, whether it is active yet or not."""
+        return max(self.orders, key=self.orders.__getitem__, default=None)
+
     def spaces(self) -> list[str]:
         """Return the active space, the one that was ordered last, and the one before."""
-        ordered = max(self.orders, key=self.orders.__getitem__, default=None)
-        named = [self.active and self.active.space, ordered, self.previous and self.previous.space]
-        return list(dict.fromkeys(space for space in named if isinstance(space, str)))
+        active, previous = (b.space if b else None for b in (self.active, self.previous))
+        return [space for space in dict.fromkeys((active, self.ordered, previous)) if space]
 
 
 class Claim(IntEnum):
