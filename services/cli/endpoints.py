@@ -49,9 +49,9 @@ def redis_settings(where: Addresses) -> RedisSettings:
     return from_environment(RedisSettings, {**os.environ, "REDIS_URL": where.redis})
 
 
-def bundle_store(where: Addresses) -> str:
+def bundles_url(where: Addresses) -> str:
     """Return where published bundles lie. Raises BadSetting for what is no folder and no URL."""
-    from shared.catalogue.published_bundles import BundleStoreSettings
+    from shared.bundles.store import BundleStoreSettings
 
     return from_environment(BundleStoreSettings, {"FRESHET_BUNDLES": where.bundles}).url
 

@@ -1,9 +1,8 @@
-"""Run the embedding service, or one of its one-shot commands.
+"""Run the embedding service, or one of its two one-shot commands.
 
     python -m services.embedding                        the service; ends within 15 s of SIGTERM
     python -m services.embedding snapshot               make a snapshot now; prints what was made
     python -m services.embedding check-snapshot FOLDER  load a snapshot's folder; exit code 1 if bad
-    python -m services.embedding check-bundle FOLDER    try a model bundle; prints what it is
 
 A snapshot is of the bundle's space, or of FRESHET_SPACE with FRESHET_DIM.
 
@@ -26,8 +25,6 @@ def main(arguments: list[str]) -> int:
     """Run a command. Returns the exit code: 2 for a setting or bundle that cannot be used."""
     if arguments[:1] == ["check-snapshot"] and len(arguments) == 2:
         return _check_snapshot(Path(arguments[1]))
-    if arguments[:1] == ["check-bundle"] and len(arguments) == 2:
-        return _check_bundle(Path(arguments[1]))
     if arguments in (["snapshot"], ["snapshot", "--attended"]):
         return _snapshot(attended="--attended" in arguments)
     if arguments:
@@ -88,27 +85,6 @@ def _check_snapshot(folder: Path) -> int:
     except (BadSnapshot, OSError, ValueError, RuntimeError) as error:  # hnswlib's is the last
         sys.stderr.write(f"{error}\n")
         return 1
-    return 0
-
-
-def _check_bundle(folder: Path) -> int:
-    """Load a bundle, run its models over the golden inputs, print as JSON what it is."""
-    from shared.bundles.bundle import BadBundle, Bundle
-    from shared.bundles.golden import started
-
-    try:
-        bundle = Bundle.load(folder)
-        started(bundle)
-    except BadBundle as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    shown = {
-        "space": bundle.space,
-        "dim": bundle.dim,
-        "files": sorted(("manifest.json", *bundle.files)),
-        "evaluation": bundle.evaluation,
-    }
-    sys.stdout.write(json.dumps(shown) + "\n")
     return 0
 
 

@@ -11,8 +11,8 @@ from freshet.settings import Form, setting
 from services.embedding.pictures.addresses import private_network
 from services.embedding.pictures.storage import check_root
 from shared.access.settings import DoorSettings
+from shared.bundles.store import BundleStoreSettings
 from shared.catalogue import stores
-from shared.catalogue.published_bundles import BundleStoreSettings
 from shared.catalogue.snapshots import HNSW_EF_CONSTRUCTION, HNSW_M
 from shared.runtime.logs import LogSettings
 from shared.runtime.redis_client import RedisSettings

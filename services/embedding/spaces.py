@@ -18,7 +18,8 @@ from services.embedding.encode.item_encoder import ItemEncoder
 from services.embedding.settings import EmbeddingSettings
 from services.embedding.space import EncodedSpace, Tools
 from shared.bundles.bundle import BadBundle, Bundle
-from shared.catalogue import active_bundle, published_bundles
+from shared.bundles.store import BundleStore
+from shared.catalogue import active_bundle
 from shared.faults import SystemFault
 from shared.runtime.retry import TRANSIENT_ERRORS, retry_until_available
 
@@ -41,7 +42,7 @@ class Spaces:
         """base: of FRESHET_BUNDLE. failed: hears that the served space cannot go on, and why."""
         self._settings = settings
         self._base = base.space
-        self._store = settings.bundles.url
+        self._store = BundleStore(settings.bundles.url)
         self._tools = tools
         self._failed = failed
         self._running: dict[str, EncodedSpace] = {}
@@ -118,7 +119,7 @@ class Spaces:
         standing = await active_bundle.standing(self._tools.redis)
         named = standing.spaces()
         if self._base not in standing.orders or standing.active is None:
-            published = await asyncio.to_thread(published_bundles.published, self._store)
+            published = await asyncio.to_thread(self._store.publications)
             if standing.active is None:  # never set, or lost
                 last = published[-1].space if published else self._base
                 named = [self.served_space if self.served else last]
@@ -130,7 +131,7 @@ class Spaces:
     async def _is_here(self, space: str) -> bool:
         if space == self._base or space in self._running:
             return True
-        return await asyncio.to_thread(published_bundles.find, self._store, space) is not None
+        return await asyncio.to_thread(self._store.find, space) is not None
 
     async def _begin(self, space: str) -> None:
         running = EncodedSpace(
@@ -157,10 +158,10 @@ class Spaces:
         """Return the bundle of a space. Raises BadBundle and OSError."""
         if space == self._base:
             return Bundle.load(self._settings.bundle)
-        publication = published_bundles.find(self._store, space)
+        publication = self._store.find(space)
         if publication is None:
             raise BadBundle("it was published, and is gone")
-        with published_bundles.lent(self._store, publication) as folder:
+        with self._store.lent(publication) as folder:
             return Bundle.load(folder)
 
     def _note_fault(self, space: str, error: BaseException | None) -> None:

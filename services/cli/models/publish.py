@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,49 +14,48 @@ from services.cli import endpoints, lag
 from services.cli.addresses import Addresses
 from services.cli.failures import Failed
 from services.cli.models.gate import Evaluation, refusal
-from shared.catalogue import active_bundle, published_bundles
+from shared.bundles.bundle import MANIFEST, BadBundle, Bundle
+from shared.bundles.golden import started
+from shared.bundles.store import AlreadyPublished, BundleStore, Publication
+from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import Standing
-from shared.catalogue.published_bundles import Publication
 from shared.clock import now_ms
 from shared.runtime import redis_client
 
 ASK_AGAIN_S: Final = 0.5
 
 
-def tried(folder: Path) -> dict[str, Any]:
-    """Let embedding load a bundle and run its models; return what it is. Raises Failed."""
-    command = [sys.executable, "-m", "services.embedding", "check-bundle", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise Failed(f"{folder} is no bundle that can be served: {said[-1]}")
-    checked: dict[str, Any] = json.loads(done.stdout)
-    return checked
+def tried(folder: Path) -> Bundle:
+    """Load a bundle as embedding would and run its models over the golden inputs. Raises Failed."""
+    try:
+        bundle = Bundle.load(folder)
+        started(bundle)
+    except BadBundle as error:
+        raise Failed(f"{folder} cannot be served: {error}") from None
+    return bundle
 
 
 def publish(where: Addresses, folder: Path, *, tolerance: float, force: bool) -> Publication:
     """Try a bundle, ask the gate, put it into the store and order it. Raises Failed, OSError."""
-    store, bundle = endpoints.bundle_store(where), tried(folder)
+    store, bundle = BundleStore(endpoints.bundles_url(where)), tried(folder)
     standing = asyncio.run(standing_of(where))
-    active = published_bundles.find(store, standing.active.space) if standing.active else None
-    why = refusal(bundle["evaluation"], active.evaluation if active else {}, tolerance)
+    active = store.find(standing.active.space) if standing.active else None
+    why = refusal(bundle.evaluation, active.evaluation if active else {}, tolerance)
     if why and not force:
-        raise Failed(
-            f"{bundle['space']} is not published: {why}; --force publishes it all the same"
-        )
+        raise Failed(f"{bundle.space} is not published: {why}; --force publishes it all the same")
     publication = Publication(
-        space=bundle["space"],
-        dim=bundle["dim"],
+        space=bundle.space,
+        dim=bundle.dim,
         published_ms=now_ms(),
-        files=tuple(bundle["files"]),
-        evaluation=bundle["evaluation"],
+        files=(MANIFEST, *bundle.files),
+        evaluation=bundle.evaluation,
         forced=bool(why),
     )
     if publication.space in standing.orders:
         raise Failed(f"{publication.space} was there before; give the bundle another space")
     try:
-        published_bundles.publish(store, folder, publication)
-    except published_bundles.AlreadyPublished as error:
+        store.publish(folder, publication)
+    except AlreadyPublished as error:
         raise Failed(str(error)) from None
     asyncio.run(order(where, publication.space, new=True))
     return publication
@@ -102,7 +98,8 @@ async def until_active(where: Addresses, space: str, progress: Callable[[int], N
 def listed(where: Addresses) -> list[dict[str, Any]]:
     """Return every bundle that was published or ordered, in the order of the last orders."""
     standing = asyncio.run(standing_of(where))
-    known = {one.space: one for one in published_bundles.published(endpoints.bundle_store(where))}
+    store = BundleStore(endpoints.bundles_url(where))
+    known = {one.space: one for one in store.publications()}
     states = {standing.ordered: "ordered"}
     if standing.previous is not None:
         states[standing.previous.space] = "previous"

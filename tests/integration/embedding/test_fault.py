@@ -13,7 +13,8 @@ from freshet.contract.items import Item
 from freshet.kafka_clients import KafkaSettings
 from services.embedding.service import EmbeddingService
 from services.embedding.settings import EmbeddingSettings, SnapshotSettings
-from shared.catalogue.published_bundles import BundleStoreSettings
+from shared.bundles import encoders
+from shared.bundles.store import BundleStoreSettings
 from shared.faults import SystemFault
 from shared.runtime.redis_client import RedisSettings
 from tests.integration.embedding.shop import open_shop

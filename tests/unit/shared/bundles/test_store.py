@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.catalogue import published_bundles
-from shared.catalogue.published_bundles import AlreadyPublished, Publication
+from shared.bundles.store import AlreadyPublished, BundleStore, Publication
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -38,23 +37,23 @@ def publication(space: str, published_ms: int = 1) -> Publication:
 
 
 def test_what_was_published_is_listed_by_time_and_can_be_read(url: str, bundle: Path) -> None:
-    assert published_bundles.published(url) == []
+    assert BundleStore(url).publications() == []
     for space, time_ms in (("later", 2), ("first", 1)):
-        published_bundles.publish(url, bundle, publication(space, time_ms))
+        BundleStore(url).publish(bundle, publication(space, time_ms))
 
-    assert [one.space for one in published_bundles.published(url)] == ["first", "later"]
-    found = published_bundles.find(url, "later")
+    assert [one.space for one in BundleStore(url).publications()] == ["first", "later"]
+    found = BundleStore(url).find("later")
     assert found == publication("later", 2)
-    with published_bundles.lent(url, found) as folder:
+    with BundleStore(url).lent(found) as folder:
         assert (folder / "text.onnx").read_text() == "text.onnx"
         assert not (folder / "left.out").exists()
 
 
 def test_a_space_is_published_once(url: str, bundle: Path) -> None:
-    published_bundles.publish(url, bundle, publication("one"))
+    BundleStore(url).publish(bundle, publication("one"))
     with pytest.raises(AlreadyPublished, match="one is published already"):
-        published_bundles.publish(url, bundle, publication("one", 2))
-    assert published_bundles.find(url, "one") == publication("one")
+        BundleStore(url).publish(bundle, publication("one", 2))
+    assert BundleStore(url).find("one") == publication("one")
 
 
 def test_what_was_written_in_part_is_not_there_and_may_be_written_again(
@@ -63,19 +62,19 @@ def test_what_was_written_in_part_is_not_there_and_may_be_written_again(
     url = str(tmp_path / "bundles")
     missing = msgspec.structs.replace(publication("one"), files=("manifest.json", "gone.onnx"))
     with pytest.raises(FileNotFoundError):
-        published_bundles.publish(url, bundle, missing)
+        BundleStore(url).publish(bundle, missing)
     (tmp_path / "bundles" / "published" / "one").mkdir(parents=True)  # of one that was killed
-    assert published_bundles.published(url) == []
-    published_bundles.publish(url, bundle, publication("one"))
-    assert published_bundles.find(url, "one") is not None
+    assert BundleStore(url).publications() == []
+    BundleStore(url).publish(bundle, publication("one"))
+    assert BundleStore(url).find("one") is not None
 
 
 @pytest.mark.parametrize("damage", ["{", '{"space":"other","dim":8,"published_ms":1,"files":[]}'])
 def test_a_damaged_publication_is_left_out(tmp_path: Path, bundle: Path, damage: str) -> None:
     url = str(tmp_path / "bundles")
-    published_bundles.publish(url, bundle, publication("one"))
+    BundleStore(url).publish(bundle, publication("one"))
     (tmp_path / "bundles" / "published" / "one" / "published.json").write_text(damage)
-    assert published_bundles.published(url) == []
+    assert BundleStore(url).publications() == []
 
 
 @pytest.mark.parametrize("file", ["../manifest.json", "a/b", ""])
