@@ -20,6 +20,7 @@ from services.cli.commands import (
     modelling,
     operating,
     publishing,
+    replaying,
     running,
     securing,
     training,
@@ -34,8 +35,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},  # of every command below it, too
 )
 for commands in (
-    *(running, importing, publishing, asking, operating, modelling, adopting, securing),
+for commands in (
+    *(running, importing, publishing, asking, operating, replaying, modelling, adopting, securing),
     training,
+):
 ):
     commands.add_to(app)
 

@@ -4,7 +4,7 @@
     URL/published/SPACE/published.json  Publication; written last
 
 A bundle counts once its publication is there, and is never changed. Which of them is served says
-Redis (shared/catalogue/active_bundle.py). What lies here is not trusted: who loads a bundle verifies it.
+Redis (shared/catalogue/active_bundle.py). What lies here is not trusted: who loads it verifies it.
 """
 
 from __future__ import annotations
