@@ -35,10 +35,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},  # of every command below it, too
 )
 for commands in (
-for commands in (
     *(running, importing, publishing, asking, operating, replaying, modelling, adopting, securing),
     training,
-):
 ):
     commands.add_to(app)
 
