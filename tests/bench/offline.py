@@ -12,8 +12,15 @@ import numpy as np
 
 from freshet.contract.events import Event
 from freshet.v1 import recommender_pb2 as pb
-from services.cli.replay.replay import COVISITS, DAY_ZERO, SERVED_AT_MOST, Question, by_part
-from services.ranking import reply, requests
+from services.cli.replay.replay import (
+    COVISITS,
+    COVISITS_PART,
+    DAY_ZERO,
+    SERVED_AT_MOST,
+    Question,
+    by_worth,
+)
+from services.ranking import requests
 from services.ranking.live.state_reader import MemoryReader
 from services.ranking.recommend import recommend
 from services.ranking.serving_space import ServingSpace
@@ -133,22 +140,16 @@ class Offline:
     async def ask(self, question: Question) -> Mapping[str, Sequence[str]]:
         """See services.cli.replay.replay.Replayed."""
         user_id, exclude, at_ms = question
-        served = await self._list(user_id=user_id, exclude=exclude, at_ms=at_ms)
-        parts = await self._list(
-            user_id=user_id,
-            k=SERVED_AT_MOST,
-            exclude=exclude,
-            diversity=0.0,
-            explain=True,
-            at_ms=at_ms,
+        served, _ = await self._list(user_id=user_id, exclude=exclude, at_ms=at_ms)
+        listed, covisits = await self._list(
+            user_id=user_id, k=SERVED_AT_MOST, exclude=exclude, diversity=0.0, at_ms=at_ms
         )
-        return {
-            DAY_ZERO: [item.item_id for item in served.items],
-            COVISITS: by_part(parts.items, "covisits"),
-        }
+        return {DAY_ZERO: served, COVISITS: by_worth(zip(listed, covisits, strict=True))}
 
-    async def _list(self, **fields: object) -> pb.RecommendResponse:
+    async def _list(self, **fields: object) -> tuple[list[str], list[float]]:
+        """Return a list's items, and what co-visits add to their scores."""
         query = requests.recommend(pb.RecommendRequest(**fields))  # type: ignore[arg-type]
         deadline = Deadline(time.monotonic() + WITHIN_S, time.monotonic, Costs())
-        made = await recommend(query, self.space, deadline)
-        return reply.recommended(made, self.space, deadline)
+        listed = (await recommend(query, self.space, deadline)).listed
+        covisits = listed.parts[:, listed.part_names.index(COVISITS_PART)]
+        return [self.space.catalogue.ids[row] for row in listed.rows], covisits.tolist()

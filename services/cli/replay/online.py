@@ -6,10 +6,17 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from freshet import Client, Publisher
+from freshet import Client, Publisher, RankedItem
 from freshet.contract.events import Event
 from services.cli.failures import Failed
-from services.cli.replay.replay import COVISITS, DAY_ZERO, SERVED_AT_MOST, Question, by_part
+from services.cli.replay.replay import (
+    COVISITS,
+    COVISITS_PART,
+    DAY_ZERO,
+    SERVED_AT_MOST,
+    Question,
+    by_worth,
+)
 
 WITHIN_S: Final = 5.0  # the longest deadline: of each call
 AFTER_TIMEOUT: Final = "after_timeout"
@@ -57,9 +64,13 @@ class Online:
                 at_ms=at_ms,
                 timeout=WITHIN_S,
             )
-            lists[COVISITS] = by_part(parts.items, "covisits")
+            lists[COVISITS] = by_worth((item.item_id, _covisits_of(item)) for item in parts)
         return lists
 
     async def space(self) -> str:
         """Return the vector space that lists are made in now."""
         return (await self._client.recommend("probe", k=1, timeout=WITHIN_S)).versions.space
+
+
+def _covisits_of(item: RankedItem) -> float:
+    return sum(part.value for part in item.contributions if part.name == COVISITS_PART)

@@ -7,7 +7,7 @@ they are made of (tests/bench/offline.py), so their figures may be compared.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from freshet.contract.events import Event
@@ -16,7 +16,8 @@ from services.cli.replay.scores import Scores
 
 DAY_ZERO: Final = "day-zero"  # the list as it is served by default
 COVISITS: Final = "co-visits"  # what others did next, and nothing else
-SERVED_AT_MOST: Final = 500  # the largest list, by whose contributions one part alone is ranked
+COVISITS_PART: Final = "covisits"  # what it adds to a score
+SERVED_AT_MOST: Final = 500  # items that one part alone orders anew: the largest list
 
 
 class Question(NamedTuple):
@@ -37,24 +38,6 @@ class Replayed(Protocol):
     async def ask(self, question: Question) -> Mapping[str, Sequence[str]]:
         """Return lists of items by name, the best first."""
         ...
-
-
-class ContributionLike(Protocol):
-    """A part of a score, as the client and the wire have it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-
-
-class ScoredItem(Protocol):
-    """An item of a list with its score's parts."""
-
-    @property
-    def item_id(self) -> str: ...
-    @property
-    def contributions(self) -> Sequence[ContributionLike]: ...
 
 
 async def replay(
@@ -91,10 +74,10 @@ async def replay(
     return scores
 
 
-def by_part(items: Sequence[ScoredItem], part: str) -> list[str]:
-    """Return the items that a part of the score speaks for, by it alone; of equals the order."""
-    worth = {
-        item.item_id: sum(each.value for each in item.contributions if each.name == part)
-        for item in items
-    }
-    return sorted((item_id for item_id in worth if worth[item_id] > 0), key=lambda i: -worth[i])
+def by_worth(listed: Iterable[tuple[str, float]]) -> list[str]:
+    """Return the items that one part of their score speaks for, by it alone; else in order.
+
+    listed: items and what the part adds to their scores.
+    """
+    worth = dict(listed)
+    return sorted((item for item in worth if worth[item] > 0), key=lambda item: -worth[item])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from freshet.contract.events import Event
-from services.cli.replay.replay import Question, by_part, replay
+from services.cli.replay.replay import Question, by_worth, replay
 from services.cli.replay.scores import Scores
 
 
@@ -83,20 +83,5 @@ def test_figures_are_those_of_a_count_by_hand() -> None:
 
 
 def test_one_part_alone_orders_what_it_speaks_for() -> None:
-    @dataclass
-    class Part:
-        name: str
-        value: float
-
-    @dataclass
-    class Listed:
-        item_id: str
-        contributions: Sequence[Part]
-
-    listed = [
-        Listed("a", [Part("session", 9.0), Part("covisits", 0.5)]),
-        Listed("b", [Part("session", 8.0)]),
-        Listed("c", [Part("covisits", 2.0)]),
-        Listed("d", [Part("covisits", 0.5)]),
-    ]
-    assert by_part(listed, "covisits") == ["c", "a", "d"]
+    listed = [("a", 0.5), ("b", 0.0), ("c", 2.0), ("d", 0.5), ("e", -1.0)]
+    assert by_worth(listed) == ["c", "a", "d"]
