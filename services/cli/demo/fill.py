@@ -10,7 +10,7 @@ from rich.console import Console
 
 from freshet import Client, Event, Item, Publisher
 from services.cli.demo import catalogue, shoppers
-from services.cli.served import until_served
+from services.cli.lag import until_served
 from services.cli.terminal import Bars
 from shared.clock import now_ms
 

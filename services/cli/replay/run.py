@@ -11,10 +11,10 @@ from typing import Any, Final
 from freshet import Client, Event, Item, Publisher
 from services.cli import endpoints
 from services.cli.addresses import Addresses
+from services.cli.lag import until_served
 from services.cli.models.publish import publish, until_active
 from services.cli.replay.online import Online
 from services.cli.replay.replay import replay
-from services.cli.served import until_served
 from services.cli.terminal import Bars
 from shared.inputs import movielens
 

@@ -18,7 +18,7 @@ SLICES: Final = 10  # of the log, for figures over time
 KNOWN_FROM: Final = (0, 1, 2, 3, 5, 10, 20, 50, 100)  # events of the user's that were told
 
 
-class Asked(NamedTuple):
+class Answered(NamedTuple):
     """One question and its answer."""
 
     at: int  # number of the event in the log
@@ -33,13 +33,13 @@ class Scores:
 
     events: int
     items: int
-    asked: dict[str, list[Asked]]
+    asked: dict[str, list[Answered]]
 
     def add(self, name: str, at: int, known: int, listed: Sequence[str], target: str) -> None:
         """Take in a list of this name that was made before the target was told."""
         counted = tuple(listed[:AT_MOST])
         place = counted.index(target) if target in counted else None
-        self.asked.setdefault(name, []).append(Asked(at, known, place, counted))
+        self.asked.setdefault(name, []).append(Answered(at, known, place, counted))
 
     def result(self) -> dict[str, Any]:
         """Return the figures of each kind of list, as JSON has them."""
@@ -60,7 +60,7 @@ class Scores:
             for name, asked in self.asked.items()
         }
 
-    def _figures(self, asked: Sequence[Asked]) -> dict[str, float]:
+    def _figures(self, asked: Sequence[Answered]) -> dict[str, float]:
         gains = [0.0 if one.place is None else 1 / math.log2(2 + one.place) for one in asked]
         listed = {item for one in asked for item in one.listed}
         return {
@@ -72,8 +72,8 @@ class Scores:
 
 
 def _parts(
-    asked: Sequence[Asked], number: Callable[[Asked], int]
-) -> Iterable[tuple[int, list[Asked]]]:
+    asked: Sequence[Answered], number: Callable[[Answered], int]
+) -> Iterable[tuple[int, list[Answered]]]:
     """Yield the questions of each number that has any, ascending."""
     for wanted in sorted(set(map(number, asked))):
         yield wanted, [one for one in asked if number(one) == wanted]
