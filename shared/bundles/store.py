@@ -100,6 +100,10 @@ class BundleStore:
         found = [one for space in self._files.folders() if (one := self.find(space)) is not None]
         return sorted(found, key=lambda one: one.published_ms)
 
+    def withdraw(self, space: str) -> None:
+        """Take back what was published and never ordered, if it is there."""
+        self._files.remove(space)
+
     @contextmanager
     def lent(self, publication: Publication) -> Iterator[Path]:
         """Lend a local folder with a bundle's files."""

@@ -57,7 +57,11 @@ def publish(where: Addresses, folder: Path, *, tolerance: float, force: bool) ->
         store.publish(folder, publication)
     except AlreadyPublished as error:
         raise Failed(str(error)) from None
-    asyncio.run(order(where, publication.space, new=True))
+    try:
+        asyncio.run(order(where, publication.space, new=True))
+    except BaseException:  # else the same command would find the space taken
+        store.withdraw(publication.space)
+        raise
     return publication
 
 

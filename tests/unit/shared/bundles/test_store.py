@@ -56,6 +56,17 @@ def test_a_space_is_published_once(url: str, bundle: Path) -> None:
     assert BundleStore(url).find("one") == publication("one")
 
 
+def test_what_was_never_ordered_is_taken_back_and_may_be_published_again(
+    url: str, bundle: Path
+) -> None:
+    store = BundleStore(url)
+    store.publish(bundle, publication("one"))
+    store.withdraw("one")
+    assert store.publications() == []
+    store.publish(bundle, publication("one", 2))
+    assert store.find("one") == publication("one", 2)
+
+
 def test_what_was_written_in_part_is_not_there_and_may_be_written_again(
     tmp_path: Path, bundle: Path
 ) -> None:
