@@ -14,9 +14,15 @@ from services.cli import endpoints, lag
 from services.cli.addresses import Addresses
 from services.cli.failures import Failed
 from services.cli.models.gate import Evaluation, refusal
-from shared.bundles.bundle import MANIFEST, BadBundle, Bundle
+from shared.bundles.bundle import MANIFEST, SESSION, BadBundle, Bundle
 from shared.bundles.golden import started
 from shared.bundles.store import AlreadyPublished, BundleStore, Publication
+from shared.bundles.towers import (
+    ItemTower,
+    SessionTower,
+    check_item_tower,
+    check_session_tower,
+)
 from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import Standing
 from shared.clock import now_ms
@@ -30,6 +36,10 @@ def tried(folder: Path) -> Bundle:
     try:
         bundle = Bundle.load(folder)
         started(bundle)
+        if bundle.tower is not None:
+            check_item_tower(bundle, ItemTower(bundle))
+        if SESSION in bundle.files:
+            check_session_tower(bundle, SessionTower(bundle))
     except BadBundle as error:
         raise Failed(f"{folder} cannot be served: {error}") from None
     return bundle

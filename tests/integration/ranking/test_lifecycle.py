@@ -29,6 +29,7 @@ from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
 from services.embedding.snapshots import build
 from services.ranking.service import RankingService
+from shared.bundles.bundle import describe
 from shared.bundles.store import BundleStore, Publication
 from shared.catalogue import snapshots
 from shared.catalogue.arrow import to_table, write_table
@@ -39,8 +40,8 @@ from shared.users import keys
 from tests import servers
 from tests.integration.ranking.world import DIM, SPACE, World, world
 from tests.servers import eventually
-from tests.unit.ranking.shop import Shop, item_vector, near
 from tests.unit.ranking.models.test_onnx_ranker import model
+from tests.unit.ranking.shop import Shop, item_vector, near
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("collector")]
 
@@ -177,8 +178,16 @@ async def test_a_published_bundle_brings_its_ranker_and_takes_it_along(
 ) -> None:
     ranker = model([1.0], ["freshness"])
     (tmp_path / "ranker.onnx").write_bytes(ranker)
-    named = {"files": {"ranker.onnx": {"sha256": hashlib.sha256(ranker).hexdigest()}}}
-    (tmp_path / "manifest.json").write_text(json.dumps(named))
+    manifest = {
+        "format": 2,
+        "space": "other",
+        "dim": 8,
+        "golden": {},
+        "image": {"width": 1},
+        "text": {"width": 1, "max_tokens": 1},
+        "files": {"ranker.onnx": describe(ranker)},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     url = str(tmp_path / "bundles")
     files = ("manifest.json", "ranker.onnx")
     published = Publication(space="other", dim=8, published_ms=1, files=files)

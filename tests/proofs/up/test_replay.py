@@ -26,7 +26,7 @@ def small_movielens(folder: Path) -> Path:
     genres = ("Comedy", "Crime", "Western")
     titles = [f"{n}::{genres[n % 3]} number {n} (1995)::{genres[n % 3]}" for n in range(MOVIES)]
     (folder / "movies.dat").write_text("\n".join(titles) + "\n")
-    lines, seen = [], set[tuple[int, int]]()
+    lines, seen = list[str](), set[tuple[int, int]]()
     while len(lines) < EVENTS:
         user = int(rng.integers(USERS))
         movie = int(rng.integers(MOVIES // 3)) * 3 + (user + int(rng.random() < 0.2)) % 3
