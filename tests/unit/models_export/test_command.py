@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.commands.operating import build_models
+from services.cli.commands.modelling import build_models
 from services.cli.failures import Failed
 
 
