@@ -10,6 +10,13 @@ from services.training.models.model import Model
 # name → module below services.training.models, class
 MODELS: Final = {
     "popularity": ("references.popularity", "Popularity"),
+    "visual": ("content.cosine", "VisualCosine"),
+    "text": ("content.cosine", "TextCosine"),
+    "content": ("content.cosine", "FusedCosine"),
+    "vbpr": ("content.vbpr", "Vbpr"),
+    "cdl": ("content.cdl", "Cdl"),
+    "pinsage": ("content.pinsage", "PinSage"),
+    "item-tower": ("content.item_tower", "ItemTower"),
 }
 
 
