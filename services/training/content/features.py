@@ -8,24 +8,24 @@ from numpy.typing import NDArray
 from services.training.content.contents import ItemContents
 from services.training.data.histories import Floats
 
-TEXT_DIRECTIONS, PICTURE_DIRECTIONS = 64, 32
 
-
-def features_of(contents: ItemContents, learnt: NDArray[np.bool_]) -> Floats:
+def features_of(
+    contents: ItemContents, learnt: NDArray[np.bool_], texts: int = 64, pictures: int = 32
+) -> Floats:
     """Return (n, f): main directions of texts and of pictures, and attributes, about alike large.
 
-    learnt: (n,) the items that events are known of. Centres and directions are theirs, so that
-    nothing of what is held back tells how it is looked at.
+    texts, pictures: how many directions. learnt: (n,) the items that events are known of. Centres
+    and directions are theirs, so that nothing of what is held back tells how it is looked at.
     """
     lengths = np.linalg.norm(contents.pictures, axis=1, keepdims=True)
-    pictures = contents.pictures / np.maximum(lengths, 1e-9)
+    seen = contents.pictures / np.maximum(lengths, 1e-9)
     attributes = contents.attributes
     if learnt.any():
         attributes = attributes - attributes[learnt].mean(axis=0)
     return np.concatenate(
         [
-            main_directions(contents.texts, learnt & contents.has_text, TEXT_DIRECTIONS),
-            main_directions(pictures, learnt & contents.has_picture, PICTURE_DIRECTIONS),
+            main_directions(contents.texts, learnt & contents.has_text, texts),
+            main_directions(seen, learnt & contents.has_picture, pictures),
             attributes,
         ],
         axis=1,

@@ -17,6 +17,7 @@ MODELS: Final = {
     "cdl": ("content.cdl", "Cdl"),
     "pinsage": ("content.pinsage", "PinSage"),
     "item-tower": ("content.item_tower", "ItemTower"),
+    "movie": ("content.movie", "MovieModel"),
 }
 
 

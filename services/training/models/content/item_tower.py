@@ -31,6 +31,8 @@ class ItemTowerConfig(Config, frozen=True):
     """Sizes and weights; chosen on ML-1M's validation split of new items."""
 
     inputs: Literal["all", "fused"] = "all"  # fused: the serving vector alone, which is exported
+    texts: int = 64  # main directions of texts that `all` takes
+    pictures: int = 32
     width: int = 64  # t
     hidden: int = 128
     newest: int = 20  # k
@@ -99,7 +101,11 @@ class ItemTower(Model):
         config = self.config
         learnt = np.bincount(data.events.items, minlength=data.n_items) > 0
         contents = contents_of(data)
-        features = contents.fused if config.inputs == "fused" else features_of(contents, learnt)
+        features = (
+            contents.fused
+            if config.inputs == "fused"
+            else features_of(contents, learnt, config.texts, config.pictures)
+        )
         known = np.flatnonzero(learnt)
         numbers = np.zeros(data.n_items, np.int64)
         numbers[known] = np.arange(len(known))
