@@ -16,8 +16,16 @@ MODELS: Final = {
     "vbpr": ("content.vbpr", "Vbpr"),
     "cdl": ("content.cdl", "Cdl"),
     "pinsage": ("content.pinsage", "PinSage"),
-    "item-tower": ("content.item_tower", "ItemTower"),
+    "dropoutnet": ("content.dropoutnet", "DropoutNet"),
     "movie": ("content.movie", "MovieModel"),
+    "sasrec": ("sequential.sasrec", "SASRec"),
+    "sasrec-sampled": ("sequential.sasrec", "SampledSASRec"),
+    "gsasrec": ("sequential.sasrec", "GSASRec"),
+    "esasrec": ("sequential.sasrec", "ESASRec"),
+    "hstu": ("sequential.hstu", "HSTU"),
+    "fuxi": ("sequential.hstu", "FuXi"),
+    "gru4rec": ("sequential.gru4rec", "GRU4Rec"),
+    "tower": ("sequential.tower", "SessionTower"),
 }
 
 

@@ -2,7 +2,7 @@
 
 An item's vector is what its poster and its words say; the query is what a network makes of the
 newest choices. One loss reaches all three. The networks are small and begin from nothing, so that
-they are fitted in minutes; what pretrained encoders add is what `item-tower` shows.
+they are fitted in minutes; what pretrained encoders add is what `dropoutnet` shows.
 
 Legend: b places of a batch; c items among them; s pixels of a side; l words; k newest choices;
 t columns of a vector.

@@ -27,7 +27,7 @@ from services.training.learn.positions import Positions
 from services.training.models.model import Config, Model, Preset, Run, Tensors
 
 
-class ItemTowerConfig(Config, frozen=True):
+class DropoutNetConfig(Config, frozen=True):
     """Sizes and weights; chosen on ML-1M's validation split of new items."""
 
     inputs: Literal["all", "fused"] = "all"  # fused: the serving vector alone, which is exported
@@ -46,13 +46,13 @@ class ItemTowerConfig(Config, frozen=True):
     )
 
     @classmethod
-    def of(cls, preset: Preset) -> ItemTowerConfig:
+    def of(cls, preset: Preset) -> DropoutNetConfig:
         """See Config.of."""
         return cls() if preset == "quick" else cls(share=1.0)
 
 
 class _Towers(nn.Module):
-    def __init__(self, features: Tensor, known: Tensor, config: ItemTowerConfig) -> None:
+    def __init__(self, features: Tensor, known: Tensor, config: DropoutNetConfig) -> None:
         super().__init__()
         self._config = config
         self.register_buffer("features", features)  # (n, f)
@@ -89,12 +89,12 @@ class _Towers(nn.Module):
         return F.normalize(recent + self.query(torch.cat([recent, mean], 1)), dim=1)
 
 
-class ItemTower(Model):
+class DropoutNet(Model):
     """Learns by a softmax over the learnt items; serves as `tower.onnx`."""
 
-    name = "item-tower"
+    name = "dropoutnet"
     paper = "Volkovs 2017 (DropoutNet, NeurIPS), by a softmax over items (YouTube, RecSys 2019)"
-    config_type = ItemTowerConfig
+    config_type = DropoutNetConfig
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""
