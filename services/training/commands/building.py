@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from services.training.commands import options
-from services.training.commands.options import Bars
+from services.training.commands.under_way import Bars
 
 
 def build_bundle(

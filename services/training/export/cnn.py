@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 from urllib.error import URLError
 
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from deploy.models.export.build import PictureModel
 from deploy.models.export.drawn import drawn_pictures
+from services.training.export.onnx_file import write_onnx
 from shared.bundles.picture import SIDE
 from shared.inputs.refusals import BadInput
 
@@ -93,18 +96,10 @@ def _cut(network: nn.Module, name: str) -> np.ndarray:
 
 def _exported(features: nn.Module) -> bytes:
     example = torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8)
-    program = torch.onnx.export(
-        features,
-        (example,),
-        input_names=["image"],
-        output_names=["features"],
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    model: bytes = program.model_proto.SerializeToString()
-    return model
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "image.onnx"
+        write_onnx(features, file, {"image": example}, "features")
+        return file.read_bytes()
 
 
 def _space(name: str, random_weights: bool) -> str:

@@ -9,6 +9,8 @@ Legend: b histories; n items; f columns of features; k newest choices; t columns
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,6 +22,7 @@ from services.training.content.contents import contents_of
 from services.training.content.features import features_of
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
+from services.training.export.onnx_file import write_onnx
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Training, learn, scoring, seeded
 from services.training.learn.losses import full_softmax
@@ -89,6 +92,15 @@ class _Towers(nn.Module):
         return F.normalize(recent + self.query(torch.cat([recent, mean], 1)), dim=1)
 
 
+class _Unit(nn.Module):
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return F.normalize(self.layers(rows), dim=1)
+
+
 class DropoutNet(Model):
     """Learns by a softmax over the learnt items; serves as `tower.onnx`."""
 
@@ -140,6 +152,23 @@ class DropoutNet(Model):
             queries = self._module.queries(items, torch.from_numpy(newest).to(device))
             scores: Floats = (queries @ items.T).cpu().numpy()
             return scores
+
+    def vectors(self) -> Floats:
+        """Return the items' unit rows, (n, t)."""
+        with scoring(self._module):
+            found: Floats = self._module.items().cpu().numpy()
+            return found
+
+    def export(self, folder: Path) -> None:
+        """Write `tower.onnx`: `content` (n, d) of the serving space → `tower` (n, t) unit rows.
+
+        It is what a new item gets. Raises ValueError where it learnt from more than that vector.
+        """
+        if self.config.inputs != "fused":
+            raise ValueError("inputs must be fused, as a service knows no more of an item")
+        tower = _Unit(copy.deepcopy(self._module.content))
+        example = torch.ones(3, self._module.features.shape[1])
+        write_onnx(tower, folder / "tower.onnx", {"content": example}, "tower")
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""

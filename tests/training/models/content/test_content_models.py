@@ -6,11 +6,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
+from services.training.content.contents import contents_of
 from services.training.data.dataset import Dataset
 from services.training.learn.loop import Training
+from services.training.models.content.dropoutnet import DropoutNet
 from services.training.models.content.movie import MovieConfig, MovieNetworks
 from services.training.models.content.pinsage import alike_neighbours, walked_neighbours
 from services.training.models.model import Model, Run
@@ -99,6 +102,25 @@ def test_pictures_are_what_bpr_lacks_for_new_items(data: Dataset) -> None:
     with_pictures = share_of_own_kind(fitted("vbpr", data).score(asked()))
     without = share_of_own_kind(fitted("vbpr", data, visual=False).score(asked()))
     assert with_pictures > without
+
+
+def test_an_item_tower_gives_in_onnx_what_an_item_without_a_row_has(
+    data: Dataset, tmp_path: Path
+) -> None:
+    keep_contents(data)
+    model = fitted("dropoutnet", data, inputs="fused")
+    assert isinstance(model, DropoutNet)
+    model.export(tmp_path)
+    session = onnxruntime.InferenceSession(tmp_path / "tower.onnx")
+    fused = contents_of(data).fused
+    (given,) = session.run(["tower"], {"content": fused})
+    np.testing.assert_allclose(np.linalg.norm(given, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(given[NEW], model.vectors()[NEW], atol=1e-5)
+    (alone,) = session.run(["tower"], {"content": fused[5:6]})
+    np.testing.assert_allclose(alone, given[5:6], atol=1e-6)
+
+    with pytest.raises(ValueError, match="inputs must be fused"):
+        fitted("dropoutnet", data).export(tmp_path)  # type: ignore[attr-defined]
 
 
 def test_gradients_reach_poster_words_and_behaviour() -> None:
