@@ -194,6 +194,8 @@ def build_models(
     ] = False,
 ) -> None:
     """Make the day-zero encoders again from the pinned packages, hashes checked."""
+    if random_weights and image is None:
+        raise typer.BadParameter("--random-weights is of a CNN that --image names")
     if image is not None:
         from services.cli.training import become
 

@@ -9,6 +9,7 @@ import typer
 
 from services.training.commands import options
 from services.training.commands.under_way import Bars
+from shared.inputs.refusals import BadInput
 
 
 def build_bundle(
@@ -20,15 +21,20 @@ def build_bundle(
 ) -> None:
     """Make the day-zero bundle with another CNN in place of its own, the fusion learnt anew."""
     from deploy.models.export.build import build
+    from deploy.models.export.sources import SourcesUnavailable
+    from deploy.models.export.weights import BadWeights
     from services.training.export.cnn import picture_model
 
     with Bars() as bars:
         bar = bars.of("building")
-        bundle = build(
-            folder,
-            lambda step, share: bar.step(share, 1),
-            picture_model=lambda _: picture_model(image, random_weights=random_weights),
-        )
+        try:
+            bundle = build(
+                folder,
+                lambda step, share: bar.step(share, 1),
+                picture_model=lambda _: picture_model(image, random_weights=random_weights),
+            )
+        except (BadWeights, SourcesUnavailable) as error:
+            raise BadInput(str(error)) from None
     options.console.print(f"{folder}: {bundle.space}, {bundle.dim} dimensions")
 
 

@@ -22,7 +22,7 @@ def features_of(
     attributes = contents.attributes
     if learnt.any():
         attributes = attributes - attributes[learnt].mean(axis=0)
-    return np.concatenate(
+    columns = np.concatenate(
         [
             main_directions(contents.texts, learnt & contents.has_text, texts),
             main_directions(seen, learnt & contents.has_picture, pictures),
@@ -30,6 +30,8 @@ def features_of(
         ],
         axis=1,
     ).astype(np.float32)
+    # Networks take at least one column, of nothing where nothing is known.
+    return columns if columns.shape[1] else np.zeros((len(contents.texts), 1), np.float32)
 
 
 def main_directions(rows: Floats, learnt: NDArray[np.bool_], count: int) -> Floats:

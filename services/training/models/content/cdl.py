@@ -74,7 +74,7 @@ class Cdl(Model):
         with seeded(run) as rng:
             network = _Autoencoder(inputs.shape[1], config).to(run.device)
             users = rng.normal(0, 0.1, (data.n_users, config.factors))
-        said = np.zeros((data.n_items, config.factors))
+        items = said = np.zeros((data.n_items, config.factors))
         for number in range(config.rounds):
             if run.stopped():
                 break

@@ -24,7 +24,7 @@ from services.training.data.histories import Floats, Histories
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Training, learn, scoring, seeded
 from services.training.learn.positions import Positions
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import Config, FitFailed, Model, Run, Tensors
 
 AT_ONCE = 512  # items that go through the networks together, when asked
 
@@ -154,10 +154,10 @@ class MovieModel(Model):
     config_type = MovieConfig
 
     def fit(self, data: Dataset, run: Run) -> None:
-        """See Model.fit. Raises ValueError where neither poster nor text takes part."""
+        """See Model.fit. Raises FitFailed where neither poster nor text takes part."""
         config = self.config
         if not (config.poster or config.text):
-            raise ValueError("poster or text must take part: nothing else tells items apart")
+            raise FitFailed("movie: poster or text must take part: nothing else tells items apart")
         counts = np.bincount(data.events.items, minlength=data.n_items)
         table, n_words = words_of(data, counts > 0, config.words)
         words = torch.from_numpy(table).to(run.device)

@@ -71,8 +71,8 @@ class Vbpr(Model):
         visual = main_directions(
             unit(contents.pictures), learnt & contents.has_picture, config.directions
         )
-        if not config.visual:
-            visual = np.zeros_like(visual)
+        if not config.visual or not visual.shape[1]:  # BPR: nothing is seen
+            visual = np.zeros((data.n_items, 1), np.float32)
         candidates = torch.from_numpy(np.flatnonzero(learnt)).to(run.device)
         places = Positions(data.events, 1, data.n_items, run.device)
         with seeded(run):

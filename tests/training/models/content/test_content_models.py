@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from services.training.learn.loop import Training
 from services.training.models.content.dropoutnet import DropoutNet
 from services.training.models.content.movie import MovieConfig, MovieNetworks
 from services.training.models.content.pinsage import alike_neighbours, walked_neighbours
-from services.training.models.model import Model, Run
+from services.training.models.model import FitFailed, Model, Run
 from services.training.models.registry import model_type
 from tests.training.models.content.planted import (
     ITEMS,
@@ -41,6 +42,14 @@ SMALL: dict[str, dict[str, object]] = {
     "movie": {"width": 16, "side": 16, "channels": (8, 8), "share": 1.0, "newest": 5, **FEW},
 }
 LEARNT = ("vbpr", "cdl", "pinsage", "dropoutnet")
+TWO_EPOCHS = {"training": Training(epochs=2, patience=0)}
+SHORT: dict[str, dict[str, object]] = {
+    "vbpr": TWO_EPOCHS,
+    "cdl": {"rounds": 1, "epochs": 2},
+    "pinsage": TWO_EPOCHS,
+    "dropoutnet": TWO_EPOCHS,
+    "movie": TWO_EPOCHS,
+}
 
 
 @pytest.fixture
@@ -51,7 +60,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
 
 def fitted(name: str, data: Dataset, seed: int = 0, **options: object) -> Model:
     kind = model_type(name)
-    model = kind(msgspec.structs.replace(kind.config_type(), **SMALL[name], **options))
+    model = kind(msgspec.structs.replace(kind.config_type(), **{**SMALL[name], **options}))
     model.fit(data, Run(seed=seed))
     return model
 
@@ -81,18 +90,9 @@ def test_contents_that_tell_nothing_teach_nothing_of_new_items(name: str, data: 
 @pytest.mark.parametrize("name", [*LEARNT, "movie"])
 def test_a_seed_makes_a_fit(name: str, data: Dataset) -> None:
     keep_contents(data)
-    few = {} if name == "cdl" else {"training": Training(epochs=2, patience=0)}
-    if name == "cdl":
-        first, again, other = (fitted(name, data, seed).score(asked()) for seed in (3, 3, 4))
-    else:
-        options = {**SMALL[name], **few}
-        kind = model_type(name)
-        scores = []
-        for seed in (3, 3, 4):
-            model = kind(msgspec.structs.replace(kind.config_type(), **options))
-            model.fit(data, Run(seed=seed))
-            scores.append(model.score(asked()))
-        first, again, other = scores
+    first, again, other = (
+        fitted(name, data, seed, **SHORT[name]).score(asked()) for seed in (3, 3, 4)
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -121,6 +121,12 @@ def test_an_item_tower_gives_in_onnx_what_an_item_without_a_row_has(
 
     with pytest.raises(ValueError, match="inputs must be fused"):
         fitted("dropoutnet", data).export(tmp_path)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", [*LEARNT, "movie"])
+def test_items_without_text_or_picture_are_fitted_all_the_same(name: str, data: Dataset) -> None:
+    bare = replace(data, items={}, pictures={})
+    assert np.isfinite(fitted(name, bare, **SHORT[name]).score(asked())).all()
 
 
 def test_gradients_reach_poster_words_and_behaviour() -> None:
@@ -153,7 +159,7 @@ def test_a_movie_models_part_can_be_left_out(left_out: str, data: Dataset) -> No
 
 
 def test_a_movie_model_needs_a_poster_or_a_text(data: Dataset) -> None:
-    with pytest.raises(ValueError, match="poster or text"):
+    with pytest.raises(FitFailed, match="poster or text"):
         fitted("movie", data, poster=False, text=False)
 
 
