@@ -185,7 +185,7 @@ class MovieModel(Model):
         with scoring(module):
             rows = torch.arange(data.n_items, device=run.device).split(AT_ONCE)
             items = torch.cat([module.items(pictures[some], words[some]) for some in rows])
-        self._kept = _Kept(items, data.n_items, config).to(run.device)
+        self._kept = _KeptMovies(items, data.n_items, config).to(run.device)
         self._kept.take(module)
 
     def score(self, histories: Histories) -> Floats:
@@ -203,11 +203,11 @@ class MovieModel(Model):
     def restore(self, tensors: Tensors) -> None:
         """See Model.restore."""
         vectors = torch.from_numpy(tensors["vectors"])
-        self._kept = _Kept(vectors, len(vectors), self.config)
+        self._kept = _KeptMovies(vectors, len(vectors), self.config)
         restore_module(self._kept, tensors)
 
 
-class _Kept(nn.Module):
+class _KeptMovies(nn.Module):
     """What scoring needs: the items' vectors, and the side that asks."""
 
     def __init__(self, vectors: Tensor, items: int, config: MovieConfig) -> None:
