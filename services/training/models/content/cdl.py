@@ -2,8 +2,8 @@
 
 A denoising autoencoder's middle is where an item's factors are drawn to, so an item that nobody
 chose yet has the factors that its content says. Differs from the paper: the weights of choices are
-those of implicit feedback (Hu 2008), dropout in place of salt noise, and users are folded in from their histories,
-so that one who is new is served alike.
+those of implicit feedback (Hu 2008), dropout in place of salt noise, and users are folded in from
+their histories, so that one who is new is served alike.
 
 Legend: u users; i items; f columns of features; k factors.
 """
