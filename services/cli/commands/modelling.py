@@ -40,8 +40,22 @@ def activate(
 @models.command("build")
 def build_models(
     folder: Annotated[Path, typer.Argument(help="Where the bundle goes.")],
+    image: Annotated[
+        str | None,
+        typer.Option(help="Another CNN, torchvision:NAME (needs PyTorch: `make training`)."),
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Draw that CNN's weights, for tests.")
+    ] = False,
 ) -> None:
     """Make the day-zero encoders again from the pinned packages, hashes checked."""
+    if random_weights and image is None:
+        raise typer.BadParameter("--random-weights is of a CNN that --image names")
+    if image is not None:
+        from services.cli.training import become
+
+        drawn = ["--random-weights"] if random_weights else []
+        become("build-bundle", [str(folder), "--image", image, *drawn], os.environ)
     try:
         from deploy.models.export.build import build
         from deploy.models.export.sources import SourcesUnavailable

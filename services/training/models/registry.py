@@ -10,6 +10,14 @@ from services.training.models.model import Model
 # name → module below services.training.models, class
 MODELS: Final = {
     "popularity": ("references.popularity", "Popularity"),
+    "visual": ("content.cosine", "VisualCosine"),
+    "text": ("content.cosine", "TextCosine"),
+    "content": ("content.cosine", "FusedCosine"),
+    "vbpr": ("content.vbpr", "Vbpr"),
+    "cdl": ("content.cdl", "Cdl"),
+    "pinsage": ("content.pinsage", "PinSage"),
+    "dropoutnet": ("content.dropoutnet", "DropoutNet"),
+    "movie": ("content.movie", "MovieModel"),
     "sasrec": ("sequential.sasrec", "SASRec"),
     "sasrec-sampled": ("sequential.sasrec", "SampledSASRec"),
     "gsasrec": ("sequential.sasrec", "GSASRec"),
