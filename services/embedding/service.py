@@ -43,7 +43,7 @@ from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
 from shared.bundles.golden import check_golden
 from shared.bundles.picture import PictureLimits
-from shared.bundles.towers import ItemTower, check_item_tower
+from shared.bundles.towers import OnnxItemTower, check_item_tower
 from shared.catalogue import active_bundle
 from shared.runtime import redis_client
 from shared.runtime.call_guard import CallGuard
@@ -158,7 +158,7 @@ class EmbeddingService(Service):
         except ValueError as error:
             raise BadBundle(str(error)) from None
         await asyncio.to_thread(check_golden, bundle, encoders, fusion)
-        tower = ItemTower(bundle) if bundle.tower else None
+        tower = OnnxItemTower(bundle) if bundle.tower else None
         if tower is not None:
             check_item_tower(bundle, tower)
         at_most_bytes = settings.decoder_mib * MIB

@@ -152,7 +152,8 @@ class RankingService(Service):
 
     async def _serve(self, bundle: ActiveBundle) -> None:
         """Bring a space up beside the one that is served, if any, and serve it instead."""
-        feed = SpaceFeed(self.settings, bundle, self._producer, self._build)
+        build = partial(self._build, self._models_of(bundle.space))
+        feed = SpaceFeed(self.settings, bundle, self._producer, build)
         try:
             space = await feed.start()
         except BaseException:
@@ -166,19 +167,23 @@ class RankingService(Service):
             await asyncio.sleep(RETIRE_S)
             await before.stop()
 
-    def _build(self, catalogue: Catalogue, snapshot: Snapshot | None) -> ServingSpace:
-        models = self._models
-        if models is not None and models.space != catalogue.space:
-            log.info("bundle %s is not of space %s: no models", models.space, catalogue.space)
-            models = None
+    def _models_of(self, space: str) -> ServingModels:
+        """Return what lists of a space are made with: the bundle's own, if it is of that space."""
+        if self._models is None or self._models.space != space:
+            return ServingModels(space)
+        return self._models
+
+    def _build(
+        self, models: ServingModels, catalogue: Catalogue, snapshot: Snapshot | None
+    ) -> ServingSpace:
         return ServingSpace.build(
             catalogue,
             self._reader,
             self.settings,
             snapshot=snapshot,
             trending=self._trending,
-            ranker=self._ranker or (models.ranker if models else None),
-            tower=models.tower if models else None,
+            ranker=self._ranker or models.ranker,
+            tower=models.tower,
             now_ms=self._now_ms,
         )
 
