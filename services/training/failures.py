@@ -21,8 +21,8 @@ def explain(error: BaseException) -> str | None:
     if _is_full(error):
         named = getattr(error, "filename", None)
         return f"{named or 'where fits are kept'}: the disk is full; what was finished is kept"
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return None
 
 

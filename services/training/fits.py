@@ -60,6 +60,14 @@ class Fit:
     machine: str
     complete: bool = True  # else it was stopped: the best until then
 
+    def cost(self) -> dict[str, Any]:
+        """Return what it took, as results tell it."""
+        return {
+            "fit_s": self.seconds,
+            "parameters": sum(int(each.size) for each in self.model.tensors().values()),
+            "machine": self.machine,
+        }
+
 
 class Fits:
     """Makes fits on the training part of a split, or finds them."""

@@ -14,7 +14,7 @@ import csv
 import datetime
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -117,10 +117,13 @@ def read_movies(folder: Path) -> list[Movie]:
     raise BadInput(f"{folder}: must hold movies.csv, movies.dat or u.item")
 
 
-def poster_names(folder: Path) -> dict[int, int]:
-    """Return the poster's number by movie, for folders whose posters bear other numbers."""
+def poster_names(folder: Path, movies: Iterable[int]) -> dict[int, int]:
+    """Return the poster's number by movie: its own, or the one in a table of other numbers.
+
+    What such a table lacks has no poster: its own number would be another movie's.
+    """
     table = folder / "item_to_ml1m_poster.tsv"
-    return _pairs(table) if table.exists() else {}
+    return _pairs(table) if table.exists() else {movie: movie for movie in movies}
 
 
 def item_of(movie: Movie, picture: bytes | None) -> Item:

@@ -89,13 +89,13 @@ def import_movielens(
     interactions = movielens.read_interactions(folder, now_ms=now_ms(), keep_times=keep_times)
     rated = set(interactions.movies.tolist())
     movies = [movie for movie in movielens.read_movies(folder) if movie.movie in rated]
-    poster_of = movielens.poster_names(folder)
+    poster_of = movielens.poster_names(folder, rated)
     source = folder.resolve().name
 
     def items() -> Iterator[SourcedRecord]:
         for movie in movies:
-            name = f"{poster_of.get(movie.movie, movie.movie)}.jpg"
-            poster = posters / name if posters else None
+            number = poster_of.get(movie.movie)
+            poster = posters / f"{number}.jpg" if posters and number is not None else None
             picture = poster.read_bytes() if poster and poster.exists() else None
             yield SourcedRecord(movielens.item_of(movie, picture), source, repr(movie).encode())
 

@@ -22,8 +22,8 @@ from services.training.commands.options import (
     Seed,
     StopRequest,
 )
+from services.training.data.protocols import LEAVE_LAST_OUT, split_of
 from services.training.data.read import read
-from services.training.data.splits import LEAVE_LAST_OUT, split_of
 from services.training.fits import Fits
 
 

@@ -24,11 +24,11 @@ def read(folder: Path, posters: Path | None = None) -> Dataset:
     values = None if found.ratings is None else found.ratings.astype(np.float32)
     known = set(item_ids)
     tables = [movielens.item_of(movie, None) for movie in movielens.read_movies(folder)]
-    names = movielens.poster_names(folder)
     pictures = {}
     if posters is not None:
-        paths = {item: posters / f"{names.get(int(item), item)}.jpg" for item in item_ids}
-        pictures = {item: path for item, path in paths.items() if path.exists()}
+        names = movielens.poster_names(folder, movies.tolist())
+        paths = {str(movie): posters / f"{name}.jpg" for movie, name in names.items()}
+        pictures = {item: path for item, path in paths.items() if item in known and path.exists()}
     return Dataset(
         name=folder.resolve().name,
         item_ids=item_ids,

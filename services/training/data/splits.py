@@ -6,16 +6,14 @@ none is in either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Histories, Ints
-from shared.inputs.refusals import BadInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,12 @@ class Split:
     parts: Mapping[str, Asked] = field(default_factory=dict)  # what else is tested, by name
 
 
+def nobody_asked(data: Dataset) -> Asked:
+    """Return that nobody is asked."""
+    nobody = np.empty(0, np.int64)
+    return Asked(data.events.take(nobody), nobody)
+
+
 def leave_last_out(data: Dataset) -> Split:
     """Learn from all but each user's last two events, choose on the second last, test on the last.
 
@@ -63,20 +67,3 @@ def leave_last_out(data: Dataset) -> Split:
         Asked(some.without_last(2), some.items[last - 1]),
         Asked(some.without_last(1), some.items[last]),
     )
-
-
-LEAVE_LAST_OUT: Final = "leave-last-out"
-# name → split of a dataset by a seed
-SPLITS: Final[Mapping[str, Callable[[Dataset, int], Split]]] = {
-    LEAVE_LAST_OUT: lambda data, seed: leave_last_out(data),
-}
-
-
-def split_of(name: str, data: Dataset, seed: int) -> Split:
-    """Split a dataset. Raises BadInput for an unknown split, or where nobody can be asked."""
-    if name not in SPLITS:
-        raise BadInput(f"a split must be one of {', '.join(SPLITS)}, was {name}")
-    split = SPLITS[name](data, seed)
-    if not len(split.test):
-        raise BadInput(f"{data.name}: {name} must have users to ask, has none")
-    return split

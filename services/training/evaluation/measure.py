@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from services.training.models.model import Scoring
 FIRST: Final = 10  # what a list shows
 AT: Final = (5, 10, 20, 50, 100)
 
-Figures = dict[str, float | tuple[float, float]]
+Figures = dict[str, Any]  # by name; an interval is a pair
 
 
 @dataclass(frozen=True, slots=True)

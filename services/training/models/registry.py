@@ -19,6 +19,14 @@ MODELS: Final = {
     "linear-next": ("references.linear_next", "LinearNext"),
     "als": ("references.als", "Als"),
     "bpr": ("references.bpr", "Bpr"),
+    "sasrec": ("sequential.sasrec", "SASRec"),
+    "sasrec-sampled": ("sequential.sasrec", "SampledSASRec"),
+    "gsasrec": ("sequential.sasrec", "GSASRec"),
+    "esasrec": ("sequential.sasrec", "ESASRec"),
+    "hstu": ("sequential.hstu", "HSTU"),
+    "fuxi": ("sequential.hstu", "FuXi"),
+    "gru4rec": ("sequential.gru4rec", "GRU4Rec"),
+    "tower": ("sequential.tower", "SessionTower"),
 }
 
 

@@ -109,7 +109,13 @@ def test_the_older_table_names_genres_by_flags(timed: Path) -> None:
     (movie,) = movielens.read_movies(timed)
 
     assert movie == movielens.Movie(3, "Four Rooms (1995)", ("Action", "Comedy"))
-    assert movielens.poster_names(timed) == {3: 18}
+
+
+def test_a_movie_that_the_table_of_posters_lacks_is_given_no_other_ones(
+    timed: Path, tmp_path: Path
+) -> None:
+    assert movielens.poster_names(timed, [3, 4]) == {3: 18}  # 18 is another movie there
+    assert movielens.poster_names(tmp_path / "none", [3, 4]) == {3: 3, 4: 4}
 
 
 def test_an_item_holds_year_and_poster() -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from services.training.__main__ import app
 from services.training.data.dataset import Dataset
@@ -21,7 +20,7 @@ from services.training.models.model import Config, Model, Run, Tensors
 from tests.unit.training.commands.folders import movielens
 
 
-class FirstConfig(Config):
+class FirstConfig(Config, frozen=True):
     """What a model of the tests can be told."""
 
     share: float = 0.5

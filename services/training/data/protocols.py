@@ -1,0 +1,32 @@
+"""Name the splits that models are measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from services.training.data.cold import new_items, new_users
+from services.training.data.dataset import Dataset
+from services.training.data.over_time import global_time
+from services.training.data.splits import Split, leave_last_out
+from shared.inputs.refusals import BadInput
+
+LEAVE_LAST_OUT: Final = "leave-last-out"
+K_FOLD: Final = "k-fold"  # of ratings: it asks for those, not for items
+# name → split of a dataset by a seed
+SPLITS: Final[Mapping[str, Callable[[Dataset, int], Split]]] = {
+    LEAVE_LAST_OUT: lambda data, seed: leave_last_out(data),
+    "global-time": global_time,
+    "new-items": new_items,
+    "new-users": new_users,
+}
+
+
+def split_of(name: str, data: Dataset, seed: int) -> Split:
+    """Split a dataset. Raises BadInput for an unknown split, or where nobody can be asked."""
+    if name not in SPLITS:
+        raise BadInput(f"a split must be one of {', '.join([*SPLITS, K_FOLD])}, was {name}")
+    split = SPLITS[name](data, seed)
+    if not len(split.test):
+        raise BadInput(f"{data.name}: {name} must have users to ask, has none")
+    return split

@@ -1,0 +1,49 @@
+"""Weigh each past event on its own, by what and how far back it is: HSTU and FuXi-beta.
+
+HSTU is 2402.17152, FuXi-beta 2508.10615, which leaves queries and keys away. Both by cosines over a
+temperature and relative positions, and relative times where the data has them. Differs from the
+papers: weights are divided by how many events came before, not by the length that is padded to;
+FuXi's times stand in buckets that double instead of in a learnt power.
+"""
+
+from __future__ import annotations
+
+from services.training.learn.loop import Training
+from services.training.models.sequential.network import NetworkConfig
+from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
+
+TRAINING = Training(average=0.998, warm_up=100)
+
+
+class HSTUConfig(SequentialConfig):
+    """Pointwise attention."""
+
+    network: NetworkConfig = NetworkConfig(
+        block="pointwise", positions="both", temperature=0.05, time_buckets=128
+    )
+    training: Training = TRAINING
+
+
+class HSTU(SequentialModel):
+    """Pointwise attention with a gate, cosines, relative positions and times."""
+
+    name = "hstu"
+    paper = "2402.17152"
+    config_type = HSTUConfig
+
+
+class FuXiConfig(SequentialConfig):
+    """No queries and keys."""
+
+    network: NetworkConfig = NetworkConfig(
+        block="position", positions="both", heads=4, temperature=0.05, time_buckets=128
+    )
+    training: Training = TRAINING
+
+
+class FuXi(SequentialModel):
+    """Positions and times in place of queries and keys, a feed-forward with a gate."""
+
+    name = "fuxi"
+    paper = "2508.10615"
+    config_type = FuXiConfig

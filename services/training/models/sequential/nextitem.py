@@ -1,0 +1,184 @@
+"""Learn which item comes next from the order of events: what all sequential models share.
+
+Legend: b windows; l events; n events asked; k negatives; i items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from services.training.data.dataset import Dataset
+from services.training.data.histories import Floats, Histories, Ints
+from services.training.learn.batches import equal_in_events, windows
+from services.training.learn.checkpoints import restore_module, tensors_of
+from services.training.learn.loop import Curve, Training, learn, scoring, seeded
+from services.training.learn.losses import (
+    LOSSES,
+    Loss,
+    full_softmax,
+    generalised,
+    without_hits,
+)
+from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.sequential.network import Network, NetworkConfig
+
+SCORED_AT_ONCE = 256  # histories
+
+
+class SequentialConfig(Config):
+    """What every sequential model can be told."""
+
+    network: NetworkConfig = NetworkConfig()
+    loss: Literal["softmax", "sampled-softmax", "gbce", "bce", "bpr", "bpr-max"] = "softmax"
+    negatives: int = 0  # that a batch's events share; the softmax over every item has none
+    popular_negatives: float = 0.0  # power of popularity that they are drawn by, 0: all alike
+    calibration: float = 0.75  # of gBCE: 0 as BCE, 1 as if every item were a negative
+    smoothing: float = 0.0  # of the softmax over every item
+    batch_events: int = 25_600  # windows × the longest of them
+    earlier: float = 1.0  # random windows for each `length` events before the newest
+    training: Training = Training()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowBatch:
+    """Windows of about equal length: where they begin in all events, and how long they are."""
+
+    starts: Tensor  # (b,)
+    lengths: Tensor  # (b,) events that are asked what comes next, at least 1
+    longest: int
+    asked: int  # sum of lengths
+
+
+class SequentialModel(Model):
+    """Fits a network on windows of histories, every event of which is asked what comes next."""
+
+    config_type = SequentialConfig
+    config: SequentialConfig
+
+    def fit(self, data: Dataset, run: Run) -> None:
+        """See Model.fit. The curve stands in `curve`."""
+        with seeded(run, 0):
+            self._network = Network(self.config.network, data.n_items).to(run.device)
+        fitting = _Fitting(self.config, self._network, data)
+        self.curve: Curve = learn(
+            self._network, fitting.epoch, fitting.loss, self.score, self.config.training, run
+        )
+
+    def score(self, histories: Histories) -> Floats:
+        """See Model.score; of a history without events every item has the same score."""
+        scores = np.zeros((len(histories), self._network.items.num_embeddings), np.float32)
+        # Of about equal length, so that little is padded; a row is the same whatever stands beside.
+        order = np.argsort(-histories.lengths, kind="stable")
+        order = order[histories.lengths[order] > 0]
+        with scoring(self._network, self.config.training.precision):
+            for start in range(0, len(order), SCORED_AT_ONCE):
+                rows = order[start : start + SCORED_AT_ONCE]
+                scores[rows] = self._scores(histories.take(rows))
+        return scores
+
+    def tensors(self) -> Tensors:
+        """See Model.tensors."""
+        return tensors_of(self._network)
+
+    def restore(self, tensors: Tensors) -> None:
+        """See Model.restore."""
+        self._network = Network(self.config.network, len(tensors["items.weight"]))
+        restore_module(self._network, tensors)
+
+    def _scores(self, histories: Histories) -> Floats:
+        some = histories.newest(self.config.network.length)
+        device = self._network.items.weight.device
+        starts, lengths = _on(some.starts[:-1], device), _on(some.lengths, device)
+        columns = torch.arange(int(some.lengths.max()), device=device)
+        at = (starts[:, None] + columns).clamp_max(len(some.items) - 1)
+        times = None if some.times_s is None else _on(some.times_s, device)[at]
+        hidden = self._network(_on(some.items, device)[at], times)
+        newest = hidden[torch.arange(len(some), device=device), lengths - 1]
+        vectors = self._network.item_vectors()
+        scores = self._network.scores(self._network.queries(newest), vectors)
+        found: Floats = scores.float().cpu().numpy()
+        return found
+
+
+class _Fitting:
+    """Holds the events where the network is, so that a step needs nothing but numbers of rows."""
+
+    def __init__(self, config: SequentialConfig, network: Network, data: Dataset) -> None:
+        self._config, self._network, self._events = config, network, data.events
+        self._device = network.items.weight.device
+        self._items = _on(data.events.items, self._device)
+        has_times = data.events.times_s is not None and config.network.time_buckets > 0
+        self._times_s = (
+            _on(data.events.times_s, self._device)
+            if has_times and data.events.times_s is not None
+            else None
+        )
+        counts = np.bincount(data.events.items, minlength=data.n_items).astype(np.float32)
+        self._popularity = torch.from_numpy(counts**config.popular_negatives).to(self._device)
+        self._loss = _loss(config, data.n_items)
+
+    def epoch(self, rng: np.random.Generator) -> Collection[WindowBatch]:
+        """Return an epoch's batches."""
+        config = self._config
+        # One event more than is seen: that which comes next.
+        found = windows(self._events, config.network.length + 1, rng, config.earlier)
+        asked = found.lengths - 1
+        rows = equal_in_events(asked, config.batch_events, rng)
+        order = np.concatenate(rows) if rows else np.empty(0, np.int64)
+        sizes = [len(each) for each in rows]
+        starts = _on(found.starts[order], self._device).split(sizes)
+        lengths = _on(asked[order], self._device).split(sizes)
+        return [
+            WindowBatch(start, length, int(asked[each].max()), int(asked[each].sum()))
+            for start, length, each in zip(starts, lengths, rows, strict=True)
+        ]
+
+    def loss(self, batch: WindowBatch) -> Tensor:
+        """Return how wrong the network is of what follows each event of the windows."""
+        columns = torch.arange(batch.longest, device=self._device)
+        at = (batch.starts[:, None] + columns).clamp_max(len(self._items) - 1)  # (b, l)
+        times = None if self._times_s is None else self._times_s[at]
+        hidden = self._network(self._items[at], times)
+        # Where real events stand, by sizes known here, so that the device is not waited for.
+        before = batch.lengths.cumsum(0) - batch.lengths
+        rows = torch.arange(len(batch.starts), device=self._device)
+        rows = rows.repeat_interleave(batch.lengths, output_size=batch.asked)  # (n,)
+        columns = torch.arange(batch.asked, device=self._device) - before[rows]
+        queries = self._network.queries(hidden.flatten(0, 1)[rows * batch.longest + columns])
+        targets = self._items[batch.starts[rows] + columns + 1]
+        vectors = self._network.item_vectors()
+        if self._loss is None and self._network.mixture is None:
+            return full_softmax(queries, vectors, targets, smoothing=self._config.smoothing)
+        if self._loss is None:
+            return F.cross_entropy(
+                self._network.scores(queries, vectors),
+                targets,
+                label_smoothing=self._config.smoothing,
+            )
+        if self._config.popular_negatives:
+            drawn = torch.multinomial(self._popularity, self._config.negatives)  # (k,)
+        else:
+            drawn = torch.randperm(len(vectors), device=self._device)[: self._config.negatives]
+        positive = self._network.paired(queries, vectors[targets]).float()
+        negative = self._network.scores(queries, vectors[drawn]).float()
+        return self._loss(positive, without_hits(negative, drawn, targets))
+
+
+def _loss(config: SequentialConfig, items: int) -> Loss | None:
+    """Return the loss of positives and negatives, None for the softmax over every item."""
+    if config.loss == "softmax":
+        return None
+    if config.loss == "gbce":
+        return generalised(min(config.negatives, items - 1), items, config.calibration)
+    return LOSSES[config.loss]
+
+
+def _on(numbers: Ints, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(numbers)).to(device)

@@ -1,0 +1,158 @@
+"""Every sequential model learns an order that is there, from nothing later, each user alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from services.training.data.dataset import Dataset
+from services.training.data.histories import Histories, grouped
+from services.training.learn.loop import Training
+from services.training.models.model import Run
+from services.training.models.registry import model_type
+from services.training.models.sequential.network import Network, NetworkConfig
+from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
+
+ITEMS = 30
+SMALL = ("sasrec", "sasrec-sampled", "gsasrec", "esasrec", "hstu", "fuxi", "gru4rec", "tower")
+
+
+def log(users: int = 120, seed: int = 0, planted: bool = True) -> Dataset:
+    """Return histories in which each item is followed by the next number, or by any."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(3, 14, users)
+    first = np.repeat(rng.integers(0, ITEMS, users), lengths)
+    steps = np.concatenate([np.arange(length) for length in lengths])
+    items = (first + steps) % ITEMS if planted else rng.integers(0, ITEMS, lengths.sum())
+    names = tuple(map(str, range(ITEMS)))
+    people = tuple(map(str, range(users)))
+    times = 1_000_000 + 60 * steps
+    return Dataset(
+        "log", names, people, grouped(np.repeat(np.arange(users), lengths), items, users, times)
+    )
+
+
+def histories(*rows: list[int]) -> Histories:
+    users = np.repeat(np.arange(len(rows)), [len(row) for row in rows]).astype(np.int64)
+    items = np.array([item for row in rows for item in row], np.int64)
+    return grouped(users, items, len(rows), np.arange(len(items)))
+
+
+def small(name: str, **options: object) -> SequentialModel:
+    """Return the model with its own choices, small and quick."""
+    kind = model_type(name)
+    config = kind.config_type()
+    assert isinstance(config, SequentialConfig)
+    network = msgspec.structs.replace(config.network, dim=16, length=8, dropout=0.0)
+    training = Training(epochs=80, learning_rate=0.01)
+    changes = {"network": network, "training": training, "batch_events": 200, **options}
+    if config.negatives:
+        changes["negatives"] = 20
+    model = kind(msgspec.structs.replace(config, **changes))
+    assert isinstance(model, SequentialModel)
+    return model
+
+
+def share_right(model: SequentialModel) -> float:
+    """Return how often the planted next item is expected first."""
+    ends = np.arange(ITEMS)
+    asked = histories(*[[(end - 2) % ITEMS, (end - 1) % ITEMS, int(end)] for end in ends])
+    return float((model.score(asked).argmax(1) == (ends + 1) % ITEMS).mean())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_model_learns_what_is_planted_and_loads_as_it_was_saved(
+    name: str, tmp_path: Path
+) -> None:
+    model = small(name)
+    model.fit(log(), Run())
+    assert share_right(model) > 0.9
+
+    model.save(tmp_path)
+    loaded = type(model).load(tmp_path)
+    asked = histories([1, 2, 3], [4], [5, 6])
+    np.testing.assert_allclose(loaded.score(asked), model.score(asked), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_without_an_order_nothing_is_learnt(name: str) -> None:
+    model = small(name, training=Training(epochs=5, learning_rate=0.01))
+    model.fit(log(planted=False), Run())
+    assert share_right(model) < 0.4
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_one_seed_gives_one_model(name: str) -> None:
+    scores = []
+    for seed in (0, 0, 1):
+        model = small(name, training=Training(epochs=2))
+        model.fit(log(), Run(seed=seed))
+        scores.append(model.score(histories([1, 2, 3])))
+    assert scores[0].tolist() == scores[1].tolist()
+    assert scores[0].tolist() != scores[2].tolist()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_users_scores_do_not_depend_on_others(name: str) -> None:
+    model = small(name, training=Training(epochs=2))
+    model.fit(log(), Run())
+    alone = model.score(histories([1, 2, 3]))[0]
+    among = model.score(histories([7], [1, 2, 3], [3, 4, 5, 6, 7, 8, 9], []))
+    np.testing.assert_allclose(among[1], alone, rtol=1e-4, atol=1e-5)
+    assert len(set(among[3].tolist())) == 1
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_only_the_newest_events_are_seen(name: str) -> None:
+    model = small(name, training=Training(epochs=1))
+    model.fit(log(), Run())
+    newest = [4, 5, 6, 7, 8, 9, 10, 11]
+    one, other = model.score(histories(newest)), model.score(histories([1, 2, 3, *newest]))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", ["softmax", "gated", "pointwise", "position", "gru"])
+@pytest.mark.parametrize("positions", ["absolute", "relative", "both"])
+def test_no_event_sees_a_later_one(block: str, positions: str) -> None:
+    config = {"block": block, "positions": positions, "dim": 8, "length": 6, "time_buckets": 30}
+    torch.manual_seed(0)
+    network = Network(msgspec.convert(config, NetworkConfig), ITEMS).eval()
+    items = torch.tensor([[1, 2, 3, 4, 5]])
+    times = torch.tensor([[10, 20, 30, 40, 50]])
+    changed, changed_times = items.clone(), times.clone()
+    changed[0, 3:], changed_times[0, 3:] = 9, 4_000
+    before, after = network(items, times), network(changed, changed_times)
+    torch.testing.assert_close(before[:, :3], after[:, :3])
+    assert not torch.allclose(before[:, 3:], after[:, 3:])
+
+
+@pytest.mark.parametrize("negatives", [0, 20])
+def test_a_mixture_of_logits_learns_and_scores_pairs_as_it_ranks(negatives: int) -> None:
+    model = small("sasrec")
+    network = msgspec.structs.replace(model.config.network, mixture=(2, 2), temperature=0.05)
+    loss = "sampled-softmax" if negatives else "softmax"
+    model = small("sasrec", network=network, loss=loss, negatives=negatives)
+    model.fit(log(), Run())
+    assert share_right(model) > 0.9
+
+    learnt = model._network
+    queries, vectors = torch.randn(5, 16), torch.randn(5, 16)
+    torch.testing.assert_close(
+        learnt.scores(queries, vectors).diagonal(), learnt.paired(queries, vectors)
+    )
+
+
+def test_times_count_where_they_are_known() -> None:
+    config = NetworkConfig(positions="relative", dim=8, length=6, time_buckets=30)
+    torch.manual_seed(0)
+    network = Network(config, ITEMS).eval()
+    for block in network.encoder.children():
+        torch.nn.init.normal_(block.relations.by_time)  # type: ignore[union-attr, arg-type]
+    items = torch.tensor([[1, 2, 3]])
+    near = network(items, torch.tensor([[10, 20, 30]]))
+    far = network(items, torch.tensor([[10, 20, 90_000]]))
+    assert not torch.allclose(near[:, 2], far[:, 2])
