@@ -27,6 +27,10 @@ MODELS: Final = {
     "fuxi": ("sequential.hstu", "FuXi"),
     "gru4rec": ("sequential.gru4rec", "GRU4Rec"),
     "tower": ("sequential.tower", "SessionTower"),
+    "svd": ("ratings.svd", "Svd"),
+    "svdpp": ("ratings.svdpp", "SvdPlusPlus"),
+    "bayesian-mf": ("ratings.bayesian", "BayesianFactors"),
+    "blend": ("blended.blend", "Blend"),
 }
 
 
