@@ -206,22 +206,28 @@ class BoostRule(_message.Message):
     MATCH_FIELD_NUMBER: _builtins.int
     FACTOR_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    SEGMENTS_ANY_FIELD_NUMBER: _builtins.int
     factor: _builtins.float
     """> 1 boosts, 0-1 buries; 0-100"""
     name: _builtins.str
     """shown among the contributions; at most 64 bytes"""
     @_builtins.property
     def match(self) -> Global___Filters: ...
+    @_builtins.property
+    def segments_any(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only in lists of these segments: those of the user, the country, or the context's `segment`. Empty: in all; at most 64."""
+
     def __init__(
         self,
         *,
         match: Global___Filters | None = ...,
         factor: _builtins.float = ...,
         name: _builtins.str = ...,
+        segments_any: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["match", b"match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["factor", b"factor", "match", b"match", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factor", b"factor", "match", b"match", "name", b"name", "segments_any", b"segments_any"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -374,7 +380,7 @@ class RecommendRequest(_message.Message):
 
     @_builtins.property
     def context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """at most 32; `segment` chooses a trending scope"""
+        """at most 32; `segment` chooses a trending scope; without it the first of the user's segments does, else the country"""
 
     @_builtins.property
     def filters(self) -> Global___Filters: ...

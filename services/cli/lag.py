@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from redis.asyncio import Redis
 
 from freshet import kafka_clients
-from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, embedding_group
+from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, USERS, embedding_group
 from freshet.kafka_clients import KafkaSettings
 from services.cli.kafka_log import Offsets, ends_of, next_records
 from shared.users import keys, positions
@@ -21,11 +22,17 @@ ASK_AGAIN_S: Final = 0.25
 Lags = dict[str, int]  # records not applied yet, by topic
 
 
-async def sessions_lag(settings: KafkaSettings, redis: Redis) -> Lags:
-    """Return how many events are not in Redis yet; markers behind the last one are none."""
-    ends = await ends_of(settings, CLICKS.name)
-    following = await next_records(settings, await _folded(redis, ends), ends)
-    return {CLICKS.name: sum(ends[tp] - offset for tp, offset in following.items())}
+async def sessions_lag(settings: KafkaSettings, redis: Redis, cluster_id: str) -> Lags:
+    """Return how much of each topic is not in Redis yet; markers behind the last are none."""
+    ends = await ends_of(settings, CLICKS.name, USERS.name)
+    clicks = {tp: end for tp, end in ends.items() if tp.topic == CLICKS.name}
+    users = {tp: end for tp, end in ends.items() if tp.topic == USERS.name}
+    done = await _folded(redis, clicks) | await _standing(redis, cluster_id, users)
+    following = await next_records(settings, done, ends)
+    behind = dict.fromkeys((CLICKS.name, USERS.name), 0)
+    for tp, offset in following.items():
+        behind[tp.topic] += ends[tp] - offset
+    return behind
 
 
 async def embedding_lag(settings: KafkaSettings, space: str) -> Lags:
@@ -64,6 +71,16 @@ async def until_folded(redis: Redis, last: Offsets, progress: Callable[[int], No
     await _until(lambda: _folded(redis, last), last, progress)
 
 
+async def until_standing(
+    redis: Redis, cluster_id: str, last: Offsets, progress: Callable[[int], None]
+) -> None:
+    """Wait until all that is said of users up to these offsets is in Redis.
+
+    progress: hears how many records are not.
+    """
+    await _until(lambda: _standing(redis, cluster_id, last), last, progress)
+
+
 async def _until(
     done: Callable[[], Awaitable[Offsets]], last: Offsets, progress: Callable[[int], None]
 ) -> None:
@@ -78,7 +95,18 @@ async def _until(
 
 async def _folded(redis: Redis, partitions: Offsets) -> Offsets:
     """Return the offset after the last event in Redis of each partition."""
-    values = {tp: await redis.get(keys.position(tp.topic, tp.partition)) for tp in partitions}
+    return await _applied(redis, {tp: keys.position(tp.topic, tp.partition) for tp in partitions})
+
+
+async def _standing(redis: Redis, cluster_id: str, partitions: Offsets) -> Offsets:
+    """Return the offset after the last record of users in Redis of each partition."""
+    return await _applied(
+        redis, {tp: keys.users_read(cluster_id, tp.partition) for tp in partitions}
+    )
+
+
+async def _applied(redis: Redis, names: Mapping[TopicPartition, bytes]) -> Offsets:
+    values = {tp: await redis.get(name) for tp, name in names.items()}
     return {
         tp: positions.unpack(value).offset + 1 if isinstance(value, bytes) else 0
         for tp, value in values.items()

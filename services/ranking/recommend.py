@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from freshet.contract.requests import Seen
 from freshet.errors import Overloaded
+from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.user_reader import read_input
 from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
@@ -141,7 +142,8 @@ async def rank(
     candidates: Candidates, user: RankingInput, space: ServingSpace, deadline: Deadline
 ) -> Ranked:
     """Score candidates and apply the boosts; the best first, of equals the newest."""
-    rows, boosts = candidates.rows, user.query.rules.boosts
+    rows = candidates.rows
+    boosts = [boost for boost in user.query.rules.boosts if _is_meant(boost, user.segments)]
     table = features(
         user.profile,
         user.covisits,
@@ -162,6 +164,11 @@ async def rank(
     order = np.lexsort((space.catalogue.arrived_ms[rows], scores))[::-1]
     ranked = Ranked(rows, candidates.proposed, scores, parts, ranker.parts, rules, table)
     return ranked.take(order)
+
+
+def _is_meant(boost: pb.BoostRule, segments: tuple[str, ...]) -> bool:
+    """Say whether a boost is for a list of these segments."""
+    return not boost.segments_any or not set(segments).isdisjoint(boost.segments_any)
 
 
 async def arrange(recommendation: Recommendation, space: ServingSpace, deadline: Deadline) -> None:

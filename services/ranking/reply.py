@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.contract.users import User, user_message
 from freshet.v1 import recommender_pb2 as pb
 from freshet.v1 import state_pb2
 from services.ranking.serving_space import ServingSpace
@@ -138,11 +139,12 @@ def state(
     *,
     sent: Mapping[int, str] = {},
     full: Sequence[str] = (),
+    user: User | None = None,
 ) -> state_pb2.UserState:
     """Return a state with ids instead of keys.
 
     sent: ids by key of items that the catalogue lacks; what neither has shows as `key:HEX`.
-    full: the names of the lists that are.
+    full: the names of the lists that are. user: what the shop says of the user.
     """
     history = state.history
     ids = _ids_of(history["item"].tolist(), catalogue, sent)
@@ -174,6 +176,7 @@ def state(
             for partition, offset in sorted(state.guard.items())
         ],
         forgotten_at_ms=state.forgotten_at_ms,
+        user=None if user is None else user_message(user),
     )
 
 
@@ -218,7 +221,7 @@ def _trending_in(row: int, values: NDArray[np.float32], user: RankingInput) -> s
     everywhere = values[FeatureColumn.TRENDING_ALL]
     in_category = values[FeatureColumn.TRENDING_CATEGORY]
     if values[FeatureColumn.TRENDING_SEGMENT] > max(everywhere, in_category):
-        return user.query.segment
+        return user.query.segment  # what the shop files a user under is not the page's to say
     if in_category <= everywhere:
         return ""
     shares = {}

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from services.training.commands import evaluating, fitting, options
+from services.training.commands import evaluating, fitting, options, reporting
 from services.training.failures import explain
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ def common() -> None:
     """Fit models, measure them under one protocol, and keep what they learnt."""
 
 
-for commands in (fitting, evaluating):
+for commands in (fitting, evaluating, reporting):
     commands.add_to(app)
 
 

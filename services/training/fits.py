@@ -34,6 +34,7 @@ from services.training.models.model import (
     Scoring,
 )
 from services.training.models.registry import model_type
+from services.training.stopping import StopRequest
 
 FIT: Final = "fit.json"
 PROGRESS: Final = "progress.jsonl"
@@ -80,7 +81,7 @@ class Fits:
         seed: int,
         device: str,
         choose: Callable[[str], Choice],
-        stopped: Callable[[], bool],
+        stop: StopRequest,
         progress: Callable[[str], FitProgress],
     ) -> None:
         self._folder = folder
@@ -89,7 +90,7 @@ class Fits:
         self._seed = seed
         self._device = device
         self._choose = choose
-        self._stopped = stopped
+        self._stop = stop
         self._progress = progress
         self._fingerprint = fingerprint(split.train, split.validation)
 
@@ -125,12 +126,13 @@ class Fits:
                 validation=self._validation,
                 checkpoints=checkpoints,
                 progress=heard,
-                stopped=self._stopped,
+                stopped=self._stop,
                 fitted=self._fitted,
             )
+            self._stop.begin()
             model.fit(self._data, run)
         seconds = known.get("fit_s", 0.0) + time.monotonic() - began
-        complete = not self._stopped()
+        complete = not self._stop.made
         model.save(folder)
         where = machine(self._device)
         described = {

@@ -1,4 +1,4 @@
-"""Turn a table's rows into events and items (pure but for pictures that `image_file` names).
+"""Turn a table's rows into events, items and users (pure but for pictures that `image_file` names).
 
 docs/importing.md says what is read as what.
 """
@@ -14,6 +14,7 @@ from freshet.contract import forms
 from freshet.contract.events import Event
 from freshet.contract.events import check as check_event
 from freshet.contract.items import Item, check_item
+from freshet.contract.users import User, check_user
 from shared.inputs import cells
 from shared.inputs.columns import (
     FURTHER,
@@ -26,7 +27,7 @@ from shared.inputs.columns import (
 from shared.inputs.refusals import BadInput, located
 from shared.inputs.rows import Fields, Table
 
-_LISTS: Final = ("categories", "tags")
+_LISTS: Final = ("categories", "tags", "segments")
 _DECIMALS: Final = ("price", "value")
 
 
@@ -81,6 +82,13 @@ def event_of(fields: Fields, reading: Reading) -> Event:
     return event
 
 
+def user_of(fields: Fields, reading: Reading) -> User:
+    """Make a user. Raises BadInput or BadRecord."""
+    user = forms.read(User, _read(fields, User, reading))
+    check_user(user)
+    return user
+
+
 def _read(fields: Fields, kind: Kind, reading: Reading) -> Fields:
     """Read each column's value, so that what is refused is named as the table names it."""
     columns = reading.columns or read_columns(kind, tuple(fields), reading.mapped)
@@ -93,7 +101,7 @@ def _read(fields: Fields, kind: Kind, reading: Reading) -> Fields:
         if field == further_field:
             _add(further, cells.mapping(called, value))
         elif field.startswith(f"{further_field}."):
-            guess = kind is Item and not reading.typed  # entries of a context are text
+            guess = kind is not Event and not reading.typed  # entries of a context are text
             name = field.removeprefix(f"{further_field}.")
             _add(further, {name: cells.guessed(value) if guess else value})
         elif field.endswith("_ms"):

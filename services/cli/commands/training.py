@@ -10,6 +10,7 @@ import typer
 COMMANDS: Final = {
     "train": "Fit a model and keep what it learnt (needs PyTorch: `make training`).",
     "evaluate": "Fit models and measure them under one protocol.",
+    "report": "Write what was measured as a page with plots.",
 }
 
 

@@ -157,7 +157,7 @@ class Trends(NamedTuple):
 
 
 def trends_for(profile: UserProfile, segment: str, of_scope: Callable[[str], Trend]) -> Trends:
-    """Collect trending for all, the user's weightiest categories and the request's segment."""
+    """Collect trending for all, the user's weightiest categories and the segment."""
     return Trends(
         of_scope(keys.ALL_SCOPE),
         of_scope(keys.POPULAR_SCOPE),

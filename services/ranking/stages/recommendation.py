@@ -5,12 +5,14 @@ Legend: c rows of the catalogue; n candidates gathered.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.contract.items import Attribute
 from freshet.contract.position_tokens import PositionToken
 from services.ranking.requests import RecommendQuery
 from services.ranking.stages.blend import Ranked
@@ -42,6 +44,8 @@ class RankingInput(NamedTuple):
     covisits: Covisited
     trends: Trends
     positions: list[PositionToken]  # how far the users' partitions are in their states
+    segments: tuple[str, ...]  # the request's, then the first user's; trending is of the first
+    attributes: Mapping[str, Attribute]  # of the first user, by name, as User.features has them
 
 
 @dataclass(slots=True)

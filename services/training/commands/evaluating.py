@@ -14,9 +14,7 @@ from rich.table import Table
 from services.training.commands import options
 from services.training.commands.choices import ALL, Choices
 from services.training.commands.options import (
-    INTERRUPTED,
     Again,
-    Bars,
     ConfigFile,
     Data,
     Device,
@@ -24,8 +22,8 @@ from services.training.commands.options import (
     Posters,
     PresetName,
     Seed,
-    StopRequest,
 )
+from services.training.commands.under_way import INTERRUPTED, Bars, interruptible, stop_request
 from services.training.data.protocols import K_FOLD, LEAVE_LAST_OUT, SPLITS, split_of
 from services.training.data.read import read
 from services.training.evaluation.by_lists import ByLists
@@ -64,15 +62,15 @@ def evaluate(
     choices = Choices(preset, config)
     choices.names(models)  # refuses what is none, before anything else is done
     dataset = read(data, posters)
-    stop = StopRequest()
-    with stop.heard(), Bars() as bars:
+    stop = stop_request()
+    with interruptible(stop), Bars() as bars:
         make_fits = partial(
             Fits,
             fits_folder,
             seed=seed,
             device=device,
             choose=choices.of,
-            stopped=stop,
+            stop=stop,
             progress=bars.of,
         )
         protocol: ByLists | ByRatings

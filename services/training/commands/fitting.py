@@ -10,9 +10,7 @@ import typer
 from services.training.commands import options
 from services.training.commands.choices import Choices
 from services.training.commands.options import (
-    INTERRUPTED,
     Again,
-    Bars,
     ConfigFile,
     Data,
     Device,
@@ -20,8 +18,8 @@ from services.training.commands.options import (
     Posters,
     PresetName,
     Seed,
-    StopRequest,
 )
+from services.training.commands.under_way import INTERRUPTED, Bars, interruptible, stop_request
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
 from services.training.data.read import read
 from services.training.fits import Fits
@@ -45,15 +43,15 @@ def train(
     choices = Choices(preset, config)
     choice = choices.of(model)
     split = split_of(LEAVE_LAST_OUT, read(data, posters), seed)
-    stop = StopRequest()
-    with stop.heard(), Bars() as bars:
+    stop = stop_request()
+    with interruptible(stop), Bars() as bars:
         fits = Fits(
             fits_folder,
             split,
             seed=seed,
             device=device,
             choose=choices.of,
-            stopped=stop,
+            stop=stop,
             progress=bars.of,
         )
         fit = fits.fit(choice, again=again)

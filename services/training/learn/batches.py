@@ -72,7 +72,7 @@ def equal_in_events(
             end += 1
         batches.append(order[start:end])
         start = end
-    rng.shuffle(batches)  # type: ignore[arg-type]
+    rng.shuffle(batches)
     return batches
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from services.training.learn.checkpoints import read_checkpoint, write_checkpoint
-from services.training.models.model import Config, Run, Scoring
+from services.training.models.model import Config, FitFailed, Run, Scoring
 
 Batch = TypeVar("Batch")
 Weights = dict[str, Tensor]
@@ -24,11 +24,7 @@ CHECKPOINT: Final = "training.safetensors"
 LOOK_EVERY: Final = 20  # steps between looks at the loss: each waits for the device
 
 
-class NotFinite(ArithmeticError):
-    """Is raised where a loss is no number: says the epoch and the step."""
-
-
-class Training(Config):
+class Training(Config, frozen=True):
     """How weights are fitted, whatever the model."""
 
     epochs: int = 100
@@ -107,8 +103,9 @@ def learn(
     """Fit the module, which stands on the run's device, and leave it with the best weights.
 
     Best by the run's validation; the last ones where it has none. An epoch draws by seed and
-    number, so that a fit that is resumed goes on as if it had not ended. Raises NotFinite; OSError
-    where a checkpoint cannot be written; ValueError where it is another module's.
+    number, so that a fit that is resumed goes on as if it had not ended. Raises FitFailed for a
+    loss that is no number; OSError where a checkpoint cannot be written; ValueError where it is
+    another module's.
     """
     return _Fit(module, config, run).through(epoch, loss, score)
 
@@ -116,7 +113,9 @@ def learn(
 class _Fit:
     def __init__(self, module: nn.Module, config: Training, run: Run) -> None:
         self._module, self._config, self._run = module, config, run
-        self._parameters = [each for each in module.parameters() if each.requires_grad]
+        self._parameters: list[Tensor] = [
+            each for each in module.parameters() if each.requires_grad
+        ]
         matrices = [each for each in self._parameters if each.ndim > 1]
         others = [each for each in self._parameters if each.ndim <= 1]
         self._optimiser = torch.optim.AdamW(
@@ -195,7 +194,7 @@ class _Fit:
 
     def _step(self, loss: Tensor) -> None:
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         if self._config.clip:
             nn.utils.clip_grad_norm_(self._parameters, self._config.clip, foreach=True)
         self._optimiser.step()
@@ -218,7 +217,7 @@ class _Fit:
     def _check(losses: list[float], epoch: int) -> None:
         for step, value in enumerate(losses, 1):
             if not math.isfinite(value):
-                raise NotFinite(
+                raise FitFailed(
                     f"loss is {value} at epoch {epoch}, step {step}:"
                     " choose a lower learning_rate, or clip gradients"
                 )

@@ -89,7 +89,7 @@ def full_softmax(
     stay in its cache and are calculated once.
     """
     if queries.device.type == "cpu" and torch.is_grad_enabled():
-        loss: Tensor = _InParts.apply(queries, items, targets, smoothing)  # type: ignore[no-untyped-call]
+        loss: Tensor = _InParts.apply(queries, items, targets, smoothing)
         return loss
     return F.cross_entropy(queries @ items.T, targets, label_smoothing=smoothing)
 
@@ -129,6 +129,6 @@ class _InParts(torch.autograd.Function):
         return total / n
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         d_queries, d_items = ctx.saved_tensors
         return d_queries * gradient, d_items * gradient, None, None

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from services.training.data.histories import Floats, Histories
 from services.training.learn.batches import equal_in_rows
-from services.training.learn.loop import CHECKPOINT, Curve, NotFinite, Training, learn, seeded
-from services.training.models.model import FitProgress, Run, Scoring
+from services.training.learn.loop import CHECKPOINT, Curve, Training, learn, seeded
+from services.training.models.model import FitFailed, FitProgress, Run, Scoring
 
 ROWS = 64
 # What is learnt: y is x doubled, with noise so that dropout and the order of batches count.
@@ -38,7 +38,8 @@ def fit(
     **options: object,
 ) -> Curve:
     def squared(rows: np.ndarray) -> Tensor:
-        return ((of(X[rows]) - Y[rows]) ** 2).mean()
+        wrong: Tensor = of(X[rows]) - Y[rows]
+        return wrong.square().mean()
 
     def score(histories: Histories) -> Floats:
         raise AssertionError("these tests validate by what they know")
@@ -145,7 +146,7 @@ def test_a_loss_that_is_no_number_says_where() -> None:
         value: Tensor = of(X[rows]).mean()
         return value * math.nan if next(steps) == 5 else value
 
-    with pytest.raises(NotFinite, match="loss is nan at epoch 2, step 2"):
+    with pytest.raises(FitFailed, match="loss is nan at epoch 2, step 2"):
         fit(of, loss=loss)
 
 

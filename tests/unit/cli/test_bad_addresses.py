@@ -37,9 +37,11 @@ COMMANDS = [
     ["items", "publish", FILE],
     ["items", "delete", "mug"],
     ["offers", "publish", FILE],
+    ["users", "publish", FILE],
+    ["users", "delete", "a"],
     ["events", "publish", FILE],
 ]
-GROUPS = {"import", "items", "offers", "events"}
+GROUPS = {"import", "items", "offers", "users", "events"}
 WITHOUT_ADDRESSES = {("models", "build"), ("token",), ("keys",)}
 
 

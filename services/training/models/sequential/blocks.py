@@ -59,7 +59,8 @@ class Block(nn.Module):
 
     def split(self, values: Tensor) -> Tensor:
         """Return (b, l, d) as (b, h, l, d / h)."""
-        return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        rows, length, dim = values.shape
+        return values.view(rows, length, self.heads, dim // self.heads).transpose(1, 2)
 
     def attend(
         self, queries: Tensor, keys: Tensor, values: Tensor, times_s: Tensor | None
@@ -132,7 +133,8 @@ class GatedBlock(Block):
         events = events + mixed * self.attention_gate(events).sigmoid()
         fed, gate = self.feed(self.before_feed(events)).chunk(2, -1)
         fed = self.drop(self.feed_out(self.drop(F.silu(gate) * fed)))
-        return events + fed * self.feed_gate(events).sigmoid()
+        opened: Tensor = self.feed_gate(events).sigmoid()
+        return events + fed * opened
 
 
 class PointwiseBlock(Block):
@@ -161,7 +163,8 @@ class PointwiseBlock(Block):
         before = torch.arange(1, length + 1, device=events.device)[:, None]
         weights = F.silu(weights) * (causal(length, events.device) / before).to(weights.dtype)
         mixed = (weights @ self.split(values)).transpose(1, 2).flatten(2)
-        return events + self.output(self.drop(gate * self.after_attention(mixed)))
+        added: Tensor = self.output(self.drop(gate * self.after_attention(mixed)))
+        return events + added
 
 
 class PositionBlock(Block):

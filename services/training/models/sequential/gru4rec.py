@@ -13,7 +13,7 @@ from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
 
 
-class GRU4RecConfig(SequentialConfig):
+class GRU4RecConfig(SequentialConfig, frozen=True):
     """Cross entropy over every item; `loss="bpr-max"` with 2,048 negatives is the other choice."""
 
     network: NetworkConfig = NetworkConfig(block="gru", blocks=1, dim=128)

@@ -15,7 +15,7 @@ from services.training.models.sequential.nextitem import SequentialConfig, Seque
 TRAINING = Training(average=0.998, warm_up=100)
 
 
-class HSTUConfig(SequentialConfig):
+class HSTUConfig(SequentialConfig, frozen=True):
     """Pointwise attention."""
 
     network: NetworkConfig = NetworkConfig(
@@ -32,7 +32,7 @@ class HSTU(SequentialModel):
     config_type = HSTUConfig
 
 
-class FuXiConfig(SequentialConfig):
+class FuXiConfig(SequentialConfig, frozen=True):
     """No queries and keys."""
 
     network: NetworkConfig = NetworkConfig(

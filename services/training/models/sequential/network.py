@@ -19,7 +19,7 @@ from services.training.models.sequential.mixture import MixtureOfLogits
 INITIAL: Final = 0.02  # standard deviation of vectors at first
 
 
-class NetworkConfig(Config):
+class NetworkConfig(Config, frozen=True):
     """What a network looks like."""
 
     block: Literal["softmax", "gated", "pointwise", "position", "gru"] = "softmax"
@@ -86,7 +86,8 @@ class Network(nn.Module):
             assert isinstance(self.encoder, nn.ModuleList)
             for block in self.encoder:
                 events = block(events, times_s)
-        return self.last(events)
+        seen: Tensor = self.last(events)
+        return seen
 
     def item_vectors(self) -> Tensor:
         """Return (i, d): unit vectors where scores are cosines."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,13 +27,13 @@ from services.training.learn.losses import (
     generalised,
     without_hits,
 )
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import Config, Model, Preset, Run, Tensors
 from services.training.models.sequential.network import Network, NetworkConfig
 
 SCORED_AT_ONCE = 256  # histories
 
 
-class SequentialConfig(Config):
+class SequentialConfig(Config, frozen=True):
     """What every sequential model can be told."""
 
     network: NetworkConfig = NetworkConfig()
@@ -44,6 +45,17 @@ class SequentialConfig(Config):
     batch_events: int = 25_600  # windows × the longest of them
     earlier: float = 1.0  # random windows for each `length` events before the newest
     training: Training = Training()
+
+    @classmethod
+    def of(cls, preset: Preset) -> Self:
+        """See Config.of: less precise and asked less often, and 25 minutes of epochs at most."""
+        chosen = cls()
+        if preset == "full":
+            return chosen
+        quick = msgspec.structs.replace(
+            chosen.training, precision="bf16", validate_every=2, time_limit_s=25 * 60
+        )
+        return msgspec.structs.replace(chosen, training=quick)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +145,8 @@ class _Fitting:
         rows = equal_in_events(asked, config.batch_events, rng)
         order = np.concatenate(rows) if rows else np.empty(0, np.int64)
         sizes = [len(each) for each in rows]
-        starts = _on(found.starts[order], self._device).split(sizes)
-        lengths = _on(asked[order], self._device).split(sizes)
+        starts = torch.split(_on(found.starts[order], self._device), sizes)
+        lengths = torch.split(_on(asked[order], self._device), sizes)
         return [
             WindowBatch(start, length, int(asked[each].max()), int(asked[each].sum()))
             for start, length, each in zip(starts, lengths, rows, strict=True)

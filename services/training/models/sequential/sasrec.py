@@ -8,25 +8,17 @@ averaged.
 
 from __future__ import annotations
 
-from typing import Self
-
 from services.training.learn.loop import Training
-from services.training.models.model import Preset
 from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
 
 TRAINING = Training(average=0.998, warm_up=100)
 
 
-class SASRecConfig(SequentialConfig):
+class SASRecConfig(SequentialConfig, frozen=True):
     """Full softmax."""
 
     training: Training = TRAINING
-
-    @classmethod
-    def of(cls, preset: Preset) -> Self:
-        """See Config.of."""
-        return cls()
 
 
 class SASRec(SequentialModel):
@@ -37,7 +29,7 @@ class SASRec(SequentialModel):
     config_type = SASRecConfig
 
 
-class SampledSASRecConfig(SequentialConfig):
+class SampledSASRecConfig(SequentialConfig, frozen=True):
     """As many negatives as do better than all of them (2309.07602)."""
 
     loss: str = "sampled-softmax"  # type: ignore[assignment]
@@ -53,7 +45,7 @@ class SampledSASRec(SequentialModel):
     config_type = SampledSASRecConfig
 
 
-class GSASRecConfig(SequentialConfig):
+class GSASRecConfig(SequentialConfig, frozen=True):
     """256 negatives, calibration .75: the paper's own choice for MovieLens 1M."""
 
     loss: str = "gbce"  # type: ignore[assignment]
@@ -69,7 +61,7 @@ class GSASRec(SequentialModel):
     config_type = GSASRecConfig
 
 
-class ESASRecConfig(SequentialConfig):
+class ESASRecConfig(SequentialConfig, frozen=True):
     """LiGR layers, 256 negatives."""
 
     network: NetworkConfig = NetworkConfig(block="gated", heads=2)

@@ -7,12 +7,21 @@ an item that came after training takes part by a vector that another network mad
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from services.training.data.histories import Floats
+from services.training.export.session_graph import write_session
 from services.training.learn.loop import Training
 from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
 
+SESSION: Final = "session.onnx"  # as a bundle names it
 
-class SessionTowerConfig(SequentialConfig):
+
+class SessionTowerConfig(SequentialConfig, frozen=True):
     """Short enough for a service's history, small enough for 150 microseconds a user."""
 
     network: NetworkConfig = NetworkConfig(length=50, temperature=0.05, learn_temperature=True)
@@ -25,3 +34,13 @@ class SessionTower(SequentialModel):
     name = "tower"
     paper = "1808.09781, cosines as in 2402.17152"
     config_type = SessionTowerConfig
+
+    def item_vectors(self) -> Floats:
+        """Return (i, t): each item's unit vector."""
+        with torch.no_grad():
+            found: Floats = self._network.item_vectors().float().cpu().numpy()
+        return found
+
+    def export_session(self, folder: Path) -> None:
+        """Write session.onnx: `items` (b, l, t) and `mask` (b, l) → `query` (b, t)."""
+        write_session(self._network, folder / SESSION)

@@ -60,7 +60,7 @@ def small(name: str, **options: object) -> SequentialModel:
 def share_right(model: SequentialModel) -> float:
     """Return how often the planted next item is expected first."""
     ends = np.arange(ITEMS)
-    asked = histories(*[[(end - 2) % ITEMS, (end - 1) % ITEMS, int(end)] for end in ends])
+    asked = histories(*[[(end - 2) % ITEMS, (end - 1) % ITEMS, end] for end in range(ITEMS)])
     return float((model.score(asked).argmax(1) == (ends + 1) % ITEMS).mean())
 
 
