@@ -139,7 +139,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
 
     user_id: str
     known: bool
-    history: tuple[HistoryEntry, ...] = ()  # oldest first, at most 50
+    history: tuple[HistoryEntry, ...] = ()  # oldest first, at most 200
     space: str = ""  # that the vectors belong to
     session_vector: tuple[float, ...] = ()
     long_term_vector: tuple[float, ...] = ()

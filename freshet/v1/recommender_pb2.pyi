@@ -31,7 +31,7 @@ class _SeenPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SeenPolicy
     SEEN_POLICY_UNSPECIFIED: _SeenPolicy.ValueType  # 0
     """as EXCLUDE_HISTORY_AND_PURCHASES"""
     SEEN_POLICY_EXCLUDE_HISTORY_AND_PURCHASES: _SeenPolicy.ValueType  # 1
-    """the last 50 events' items and purchases"""
+    """the history's items and purchases"""
     SEEN_POLICY_EXCLUDE_PURCHASES: _SeenPolicy.ValueType  # 2
     SEEN_POLICY_INCLUDE: _SeenPolicy.ValueType  # 3
     """hidden and disliked items stay away all the same"""
@@ -41,7 +41,7 @@ class SeenPolicy(_SeenPolicy, metaclass=_SeenPolicyEnumTypeWrapper): ...
 SEEN_POLICY_UNSPECIFIED: SeenPolicy.ValueType  # 0
 """as EXCLUDE_HISTORY_AND_PURCHASES"""
 SEEN_POLICY_EXCLUDE_HISTORY_AND_PURCHASES: SeenPolicy.ValueType  # 1
-"""the last 50 events' items and purchases"""
+"""the history's items and purchases"""
 SEEN_POLICY_EXCLUDE_PURCHASES: SeenPolicy.ValueType  # 2
 SEEN_POLICY_INCLUDE: SeenPolicy.ValueType  # 3
 """hidden and disliked items stay away all the same"""
@@ -429,8 +429,8 @@ class Contribution(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """session, interests, long_term, covisits, trending, new, content, popularity, freshness, dislike; ranker where an
-    ONNX model scores; rule:NAME; of Similar and Search visual, text, content, covisits, words
+    """session, interests, long_term, covisits, trending, new, content, popularity, freshness, dislike, tower; where
+    an ONNX model scores, its parts, or ranker; rule:NAME; of Similar and Search visual, text, content, covisits, words
     """
     value: _builtins.float
     def __init__(

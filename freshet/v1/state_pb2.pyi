@@ -108,7 +108,7 @@ class UserState(_message.Message):
     """0: never"""
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEntry]:
-        """oldest first, at most 50"""
+        """oldest first, at most 200 (FRESHET_HISTORY)"""
 
     @_builtins.property
     def session_vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...

@@ -43,6 +43,7 @@ from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
 from shared.bundles.golden import check_golden
 from shared.bundles.picture import PictureLimits
+from shared.bundles.towers import ItemTower, check_item_tower
 from shared.catalogue import active_bundle
 from shared.runtime import redis_client
 from shared.runtime.call_guard import CallGuard
@@ -157,6 +158,9 @@ class EmbeddingService(Service):
         except ValueError as error:
             raise BadBundle(str(error)) from None
         await asyncio.to_thread(check_golden, bundle, encoders, fusion)
+        tower = ItemTower(bundle) if bundle.tower else None
+        if tower is not None:
+            check_item_tower(bundle, tower)
         at_most_bytes = settings.decoder_mib * MIB
         limits = PictureLimits(settings.image_mib * MIB, settings.image_megapixels * 1_000_000)
         decoders = Decoders(settings.decoders, limits, at_most_bytes=at_most_bytes)
@@ -175,7 +179,7 @@ class EmbeddingService(Service):
                 permitted_networks=tuple(map(private_network, settings.image_networks)),
             )
         )
-        return ItemEncoder(fetcher, decoders, search_decoders, batcher, fusion)
+        return ItemEncoder(fetcher, decoders, search_decoders, batcher, fusion, tower)
 
     async def _start_items(self, bundle: Bundle, encoder: ItemEncoder) -> None:
         settings, ends = self._settings, self.ends
@@ -199,7 +203,9 @@ class EmbeddingService(Service):
         async def record_at(partition: int, offset: int) -> ConsumerRecord | None:
             return await retry_until_available("Kafka", lambda: records.read(partition, offset))
 
-        missing, cache = MissingPictures(), ItemCache(redis, bundle.space, bundle.dim)
+        missing = MissingPictures()
+        tower_dim = bundle.tower.dim if bundle.tower else 0
+        cache = ItemCache(redis, bundle.space, bundle.dim, tower_dim)
         self._readback = readback = Readback(
             self._reader, topic, partitions, latest, publisher, missing, record_at
         )

@@ -77,7 +77,9 @@ def items_of(
             for like in user.profile.liked
         ]
     )
-    alike, followed = _alike(listed, user, catalogue), _followed(listed, user, catalogue)
+    alike, followed = _alike(listed, user, catalogue.vectors), _followed(listed, user, catalogue)
+    towers = catalogue.tower_vectors if user.tower_query is not None else None
+    towered = _alike(listed, user, towers) if towers is not None else [[]] * len(listed.rows)
     numbers, ranks = np.nonzero(listed.rows[:, None] == recommendation.ranked.rows)
     rank_of = dict(zip(numbers.tolist(), ranks.tolist(), strict=True))
     items = []
@@ -90,6 +92,7 @@ def items_of(
                 alike[number],
                 followed[number],
                 _trending_in(row, listed.features[number], user),
+                towered[number],
             )
             part = FeatureColumn.NEW if proposed & BIT["new_place"] else lifted[number]
             reason = reasons.of(part, facts)
@@ -190,9 +193,8 @@ def _contributions(listed: Ranked, rank: int) -> list[pb.Contribution]:
     return shown
 
 
-def _alike(listed: Ranked, user: RankingInput, catalogue: Catalogue) -> list[list[float]]:
-    """Return the cosines of the list's items to the liked ones, (k, m)."""
-    vectors = catalogue.vectors
+def _alike(listed: Ranked, user: RankingInput, vectors: NDArray[np.float16]) -> list[list[float]]:
+    """Return the cosines of the list's items to the liked ones, (k, m); vectors: by row, (c, d)."""
     liked = vectors.take(np.array([like.row for like in user.profile.liked], np.int64), axis=0)
     cosines: list[list[float]] = (
         to_float32(vectors.take(listed.rows, axis=0)) @ to_float32(liked).T

@@ -119,9 +119,17 @@ def test_golden_item_vector_says_why_its_picture_is_missing() -> None:
     assert encode_item_vector(decoded) == raw
 
 
+def test_golden_item_vector_of_a_trained_bundle_has_a_vector_of_its_tower() -> None:
+    raw = (GOLDEN / "item_vector_tower.binpb").read_bytes()
+    decoded = decode_item_vector(raw)
+    assert decoded.tower_vector.tolist() == [0.0, -1.0]
+    assert encode_item_vector(decoded) == raw
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("item_vector_tower", vector_pb2.ItemVector),
         ("item_vector", vector_pb2.ItemVector),
         ("item_vector_picture_missing", vector_pb2.ItemVector),
         ("impression", impression_pb2.Impression),

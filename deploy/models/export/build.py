@@ -22,7 +22,7 @@ from deploy.models.export.quantize import quantized
 from deploy.models.export.sources import Sources
 from deploy.models.export.text_model import MAX_TOKENS, WIDTH, text_model
 from deploy.models.export.weights import Arrays
-from shared.bundles.bundle import FORMAT, Bundle, describe
+from shared.bundles.bundle import Bundle, write_files
 from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
 from shared.bundles.golden import golden_vectors
@@ -97,28 +97,15 @@ def _encoders(files: dict[str, bytes]) -> Encoders:
 def _write(
     out: Path, files: dict[str, bytes], encoders: Encoders, evaluation: dict[str, float]
 ) -> None:
-    """Write the files, then the manifest: without it a folder is no bundle."""
+    """Write the files and what is said of them."""
     fusion = Fusion.load(files["fusion.npz"])
     manifest = {
-        "format": FORMAT,
+        "format": 1,  # nothing of it is trained: what reads format 1 reads it
         "space": SPACE,
         "dim": fusion.dim,
         "image": {"model": "EfficientNet-Lite0 int8", "width": FEATURES + MOMENTS},
         "text": {"model": "all-MiniLM-L6-v2 int8", "width": WIDTH, "max_tokens": MAX_TOKENS},
         "evaluation": evaluation,
         "golden": golden_vectors(encoders, fusion),
-        "files": {name: describe(data) for name, data in sorted(files.items())},
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "manifest.json").unlink(missing_ok=True)
-    for name, data in files.items():
-        (out / name).write_bytes(data)
-    (out / "manifest.json").write_text(_readable(manifest) + "\n")
-
-
-def _readable(manifest: dict[str, object]) -> str:
-    """Return JSON with one vector a line: the file is read by people too."""
-    numbers = re.compile(r"\[\s+(-?\d[^\[\]]*?)\s+\]")
-    return numbers.sub(
-        lambda match: f"[{' '.join(match[1].split())}]", json.dumps(manifest, indent=1)
-    )
+    write_files(out, manifest, files)

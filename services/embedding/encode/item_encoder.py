@@ -1,5 +1,8 @@
 """Turn an item into its vectors: fetch and decode the picture, encode it and the text, fuse.
 
+Where the bundle has an item tower, what is fused is its input: an item has its tower vector, which
+queries of sessions look for, from its arrival on.
+
 An item whose picture cannot be had is encoded from its text, beside the last good picture if there
 was one, and carries the reason; only one that has neither is refused.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -24,7 +27,9 @@ from services.embedding.pictures.hosts import Lane
 from shared.bundles.content import text_of
 from shared.bundles.fusion import BadVector, Floats, FusedVectors, Fusion
 from shared.bundles.picture import BadPicture
+from shared.bundles.towers import ItemTower
 from shared.catalogue.item_vectors import NO_VECTOR, PICTURE_MISSING_BYTES, Vector
+from shared.users.keys import item_key
 
 BAD_PICTURE: Final = "bad-picture"
 PICTURE_NOT_FETCHED: Final = "picture-not-fetched"
@@ -40,12 +45,14 @@ LastGood = Callable[[], Awaitable[Vector]]  # an item's picture vector so far, (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedVectors:
-    """What encoding gives: three float16 vectors, the modalities' empty where there is none."""
+    """What encoding gives: float16 vectors, empty where there is none of a modality or a tower."""
 
     vector: Vector  # (d,), unit length
     image_vector: Vector  # (d,) or (0,)
     text_vector: Vector  # (d,) or (0,)
     picture_missing: str = ""  # why the picture could not be had: image_vector is of the last good
+    # (t,) of unit length, of the bundle's item tower
+    tower_vector: Vector = field(default_factory=lambda: NO_VECTOR)
 
 
 class PictureMissing(BadRecord):
@@ -80,6 +87,7 @@ class ItemEncoder:
         search_decoders: Decoders,
         batcher: Batcher,
         fusion: Fusion,
+        tower: ItemTower | None = None,
         *,
         fetch_waits_s: tuple[float, ...] = FETCH_WAITS_S,
     ) -> None:
@@ -88,6 +96,7 @@ class ItemEncoder:
         self._search_decoders = search_decoders  # neither waits for the other's pictures
         self._batcher = batcher
         self._fusion = fusion
+        self._tower = tower
         self._fetch_waits_s = fetch_waits_s
         self._precedence = Precedence()
         self._backfill_decodes = asyncio.Semaphore(BACKFILL_DECODES)
@@ -108,7 +117,7 @@ class ItemEncoder:
             return await self._insist(item, priority, why)
         with self._precedence_of(priority):
             embedding = await self._text_embedding(text, priority)
-        return self._fuse_again(kept, embedding, why.reason)
+        return self._placed(item, self._fuse_again(kept, embedding, why.reason))
 
     async def encode_whole(self, item: Item, priority: Priority) -> EncodedVectors:
         """Return an item's vectors. Raises PictureMissing, or BadRecord: no retry would mend it."""
@@ -118,7 +127,7 @@ class ItemEncoder:
                 self._image_features(picture, priority),
                 self._text_embedding(text_of(item), priority),
             )
-        return self._fuse(features, embedding)
+        return self._placed(item, self._fuse(features, embedding))
 
     async def encode_text(self, text: str) -> EncodedVectors:
         """Return a search's vectors, before everything else. Raises BadRecord."""
@@ -187,6 +196,14 @@ class ItemEncoder:
     async def _turn(self, priority: Priority) -> None:
         if priority == Priority.BACKFILL:
             await self._precedence.backfill_turn()
+
+    def _placed(self, item: Item, vectors: EncodedVectors) -> EncodedVectors:
+        """Return an item's vectors with what the item tower makes of them."""
+        if self._tower is None:
+            return vectors
+        key = np.array([item_key(item.item_id)], np.uint64)
+        (tower,) = self._tower.vectors(key, vectors.vector[None].astype(np.float32))
+        return replace(vectors, tower_vector=_half(tower) if tower.any() else NO_VECTOR)
 
     def _fuse(self, features: Floats | None, embedding: Floats | None) -> EncodedVectors:
         with _refusing_no_direction():

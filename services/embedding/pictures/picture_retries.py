@@ -114,6 +114,7 @@ class PictureRetries:
             vector=vectors.vector,
             image_vector=vectors.image_vector,
             text_vector=vectors.text_vector,
+            tower_vector=vectors.tower_vector,
             picture_missing="",
             encoded_ms=now_ms(),
         )

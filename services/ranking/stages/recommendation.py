@@ -5,17 +5,15 @@ Legend: c rows of the catalogue; n candidates gathered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from freshet.contract.items import Attribute
 from freshet.contract.position_tokens import PositionToken
 from services.ranking.requests import RecommendQuery
-from services.ranking.stages.blend import Ranked
+from services.ranking.stages.blend import NO_ATTRIBUTES, Attributes, Ranked
 from services.ranking.stages.features import Covisited, Trends
 from services.ranking.stages.signals import Signals
 from services.ranking.stages.sources import Candidates
@@ -44,8 +42,10 @@ class RankingInput(NamedTuple):
     covisits: Covisited
     trends: Trends
     positions: list[PositionToken]  # how far the users' partitions are in their states
-    segments: tuple[str, ...]  # the request's, then the first user's; trending is of the first
-    attributes: Mapping[str, Attribute]  # of the first user, by name, as User.features has them
+    # the request's, then the first user's; trending is of the first
+    segments: tuple[str, ...] = ()
+    attributes: Attributes = NO_ATTRIBUTES  # of the first user, as User.features has them
+    tower_query: NDArray[np.float32] | None = None  # (t,) None: no tower, or nothing to go by
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import random
@@ -267,6 +268,22 @@ async def test_cache_gives_back_what_was_put(client: Redis) -> None:
     assert found.vectors.image_vector.size == 0
     await cache.drop("a")
     assert await cache.get("a") is None
+
+
+async def test_cache_gives_back_tower_vectors_and_no_entry_that_lacks_them(client: Redis) -> None:
+    tower = np.array([0, 1, 0], np.float16)
+    trained = ItemCache(client, "trained", 2, 3)
+    for item_id, vector in (("a", tower), ("unheard of", tower[:0])):
+        encoded = dataclasses.replace(VECTORS, tower_vector=vector)
+        await trained.put(item_id, CachedItem(b"hash", 7, encoded))
+        found = await trained.get(item_id)
+        assert found is not None
+        assert found.vectors.tower_vector.tolist() == vector.tolist()
+    for damaged in (None, tower[:2].tobytes(), (2 * tower).tobytes(), b"\0"):
+        key = keys.item_cache("trained", "a")
+        change = client.hdel(key, "tower_vector") if damaged is None else None
+        await (change or client.hset(key, "tower_vector", damaged))
+        assert await trained.get("a") is None
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def write_snapshot(url: str, shop: Shop, offsets: dict[int, int]) -> str:
 
     def fill(folder: Path) -> None:
         write_table(to_table(rows), folder / snapshots.CATALOGUE)
-        build.save_index(rows, manifest, 1, folder / snapshots.INDEX)
+        build.save_index(rows.vectors, manifest, 1, folder / snapshots.INDEX)
 
     return snapshots.write(url, manifest, fill, lambda folder: None)
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from services.ranking import requests
-from services.ranking.onnx_ranker import BadRanker, OnnxRanker, load, load_from_bundle
+from services.ranking.models.onnx_ranker import BadRanker, OnnxRanker, load
 from services.ranking.recommend import recommend
 from services.ranking.stages import degraded
 from services.ranking.stages.features import NAMES
@@ -22,16 +21,21 @@ PICKED = ["freshness", "session"]
 
 
 def model(
-    weights: list[float], names: list[str] | None = None, inputs: int = 1, width: int | None = None
+    weights: list[float] | list[list[float]] | np.ndarray,
+    names: list[str] | None = None,
+    inputs: int = 1,
+    width: int | None = None,
+    **metadata: str,
 ) -> bytes:
-    """Return a linear model over some features: scores (n, 1) = x · weights."""
+    """Return a linear model over some features: contributions (n, p) = x · weights (f, p)."""
     width = len(weights) if width is None else width
-    matrix = numpy_helper.from_array(np.array(weights, np.float32)[:, None], "w")
+    table = np.array(weights, np.float32).reshape(len(weights), -1)
+    matrix = numpy_helper.from_array(table, "w")
     given = [
         helper.make_tensor_value_info(f"x{n}", TensorProto.FLOAT, ["n", width])
         for n in range(inputs)
     ]
-    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", table.shape[1]])
     nodes = [helper.make_node("MatMul", ["x0", "w"], ["y"])]
     made = helper.make_model(
         helper.make_graph(nodes, "linear", given, [output], [matrix]),
@@ -39,7 +43,8 @@ def model(
     )
     made.ir_version = 9
     if names is not None:
-        helper.set_model_props(made, {"features": json.dumps(names)})
+        metadata["features"] = json.dumps(names)
+    helper.set_model_props(made, metadata)
     onnx.checker.check_model(made)
     return made.SerializeToString()
 
@@ -59,7 +64,7 @@ def test_a_model_sees_the_features_that_it_names_in_its_order() -> None:
     table[:, NAMES.index("freshness")] = [0.5, 0.0, 0.25]
     table[:, NAMES.index("session")] = [0.0, 0.5, 0.25]
     assert ranker.score(table).tolist() == [[5.0], [0.5], [2.75]]
-    assert ranker.parts == ("ranker",)
+    assert ranker.parts == ["ranker"]
 
 
 def test_versions_tell_models_apart() -> None:
@@ -70,14 +75,20 @@ def test_versions_tell_models_apart() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"no model", "it is not a serialized ONNX model"),
-        (b"", "ONNX Runtime refuses it"),
+        (b"no model", "it cannot be loaded: it is not a serialized ONNX model"),
+        (b"", "it cannot be loaded: "),
         (outside(model([1.0, 1.0], PICKED)), "it keeps tensors in other files"),
         (model([1.0, 1.0]), "its metadata must name its features"),
         (model([1.0, 1.0], []), "unknown here: none at all"),
         (model([1.0, 1.0], ["session", "magic"]), "it wants features unknown here: magic"),
-        (model([1.0, 1.0], ["session"]), "it cannot score 2 rows"),
+        (model([1.0, 1.0], ["session"]), "it cannot score"),
         (model([1.0, 1.0], PICKED, inputs=2), "it must have one input"),
+        (model([1.0, 1.0], ["session", "session"]), "name one of its features twice"),
+        (model([1.0, 1.0], PICKED, parts="no list"), "must name its parts: a JSON list"),
+        (model([1.0, 1.0], PICKED, parts='["a", "a"]'), "name one of its parts twice"),
+        (model([1.0, 1.0], PICKED, parts='["a", "b"]'), "finite, 2 parts a row; were"),
+        (model(np.ones((2, 3)), PICKED, parts='["a", "b"]'), "finite, 2 parts a row; were"),
+        (model(np.ones((2, 2)), PICKED), "finite, one a row; were"),
     ],
 )
 def test_what_is_no_ranker_for_these_features_is_refused(data: bytes, words: str) -> None:
@@ -96,29 +107,41 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load(tmp_path / "ranker.onnx")
 
 
-def test_a_bundle_without_a_ranker_has_none(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"files": {}}')
-    assert load_from_bundle(tmp_path) is None
+def test_a_model_may_say_what_its_scores_are_the_sum_of() -> None:
+    ranker = OnnxRanker(model([[10.0, 0.0], [0.1, 1.0]], PICKED, parts='["novelty", "taste"]'))
+    table = np.zeros((2, len(NAMES)), np.float32)
+    table[:, NAMES.index("freshness")] = [0.5, 0.25]
+    table[:, NAMES.index("session")] = [0.0, 0.5]
+    parts = ranker.score(table)
+    assert ranker.parts == ["novelty", "taste"]
+    assert parts[0].tolist() == [5.0, 0.0]
+    assert parts[1].tolist() == [np.float32(round(2.55 * 2**15) / 2**15), 0.5], "on the grid"
 
 
-def test_a_bundles_ranker_must_be_the_file_that_its_manifest_names(tmp_path: Path) -> None:
-    data = model([1.0, 1.0], PICKED)
-    (tmp_path / "ranker.onnx").write_bytes(data)
-    entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": {"ranker.onnx": entry}}))
-    found = load_from_bundle(tmp_path)
-    assert found is not None
-    assert found.name.startswith("onnx-")
-    (tmp_path / "ranker.onnx").write_bytes(data + b"\0")
-    with pytest.raises(BadRanker, match="not the file that the manifest names"):
-        load_from_bundle(tmp_path)
+def test_features_of_the_user_are_numbers_flags_and_values_by_name() -> None:
+    names = ["user:age", "user:vip", "user:country=PL", "user:plan=2.5", "user:vip=true", "session"]
+    ranker = OnnxRanker(model(np.eye(6), names, parts=json.dumps(names)))
+    table = np.zeros((1, len(NAMES)), np.float32)
+    table[0, NAMES.index("session")] = 0.5
+    ann: dict[str, str | float | bool] = {"age": 30.0, "vip": True, "country": "PL", "plan": 2.5}
+    assert ranker.score(table, ann).tolist() == [[30.0, 1.0, 1.0, 1.0, 1.0, 0.5]]
+    bob: dict[str, str | float | bool] = {"age": "thirty", "vip": False, "country": "SE"}
+    assert ranker.score(table, bob).tolist() == [[0.0, 0.0, 0.0, 0.0, 0.0, 0.5]]
+    assert ranker.score(table).tolist() == [[0.0, 0.0, 0.0, 0.0, 0.0, 0.5]]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {"ranker.onnx": 1}}'])
-def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(BadRanker, match="no manifest"):
-        load_from_bundle(tmp_path)
+def test_a_model_whose_scores_depend_on_the_other_candidates_is_refused() -> None:
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1])
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])
+    nodes = [helper.make_node("Softmax", ["x"], ["y"], axis=0)]
+    made = helper.make_model(
+        helper.make_graph(nodes, "listwise", [given], [output]),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    made.ir_version = 9
+    helper.set_model_props(made, {"features": '["session"]'})
+    with pytest.raises(BadRanker, match="depends on which others stand beside it"):
+        OnnxRanker(made.SerializeToString())
 
 
 async def test_a_list_is_ordered_by_the_ranker_and_by_the_blend_when_it_fails() -> None:
@@ -129,7 +152,7 @@ async def test_a_list_is_ordered_by_the_ranker_and_by_the_blend_when_it_fails() 
     await space.trending.renew()
     made = await recommend(query, space, a_deadline())
     assert {item_id[-2:] for item_id in ids(shop, made)[:4]} == {"-0"}
-    assert made.listed.part_names == ("ranker",)
+    assert made.listed.part_names == ["ranker"]
     assert (made.listed.parts.sum(axis=1) == made.listed.scores).all()
 
     space = dataclasses.replace(shop.space, ranker=Failing())
@@ -145,6 +168,6 @@ class Failing:
     name = "failing"
     parts = ("ranker",)
 
-    def score(self, features: np.ndarray) -> np.ndarray:
+    def score(self, features: np.ndarray, attributes: object = None) -> np.ndarray:
         """See Ranker.score."""
         raise BadRanker("scores must be finite")
