@@ -1,8 +1,8 @@
 """Fit a ranker over the live features and measure it: `python -m tests.bench.ranker --help`. JSON.
 
-In the virtual environment of training. A set is imported, folded and ranked as in tests.bench.blend.
-The ranker learns from what each user chose second last, among what the blend puts first then, and
-is measured on the last event: the whole catalogue less the user's own history, ties at the middle.
+Needs the environment of training. A set is imported, folded and ranked as in tests.bench.blend. The
+ranker learns from what each user chose second last, among what the blend puts first then, and is
+measured on the last event: the whole catalogue less the own history, ties at the middle.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from services.ranking.recommend import rank, recommend
 from services.ranking.requests import RecommendQuery
 from services.ranking.settings import RankingSettings
+from services.ranking.stages.blend import BlendSettings
 from services.ranking.stages.features import NAMES
 from services.ranking.stages.sources import Candidates
 from services.sessions.fold.fold import fold
@@ -76,10 +78,13 @@ def among_first(all_of: Described) -> Example:
     return Example(all_of.features[np.append(all_of.chosen, others)], 0)
 
 
-async def measure(served: Imported, users: Sequence[str]) -> tuple[AdditiveRanker, dict[str, object]]:
+async def measure(
+    served: Imported, users: Sequence[str]
+) -> tuple[AdditiveRanker, dict[str, object]]:
     """Fit on what was chosen second last; return the ranker and the figures of the last."""
     ranker = AdditiveRanker(NAMES)
-    ranker.fit([among_first(each) async for each in described(served, users, 2)])
+    examples = [among_first(each) async for each in described(served, users, 2)]
+    ranker.fit(examples, prior=asdict(BlendSettings()))
     ranks: dict[str, list[float]] = {"blend": [], "ranker": []}
     async for each in described(served, users, 1):
         ranks["blend"].append(rank_of(each.chosen, each.scores))

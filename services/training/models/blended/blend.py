@@ -39,7 +39,8 @@ class BlendConfig(Config, frozen=True):
     @classmethod
     def of(cls, preset: Preset) -> Self:
         """See Config.of."""
-        return cls()
+        more = ("fuxi", "esasrec", "hstu", "session-knn")
+        return cls() if preset == "quick" else cls(parts=(*cls().parts, *more))
 
 
 class Blend(Model):
@@ -50,9 +51,7 @@ class Blend(Model):
     """
 
     name = "blend"
-    paper = (
-        "linear stacking, Breiman 1996; weights for ranking as in Metzler 2007 (coordinate ascent)"
-    )
+    paper = "stacking, Breiman 1996; coordinate ascent on a ranking's figure, Metzler & Croft 2007"
     config_type = BlendConfig
 
     def fit(self, data: Dataset, run: Run) -> None:
@@ -67,10 +66,12 @@ class Blend(Model):
 
     def score(self, histories: Histories) -> Floats:
         """See Model.score."""
-        return sum(
+        tables = [
             np.float32(weight) * standardised(part.score(histories))
             for part, weight in self._named()
-        )
+        ]
+        scores: Floats = np.sum(tables, axis=0)
+        return scores
 
     def tensors(self) -> Tensors:
         """See Model.tensors; those of the parts stand in their own folders."""

@@ -1,9 +1,11 @@
 """Learn to rank candidates by the live features: a curve for each, added up.
 
 The curves are piecewise linear between quantiles of what was seen, level beyond them, and 0 where a
-feature is absent, which is 0. So the score is the sum of what each feature adds, Explain can say it
-exactly, and a candidate's score does not depend on which others stand beside it. The targets are
-made likeliest among their candidates, which has one optimum: no seed decides.
+feature is absent, which is 0. They begin as the straight lines of a prior, which is what serves
+without training, and leave it as far as examples speak for that. So the score is the sum of what
+each feature adds, Explain can say it exactly, and a candidate's score does not depend on which
+others stand beside it. The targets are made likeliest among their candidates, which has one
+optimum: no seed decides.
 
 Legend: n candidates; f features; k knots of a curve; e candidates of all examples.
 """
@@ -11,7 +13,7 @@ Legend: n candidates; f features; k knots of a curve; e candidates of all exampl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -26,6 +28,7 @@ from scipy import optimize, sparse
 from services.training.data.histories import Floats, Ints
 from services.training.models.model import CONFIG, TENSORS, Config
 
+SCALE_AT_MOST: Final = 10.0  # of the prior: log-odds to its unit
 OPSET: Final = 18
 IR_VERSION: Final = 10  # of opset 18's time: older runtimes read it
 
@@ -43,7 +46,7 @@ class RankerConfig(Config, frozen=True):
     """How finely curves are drawn, and how smooth they are kept."""
 
     knots: int = 16  # of each curve, at quantiles of what was seen
-    smoothness: float = 1e-3  # ridge on steps between neighbouring knots, of the mean surprise
+    loyalty: float = 1.0  # ridge on leaving the prior's steps between knots, as so many examples
     rounds: int = 200  # of L-BFGS, at most
 
 
@@ -57,8 +60,11 @@ class AdditiveRanker:
         self.features = tuple(features)
         self.config = config if config is not None else RankerConfig()
 
-    def fit(self, examples: Iterable[Example]) -> None:
-        """Learn from what was chosen among candidates. Raises ValueError without examples."""
+    def fit(self, examples: Iterable[Example], prior: Mapping[str, float] | None = None) -> None:
+        """Learn from what was chosen among candidates. Raises ValueError without examples.
+
+        prior: slopes by feature, 0 for others; their common scale does not matter.
+        """
         kept = [example for example in examples if len(example.features) > 1]
         if not kept:
             raise ValueError("a ranker needs examples with two candidates or more, has none")
@@ -70,10 +76,13 @@ class AdditiveRanker:
             [_hats(column, knots) for column, knots in zip(table.T, self.knots, strict=True)],
             format="csr",
         )
-        surprise = _Surprise(basis, starts, chosen, self.knots.shape, self.config.smoothness)
-        begin = np.zeros(self.knots.size)
+        slopes = np.array([(prior or {}).get(name, 0.0) for name in self.features])
+        lines = slopes[:, None] * self.knots  # (f, k)
+        surprise = _Surprise(basis, starts, chosen, lines, self.config.loyalty / len(kept))
         options = {"maxiter": self.config.rounds}
-        found = optimize.minimize(surprise, begin, jac=True, method="L-BFGS-B", options=options)
+        found = optimize.minimize(
+            surprise, surprise.scaled_lines(), jac=True, method="L-BFGS-B", options=options
+        )
         heights = found.x.reshape(self.knots.shape)
         absent = [np.interp(0, *curve) for curve in zip(self.knots, heights, strict=True)]
         self.heights = (heights - np.array(absent)[:, None]).astype(np.float32)  # (f, k)
@@ -129,7 +138,7 @@ class AdditiveRanker:
             helper.make_node("ReduceSum", ["bent", "axis"], ["risen"], keepdims=0),  # (n, f)
             helper.make_node("Add", ["risen", "first"], ["contributions"]),
         ]
-        shape = ["n", len(self.features)]
+        shape: list[str | int | None] = ["n", len(self.features)]
         graph = helper.make_graph(
             nodes,
             self.name,
@@ -146,36 +155,51 @@ class AdditiveRanker:
 
 
 class _Surprise:
-    """Is the mean negative log-likelihood of what was chosen, and the ridge; with its gradient."""
+    """Is the mean negative log-likelihood of what was chosen, and the ridge; with its gradient.
+
+    The ridge is on steps from knot to knot less those of lines, at the scale that suits best.
+    """
 
     def __init__(
         self,
         basis: sparse.csr_array,  # (e, f · k)
         starts: Ints,
         chosen: Ints,
-        shape: tuple[int, int],
-        smoothness: float,
+        lines: Doubles,  # (f, k)
+        ridge: float,
     ) -> None:
-        self._basis, self._starts, self._shape = basis, starts, shape
-        self._smoothness = smoothness
-        self._chosen = chosen
+        self._basis, self._starts, self._chosen = basis, starts, chosen
+        self._lines, self._ridge = lines, ridge
         self._met = np.asarray(basis[chosen].mean(axis=0)).ravel()
+
+    def scaled_lines(self) -> Doubles:
+        """Find the scale of the lines, which the ridge takes from now on; return them, (f · k,)."""
+        found = optimize.minimize_scalar(
+            lambda scale: self._likelihood(scale * self._lines.ravel())[0],
+            bounds=(0, SCALE_AT_MOST),
+            method="bounded",
+        )
+        self._lines = found.x * self._lines
+        flat: Doubles = self._lines.ravel()
+        return flat
 
     def __call__(self, heights: Doubles) -> tuple[float, Doubles]:
         """Return value and gradient at heights, (f · k,)."""
+        value, gradient = self._likelihood(heights)
+        steps = np.diff(heights.reshape(self._lines.shape) - self._lines, axis=1)
+        pull = np.diff(steps, axis=1, prepend=0, append=0)  # how far a knot is below its neighbours
+        value += self._ridge * float(np.square(steps).sum())
+        return value, gradient - 2 * self._ridge * pull.ravel()
+
+    def _likelihood(self, heights: Doubles) -> tuple[float, Doubles]:
         first, lengths = self._starts[:-1], np.diff(self._starts)
         scores = self._basis @ heights
         scores -= np.repeat(np.maximum.reduceat(scores, first), lengths)
         likely = np.exp(scores)
         totals = np.add.reduceat(likely, first)
-        likely /= np.repeat(totals, lengths)
         value = float((np.log(totals) - scores[self._chosen]).mean())
-        gradient = self._basis.T @ likely / len(first) - self._met
-        curves = heights.reshape(self._shape)
-        steps = np.diff(curves, axis=1)
-        value += self._smoothness * float(np.square(steps).sum())
-        pull = np.diff(steps, axis=1, prepend=0, append=0)  # how far a knot is below its neighbours
-        return value, gradient - 2 * self._smoothness * pull.ravel()
+        likely /= np.repeat(totals, lengths)
+        return value, self._basis.T @ likely / len(first) - self._met
 
 
 def _knots(table: Floats, k: int) -> Floats:

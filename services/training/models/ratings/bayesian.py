@@ -142,7 +142,7 @@ class _Chain:
         own, theirs = self.users[self._pairs[0]], self.items[self._pairs[1]]
         errors = self._ratings - own[:, -1] - theirs[:, -1]
         errors -= (own[:, :-1] * theirs[:, :-1]).sum(axis=1)
-        self.noise = self._rng.gamma((len(errors) + 1) / 2, 2 / (errors @ errors + 1))
+        self.noise = float(self._rng.gamma((len(errors) + 1) / 2, 2 / (errors @ errors + 1)))
 
     def _prior(self, rows: Doubles) -> _Normal:
         """Draw the distribution of rows, (n, f), from its normal-Wishart posterior."""
@@ -175,7 +175,7 @@ class _Chain:
         back = linalg.solve(inner, self._rated @ wanted, assume_a="pos", check_finite=False)
         self._spoken = (wanted - self._rated.T @ back) / ridge
         size = np.square(self._spoken @ root).sum()
-        self._spoken_ridge = self._rng.gamma((self._spoken.size + 1) / 2, 2 / (size + 1))
+        self._spoken_ridge = float(self._rng.gamma((self._spoken.size + 1) / 2, 2 / (size + 1)))
 
     def _rows(
         self, grouped: _Grouped, others: Doubles, centres: Doubles, precision: Doubles
@@ -184,8 +184,8 @@ class _Chain:
         inputs = others[grouped.others]
         targets = grouped.ratings - inputs[:, -1]
         inputs[:, -1] = 1  # the row's own bias
-        precisions = np.empty((len(centres), *precision.shape))
-        wanted = np.empty(centres.shape)
+        precisions: Doubles = np.empty((len(centres), *precision.shape))
+        wanted: Doubles = np.empty(centres.shape)
         bounds = zip(grouped.starts[:-1], grouped.starts[1:], strict=True)
         for row, (start, end) in enumerate(bounds):
             some = inputs[start:end]

@@ -16,7 +16,7 @@ from services.training.data.histories import Floats, Histories
 from services.training.models.model import Config, RatingModel, Run, Tensors
 
 
-class FactorsConfig(Config):
+class FactorsConfig(Config, frozen=True):
     """Surprise's choices."""
 
     factors: int = 100
@@ -92,7 +92,8 @@ class Factors(RatingModel):
         own = np.where(known, self._user_biases[users], 0)
         shared = (self._users[users] * self._items[items]).sum(axis=1)
         found = self._mean + own + self._item_biases[items] + np.where(known, shared, 0)
-        return np.clip(found, *self._range).astype(np.float32)
+        clipped: Floats = np.clip(found, *self._range).astype(np.float32)
+        return clipped
 
     def score(self, histories: Histories) -> Floats:
         """See Model.score: the rating expected of each item, in its own order beyond the range."""

@@ -6,6 +6,7 @@ Legend: u users; i items of the catalogue; e events.
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +15,7 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
 from services.training.models.model import Model, Run, Tensors
 
-Table = Floats | sparse.csr_array  # (i, i)
+Table: TypeAlias = "Floats | sparse.csr_array"  # (i, i)
 
 
 def ranks_from_newest(histories: Histories) -> Ints:
@@ -66,7 +67,8 @@ class ItemToItem(Model):
     def score(self, histories: Histories) -> Floats:
         """See Model.score."""
         scores = by_item(histories, self._table.shape[0], self.weights(histories)) @ self._table
-        return scores.toarray() if sparse.issparse(scores) else scores
+        dense: Floats = scores.toarray() if sparse.issparse(scores) else scores
+        return dense
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""

@@ -11,6 +11,7 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats
 from services.training.data.splits import Split, leave_last_out
 from services.training.evaluation.ranks import ndcg, ranks
+from services.training.fits import Choice, Fits
 from services.training.models.blended.blend import (
     Blend,
     BlendConfig,
@@ -19,8 +20,9 @@ from services.training.models.blended.blend import (
     likeliest,
     standardised,
 )
-from services.training.models.model import Model, Run
+from services.training.models.model import FitProgress, Model, Run
 from services.training.models.registry import model_type
+from services.training.stopping import StopRequest
 from tests.unit.training.logs import dataset
 
 ITEMS = 60
@@ -89,6 +91,32 @@ def test_kept_and_read_again_it_says_the_same(tmp_path: Path) -> None:
 
     histories = split.test.histories
     assert np.array_equal(again.score(histories), blend.score(histories))
+
+
+def test_its_parts_are_fitted_once_and_found_again(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def heard(name: str) -> FitProgress:
+        asked.append(name)
+        return FitProgress()
+
+    def fits() -> Fits:
+        return Fits(
+            tmp_path,
+            in_order_within_groups(),
+            seed=0,
+            device="cpu",
+            choose=lambda name: Choice(name, name, model_type(name).config_type()),
+            stop=StopRequest(),
+            progress=heard,
+        )
+
+    first = fits().fit(Choice("blend", "blend", BlendConfig(parts=PARTS)))
+    assert asked == ["blend", *PARTS]
+    other = fits().fit(Choice("blend", "blend", BlendConfig(parts=PARTS[:2])))
+
+    assert asked == ["blend", *PARTS, "blend"]  # whose parts were there
+    assert len(first.model.tensors()["weights"]) == len(other.model.tensors()["weights"]) + 1
 
 
 def test_a_parts_scale_does_not_count() -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from services.ranking.models import onnx_ranker
+from services.ranking.stages.features import NAMES
 from services.training.models.blended.ranker import AdditiveRanker, Example, RankerConfig
 
 FEATURES = ("session", "covisits", "popularity")
@@ -45,6 +47,15 @@ def exported(ranker: AdditiveRanker, folder: Path) -> onnxruntime.InferenceSessi
 def test_it_learns_a_curve_and_nothing_where_nothing_is() -> None:
     assert share_first(fitted(), says=8) > 0.15  # of 20 candidates; the noise leaves about .2
     assert share_first(fitted(says=0), says=0) < 0.1
+
+
+def test_with_few_examples_it_stays_with_the_prior() -> None:
+    ranker = AdditiveRanker(FEATURES, RankerConfig(loyalty=1e6))
+    ranker.fit(examples(20), prior={"session": 3.0, "popularity": 1.0})
+    table = examples(1, seed=5)[0].features
+
+    lines = 3 * table[:, 0] + table[:, 2]
+    assert np.array_equal(np.argsort(ranker.score(table)), np.argsort(lines))
 
 
 def test_what_features_add_sums_to_the_score() -> None:
@@ -86,6 +97,18 @@ def test_a_candidates_score_does_not_depend_on_the_others(tmp_path: Path) -> Non
     for row in range(len(table)):
         (alone,) = model.run(None, {"features": table[row : row + 1]})
         assert np.array_equal(alone[0], together[row])
+
+
+def test_ranking_takes_it_and_gives_its_parts(tmp_path: Path) -> None:
+    ranker = fitted()
+    ranker.export(tmp_path / "ranker.onnx")
+    table = np.random.default_rng(3).random((9, len(NAMES)), np.float32)
+
+    served = onnx_ranker.load(tmp_path / "ranker.onnx")
+
+    own = table[:, [NAMES.index(name) for name in FEATURES]]
+    assert served.parts == list(FEATURES)
+    assert served.score(table) == pytest.approx(ranker.contributions(own), abs=2e-4)
 
 
 def test_kept_and_read_again_it_says_the_same(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_ease_is_the_constrained_ridge() -> None:
     log = [rng.permutation(6)[:3].tolist() for _ in range(30)]
     data = dataset(log, 6)
     kind = model_type("ease")
-    model = kind(kind.config_type(ridge=2.0))  # type: ignore[call-arg]
+    model = kind(kind.config_type(ridge=2.0))
     model.fit(data, Run())
     users = np.zeros((30, 6))
     for user, items in enumerate(log):
