@@ -123,6 +123,7 @@ class Fits:
                 seed=self._seed,
                 device=self._device,
                 validate=partial(_validate, self._validation) if len(self._validation) else None,
+                validation=self._validation,
                 checkpoints=checkpoints,
                 progress=heard,
                 stopped=self._stop,
