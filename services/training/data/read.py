@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.training.data import movielens
+from services.training.data import movielens, tables
 from services.training.data.dataset import Dataset
 
 
 def read(folder: Path, posters: Path | None = None) -> Dataset:
-    """Read MovieLens or tables of one's own.
+    """Read tables of one's own, where there are any, else MovieLens.
 
     posters: a folder of MOVIE_ID.jpg. Raises BadInput for a file that cannot be used.
     """
+    if tables.found(folder, tables.INTERACTIONS):
+        return tables.read(folder)
     return movielens.read(folder, posters)
