@@ -1,7 +1,7 @@
-"""Read a folder of tables of one's own: interactions, and what is known of items.
+"""Read a folder of tables of one's own: interactions, what is known of items and of users.
 
-`interactions.{csv,tsv,jsonl,parquet}`, and where there are any `items.*` and pictures in `images/`;
-columns are what the import takes them for (docs/importing.md).
+`interactions.{csv,tsv,jsonl,parquet}`, and where there are any `items.*`, `users.*` and pictures in
+`images/`; columns are what the import takes them for (docs/importing.md).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from freshet.contract.events import Event
 from freshet.contract.items import Item
+from freshet.contract.users import User
 from services.training.data.bulk import read_bulk
 from services.training.data.dataset import Dataset
 from services.training.data.log import EventLog, collect
@@ -57,7 +58,12 @@ def read(folder: Path) -> Dataset:
     for item_id, path in _pictures(folder / "images").items():
         if item_id in known:
             pictures.setdefault(item_id, path)
-    return replace(data, items=items, pictures=pictures)
+    attributes = {}
+    if table := found(folder, "users"):
+        people = set(log.user_ids)
+        said = {user.user_id: user.features for user in _users(table)}
+        attributes = {user_id: each for user_id, each in said.items() if user_id in people}
+    return replace(data, items=items, pictures=pictures, attributes=attributes)
 
 
 def read_events(file: Path) -> EventLog:
@@ -93,6 +99,11 @@ def _items(file: Path) -> Iterator[tuple[Item, Path | None]]:
 
     with open_table(str(file)) as table:
         yield from _made(table, partial(made, reading=Reading().of_table(Item, table)))
+
+
+def _users(file: Path) -> Iterator[User]:
+    with open_table(str(file)) as table:
+        yield from _made(table, partial(convert.user_of, reading=Reading().of_table(User, table)))
 
 
 def _made(table: Table, make: Callable[[Fields], Made]) -> Iterator[Made]:

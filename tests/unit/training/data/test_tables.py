@@ -130,6 +130,14 @@ def test_items_bring_texts_and_the_pictures_that_they_name(tmp_path: Path) -> No
     }
 
 
+def test_users_bring_what_is_known_of_them(tmp_path: Path) -> None:
+    write_csv(tmp_path, CSV)
+    data = read(write(tmp_path, "users.csv", "customer,country,age\nann,DE,31\nzoe,FR,20\n"))
+
+    assert data.attributes.keys() == {"ann"}  # who chose nothing is nobody to learn of
+    assert data.attributes["ann"] == {"country": "DE", "age": 31}
+
+
 def test_a_picture_that_is_not_there_is_refused_with_its_place(tmp_path: Path) -> None:
     write_csv(tmp_path, CSV)
     write(tmp_path, "items.csv", "item_id,image_file\nshoe,images/none.jpg\n")

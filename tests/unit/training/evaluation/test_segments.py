@@ -58,7 +58,7 @@ def test_without_times_nothing_is_said_of_ages() -> None:
 
 
 def test_targets_are_told_apart_by_the_year_of_an_item() -> None:
-    years = {"0": 1939.0, "1": 1995.0, "2": 2000.0, "3": "long ago"}
+    years: dict[str, str | float] = {"0": 1939.0, "1": 1995.0, "2": 2000.0, "3": "long ago"}
     items = {name: Item(item_id=name, attributes={"year": each}) for name, each in years.items()}
     data = replace(dataset([[9, 9, target] for target in range(5)], 10), items=items)
     split = leave_last_out(data)
