@@ -19,13 +19,13 @@ from services.training.commands.options import (
     Data,
     Device,
     FitsFolder,
+    FromTopics,
     Posters,
     PresetName,
     Seed,
 )
 from services.training.commands.under_way import INTERRUPTED, Bars, interruptible, stop_request
 from services.training.data.protocols import K_FOLD, LEAVE_LAST_OUT, SPLITS, split_of
-from services.training.data.read import read
 from services.training.evaluation.by_lists import ByLists
 from services.training.evaluation.by_ratings import ByRatings
 from services.training.evaluation.results import Results
@@ -36,8 +36,9 @@ RATING_FIGURES: Final = ("rmse", "mae")
 
 
 def evaluate(
-    data: Data,
     models: Annotated[str, typer.Option(help=f"Names with commas between, or {ALL}.")],
+    data: Data = None,
+    from_topics: FromTopics = False,
     split: Annotated[
         str, typer.Option(help=f"How events are parted: {', '.join([*SPLITS, K_FOLD])}.")
     ] = LEAVE_LAST_OUT,
@@ -61,7 +62,7 @@ def evaluate(
     """
     choices = Choices(preset, config)
     choices.names(models)  # refuses what is none, before anything else is done
-    dataset = read(data, posters)
+    dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
     stop = stop_request()
     with interruptible(stop), Bars() as bars:
         make_fits = partial(

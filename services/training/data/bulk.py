@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from freshet.contract import bounds
+from freshet.contract.events import FORGET
 from freshet.contract.records import BadRecord
 from services.training.data.histories import Ints
 from services.training.data.log import NO_CHOICE, EventLog
@@ -50,12 +51,13 @@ class _Bulk:
         kinds = rows.collect_schema()
         self._columns = columns
         self._kinds = {field: kinds[column] for field, column in columns.items()}
-        self._rows = self._chosen(rows)
+        self._every = rows
+        self._rows = self._chosen()
 
     def read(self) -> EventLog | None:
         import polars
 
-        if not all(self._is_id(field) for field in IDS):
+        if not all(self._is_id(field) for field in IDS) or self._forgets():
             return None
         user_ids, item_ids = tables = [self._ids(field) for field in IDS]
         numbers = [
@@ -78,12 +80,21 @@ class _Bulk:
         users, items = (found.drop_in_place(field).to_numpy().astype(np.int64) for field in IDS)
         return EventLog(tuple(user_ids), tuple(item_ids), users, items, times_ms, values)
 
-    def _chosen(self, rows: polars.LazyFrame) -> polars.LazyFrame:
+    def _chosen(self) -> polars.LazyFrame:
         """Leave out what says no to an item."""
         if "type" not in self._columns:
-            return rows
-        spelt = self._text("type").str.strip_chars(" ").str.to_lowercase()
-        return rows.filter(~spelt.is_in(sorted(NO_CHOICE)))
+            return self._every
+        return self._every.filter(~self._type().is_in(sorted(NO_CHOICE)))
+
+    def _forgets(self) -> bool:
+        """Say whether any event is a `forget`, which undoes those before it."""
+        if "type" not in self._columns:
+            return False
+        forgets = self._every.select((self._type() == FORGET).any())
+        return bool(forgets.collect(engine="streaming").item())
+
+    def _type(self) -> polars.Expr:
+        return self._text("type").str.strip_chars(" ").str.to_lowercase()
 
     def _is_id(self, field: str) -> bool:
         import polars

@@ -19,6 +19,8 @@ from services.training.data.histories import Floats, Histories, Ints, grouped
 # Types of events that choose nothing, or undo.
 NO_CHOICE: Final = frozenset({"dislike", "hide", "remove", "unhide", "undislike", "refund", FORGET})
 
+NONE: Final = -1  # stands for a time that an event has not
+
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
@@ -51,34 +53,62 @@ class EventLog:
         return Dataset(name, self.item_ids, self.user_ids, self.histories())
 
 
+class EventCollector:
+    """Takes events one by one; those of a user before a `forget` never were."""
+
+    def __init__(self) -> None:
+        self._user_numbers: dict[str, int] = {}
+        self._item_numbers: dict[str, int] = {}
+        self._forgotten: dict[int, int] = {}  # events until then, by number of the user
+        self._users, self._items, self._times_ms = array("q"), array("q"), array("q")
+        self._values = array("f")
+
+    def add(self, event: Event) -> None:
+        """Take an event."""
+        if event.type == FORGET and (user := self._user_numbers.get(event.user_id)) is not None:
+            self._forgotten[user] = len(self._users)
+        if event.type in NO_CHOICE or not event.item_id:
+            return
+        numbers = self._user_numbers
+        self._users.append(numbers.setdefault(event.user_id, len(numbers)))
+        numbers = self._item_numbers
+        self._items.append(numbers.setdefault(event.item_id, len(numbers)))
+        self._times_ms.append(NONE if event.time_ms is None else event.time_ms)
+        self._values.append(float("nan") if event.value is None else event.value)
+
+    def log(self) -> EventLog:
+        """Return what was taken; times and values only where every event has one."""
+        users, items = np.asarray(self._users), np.asarray(self._items)
+        times_ms, values = np.asarray(self._times_ms), np.asarray(self._values)
+        until = np.zeros(len(self._user_numbers), np.int64)
+        until[list(self._forgotten)] = list(self._forgotten.values())
+        kept = np.flatnonzero(np.arange(len(users)) >= until[users])
+        users, items, times_ms, values = users[kept], items[kept], times_ms[kept], values[kept]
+        user_ids, users = _in_order(self._user_numbers, users)
+        item_ids, items = _in_order(self._item_numbers, items)
+        return EventLog(
+            user_ids,
+            item_ids,
+            users,
+            items,
+            None if (times_ms == NONE).any() else times_ms,
+            None if np.isnan(values).any() else values,
+        )
+
+
 def collect(events: Iterable[Event]) -> EventLog:
     """Collect events one by one."""
-    user_numbers: dict[str, int] = {}
-    item_numbers: dict[str, int] = {}
-    users, items, times_ms, values = array("q"), array("q"), array("q"), array("f")
+    collector = EventCollector()
     for event in events:
-        if event.type in NO_CHOICE or not event.item_id:
-            continue
-        users.append(user_numbers.setdefault(event.user_id, len(user_numbers)))
-        items.append(item_numbers.setdefault(event.item_id, len(item_numbers)))
-        if event.time_ms is not None:
-            times_ms.append(event.time_ms)
-        if event.value is not None:
-            values.append(event.value)
-    of_user, of_item = _renumbered(user_numbers), _renumbered(item_numbers)
-    return EventLog(
-        tuple(sorted(user_numbers)),
-        tuple(sorted(item_numbers)),
-        of_user[np.asarray(users)],
-        of_item[np.asarray(items)],
-        np.asarray(times_ms) if len(times_ms) == len(users) else None,
-        np.asarray(values) if len(values) == len(users) else None,
-    )
+        collector.add(event)
+    return collector.log()
 
 
-def _renumbered(numbers: Mapping[str, int]) -> Ints:
-    """Return each number's place in the alphabetical order of what it stands for."""
+def _in_order(numbers: Mapping[str, int], events: Ints) -> tuple[tuple[str, ...], Ints]:
+    """Return the ids that events have, in alphabetical order, and the events' places in it."""
+    names = np.array([*numbers, ""], object)[:-1]
+    used = np.unique(events)
+    order = used[np.argsort(names[used], kind="stable")]
     places = np.empty(len(numbers), np.int64)
-    for place, name in enumerate(sorted(numbers)):
-        places[numbers[name]] = place
-    return places
+    places[order] = np.arange(len(order))
+    return tuple(names[order].tolist()), places[events]
