@@ -62,8 +62,8 @@ def read(folder: Path) -> None:
     )
     sys.stdout.write(
         f"{len(events.items) / 1e6:.0f} M events of {data.n_users:,} users, {data.n_items:,} items:"
-        f" {seconds:.0f} s, at most {int(most[1]) / 2**20:.2f} GiB,"
-        f" of which {kept / 2**30:.2f} GiB stay\n"
+        f" {seconds:.0f} s ({time.process_time():.0f} s of processor time),"
+        f" at most {int(most[1]) / 2**20:.2f} GiB, of which {kept / 2**30:.2f} GiB stay\n"
     )
 
 

@@ -24,8 +24,8 @@ from services.training.commands.options import (
     PresetName,
     Seed,
 )
-from services.training.commands.under_way import INTERRUPTED, Bars, interruptible, stop_request
-from services.training.data.protocols import K_FOLD, LEAVE_LAST_OUT, SPLITS, split_of
+from services.training.commands.under_way import INTERRUPTED, FitBars, interruptible, stop_request
+from services.training.data.protocols import K_FOLD, LEAVE_LAST_OUT, NAMES, split_of
 from services.training.evaluation.by_lists import ByLists
 from services.training.evaluation.by_ratings import ByRatings
 from services.training.evaluation.results import Results
@@ -40,7 +40,7 @@ def evaluate(
     data: Data = None,
     from_topics: FromTopics = False,
     split: Annotated[
-        str, typer.Option(help=f"How events are parted: {', '.join([*SPLITS, K_FOLD])}.")
+        str, typer.Option(help=f"How events are parted: {', '.join(NAMES)}.")
     ] = LEAVE_LAST_OUT,
     json: Annotated[
         Path | None, typer.Option("--json", dir_okay=False, help="Keep results there.")
@@ -64,7 +64,7 @@ def evaluate(
     choices.names(models)  # refuses what is none, before anything else is done
     dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
     stop = stop_request()
-    with interruptible(stop), Bars() as bars:
+    with interruptible(stop), FitBars() as bars:
         make_fits = partial(
             Fits,
             fits_folder,
@@ -78,7 +78,7 @@ def evaluate(
         if split == K_FOLD:
             protocol = ByRatings(dataset, make_fits, seed)
         else:
-            parted = split_of(split, dataset, seed)
+            parted = split_of(split, dataset, seed, data)
             protocol = ByLists(parted, make_fits(parted), seed, own_history=own_history)
         results = Results(json, data=dataset.name, split=split, seed=seed, users=protocol.users)
         shown: dict[str, Mapping[str, Any]] = {}

@@ -20,7 +20,7 @@ from services.training.commands.options import (
     PresetName,
     Seed,
 )
-from services.training.commands.under_way import INTERRUPTED, Bars, interruptible, stop_request
+from services.training.commands.under_way import INTERRUPTED, FitBars, interruptible, stop_request
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
 from services.training.fits import Fits
 
@@ -46,7 +46,7 @@ def train(
     dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
     split = split_of(LEAVE_LAST_OUT, dataset, seed)
     stop = stop_request()
-    with interruptible(stop), Bars() as bars:
+    with interruptible(stop), FitBars() as bars:
         fits = Fits(
             fits_folder,
             split,

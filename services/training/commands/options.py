@@ -64,7 +64,7 @@ def read_dataset(
     if data is not None:
         return read(data, posters)
     from freshet.kafka_clients import KafkaSettings
-    from services.training.data.topics import read_topics
+    from services.training.data.events.topics import read_topics
 
     settings = from_environment(KafkaSettings, os.environ)
     return asyncio.run(read_topics(settings, fits_folder / PICTURES))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.training.data import movielens, tables
+from services.training.data import movielens
 from services.training.data.dataset import Dataset
+from services.training.data.events import tables
 
 
 def read(folder: Path, posters: Path | None = None) -> Dataset:

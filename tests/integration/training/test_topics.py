@@ -17,7 +17,7 @@ from freshet.contract.items import Item, encode_item
 from freshet.contract.topics import CLICKS, FIXED, ITEMS, ITEMS_BACKFILL, USERS, Topic
 from freshet.contract.users import User, encode_user
 from freshet.kafka_clients import KafkaSettings, ensure_topics
-from services.training.data.topics import read_topics
+from services.training.data.events.topics import read_topics
 from shared.inputs.refusals import BadInput
 from tests.servers import ROOT
 

@@ -13,8 +13,8 @@ import numpy as np
 from freshet.contract import bounds
 from freshet.contract.events import FORGET
 from freshet.contract.records import BadRecord
+from services.training.data.events.log import NO_CHOICE, EventLog
 from services.training.data.histories import Ints
-from services.training.data.log import NO_CHOICE, EventLog
 from shared.inputs.cells import TIME_AT_LEAST_MS, TIME_BELOW_MS, TIME_UNITS
 from shared.inputs.convert import Reading
 from shared.inputs.rows import Table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from freshet.contract.events import Event
-from services.training.data.log import EventLog, collect
+from services.training.data.events.log import EventLog, collect
 
 
 def collected(*told: tuple[str, str, str]) -> EventLog:

@@ -17,7 +17,7 @@ from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, USERS, Topic
 from freshet.contract.users import User, decode_user
 from freshet.kafka_clients import KafkaSettings
 from services.training.data.dataset import Dataset
-from services.training.data.log import EventCollector
+from services.training.data.events.log import EventCollector
 from shared.inputs.refusals import BadInput
 from shared.kafka.records import records_of
 

@@ -11,9 +11,9 @@ import numpy as np
 import polars
 import pytest
 
-from services.training.data import tables
-from services.training.data.bulk import read_bulk
-from services.training.data.log import EventLog
+from services.training.data.events import tables
+from services.training.data.events.bulk import read_bulk
+from services.training.data.events.log import EventLog
 from shared.inputs.rows import open_table
 
 CHANCE = random.Random(0)

@@ -15,9 +15,9 @@ from typing import Final, TypeVar
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.users import User
-from services.training.data.bulk import read_bulk
 from services.training.data.dataset import Dataset
-from services.training.data.log import EventLog, collect
+from services.training.data.events.bulk import read_bulk
+from services.training.data.events.log import EventLog, collect
 from shared.inputs import convert
 from shared.inputs.columns import IMAGE_FILE, read_columns
 from shared.inputs.convert import Reading

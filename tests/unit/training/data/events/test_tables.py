@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.training.data import tables
 from services.training.data.dataset import Dataset
+from services.training.data.events import tables
 from services.training.data.read import read
 from shared.inputs.refusals import BadInput
 
