@@ -51,18 +51,22 @@ def test_a_negative_that_is_the_target_is_not_counted() -> None:
     assert scores.tolist() == [[0, -math.inf, 0], [0, 0, 0]]
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("passed_over", [False, True])
 def test_softmax_in_parts_equals_that_of_the_whole_with_its_gradients(
-    smoothing: float, monkeypatch: pytest.MonkeyPatch
+    passed_over: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(losses, "AT_ONCE", 4)
     torch.manual_seed(0)
     queries, items = torch.randn(10, 3, requires_grad=True), torch.randn(7, 3, requires_grad=True)
     targets = torch.randint(0, 7, (10,))
+    uncounted = (torch.rand(10, 7) < 0.3).scatter_(1, targets[:, None], False)
+    if not passed_over:
+        uncounted[:] = False
 
-    found = losses.full_softmax(queries, items, targets, smoothing=smoothing)
+    found = losses.full_softmax(queries, items, targets, uncounted.__getitem__)
     by_parts = torch.autograd.grad(2 * found, [queries, items])
-    whole = F.cross_entropy(queries @ items.T, targets, label_smoothing=smoothing)
+    scores = (queries @ items.T).masked_fill(uncounted, -torch.inf)
+    whole = F.cross_entropy(scores, targets)
     expected = torch.autograd.grad(2 * whole, [queries, items])
 
     torch.testing.assert_close(found, whole)

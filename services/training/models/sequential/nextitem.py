@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
@@ -25,6 +24,7 @@ from services.training.learn.losses import (
     Loss,
     full_softmax,
     generalised,
+    sampled_softmax,
     without_hits,
 )
 from services.training.models.model import Config, Model, Preset, Run, Tensors
@@ -41,7 +41,9 @@ class SequentialConfig(Config, frozen=True):
     negatives: int = 0  # that a batch's events share; the softmax over every item has none
     popular_negatives: float = 0.0  # power of popularity that they are drawn by, 0: all alike
     calibration: float = 0.75  # of gBCE: 0 as BCE, 1 as if every item were a negative
-    smoothing: float = 0.0  # of the softmax over every item
+    # Whether items that a window has come to before are passed over as negatives: lists leave them
+    # out, so that nothing need be learnt to keep them down.
+    unseen_only: bool = False
     batch_events: int = 25_600  # windows × the longest of them
     earlier: float = 1.0  # random windows for each `length` events before the newest
     training: Training = Training()
@@ -156,8 +158,8 @@ class _Fitting:
         """Return how wrong the network is of what follows each event of the windows."""
         columns = torch.arange(batch.longest, device=self._device)
         at = (batch.starts[:, None] + columns).clamp_max(len(self._items) - 1)  # (b, l)
-        times = None if self._times_s is None else self._times_s[at]
-        hidden = self._network(self._items[at], times)
+        items = self._items[at]
+        hidden = self._network(items, None if self._times_s is None else self._times_s[at])
         # Where real events stand, by sizes known here, so that the device is not waited for.
         before = batch.lengths.cumsum(0) - batch.lengths
         rows = torch.arange(len(batch.starts), device=self._device)
@@ -165,22 +167,46 @@ class _Fitting:
         columns = torch.arange(batch.asked, device=self._device) - before[rows]
         queries = self._network.queries(hidden.flatten(0, 1)[rows * batch.longest + columns])
         targets = self._items[batch.starts[rows] + columns + 1]
-        vectors = self._network.item_vectors()
+        seen = None
+        if self._config.unseen_only:
+            seen = _Seen(items, len(self._popularity), rows, columns, targets)
+        return self._wrong(queries, targets, seen)
+
+    def _wrong(self, queries: Tensor, targets: Tensor, seen: _Seen | None) -> Tensor:
+        vectors, config = self._network.item_vectors(), self._config
         if self._loss is None and self._network.mixture is None:
-            return full_softmax(queries, vectors, targets, smoothing=self._config.smoothing)
-        if self._loss is None:
-            return F.cross_entropy(
-                self._network.scores(queries, vectors),
-                targets,
-                label_smoothing=self._config.smoothing,
-            )
-        if self._config.popular_negatives:
-            drawn = torch.multinomial(self._popularity, self._config.negatives)  # (k,)
+            return full_softmax(queries, vectors, targets, seen)
+        if config.popular_negatives:
+            drawn = torch.multinomial(self._popularity, config.negatives)  # (k,)
         else:
-            drawn = torch.randperm(len(vectors), device=self._device)[: self._config.negatives]
+            drawn = torch.randperm(len(vectors), device=self._device)
+            drawn = drawn[: config.negatives or len(vectors)]
         positive = self._network.paired(queries, vectors[targets]).float()
         negative = self._network.scores(queries, vectors[drawn]).float()
-        return self._loss(positive, without_hits(negative, drawn, targets))
+        negative = without_hits(negative, drawn, targets)
+        if seen is not None:
+            negative = negative.masked_fill(seen(slice(None))[:, drawn], -torch.inf)
+        return (self._loss or sampled_softmax)(positive, negative)
+
+
+class _Seen:
+    """Says which items the windows have come to by the events asked, for each: (n, i)."""
+
+    def __init__(
+        self, items: Tensor, n_items: int, rows: Tensor, columns: Tensor, targets: Tensor
+    ) -> None:
+        """Take windows (b, l), and of events asked (n,) rows, columns and what came next."""
+        self._rows, self._columns, self._targets = rows, columns, targets
+        length = items.shape[1]
+        # (b, i) the column at which an item stands first, `length` if nowhere
+        self._first = torch.full((len(items), n_items), length, device=items.device)
+        at = torch.arange(length, device=items.device).expand_as(items)
+        self._first.scatter_reduce_(1, items, at, "amin")
+
+    def __call__(self, part: slice) -> Tensor:
+        """Return them for some of the events; what came next is not among them, if seen."""
+        seen = self._first[self._rows[part]] <= self._columns[part, None]
+        return seen.scatter_(1, self._targets[part, None], False)
 
 
 def _loss(config: SequentialConfig, items: int) -> Loss | None:
