@@ -72,7 +72,7 @@ def generalised(negatives: int, items: int, calibration: float) -> Loss:
 
 
 def without_hits(negative: Tensor, negatives: Tensor, targets: Tensor) -> Tensor:
-    """Return scores (n, k) of shared negatives (k,) with those that are the target (n,) at -inf."""
+    """Return scores (n, k) with those of the target (n,) at -inf; negatives (k,) or (n, k)."""
     return negative.masked_fill(targets[:, None] == negatives, -torch.inf)
 
 

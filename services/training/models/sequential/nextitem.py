@@ -24,7 +24,6 @@ from services.training.learn.losses import (
     Loss,
     full_softmax,
     generalised,
-    sampled_softmax,
     without_hits,
 )
 from services.training.models.model import Config, Model, Preset, Run, Tensors
@@ -38,13 +37,13 @@ class SequentialConfig(Config, frozen=True):
 
     network: NetworkConfig = NetworkConfig()
     loss: Literal["softmax", "sampled-softmax", "gbce", "bce", "bpr", "bpr-max"] = "softmax"
-    negatives: int = 0  # that a batch's events share; the softmax over every item has none
+    negatives: int = 0  # that the events of a window share; the softmax over every item has none
     popular_negatives: float = 0.0  # power of popularity that they are drawn by, 0: all alike
     calibration: float = 0.75  # of gBCE: 0 as BCE, 1 as if every item were a negative
     # Whether items that a window has come to before are passed over as negatives: lists leave them
     # out, so that nothing need be learnt to keep them down.
     unseen_only: bool = False
-    batch_events: int = 25_600  # windows × the longest of them
+    batch_events: int = 12_800  # windows × the longest of them
     earlier: float = 1.0  # random windows for each `length` events before the newest
     training: Training = Training()
 
@@ -115,9 +114,8 @@ class SequentialModel(Model):
         times = None if some.times_s is None else _on(some.times_s, device)[at]
         hidden = self._network(_on(some.items, device)[at], times)
         newest = hidden[torch.arange(len(some), device=device), lengths - 1]
-        vectors = self._network.item_vectors()
-        scores = self._network.scores(self._network.queries(newest), vectors)
-        found: Floats = scores.float().cpu().numpy()
+        scores = self._network.queries(newest).float() @ self._network.item_vectors().float().T
+        found: Floats = scores.cpu().numpy()
         return found
 
 
@@ -159,34 +157,37 @@ class _Fitting:
         columns = torch.arange(batch.longest, device=self._device)
         at = (batch.starts[:, None] + columns).clamp_max(len(self._items) - 1)  # (b, l)
         items = self._items[at]
-        hidden = self._network(items, None if self._times_s is None else self._times_s[at])
+        times_s = None if self._times_s is None else self._times_s[at]
+        queries = self._network.queries(self._network(items, times_s))  # (b, l, d)
         # Where real events stand, by sizes known here, so that the device is not waited for.
         before = batch.lengths.cumsum(0) - batch.lengths
         rows = torch.arange(len(batch.starts), device=self._device)
         rows = rows.repeat_interleave(batch.lengths, output_size=batch.asked)  # (n,)
         columns = torch.arange(batch.asked, device=self._device) - before[rows]
-        queries = self._network.queries(hidden.flatten(0, 1)[rows * batch.longest + columns])
+        asked = rows * batch.longest + columns
         targets = self._items[batch.starts[rows] + columns + 1]
         seen = None
         if self._config.unseen_only:
             seen = _Seen(items, len(self._popularity), rows, columns, targets)
-        return self._wrong(queries, targets, seen)
-
-    def _wrong(self, queries: Tensor, targets: Tensor, seen: _Seen | None) -> Tensor:
-        vectors, config = self._network.item_vectors(), self._config
-        if self._loss is None and self._network.mixture is None:
-            return full_softmax(queries, vectors, targets, seen)
-        if config.popular_negatives:
-            drawn = torch.multinomial(self._popularity, config.negatives)  # (k,)
-        else:
-            drawn = torch.randperm(len(vectors), device=self._device)
-            drawn = drawn[: config.negatives or len(vectors)]
-        positive = self._network.paired(queries, vectors[targets]).float()
-        negative = self._network.scores(queries, vectors[drawn]).float()
-        negative = without_hits(negative, drawn, targets)
+        vectors = self._network.item_vectors()
+        if self._loss is None:
+            return full_softmax(queries.flatten(0, 1)[asked], vectors, targets, seen)
+        drawn = self._drawn(len(items))  # (b, k)
+        scores = queries @ vectors[drawn].transpose(1, 2)  # (b, l, k)
+        negative = scores.flatten(0, 1)[asked].float()  # (n, k)
+        negative = without_hits(negative, drawn[rows], targets)
         if seen is not None:
-            negative = negative.masked_fill(seen(slice(None))[:, drawn], -torch.inf)
-        return (self._loss or sampled_softmax)(positive, negative)
+            negative = negative.masked_fill(seen(slice(None)).gather(1, drawn[rows]), -torch.inf)
+        positive = (queries.flatten(0, 1)[asked] * vectors[targets]).sum(1).float()
+        return self._loss(positive, negative)
+
+    def _drawn(self, rows: int) -> Tensor:
+        """Return negatives of each window, (b, k): drawn anew for each, so that they err apart."""
+        negatives = self._config.negatives
+        if not self._config.popular_negatives:
+            return torch.randint(len(self._popularity), (rows, negatives), device=self._device)
+        drawn = torch.multinomial(self._popularity, rows * negatives, replacement=True)
+        return drawn.view(rows, negatives)
 
 
 class _Seen:

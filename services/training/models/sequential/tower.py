@@ -24,7 +24,9 @@ SESSION: Final = "session.onnx"  # as a bundle names it
 class SessionTowerConfig(SequentialConfig, frozen=True):
     """Short enough for a service's history, small enough for 150 microseconds a user."""
 
-    network: NetworkConfig = NetworkConfig(length=50, temperature=0.05, learn_temperature=True)
+    network: NetworkConfig = NetworkConfig(
+        length=50, positions="both", temperature=0.05, learn_temperature=True
+    )
     training: Training = Training(average=0.998, warm_up=100)
 
 

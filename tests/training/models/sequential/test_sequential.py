@@ -16,7 +16,12 @@ from services.training.learn.loop import Training
 from services.training.models.model import Run
 from services.training.models.registry import model_type
 from services.training.models.sequential.network import Network, NetworkConfig
-from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel, _Seen
+from services.training.models.sequential.nextitem import (
+    SequentialConfig,
+    SequentialModel,
+    _Fitting,
+    _Seen,
+)
 
 ITEMS = 30
 SMALL = ("sasrec", "sasrec-sampled", "gsasrec", "esasrec", "hstu", "fuxi", "gru4rec", "tower")
@@ -132,22 +137,6 @@ def test_no_event_sees_a_later_one(block: str, positions: str) -> None:
     assert not torch.allclose(before[:, 3:], after[:, 3:])
 
 
-@pytest.mark.parametrize("negatives", [0, 20])
-def test_a_mixture_of_logits_learns_and_scores_pairs_as_it_ranks(negatives: int) -> None:
-    model = small("sasrec")
-    network = msgspec.structs.replace(model.config.network, mixture=(2, 2), temperature=0.05)
-    loss = "sampled-softmax" if negatives else "softmax"
-    model = small("sasrec", network=network, loss=loss, negatives=negatives)
-    model.fit(log(), Run())
-    assert share_right(model) > 0.9
-
-    learnt = model._network
-    queries, vectors = torch.randn(5, 16), torch.randn(5, 16)
-    torch.testing.assert_close(
-        learnt.scores(queries, vectors).diagonal(), learnt.paired(queries, vectors)
-    )
-
-
 @pytest.mark.parametrize("name", ["sasrec", "sasrec-sampled"])
 def test_what_a_window_has_seen_is_no_negative_if_so_chosen(name: str) -> None:
     kept_down, passed_over = small(name), small(name, unseen_only=True)
@@ -170,6 +159,26 @@ def test_seen_are_the_items_up_to_an_event_but_for_what_comes_next() -> None:
     found = [set(row.nonzero()[:, 0].tolist()) for row in seen(slice(None))]
     assert found == [{3}, {1}, {1, 3}, {2}]
     assert torch.equal(seen(slice(1, 3)), seen(slice(None))[1:3])
+
+
+def test_a_window_counts_neither_what_comes_next_nor_what_it_has_seen_as_negative() -> None:
+    data = log(users=3)
+    model = small("sasrec-sampled", unseen_only=True, negatives=500)
+    fitting = _Fitting(model.config, Network(model.config.network, ITEMS), data)
+    heard: list[torch.Tensor] = []
+
+    def loss(positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
+        heard.append(negative)
+        return positive.sum()
+
+    fitting._loss = loss
+    (batch,) = fitting.epoch(np.random.default_rng(0))
+    fitting.loss(batch)
+    counted = heard[0].isfinite().float().mean(1)
+    # Of thirty items those come to and the next: two after the first event, one more after each.
+    ends = batch.lengths.cumsum(0) - batch.lengths
+    assert counted[ends].tolist() == pytest.approx([28 / ITEMS] * 3, abs=0.06)
+    assert (counted.diff()[ends[:-1]] < 0.03).all()
 
 
 def test_times_count_where_they_are_known() -> None:
