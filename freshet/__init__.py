@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from freshet.contract.rules import Cap as Cap
     from freshet.contract.rules import Pin as Pin
     from freshet.contract.rules import Rules as Rules
+    from freshet.contract.users import User as User
     from freshet.errors import DeadlineExceeded as DeadlineExceeded
     from freshet.errors import FreshetError as FreshetError
     from freshet.errors import InvalidRequest as InvalidRequest
@@ -68,6 +69,7 @@ _MODULE_OF = {
     "Cap": "freshet.contract.rules",
     "Pin": "freshet.contract.rules",
     "Rules": "freshet.contract.rules",
+    "User": "freshet.contract.users",
     "DeadlineExceeded": "freshet.errors",
     "FreshetError": "freshet.errors",
     "InvalidRequest": "freshet.errors",

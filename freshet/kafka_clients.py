@@ -88,15 +88,16 @@ class KafkaSettings:
         topics.ITEMS.partitions,
         at_least=1,
         at_most=1_000,
-        help="of `items`, `items-backfill` and `offers`, where made here: embedding's instances",
+        help="of `items`, `items-backfill`, `offers` and `users`, where made here: embedding's"
+        " instances",
     )
 
     def partitions_of(self, topic: Topic) -> int:
         """Return how many partitions a topic gets that is made here."""
         if topic == topics.CLICKS:
             return self.clicks_partitions
-        of_items = (topics.ITEMS, topics.ITEMS_BACKFILL, topics.OFFERS)
-        return self.items_partitions if topic in of_items else topic.partitions
+        as_items = (topics.ITEMS, topics.ITEMS_BACKFILL, topics.OFFERS, topics.USERS)
+        return self.items_partitions if topic in as_items else topic.partitions
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return the TLS context, or None where the protocol needs none."""

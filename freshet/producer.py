@@ -81,6 +81,13 @@ class RenewedProducer:
         if self._ending:
             await asyncio.wait(self._ending, timeout=STOP_AT_MOST_S)
 
+    async def partitions_of(self, topic: str) -> set[int]:
+        """Return the partitions that a topic has. Raises KafkaError."""
+        if self._producer is None:
+            await self.start()
+        partitions: set[int] = await self._producer.partitions_for(topic)
+        return partitions
+
     async def send(
         self,
         topic: str,

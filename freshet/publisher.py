@@ -1,4 +1,4 @@
-"""Publish events, items and offers, keyed and encoded as the topics want them."""
+"""Publish events, items, offers and users, keyed and encoded as the topics want them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from freshet.contract.items import Item, encode_item
 from freshet.contract.offers import Offer, encode_offer
 from freshet.contract.position_tokens import PositionToken
 from freshet.contract.records import PROTOBUF, PROTOBUF_HEADERS, BadRecord
-from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS
+from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS, USERS
+from freshet.contract.users import User, encode_user
 from freshet.errors import (
     DeadlineExceeded,
     FreshetError,
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
     from freshet.kafka_clients import KafkaSettings
     from freshet.producer import RenewedProducer
 
-    Record: TypeAlias = Event | Item | Offer
+    Record: TypeAlias = Event | Item | Offer | User
 
 TIMEOUT_S: Final = 5.0  # a few ms where Kafka is well; a new leader takes seconds
 LINGER_MS: Final = 20  # what suits imports
 BATCH_BYTES: Final = 128 * 1024  # a batch that is full waits for nothing
-PUBLISHED: Final = (CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS)
+PUBLISHED: Final = (CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS, USERS)
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
@@ -112,6 +113,10 @@ class Publisher(LoopBound):
         """Publish price, stock or window of an item without its picture."""
         await self._publish(*encoded(offer), timeout)
 
+    async def user(self, user: User, *, timeout: float | None = None) -> None:
+        """Publish what the shop knows of a user, the whole of it."""
+        await self._publish(*encoded(user), timeout)
+
     async def delete(self, item_id: str, *, timeout: float | None = None) -> None:
         """Delete an item: it is in no list any more."""
         await self._publish(ITEMS.name, _checked(item_id), None, timeout)
@@ -120,6 +125,10 @@ class Publisher(LoopBound):
         """Take an offer back: the item's own price, stock and window hold again."""
         await self._publish(OFFERS.name, _checked(item_id), None, timeout)
 
+    async def delete_user(self, user_id: str, *, timeout: float | None = None) -> None:
+        """Delete what the shop said of a user; the user's events stay (Client.forget)."""
+        await self._publish(USERS.name, _checked(user_id, "user_id"), None, timeout)
+
     async def many(
         self,
         records: Iterable[Record] | AsyncIterable[Record],
@@ -127,7 +136,7 @@ class Publisher(LoopBound):
         backfill: bool = False,
         on_token: Callable[[str], None] | None = None,
     ) -> Published:
-        """Publish any number of events, items and offers in order, many of them on their way.
+        """Publish any number of records of any kind in order, many of them on their way.
 
         on_token: hears the position token of each event, in order. backfill: see `item`. It takes
         as long as it takes, but no record longer than 20 s. What was handed over before an error
@@ -255,16 +264,19 @@ def encoded(record: Record, *, backfill: bool = False) -> tuple[str, str, bytes]
         if isinstance(record, Offer):
             record = tidied(record)
             return OFFERS.name, record.item_id, encode_offer(record, PROTOBUF)
+        if isinstance(record, User):
+            record = tidied(record)
+            return USERS.name, record.user_id, encode_user(record, PROTOBUF)
     except BadRecord as error:
         raise InvalidRequest(str(error)) from None
-    raise TypeError(f"an Event, Item or Offer can be published, not {type(record).__name__}")
+    raise TypeError(f"an Event, Item, Offer or User can be published, not {type(record).__name__}")
 
 
-def _checked(item_id: str) -> str:
+def _checked(key: str, field: str = "item_id") -> str:
     with as_invalid_request():
-        item_id = read_text("item_id", item_id)
-        check_id("item_id", item_id)
-    return item_id
+        key = read_text(field, key)
+        check_id(field, key)
+    return key
 
 
 class _KafkaErrors:

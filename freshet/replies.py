@@ -8,6 +8,7 @@ from typing import overload
 import msgspec
 
 from freshet.contract.position_tokens import PositionToken
+from freshet.contract.users import User, user_of_message
 from freshet.v1 import impression_pb2, state_pb2
 from freshet.v1 import recommender_pb2 as pb
 
@@ -138,7 +139,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
 
     user_id: str
     known: bool
-    history: tuple[HistoryEntry, ...] = ()  # oldest first, at most 50
+    history: tuple[HistoryEntry, ...] = ()  # oldest first, at most 200
     space: str = ""  # that the vectors belong to
     session_vector: tuple[float, ...] = ()
     long_term_vector: tuple[float, ...] = ()
@@ -150,6 +151,7 @@ class State(msgspec.Struct, frozen=True, gc=False):
     forgotten_at_ms: int | None = None
     # Of hidden, disliked and purchased the lists from which the next item drops the oldest.
     full: tuple[str, ...] = ()
+    user: User | None = None  # what the shop says of the user beside events
 
     def __repr__(self) -> str:
         """Show what fits a line: vectors are hundreds of numbers."""
@@ -215,6 +217,7 @@ def state_of(reply: pb.StateResponse) -> State:
         positions=_positions_of(state.offsets),
         forgotten_at_ms=state.forgotten_at_ms or None,
         full=tuple(state.full),
+        user=user_of_message(state.user) if state.HasField("user") else None,
     )
 
 

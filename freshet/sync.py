@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from freshet import StageTrace as StageTrace
     from freshet import State as State
     from freshet import Unavailable as Unavailable
+    from freshet import User as User
     from freshet import Versions as Versions
     from freshet.publisher import Record
 
@@ -265,6 +266,8 @@ class BlockingPublisher(_Blocking[publisher.Publisher]):
     offer = _blocking(publisher.Publisher.offer)
     delete = _blocking(publisher.Publisher.delete)
     delete_offer = _blocking(publisher.Publisher.delete_offer)
+    user = _blocking(publisher.Publisher.user)
+    delete_user = _blocking(publisher.Publisher.delete_user)
 
     def many(
         self,

@@ -85,9 +85,9 @@ def filters_message(filters: Filters | None) -> pb.Filters | None:
 
 def check_filters(field: str, filters: pb.Filters) -> None:
     """Check filters; field: where they stand. Raises BadRecord."""
-    _check_names(f"{field}.categories_any", filters.categories_any)
-    _check_names(f"{field}.categories_none", filters.categories_none)
-    _check_names(f"{field}.tags_any", filters.tags_any)
+    check_names(f"{field}.categories_any", filters.categories_any)
+    check_names(f"{field}.categories_none", filters.categories_none)
+    check_names(f"{field}.tags_any", filters.tags_any)
     _check_range(f"{field}.price", filters.price)
     if filters.currency and not _CURRENCY.fullmatch(filters.currency):
         refuse(f"{field}.currency", "three letters (ISO 4217)", shorten(filters.currency))
@@ -121,7 +121,8 @@ def _range_message(range: Range | None) -> pb.Range | None:
     return None if range is None else pb.Range(min=range.min, max=range.max)
 
 
-def _check_names(field: str, names: Sequence[str]) -> None:
+def check_names(field: str, names: Sequence[str]) -> None:
+    """Check names of which one must be had. Raises BadRecord."""
     _check_count(field, names, NAMES_AT_MOST)
     for name in names:
         check_text(f"an entry of {field}", name, bounds.ID_BYTES)

@@ -27,7 +27,7 @@ from freshet.contract.records import JSON, OUT_OF_BOUNDS, UNDECODABLE, BadRecord
 class Message(
     msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """What a record says that apps publish: an event, an item, an offer."""
+    """What a record says that apps publish: an event, an item, an offer, a user."""
 
 
 M = TypeVar("M", bound=Message)
@@ -180,7 +180,7 @@ def read_context(field: str, value: Any) -> dict[str, str]:
 
 
 def read_attributes(field: str, value: Any) -> dict[str, str | float | bool]:
-    """Read an item's attributes. Raises BadRecord."""
+    """Read the attributes of an item or a user. Raises BadRecord."""
     return _entries(field, value, read_attribute)
 
 
@@ -203,7 +203,11 @@ def read_attribute(field: str, value: Any) -> str | float | bool:
         case {"flag": flag, **rest} if not rest:
             return read_flag(field, flag)
         case list() | tuple():
-            refuse(field, "one text, number or flag (several values go under tags)", "a list")
+            refuse(
+                field,
+                "one text, number or flag (several values go under tags or segments)",
+                "a list",
+            )
     refuse(field, "a text, a number, true or false", _shown(value))
 
 
@@ -251,7 +255,8 @@ def _camel(name: str) -> str:
 
 
 def _name_of(kind: type[Message]) -> str:
-    return f"an {kind.__name__.lower()}"
+    name = kind.__name__.lower()
+    return f"a {name}" if name == "user" else f"an {name}"
 
 
 def _unknown(kind: type[Message], name: str) -> str:

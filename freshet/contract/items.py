@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 import msgspec
@@ -111,14 +112,7 @@ def check_stored_item(item: Item) -> None:
     bounds.check_text("description", item.description, DESCRIPTION_BYTES)
     bounds.check_ids("categories", item.categories, CATEGORIES)
     bounds.check_ids("tags", item.tags, TAGS)
-    if len(item.attributes) > ATTRIBUTES:
-        bounds.refuse("attributes", f"at most {ATTRIBUTES}", f"{len(item.attributes)}")
-    for name, attribute in item.attributes.items():
-        bounds.check_id("a name in attributes", name)
-        if isinstance(attribute, str):
-            bounds.check_text(f"attributes.{name}", attribute, ATTRIBUTE_BYTES)
-        else:
-            bounds.check_finite(f"attributes.{name}", attribute)
+    check_attributes(item.attributes)
     if item.image_bytes is not None and item.image_uri is not None:
         bounds.refuse("image", "image_bytes or image_uri", "both")
     if item.image_bytes is not None and len(item.image_bytes) > bounds.IMAGE_BYTES:
@@ -129,13 +123,28 @@ def check_stored_item(item: Item) -> None:
         bounds.check_id("image_uri", item.image_uri, IMAGE_URI_BYTES)
 
 
+def check_attributes(attributes: Mapping[str, Attribute]) -> None:
+    """Check the attributes of an item or a user. Raises BadRecord."""
+    if len(attributes) > ATTRIBUTES:
+        bounds.refuse("attributes", f"at most {ATTRIBUTES}", f"{len(attributes)}")
+    for name, attribute in attributes.items():
+        bounds.check_id("a name in attributes", name)
+        if isinstance(attribute, str):
+            bounds.check_text(f"attributes.{name}", attribute, ATTRIBUTE_BYTES)
+        else:
+            bounds.check_finite(f"attributes.{name}", attribute)
+
+
 def item_message(item: Item) -> item_pb2.Item:
     """Return an item as a protobuf message, for gRPC and item vectors. Checks nothing."""
     fields = present(item)
-    fields["attributes"] = {
-        name: attribute_message(value) for name, value in item.attributes.items()
-    }
+    fields["attributes"] = attribute_messages(item.attributes)
     return item_pb2.Item(**fields)
+
+
+def attribute_messages(attributes: Mapping[str, Attribute]) -> dict[str, item_pb2.Attribute]:
+    """Return attributes as protobuf messages, by name. Checks nothing."""
+    return {name: attribute_message(value) for name, value in attributes.items()}
 
 
 def attribute_message(value: Attribute) -> item_pb2.Attribute:
@@ -149,18 +158,13 @@ def attribute_message(value: Attribute) -> item_pb2.Attribute:
 
 def item_of_message(message: item_pb2.Item) -> Item:
     """Return the item in a protobuf message. Checks nothing."""
-    attributes = message.attributes
     return Item(
         **offer_fields(message),
         title=message.title,
         description=message.description,
         categories=tuple(message.categories),
         tags=tuple(message.tags),
-        attributes={
-            name: attribute
-            for name in attributes
-            if (attribute := _attribute_of(attributes[name])) is not None
-        },
+        attributes=attributes_of(message.attributes),
         image_bytes=message.image_bytes if message.HasField("image_bytes") else None,
         image_uri=message.image_uri if message.HasField("image_uri") else None,
         created_ms=message.created_ms if message.HasField("created_ms") else None,
@@ -169,6 +173,15 @@ def item_of_message(message: item_pb2.Item) -> Item:
 
 def _from_protobuf(value: bytes) -> Item:
     return item_of_message(item_pb2.Item.FromString(value))
+
+
+def attributes_of(messages: Mapping[str, item_pb2.Attribute]) -> dict[str, Attribute]:
+    """Return the attributes in protobuf messages, without those of a kind from the future."""
+    return {
+        name: attribute
+        for name in messages
+        if (attribute := _attribute_of(messages[name])) is not None
+    }
 
 
 def _attribute_of(message: item_pb2.Attribute) -> Attribute | None:

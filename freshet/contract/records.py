@@ -14,6 +14,7 @@ CONTENT_TYPE: Final = "content-type"
 VERSION: Final = "version"  # of an item, on item-vectors, nulls too
 SINCE: Final = "since"  # on item-vectors: where the last record without `updated_ms` stands
 WHOLE: Final = "whole"  # on offers: the versions of all that stands, published as one record
+COUNTS: Final = "counts"  # on users: the version of what counts, published again
 SOURCE: Final = "source"  # `file:line` that it was published from, where somebody said so
 # On dead letters, and on what is replayed from them:
 ORIGIN: Final = "origin"  # `topic:partition:offset` where the record that failed was read

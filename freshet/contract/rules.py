@@ -9,7 +9,7 @@ import msgspec
 
 from freshet.contract import bounds
 from freshet.contract.bounds import check_id, check_text, check_type, check_types, refuse
-from freshet.contract.filters import Filters, check_filters, filters_message
+from freshet.contract.filters import Filters, check_filters, check_names, filters_message
 from freshet.v1 import recommender_pb2 as pb
 
 K_AT_MOST: Final = 500  # items of a list
@@ -24,6 +24,7 @@ class Boost(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     match: Filters
     factor: float
     name: str = ""  # shown among the contributions as `rule:NAME`
+    segments_any: tuple[str, ...] = ()  # only in lists of these segments; empty: in all
 
 
 class Pin(msgspec.Struct, frozen=True, gc=False):
@@ -57,7 +58,12 @@ def rules_message(rules: Rules | None) -> pb.Rules | None:
         check_types(value)
     return pb.Rules(
         boosts=[
-            pb.BoostRule(match=filters_message(each.match), factor=each.factor, name=each.name)
+            pb.BoostRule(
+                match=filters_message(each.match),
+                factor=each.factor,
+                name=each.name,
+                segments_any=each.segments_any,
+            )
             for each in rules.boosts
         ],
         pins=[pb.PinRule(item_id=each.item_id, position=each.position) for each in rules.pins],
@@ -82,6 +88,7 @@ def check_rules(rules: pb.Rules, k: int) -> None:
         if not 0 <= boost.factor <= FACTOR_AT_MOST:
             refuse(f"{where}.factor", f"between 0 and {FACTOR_AT_MOST:g}", f"{boost.factor:g}")
         check_text(f"{where}.name", boost.name, NAME_BYTES)
+        check_names(f"{where}.segments_any", boost.segments_any)
 
 
 def _check_pins(pins: Iterable[pb.PinRule], k: int) -> None:

@@ -12,8 +12,9 @@ import msgspec
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.offers import Offer
+from freshet.contract.users import User
 
-SCHEMAS: Final = {"event": Event, "item": Item, "offer": Offer}
+SCHEMAS: Final = {"event": Event, "item": Item, "offer": Offer, "user": User}
 
 
 def write(folder: Path) -> None:

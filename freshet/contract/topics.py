@@ -88,6 +88,8 @@ ITEMS: Final = _compacted("items", MESSAGE_MAX_BYTES)
 ITEMS_BACKFILL: Final = _compacted("items-backfill", MESSAGE_MAX_BYTES)
 # key item_id; written by apps, read by ranking itself
 OFFERS: Final = _compacted("offers")
+# key user_id; written by apps and, for what was forgotten, by sessions; a null value deletes
+USERS: Final = _compacted("users")
 # key user_id; written by ranking
 IMPRESSIONS: Final = _topic("impressions", 2, {"retention.ms": str(3 * DAY_MS)}, "retention.ms")
 # key origin `topic:partition:offset`; written by every service
@@ -110,4 +112,4 @@ def embedding_group(space: str) -> str:
     return f"{PREFIX}freshet-embedding.{space}"
 
 
-FIXED: Final = (CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS, IMPRESSIONS, DEAD_LETTERS)
+FIXED: Final = (CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS, USERS, IMPRESSIONS, DEAD_LETTERS)

@@ -31,7 +31,7 @@ class _SeenPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SeenPolicy
     SEEN_POLICY_UNSPECIFIED: _SeenPolicy.ValueType  # 0
     """as EXCLUDE_HISTORY_AND_PURCHASES"""
     SEEN_POLICY_EXCLUDE_HISTORY_AND_PURCHASES: _SeenPolicy.ValueType  # 1
-    """the last 50 events' items and purchases"""
+    """the history's items and purchases"""
     SEEN_POLICY_EXCLUDE_PURCHASES: _SeenPolicy.ValueType  # 2
     SEEN_POLICY_INCLUDE: _SeenPolicy.ValueType  # 3
     """hidden and disliked items stay away all the same"""
@@ -41,7 +41,7 @@ class SeenPolicy(_SeenPolicy, metaclass=_SeenPolicyEnumTypeWrapper): ...
 SEEN_POLICY_UNSPECIFIED: SeenPolicy.ValueType  # 0
 """as EXCLUDE_HISTORY_AND_PURCHASES"""
 SEEN_POLICY_EXCLUDE_HISTORY_AND_PURCHASES: SeenPolicy.ValueType  # 1
-"""the last 50 events' items and purchases"""
+"""the history's items and purchases"""
 SEEN_POLICY_EXCLUDE_PURCHASES: SeenPolicy.ValueType  # 2
 SEEN_POLICY_INCLUDE: SeenPolicy.ValueType  # 3
 """hidden and disliked items stay away all the same"""
@@ -206,22 +206,28 @@ class BoostRule(_message.Message):
     MATCH_FIELD_NUMBER: _builtins.int
     FACTOR_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    SEGMENTS_ANY_FIELD_NUMBER: _builtins.int
     factor: _builtins.float
     """> 1 boosts, 0-1 buries; 0-100"""
     name: _builtins.str
     """shown among the contributions; at most 64 bytes"""
     @_builtins.property
     def match(self) -> Global___Filters: ...
+    @_builtins.property
+    def segments_any(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only in lists of these segments: those of the user, the country, or the context's `segment`. Empty: in all; at most 64."""
+
     def __init__(
         self,
         *,
         match: Global___Filters | None = ...,
         factor: _builtins.float = ...,
         name: _builtins.str = ...,
+        segments_any: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["match", b"match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["factor", b"factor", "match", b"match", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factor", b"factor", "match", b"match", "name", b"name", "segments_any", b"segments_any"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -350,6 +356,7 @@ class RecommendRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     SURFACE_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     k: _builtins.int
     """1-500; 0: 10"""
@@ -364,6 +371,8 @@ class RecommendRequest(_message.Message):
     """where the list is shown; at most 64 bytes"""
     trace: _builtins.bool
     """fill RecommendResponse.trace"""
+    at_ms: _builtins.int
+    """Weigh what is known as of this time, for replays of a log; absent: now. What is available is so now in any case."""
     @_builtins.property
     def also_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """at most 3; their histories are merged for this list"""
@@ -374,7 +383,7 @@ class RecommendRequest(_message.Message):
 
     @_builtins.property
     def context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """at most 32; `segment` chooses a trending scope"""
+        """at most 32; `segment` chooses a trending scope; without it the first of the user's segments does, else the country"""
 
     @_builtins.property
     def filters(self) -> Global___Filters: ...
@@ -403,13 +412,19 @@ class RecommendRequest(_message.Message):
         explain: _builtins.bool = ...,
         surface: _builtins.str = ...,
         trace: _builtins.bool = ...,
+        at_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "diversity", b"diversity", "filters", b"filters", "rules", b"rules"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms", "_diversity", b"_diversity", "at_ms", b"at_ms", "diversity", b"diversity", "filters", b"filters", "rules", b"rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "after", b"after", "also_user_ids", b"also_user_ids", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "explain", b"explain", "filters", b"filters", "k", b"k", "rules", b"rules", "seen", b"seen", "surface", b"surface", "trace", b"trace", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms", "_diversity", b"_diversity", "after", b"after", "also_user_ids", b"also_user_ids", "at_ms", b"at_ms", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "explain", b"explain", "filters", b"filters", "k", b"k", "rules", b"rules", "seen", b"seen", "surface", b"surface", "trace", b"trace", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_ms: _TypeAlias = _typing.Literal["at_ms"]  # noqa: Y015
+    _WhichOneofArgType__at_ms: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms"]  # noqa: Y015
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_ms) -> _WhichOneofReturnType__at_ms | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__diversity) -> _WhichOneofReturnType__diversity | None: ...
 
 Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015
@@ -423,8 +438,8 @@ class Contribution(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """session, interests, long_term, covisits, trending, new, content, popularity, freshness, dislike; ranker where an
-    ONNX model scores; rule:NAME; of Similar and Search visual, text, content, covisits, words
+    """session, interests, long_term, covisits, trending, new, content, popularity, freshness, dislike, tower; where
+    an ONNX model scores, its parts, or ranker; rule:NAME; of Similar and Search visual, text, content, covisits, words
     """
     value: _builtins.float
     def __init__(

@@ -22,21 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from freshet.v1 import user_pb2 as freshet_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66reshet/v1/state.proto\x12\nfreshet.v1\"t\n\x0cHistoryEntry\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07time_ms\x18\x03 \x01(\x03\x12\r\n\x05value\x18\x04 \x01(\x02\x12\x16\n\x0estarts_session\x18\x05 \x01(\x08\x12\r\n\x05title\x18\x06 \x01(\t\"4\n\x0fPartitionOffset\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"\xc3\x02\n\tUserState\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12)\n\x07history\x18\x02 \x03(\x0b\x32\x18.freshet.v1.HistoryEntry\x12\r\n\x05space\x18\x03 \x01(\t\x12\x16\n\x0esession_vector\x18\x04 \x03(\x02\x12\x18\n\x10long_term_vector\x18\x05 \x03(\x02\x12-\n\tinterests\x18\x06 \x03(\x0b\x32\x1a.freshet.v1.InterestVector\x12\x10\n\x08\x65xcluded\x18\x07 \x03(\t\x12\x11\n\tpurchased\x18\x08 \x03(\t\x12,\n\x07offsets\x18\t \x03(\x0b\x32\x1b.freshet.v1.PartitionOffset\x12\x17\n\x0f\x66orgotten_at_ms\x18\n \x01(\x03\x12\x10\n\x08\x64isliked\x18\x0b \x03(\t\x12\x0c\n\x04\x66ull\x18\x0c \x03(\t\" \n\x0eInterestVector\x12\x0e\n\x06vector\x18\x01 \x03(\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66reshet/v1/state.proto\x12\nfreshet.v1\x1a\x15\x66reshet/v1/user.proto\"t\n\x0cHistoryEntry\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07time_ms\x18\x03 \x01(\x03\x12\r\n\x05value\x18\x04 \x01(\x02\x12\x16\n\x0estarts_session\x18\x05 \x01(\x08\x12\r\n\x05title\x18\x06 \x01(\t\"4\n\x0fPartitionOffset\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"\xe3\x02\n\tUserState\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12)\n\x07history\x18\x02 \x03(\x0b\x32\x18.freshet.v1.HistoryEntry\x12\r\n\x05space\x18\x03 \x01(\t\x12\x16\n\x0esession_vector\x18\x04 \x03(\x02\x12\x18\n\x10long_term_vector\x18\x05 \x03(\x02\x12-\n\tinterests\x18\x06 \x03(\x0b\x32\x1a.freshet.v1.InterestVector\x12\x10\n\x08\x65xcluded\x18\x07 \x03(\t\x12\x11\n\tpurchased\x18\x08 \x03(\t\x12,\n\x07offsets\x18\t \x03(\x0b\x32\x1b.freshet.v1.PartitionOffset\x12\x17\n\x0f\x66orgotten_at_ms\x18\n \x01(\x03\x12\x10\n\x08\x64isliked\x18\x0b \x03(\t\x12\x0c\n\x04\x66ull\x18\x0c \x03(\t\x12\x1e\n\x04user\x18\r \x01(\x0b\x32\x10.freshet.v1.User\" \n\x0eInterestVector\x12\x0e\n\x06vector\x18\x01 \x03(\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'freshet.v1.state_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HISTORYENTRY']._serialized_start=38
-  _globals['_HISTORYENTRY']._serialized_end=154
-  _globals['_PARTITIONOFFSET']._serialized_start=156
-  _globals['_PARTITIONOFFSET']._serialized_end=208
-  _globals['_USERSTATE']._serialized_start=211
-  _globals['_USERSTATE']._serialized_end=534
-  _globals['_INTERESTVECTOR']._serialized_start=536
-  _globals['_INTERESTVECTOR']._serialized_end=568
+  _globals['_HISTORYENTRY']._serialized_start=61
+  _globals['_HISTORYENTRY']._serialized_end=177
+  _globals['_PARTITIONOFFSET']._serialized_start=179
+  _globals['_PARTITIONOFFSET']._serialized_end=231
+  _globals['_USERSTATE']._serialized_start=234
+  _globals['_USERSTATE']._serialized_end=589
+  _globals['_INTERESTVECTOR']._serialized_start=591
+  _globals['_INTERESTVECTOR']._serialized_end=623
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from freshet.v1 import user_pb2 as _user_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -100,13 +101,14 @@ class UserState(_message.Message):
     FORGOTTEN_AT_MS_FIELD_NUMBER: _builtins.int
     DISLIKED_FIELD_NUMBER: _builtins.int
     FULL_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     space: _builtins.str
     forgotten_at_ms: _builtins.int
     """0: never"""
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEntry]:
-        """oldest first, at most 50"""
+        """oldest first, at most 200 (FRESHET_HISTORY)"""
 
     @_builtins.property
     def session_vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
@@ -132,6 +134,10 @@ class UserState(_message.Message):
     def full(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """of hidden, disliked, purchased, the lists from which the next item drops the oldest"""
 
+    @_builtins.property
+    def user(self) -> _user_pb2.User:
+        """what the shop says of the user beside events; absent: nothing"""
+
     def __init__(
         self,
         *,
@@ -147,10 +153,11 @@ class UserState(_message.Message):
         forgotten_at_ms: _builtins.int = ...,
         disliked: _abc.Iterable[_builtins.str] | None = ...,
         full: _abc.Iterable[_builtins.str] | None = ...,
+        user: _user_pb2.User | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disliked", b"disliked", "excluded", b"excluded", "forgotten_at_ms", b"forgotten_at_ms", "full", b"full", "history", b"history", "interests", b"interests", "long_term_vector", b"long_term_vector", "offsets", b"offsets", "purchased", b"purchased", "session_vector", b"session_vector", "space", b"space", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disliked", b"disliked", "excluded", b"excluded", "forgotten_at_ms", b"forgotten_at_ms", "full", b"full", "history", b"history", "interests", b"interests", "long_term_vector", b"long_term_vector", "offsets", b"offsets", "purchased", b"purchased", "session_vector", b"session_vector", "space", b"space", "user", b"user", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

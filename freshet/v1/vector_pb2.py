@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from freshet.v1 import item_pb2 as freshet_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66reshet/v1/vector.proto\x12\nfreshet.v1\x1a\x15\x66reshet/v1/item.proto\"\xef\x01\n\nItemVector\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\x14\n\x0cimage_vector\x18\x04 \x01(\x0c\x12\x13\n\x0btext_vector\x18\x05 \x01(\x0c\x12\x14\n\x0c\x63ontent_hash\x18\x06 \x01(\x0c\x12\x1e\n\x04item\x18\x07 \x01(\x0b\x32\x10.freshet.v1.Item\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12\x12\n\narrived_ms\x18\t \x01(\x03\x12\x12\n\nencoded_ms\x18\n \x01(\x03\x12\x17\n\x0fpicture_missing\x18\x0b \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66reshet/v1/vector.proto\x12\nfreshet.v1\x1a\x15\x66reshet/v1/item.proto\"\x85\x02\n\nItemVector\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\x14\n\x0cimage_vector\x18\x04 \x01(\x0c\x12\x13\n\x0btext_vector\x18\x05 \x01(\x0c\x12\x14\n\x0c\x63ontent_hash\x18\x06 \x01(\x0c\x12\x1e\n\x04item\x18\x07 \x01(\x0b\x32\x10.freshet.v1.Item\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12\x12\n\narrived_ms\x18\t \x01(\x03\x12\x12\n\nencoded_ms\x18\n \x01(\x03\x12\x17\n\x0fpicture_missing\x18\x0b \x01(\t\x12\x14\n\x0ctower_vector\x18\x0c \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'freshet.v1.vector_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ITEMVECTOR']._serialized_start=63
-  _globals['_ITEMVECTOR']._serialized_end=302
+  _globals['_ITEMVECTOR']._serialized_end=324
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,7 @@ class ItemVector(_message.Message):
     ARRIVED_MS_FIELD_NUMBER: _builtins.int
     ENCODED_MS_FIELD_NUMBER: _builtins.int
     PICTURE_MISSING_FIELD_NUMBER: _builtins.int
+    TOWER_VECTOR_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     space: _builtins.str
     vector: _builtins.bytes
@@ -51,6 +52,8 @@ class ItemVector(_message.Message):
     encoded_ms: _builtins.int
     picture_missing: _builtins.str
     """why its picture could not be had, at most 256 bytes; image_vector, if any, is then of the last good one; empty: nothing is missing"""
+    tower_vector: _builtins.bytes
+    """float16, unit length: where the bundle's item tower puts it, for queries of its session tower; empty where the bundle has none or knows nothing of the item"""
     @_builtins.property
     def item(self) -> _item_pb2.Item:
         """without its picture"""
@@ -69,10 +72,11 @@ class ItemVector(_message.Message):
         arrived_ms: _builtins.int = ...,
         encoded_ms: _builtins.int = ...,
         picture_missing: _builtins.str = ...,
+        tower_vector: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived_ms", b"arrived_ms", "content_hash", b"content_hash", "encoded_ms", b"encoded_ms", "image_vector", b"image_vector", "item", b"item", "item_id", b"item_id", "picture_missing", b"picture_missing", "space", b"space", "text_vector", b"text_vector", "vector", b"vector", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived_ms", b"arrived_ms", "content_hash", b"content_hash", "encoded_ms", b"encoded_ms", "image_vector", b"image_vector", "item", b"item", "item_id", b"item_id", "picture_missing", b"picture_missing", "space", b"space", "text_vector", b"text_vector", "tower_vector", b"tower_vector", "vector", b"vector", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,9 +75,9 @@ async def _lags(where: Addresses) -> dict[str, dict[str, Any]]:
         report["redis"]["error"] = str(error)
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            report["kafka"]["cluster_id"] = await cluster_id(settings)
+            cluster = report["kafka"]["cluster_id"] = await cluster_id(settings)
         if "error" not in report["redis"]:
-            report["services"]["sessions"] = await lag.sessions_lag(settings, client)
+            report["services"]["sessions"] = await lag.sessions_lag(settings, client, cluster)
         if space is not None:
             report["services"]["embedding"] = await lag.embedding_lag(settings, space)
     except (KafkaError, OSError) as error:

@@ -11,6 +11,8 @@ from google.protobuf.message import Message
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from freshet.contract.items import Attribute
+from freshet.contract.users import User, user_of_message
 from freshet.v1.recommender_pb2 import (
     ExplainResponse,
     RankedItem,
@@ -154,7 +156,22 @@ def user_state(reply: StateResponse) -> RenderableType:
     ]
     if state.full:
         lines.append(f"full: {', '.join(state.full)}; the next item there drops the oldest")
+    if state.HasField("user"):
+        lines.append(f"the shop says: {_said(user_of_message(state.user)) or 'nothing more'}")
     if state.forgotten_at_ms:
         forgotten = datetime.datetime.fromtimestamp(state.forgotten_at_ms / 1000, datetime.UTC)
         lines.append(f"forgotten at {forgotten:%Y-%m-%d %H:%M:%S} UTC")
     return Group(*lines)
+
+
+def _said(user: User) -> str:
+    """Return in a line what is said of a user beside the id."""
+    named: dict[str, Attribute | None] = {"country": user.country, "language": user.language}
+    named |= dict(sorted(user.attributes.items()))  # a message keeps no order
+    parts = [f"segment {segment}" for segment in user.segments]
+    for name, value in named.items():
+        if isinstance(value, bool):
+            parts.append(f"{name} {'yes' if value else 'no'}")
+        elif value is not None:
+            parts.append(f"{name} {value if isinstance(value, str) else format(value, 'g')}")
+    return " · ".join(parts)

@@ -43,7 +43,7 @@ LEFT_OUT_BY: Final = {
         degraded.TRENDING_STALE,
         degraded.COVISITS_UNAVAILABLE,
     ),
-    CANDIDATES: (degraded.NEAREST_SKIPPED,),
+    CANDIDATES: (degraded.NEAREST_SKIPPED, degraded.TOWER_SKIPPED, degraded.TOWER_FAILED),
     RANK: (degraded.RANKER_SKIPPED, degraded.RANKER_FAILED),
     ARRANGE: (degraded.DIVERSITY_SKIPPED,),
 }

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from freshet.contract.requests import Seen
 from freshet.errors import Overloaded
+from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.user_reader import read_input
 from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
@@ -86,7 +87,8 @@ async def recommend(
 
 async def gather(recommendation: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
     """Let every source propose candidates."""
-    query, user, catalogue = recommendation.input.query, recommendation.input, space.catalogue
+    recommendation.input = user = await _with_tower_query(recommendation.input, space, deadline)
+    query, catalogue = user.query, space.catalogue
     # Both masks are as long as the catalogue is now: while a search is waited for it may grow.
     if query.candidates is None:
         recommendation.fitting = await space.filter.allowed(query.filters, user.now_ms, deadline)
@@ -113,6 +115,10 @@ async def gather(recommendation: Recommendation, space: ServingSpace, deadline: 
         )
         if nearest is not None:
             proposals += list(zip(bits, nearest, strict=True))
+    if user.tower_query is not None and space.tower is not None:
+        towered = await space.tower.nearest(user.tower_query, recommendation.fitting, deadline)
+        if towered is not None:
+            proposals.append((BIT["tower"], towered))
     recommendation.gathered = sources.together(proposals)
 
 
@@ -140,8 +146,12 @@ async def filter_candidates(
 async def rank(
     candidates: Candidates, user: RankingInput, space: ServingSpace, deadline: Deadline
 ) -> Ranked:
-    """Score candidates and apply the boosts; the best first, of equals the newest."""
-    rows, boosts = candidates.rows, user.query.rules.boosts
+    """Score candidates and apply the boosts; the best first, of equals the newest.
+
+    A candidate's score does not depend on which others there are, bit for bit.
+    """
+    rows = candidates.rows
+    boosts = [boost for boost in user.query.rules.boosts if _is_meant(boost, user.segments)]
     table = features(
         user.profile,
         user.covisits,
@@ -149,10 +159,11 @@ async def rank(
         space.catalogue,
         space.offers.terms.price,
         rows,
-        user.now_ms,
+        user.as_of_ms,
         space.features,
+        user.tower_query,
     )
-    ranker, parts = _scored(table, space, deadline)
+    ranker, parts = _scored(table, user, space, deadline)
     factors = []
     for boost in boosts:
         factors.append((boost.factor, space.filter.matches(boost.match, rows, user.now_ms)))
@@ -162,6 +173,11 @@ async def rank(
     order = np.lexsort((space.catalogue.arrived_ms[rows], scores))[::-1]
     ranked = Ranked(rows, candidates.proposed, scores, parts, ranker.parts, rules, table)
     return ranked.take(order)
+
+
+def _is_meant(boost: pb.BoostRule, segments: tuple[str, ...]) -> bool:
+    """Say whether a boost is for a list of these segments."""
+    return not boost.segments_any or not set(segments).isdisjoint(boost.segments_any)
 
 
 async def arrange(recommendation: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
@@ -179,6 +195,15 @@ async def arrange(recommendation: Recommendation, space: ServingSpace, deadline:
         )
         recommendation.ranked = await rank(candidates, recommendation.input, space, deadline)
         _arrange(recommendation, space, deadline)
+
+
+async def _with_tower_query(
+    user: RankingInput, space: ServingSpace, deadline: Deadline
+) -> RankingInput:
+    """Let the session tower say what it makes of the history, where there is one."""
+    if space.tower is None:
+        return user
+    return user._replace(tower_query=await space.tower.query(user.profile.chosen, deadline))
 
 
 def _exclusions(user: RankingInput, catalogue: Catalogue) -> list[tuple[str, Rows]]:
@@ -252,7 +277,7 @@ async def _nearest(
 
 
 def _scored(
-    table: NDArray[np.float32], space: ServingSpace, deadline: Deadline
+    table: NDArray[np.float32], user: RankingInput, space: ServingSpace, deadline: Deadline
 ) -> tuple[Ranker, NDArray[np.float32]]:
     """Score with the ranker, or with the blend where that fails or there is no time for it."""
     ranker, fallback = space.ranker, space.fallback
@@ -262,7 +287,7 @@ def _scored(
     if deadline.affords(cost, degraded.RANKER_SKIPPED):
         try:
             with deadline.measuring(cost):
-                return ranker, ranker.score(table)
+                return ranker, ranker.score(table, user.attributes)
         except ValueError:
             deadline.leave_out(degraded.RANKER_FAILED)
     return fallback, fallback.score(table)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.contract.users import User, user_message
 from freshet.v1 import recommender_pb2 as pb
 from freshet.v1 import state_pb2
 from services.ranking.serving_space import ServingSpace
@@ -76,7 +77,9 @@ def items_of(
             for like in user.profile.liked
         ]
     )
-    alike, followed = _alike(listed, user, catalogue), _followed(listed, user, catalogue)
+    alike, followed = _alike(listed, user, catalogue.vectors), _followed(listed, user, catalogue)
+    towers = catalogue.tower_vectors if user.tower_query is not None else None
+    towered = _alike(listed, user, towers) if towers is not None else [[]] * len(listed.rows)
     numbers, ranks = np.nonzero(listed.rows[:, None] == recommendation.ranked.rows)
     rank_of = dict(zip(numbers.tolist(), ranks.tolist(), strict=True))
     items = []
@@ -89,6 +92,7 @@ def items_of(
                 alike[number],
                 followed[number],
                 _trending_in(row, listed.features[number], user),
+                towered[number],
             )
             part = FeatureColumn.NEW if proposed & BIT["new_place"] else lifted[number]
             reason = reasons.of(part, facts)
@@ -138,11 +142,12 @@ def state(
     *,
     sent: Mapping[int, str] = {},
     full: Sequence[str] = (),
+    user: User | None = None,
 ) -> state_pb2.UserState:
     """Return a state with ids instead of keys.
 
     sent: ids by key of items that the catalogue lacks; what neither has shows as `key:HEX`.
-    full: the names of the lists that are.
+    full: the names of the lists that are. user: what the shop says of the user.
     """
     history = state.history
     ids = _ids_of(history["item"].tolist(), catalogue, sent)
@@ -174,6 +179,7 @@ def state(
             for partition, offset in sorted(state.guard.items())
         ],
         forgotten_at_ms=state.forgotten_at_ms,
+        user=None if user is None else user_message(user),
     )
 
 
@@ -187,9 +193,8 @@ def _contributions(listed: Ranked, rank: int) -> list[pb.Contribution]:
     return shown
 
 
-def _alike(listed: Ranked, user: RankingInput, catalogue: Catalogue) -> list[list[float]]:
-    """Return the cosines of the list's items to the liked ones, (k, m)."""
-    vectors = catalogue.vectors
+def _alike(listed: Ranked, user: RankingInput, vectors: NDArray[np.float16]) -> list[list[float]]:
+    """Return the cosines of the list's items to the liked ones, (k, m); vectors: by row, (c, d)."""
     liked = vectors.take(np.array([like.row for like in user.profile.liked], np.int64), axis=0)
     cosines: list[list[float]] = (
         to_float32(vectors.take(listed.rows, axis=0)) @ to_float32(liked).T
@@ -218,7 +223,7 @@ def _trending_in(row: int, values: NDArray[np.float32], user: RankingInput) -> s
     everywhere = values[FeatureColumn.TRENDING_ALL]
     in_category = values[FeatureColumn.TRENDING_CATEGORY]
     if values[FeatureColumn.TRENDING_SEGMENT] > max(everywhere, in_category):
-        return user.query.segment
+        return user.query.segment  # what the shop files a user under is not the page's to say
     if in_category <= everywhere:
         return ""
     shares = {}

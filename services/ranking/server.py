@@ -176,8 +176,9 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
             space.vectors.weights,
             sent=sent,
             full=space.exclusions.full(state),
+            user=read.user,
         )
-        return pb.StateResponse(state=shown, known=known)
+        return pb.StateResponse(state=shown, known=known or read.user is not None)
 
     async def _explain(self, request: pb.ExplainRequest, deadline: Deadline) -> pb.ExplainResponse:
         space = self._serving()

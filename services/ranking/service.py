@@ -16,17 +16,21 @@ from freshet.contract import topics
 from freshet.errors import Unavailable
 from freshet.producer import RenewedProducer
 from freshet.v1 import recommender_pb2_grpc
-from services.ranking import onnx_ranker, server
+from services.ranking import server
 from services.ranking.live.embedding_client import EmbeddingClient
 from services.ranking.live.impressions import Impressions
 from services.ranking.live.space_feed import SpaceFeed
 from services.ranking.live.state_reader import StateReader
 from services.ranking.live.trending import LocalTrending
-from services.ranking.onnx_ranker import BadRanker
+from services.ranking.models import onnx_ranker
+from services.ranking.models.onnx_ranker import BadRanker
+from services.ranking.models.serving_models import ServingModels
 from services.ranking.server import Recommender
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import NAME, RankingSettings
 from services.ranking.stages.blend import Ranker
+from shared.bundles.bundle import BadBundle
+from shared.bundles.store import BundleStore
 from shared.catalogue.active_bundle import ActiveBundle, BundleFollower
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Snapshot
@@ -51,13 +55,14 @@ class RankingService(Service):
     """Wires all parts; `start` returns when the service is ready."""
 
     def __init__(self, settings: RankingSettings, *, now_ms: Callable[[], int] = now_ms) -> None:
-        """Raises Refused for a ranker that cannot be used."""
+        """Raises Refused for models that cannot be used."""
         super().__init__(NAME, settings.door, ends_with_background=False)
         self.settings = settings
         self._now_ms = now_ms
         self.grpc_port = 0
         self.health_port = 0
-        self._ranker = _ranker(settings)
+        self._models = _models(settings)
+        self._ranker = _named_ranker(settings)
         self._redis = connect(settings.redis, socket_timeout_s=READ_S)
         self._follower = BundleFollower(self._redis, settings.space)
         self._reader = StateReader(self._redis)
@@ -133,16 +138,23 @@ class RankingService(Service):
         """Return what /status shows."""
         shown: dict[str, Any] = {
             "grpc_port": self.grpc_port,
-            "ranker": self._ranker.name if self._ranker else "blend",
             "redis": "gone" if self._reader.broken else "there",
             "states_damaged": self._reader.damaged,
             "impressions_waiting": len(self._impressions),
         }
-        return shown if self._feed is None else shown | self._feed.status()
+        if self._feed is None:
+            return shown
+        tower = self._feed.space.tower
+        models = {
+            "ranker": self._feed.space.ranker.name,
+            "tower": tower.name if tower else "",
+        }
+        return shown | models | self._feed.status()
 
     async def _serve(self, bundle: ActiveBundle) -> None:
         """Bring a space up beside the one that is served, if any, and serve it instead."""
-        feed = SpaceFeed(self.settings, bundle, self._producer, self._build)
+        models = await asyncio.to_thread(self._models_of, bundle.space)
+        feed = SpaceFeed(self.settings, bundle, self._producer, partial(self._build, models))
         try:
             space = await feed.start()
         except BaseException:
@@ -156,14 +168,32 @@ class RankingService(Service):
             await asyncio.sleep(RETIRE_S)
             await before.stop()
 
-    def _build(self, catalogue: Catalogue, snapshot: Snapshot | None) -> ServingSpace:
+    def _models_of(self, space: str) -> ServingModels:
+        """Return what a space's bundle brings, a published one or FRESHET_BUNDLE's.
+
+        Raises OSError where the bundles cannot be reached, BadBundle.
+        """
+        if self._models is not None and self._models.space == space:
+            return self._models
+        store = BundleStore(self.settings.bundles.url)
+        publication = store.find(space)
+        if publication is None:
+            log.info("no bundle of space %s is here: no models", space)
+            return ServingModels(space)
+        with store.lent(publication) as folder:
+            return ServingModels.load(folder)
+
+    def _build(
+        self, models: ServingModels, catalogue: Catalogue, snapshot: Snapshot | None
+    ) -> ServingSpace:
         return ServingSpace.build(
             catalogue,
             self._reader,
             self.settings,
             snapshot=snapshot,
             trending=self._trending,
-            ranker=self._ranker,
+            ranker=self._ranker or models.ranker,
+            tower=models.tower,
             now_ms=self._now_ms,
         )
 
@@ -192,12 +222,18 @@ class RankingService(Service):
             log.error("space %s cannot be served: %r", bundle.space, error)
 
 
-def _ranker(settings: RankingSettings) -> Ranker | None:
-    """Return the ranker that the settings or the bundle name, None for the blend."""
+def _models(settings: RankingSettings) -> ServingModels | None:
+    """Return what the bundle brings, None where there is no bundle. Raises Refused."""
     bundle = Path(settings.bundle)
     try:
-        if settings.ranker:
-            return onnx_ranker.load(Path(settings.ranker))
-        return onnx_ranker.load_from_bundle(bundle) if bundle.is_dir() else None
+        return ServingModels.load(bundle) if bundle.is_dir() else None
+    except BadBundle as error:
+        raise Refused(f"FRESHET_BUNDLE: {error}") from None
+
+
+def _named_ranker(settings: RankingSettings) -> Ranker | None:
+    """Return the ranker that the settings name, None where they name none. Raises Refused."""
+    try:
+        return onnx_ranker.load(Path(settings.ranker)) if settings.ranker else None
     except BadRanker as error:
         raise Refused(f"FRESHET_RANKER: {error}") from None

@@ -14,9 +14,11 @@ from services.ranking.live.newest import Newest
 from services.ranking.live.offers import Offers
 from services.ranking.live.state_reader import Reader
 from services.ranking.live.trending import LocalTrending, TrendRows
+from services.ranking.models.tower_search import TowerSearch
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.blend import BlendRanker, Ranker
 from services.ranking.stages.features import FeatureSettings
+from shared.bundles.towers import OnnxSessionTower
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Snapshot
 from shared.clock import now_ms
@@ -38,6 +40,7 @@ class ServingSpace:
     trend_rows: TrendRows
     reader: Reader  # of states and co-visits
     trending: LocalTrending
+    tower: TowerSearch | None  # of the bundle's session tower
     ranker: Ranker
     fallback: BlendRanker  # needs nothing but the features
     features: FeatureSettings
@@ -56,11 +59,13 @@ class ServingSpace:
         snapshot: Snapshot | None = None,
         trending: LocalTrending | None = None,
         ranker: Ranker | None = None,
+        tower: OnnxSessionTower | None = None,
         now_ms: Callable[[], int] = now_ms,
     ) -> ServingSpace:
         """Wire a space over a catalogue, which nothing may change meanwhile. Blocking.
 
-        snapshot: that the catalogue was begun with. ranker: None for the blend.
+        snapshot: that the catalogue was begun with. ranker: None for the blend. tower: None where
+        the bundle has none.
         """
         index = watch.begin(catalogue, snapshot)
         offers = Offers(catalogue)
@@ -76,6 +81,7 @@ class ServingSpace:
             trend_rows=TrendRows(catalogue),
             reader=reader,
             trending=trending or LocalTrending(reader),
+            tower=None if tower is None else TowerSearch(tower, catalogue, snapshot),
             ranker=ranker or blend,
             fallback=blend,
             features=settings.features,

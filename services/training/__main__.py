@@ -6,7 +6,14 @@ import sys
 
 import typer
 
-from services.training.commands import evaluating, fitting, options
+from services.training.commands import (
+    building,
+    evaluating,
+    finding,
+    fitting,
+    options,
+    reporting,
+)
 from services.training.failures import explain
 
 app = typer.Typer(
@@ -24,7 +31,7 @@ def common() -> None:
     """Fit models, measure them under one protocol, and keep what they learnt."""
 
 
-for commands in (fitting, evaluating):
+for commands in (fitting, evaluating, finding, reporting, building):
     commands.add_to(app)
 
 

@@ -34,10 +34,12 @@ from services.training.models.model import (
     Scoring,
 )
 from services.training.models.registry import model_type
+from services.training.stopping import StopRequest
 
 FIT: Final = "fit.json"
 PROGRESS: Final = "progress.jsonl"
 CHECKPOINTS: Final = "checkpoints"
+VALIDATION: Final = "ndcg@10"  # what progress calls it
 DIGEST_CHARACTERS: Final = 12
 
 
@@ -60,6 +62,24 @@ class Fit:
     machine: str
     complete: bool = True  # else it was stopped: the best until then
 
+    def cost(self) -> dict[str, Any]:
+        """Return what it took, as results tell it."""
+        return {
+            "fit_s": self.seconds,
+            "parameters": sum(int(each.size) for each in self.model.tensors().values()),
+            "machine": self.machine,
+        }
+
+    def curve(self) -> list[tuple[float, float]]:
+        """Return how NDCG@10 of validation rose: what was done, in epochs, and the figure then."""
+        told = map(json.loads, (self.folder / PROGRESS).read_text().splitlines())
+        whole = {
+            each["done"]: each[VALIDATION]
+            for each in told
+            if VALIDATION in each and float(each["done"]).is_integer()
+        }
+        return sorted(whole.items())
+
 
 class Fits:
     """Makes fits on the training part of a split, or finds them."""
@@ -72,7 +92,7 @@ class Fits:
         seed: int,
         device: str,
         choose: Callable[[str], Choice],
-        stopped: Callable[[], bool],
+        stop: StopRequest,
         progress: Callable[[str], FitProgress],
     ) -> None:
         self._folder = folder
@@ -81,7 +101,7 @@ class Fits:
         self._seed = seed
         self._device = device
         self._choose = choose
-        self._stopped = stopped
+        self._stop = stop
         self._progress = progress
         self._fingerprint = fingerprint(split.train, split.validation)
 
@@ -114,14 +134,16 @@ class Fits:
                 seed=self._seed,
                 device=self._device,
                 validate=partial(_validate, self._validation) if len(self._validation) else None,
+                validation=self._validation,
                 checkpoints=checkpoints,
                 progress=heard,
-                stopped=self._stopped,
+                stopped=self._stop,
                 fitted=self._fitted,
             )
+            self._stop.begin()
             model.fit(self._data, run)
         seconds = known.get("fit_s", 0.0) + time.monotonic() - began
-        complete = not self._stopped()
+        complete = not self._stop.made
         model.save(folder)
         where = machine(self._device)
         described = {

@@ -17,9 +17,9 @@ from tokenizers import Tokenizer
 
 from shared.bundles.bundle import BadBundle, Bundle
 from shared.bundles.cpus import usable_cpus
+from shared.bundles.onnx_model import BadModel, open_model
 from shared.bundles.picture import SIDE, colour_moments
 from shared.faults import SystemFault
-from shared.runtime.onnx_model import has_external_data
 
 BUCKETS = (1, 2, 4, 8, 16)
 _Inputs = TypeVar("_Inputs", list[str], NDArray[np.uint8])
@@ -104,28 +104,11 @@ def _in_buckets(
 
 
 def _session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
-    model = bundle.files[name]
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads would take the CPUs that the event loop and its neighbours need.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        if has_external_data(model):
-            raise BadBundle(
-                f"{name} keeps tensors in other files; only self-contained models are loaded"
-            )
         # The fused operator runs a fifth slower than the two that it replaces (ONNX Runtime 1.31).
-        return ort.InferenceSession(
-            model,
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=["SkipLayerNormFusion"],
-        )
-    except BadBundle:
-        raise
-    except Exception as error:  # ONNX Runtime raises its own classes, none of them public
-        raise BadBundle(f"{name} cannot be loaded: {error}") from None
+        return open_model(bundle.files[name], threads, without=["SkipLayerNormFusion"])
+    except BadModel as error:
+        raise BadBundle(f"{name} {error}") from None
 
 
 def _tokenizer(bundle: Bundle) -> Tokenizer:

@@ -49,6 +49,8 @@ def to_table(rows: CatalogueRows) -> pa.Table:
         columns["image_vector"] = _from_vectors(rows.image_vectors)
     if rows.text_vectors is not None:
         columns["text_vector"] = _from_vectors(rows.text_vectors)
+    if rows.tower_vectors is not None:
+        columns["tower_vector"] = _from_vectors(rows.tower_vectors)
     buried = np.array(list(rows.tombstones.keys()), np.uint64)
     versions = np.array(list(rows.tombstones.values()), np.int64)
     metadata = {
@@ -76,13 +78,15 @@ def write_table(table: pa.Table, path: Path) -> None:
         writer.write_table(table)
 
 
-def labels_of(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.float16]]:
+def labels_of(
+    table: pa.Table, column: str = "vector"
+) -> tuple[NDArray[np.uint64], NDArray[np.float16]]:
     """Return only the keys (n,) and vectors (n, d) of a table, what an index's labels stand for.
 
-    Raises BadTable.
+    column: of the vectors. Raises BadTable.
     """
     try:
-        return _numbers(_one_chunk(table["key"])), _to_vectors(_one_chunk(table["vector"]))
+        return _numbers(_one_chunk(table["key"])), _to_vectors(_one_chunk(table[column]))
     except (KeyError, AttributeError, ValueError) as error:
         raise BadTable(f"not a catalogue: {error!r}") from error
 
@@ -109,6 +113,7 @@ def from_table(table: pa.Table) -> CatalogueRows:
             vectors=_to_vectors(columns["vector"]),
             image_vectors=_optional_vectors(columns, "image_vector"),
             text_vectors=_optional_vectors(columns, "text_vector"),
+            tower_vectors=_optional_vectors(columns, "tower_vector"),
             category_ids=category_ids,
             category_sets=category_sets,
             tag_ids=tag_ids,

@@ -11,7 +11,7 @@ not bring the item back; the newest TOMBSTONES_AT_MOST are kept.
 
 One thread changes a catalogue (the event loop's); others may read rows that they were given.
 
-Legend: n rows; d numbers of the space; q keys asked for.
+Legend: n rows; d numbers of the space, w of its tower; q keys asked for.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from shared.users import keys
 
 REUSE_AFTER_MS: Final = 120_000  # the longest deadline is a minute at most
 TOMBSTONES_AT_MOST: Final = 100_000  # about 100 bytes each
+PARTS: Final = ("image", "text", "tower")  # vectors that items may have beside the space's
 SHORTEST, LONGEST = 0.5, 2.0  # a unit vector in float16, with room for a careless encoder
 
 
@@ -111,7 +112,7 @@ class Catalogue:
         self._updated = Column(np.int64)
         self._arrived = Column(np.int64)
         self._vectors = Column(np.float16, width=dim)
-        self._parts: dict[str, Column] = {}  # "image", "text": made with the first such vector
+        self._parts: dict[str, Column] = {}  # by PARTS: made with the first such vector
         self._tombstones: dict[int, int] = {}  # key → version, the oldest first
         self._dead: deque[tuple[int, int]] = deque()  # (row, died at ms)
         self._listeners: list[Listener] = []
@@ -159,6 +160,14 @@ class Catalogue:
     def text_vectors(self) -> NDArray[np.float16] | None:
         """The texts' own parts, (n, t), zero where an item has none; None where none has."""
         return self._part("text")
+
+    @property
+    def tower_vectors(self) -> NDArray[np.float16] | None:
+        """What the bundle's item tower gives, (n, w), zero where it gives nothing; None: nowhere.
+
+        Like an item's vector, a row's never changes.
+        """
+        return self._part("tower")
 
     @property
     def categories(self) -> Sequence[tuple[str, ...]]:
@@ -235,7 +244,8 @@ class Catalogue:
     def copy_rows(self) -> CatalogueRows:
         """Return all living items, in the order of their rows."""
         rows = np.flatnonzero(self.alive)
-        image, text = self.image_vectors, self.text_vectors
+        parts = {name: self._part(name) for name in PARTS}
+        image, text, tower = (None if part is None else part[rows] for part in parts.values())
         category_ids, category_sets = self.category_sets.copy(rows)
         tag_ids, tag_sets = self.tag_sets.copy(rows)
         listed = rows.tolist()
@@ -248,8 +258,9 @@ class Catalogue:
             updated_ms=self.updated_ms[rows],
             arrived_ms=self.arrived_ms[rows],
             vectors=self.vectors[rows],
-            image_vectors=None if image is None else image[rows],
-            text_vectors=None if text is None else text[rows],
+            image_vectors=image,
+            text_vectors=text,
+            tower_vectors=tower,
             category_ids=category_ids,
             category_sets=category_sets,
             tag_ids=tag_ids,
@@ -288,7 +299,8 @@ class Catalogue:
         )
         for column, values in columns:
             column.data[:count] = values
-        for name, part in (("image", saved.image_vectors), ("text", saved.text_vectors)):
+        parts = (saved.image_vectors, saved.text_vectors, saved.tower_vectors)
+        for name, part in zip(PARTS, parts, strict=True):
             if part is not None:
                 self._parts[name] = Column(np.float16, width=part.shape[1])
                 self._parts[name].reserve(len(self._keys.data))
@@ -325,7 +337,7 @@ class Catalogue:
     def _put(
         self, key: int, row: int, version: int, item: ItemVector, now_ms: int, applied: Applied
     ) -> None:
-        if row >= 0 and self._vectors.data[row].tobytes() == item.vector.tobytes():
+        if row >= 0 and self._holds_vectors_of(row, item):
             applied.changed.append(row)
         else:
             if row >= 0:
@@ -355,6 +367,7 @@ class Catalogue:
         self.terms.put(row, item.item)
         self._put_part("image", row, item.image_vector)
         self._put_part("text", row, item.text_vector)
+        self._put_part("tower", row, item.tower_vector)
 
     def _delete(self, key: int, row: int, version: int, now_ms: int, applied: Applied) -> None:
         if row >= 0:
@@ -385,12 +398,22 @@ class Catalogue:
         for group in (self.category_sets, self.tag_sets, self.attributes, self.terms):
             group.reserve(rows)
 
+    def _holds_vectors_of(self, row: int, item: ItemVector) -> bool:
+        """Say whether a row has the vectors that indexes are made of as an item has them."""
+        towers, tower = self._parts.get("tower"), item.tower_vector
+        if self._vectors.data[row].tobytes() != item.vector.tobytes():
+            return False
+        if towers is None:
+            return not tower.size
+        held = towers.data[row]
+        return held.tobytes() == tower.tobytes() if tower.shape == held.shape else not held.any()
+
     def _part(self, name: str) -> NDArray[np.float16] | None:
         column = self._parts.get(name)
         return None if column is None else column.data[: len(self.ids)]
 
     def _put_part(self, name: str, row: int, vector: NDArray[np.float16]) -> None:
-        """Keep a modality's own vector; one of another size than the first had is left out."""
+        """Keep a vector of a part; one of another size than the first had is left out."""
         column = self._parts.get(name)
         if column is None:
             if not vector.size:

@@ -35,6 +35,7 @@ class ItemVector(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     item: as published, without its picture.
     picture_missing: why its picture could not be had, beginning with the error's class; then
     image_vector, if there is one, is of the last good picture. Empty: nothing is missing.
+    tower_vector: float16 of unit length, in the space of the bundle's item tower; empty without.
     """
 
     item_id: str
@@ -48,6 +49,7 @@ class ItemVector(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     arrived_ms: int
     encoded_ms: int
     picture_missing: str = ""
+    tower_vector: Vector = NO_VECTOR
 
 
 def decode_item_vector(value: bytes) -> ItemVector:
@@ -73,6 +75,7 @@ def decode_item_vector(value: bytes) -> ItemVector:
         arrived_ms=message.arrived_ms,
         encoded_ms=message.encoded_ms,
         picture_missing=message.picture_missing,
+        tower_vector=_vector("tower_vector", message.tower_vector),
     )
     check_stored_item(decoded.item)
     check_item_vector(decoded)
@@ -94,11 +97,12 @@ def encode_item_vector(encoded: ItemVector) -> bytes:
         arrived_ms=encoded.arrived_ms,
         encoded_ms=encoded.encoded_ms,
         picture_missing=encoded.picture_missing,
+        tower_vector=_bytes(encoded.tower_vector),
     ).SerializeToString(deterministic=True)
 
 
 def check_item_vector(encoded: ItemVector) -> None:
-    """Check what is not the item's own: ids, times and the three vectors. Raises BadRecord."""
+    """Check what is not the item's own: ids, times and the vectors. Raises BadRecord."""
     bounds.check_id("item_id", encoded.item_id)
     bounds.check_id("space", encoded.space)
     if encoded.item.item_id != encoded.item_id:
@@ -115,11 +119,17 @@ def check_item_vector(encoded: ItemVector) -> None:
         bounds.refuse("picture_missing", f"at most {PICTURE_MISSING_BYTES} bytes", f"{size}")
     if not encoded.vector.size:
         bounds.refuse("vector", f"1-{DIM_AT_MOST} numbers", "empty")
-    length = _length("vector", encoded.vector)
-    if abs(length - 1) > LENGTH_TOLERANCE:
-        bounds.refuse("vector", "of unit length", f"{length:.3g}")
+    _check_unit("vector", encoded.vector)
+    if encoded.tower_vector.size:
+        _check_unit("tower_vector", encoded.tower_vector)
     _length("image_vector", encoded.image_vector)
     _length("text_vector", encoded.text_vector)
+
+
+def _check_unit(field: str, vector: Vector) -> None:
+    length = _length(field, vector)
+    if abs(length - 1) > LENGTH_TOLERANCE:
+        bounds.refuse(field, "of unit length", f"{length:.3g}")
 
 
 def _length(field: str, vector: Vector) -> float:

@@ -1,6 +1,7 @@
 """Carry a catalogue's living items in columns, as a snapshot keeps them.
 
-Legend: n items; d, p, t numbers of the space's, the picture's and the text's own vectors.
+Legend: n items; d, p, t, w numbers of the space's vectors, the picture's and the text's own, and
+the tower's.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class CatalogueRows:
     vectors: NDArray[np.float16]  # (n, d)
     image_vectors: NDArray[np.float16] | None  # (n, p)
     text_vectors: NDArray[np.float16] | None  # (n, t)
+    tower_vectors: NDArray[np.float16] | None  # (n, w)
     category_ids: NDArray[np.int32]  # (n,) indexes into category_sets
     category_sets: list[tuple[str, ...]]
     tag_ids: NDArray[np.int32]

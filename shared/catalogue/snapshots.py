@@ -2,6 +2,7 @@
 
     URL/SPACE/CURRENT                names of the newest snapshot and the one before, a line each
     URL/SPACE/NAME/index.hnsw        hnswlib, inner product; an item's label is its row below
+    URL/SPACE/NAME/towers.hnsw       the same of the items' tower vectors, where they have some
     URL/SPACE/NAME/catalogue.arrow   shared/catalogue/arrow.py
     URL/SPACE/NAME/manifest.json     Manifest; written last
 
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 FORMAT: Final = 1
 INDEX: Final = "index.hnsw"
+TOWER_INDEX: Final = "towers.hnsw"
 CATALOGUE: Final = "catalogue.arrow"
 MANIFEST: Final = "manifest.json"
 CURRENT: Final = "CURRENT"
@@ -75,6 +77,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     offsets: dict[int, Annotated[int, Meta(ge=0)]]  # the first offset not in it, by partition
     created_ms: _Time  # when those offsets were taken
     files: dict[str, FileMark] = {}
+    tower_dim: Annotated[int, Meta(ge=0, le=4096)] = 0  # of tower vectors; 0: there are none
+
+    @property
+    def indexes(self) -> dict[str, int]:
+        """The files of graphs that the snapshot has, with the dimensions of each."""
+        return {INDEX: self.dim} | ({TOWER_INDEX: self.tower_dim} if self.tower_dim else {})
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -88,6 +96,10 @@ class Snapshot:
     @property
     def index(self) -> Path:
         return self.folder / INDEX
+
+    @property
+    def tower_index(self) -> Path:
+        return self.folder / TOWER_INDEX
 
     @property
     def catalogue(self) -> Path:
@@ -167,7 +179,8 @@ def verify(folder: Path) -> Manifest:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if sha256 != mark.sha256:
             raise BadSnapshot(f"{name} has another sha256 than the manifest says")
-    _check_header(folder / INDEX, manifest)
+    for name, dim in manifest.indexes.items():
+        _check_header(folder / name, manifest, dim)
     return manifest
 
 
@@ -188,7 +201,7 @@ def write(
     try:
         with store.filling(name, last=MANIFEST) as folder:
             fill(folder)
-            marks = {file: _mark(folder / file) for file in (INDEX, CATALOGUE)}
+            marks = {file: _mark(folder / file) for file in (*manifest.indexes, CATALOGUE)}
             manifest = msgspec.structs.replace(manifest, files=marks)
             (folder / MANIFEST).write_bytes(msgspec.json.encode(manifest))
             verify(folder)
@@ -267,8 +280,9 @@ def _manifest(raw: bytes) -> Manifest:
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.DecodeError, ValueError) as error:
         raise BadSnapshot(f"{MANIFEST}: {error}") from None
-    if set(manifest.files) != {INDEX, CATALOGUE}:
-        raise BadSnapshot(f"{MANIFEST} must list {INDEX} and {CATALOGUE}")
+    if set(manifest.files) != {*manifest.indexes, CATALOGUE}:
+        listed = " and ".join((*manifest.indexes, CATALOGUE))
+        raise BadSnapshot(f"{MANIFEST} must list {listed}")
     return manifest
 
 
@@ -279,17 +293,17 @@ def _check_sizes(store: Store, name: str, manifest: Manifest) -> None:
             raise BadSnapshot(f"{file} has {size} bytes, the manifest says {mark.bytes}")
 
 
-def _check_header(path: Path, manifest: Manifest) -> None:
+def _check_header(path: Path, manifest: Manifest, dim: int) -> None:
     """Check what hnswlib believes without looking: the numbers at the head of its file."""
     with path.open("rb") as file:
         head = file.read(_HEADER.size)
     if len(head) < _HEADER.size:
-        raise BadSnapshot(f"{INDEX} is too short for an index")
+        raise BadSnapshot(f"{path.name} is too short for an index")
     start, room, count, element, label, data, _, entry, upper, lower, m, _, ef = _HEADER.unpack(
         head
     )
     links = 2 * manifest.m * 4 + 4  # of a node in the lowest layer, with their number, in bytes
-    size = links + manifest.dim * 4 + 8
+    size = links + dim * 4 + 8
     good = (
         (start, label, data, element) == (0, size - 8, links, size)
         and count == manifest.count <= room <= 2 * manifest.count + 1024
@@ -300,7 +314,7 @@ def _check_header(path: Path, manifest: Manifest) -> None:
     )
     if not good:
         raise BadSnapshot(
-            f"{INDEX} is no index of {manifest.count} vectors with {manifest.dim} dimensions, "
+            f"{path.name} is no index of {manifest.count} vectors with {dim} dimensions, "
             f"M {manifest.m} and ef {manifest.ef_construction}"
         )
 

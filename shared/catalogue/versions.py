@@ -1,4 +1,4 @@
-"""Order the records of one item, or of one offer. Pure; as a table: services/embedding/README.md.
+"""Order the records of one item, offer or user. Pure; as a table: services/embedding/README.md.
 
 There are two clocks: the log's, which each record has, and the shop's (`updated_ms`), which some
 state. Times of two clocks say nothing about each other, so the shop's is compared only among
@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from freshet.contract.bounds import INT64_MAX
 from freshet.contract.records import Origin
 from freshet.contract.topics import ITEMS
 
@@ -50,6 +51,21 @@ class RecordVersion(NamedTuple):
         """Return the version that an array of VERSION_DTYPE holds, given its `item()`."""
         since, updated_ms, place = row
         return cls(LogPlace(*since), updated_ms, LogPlace(*place))
+
+    @classmethod
+    def read(cls, written: bytes) -> RecordVersion:
+        """Read what `written` gave, of a record that is no live item. Raises ValueError."""
+        numbers = [int(digits) for digits in written.split(b":")]
+        if not all(UNSTATED <= number <= INT64_MAX for number in numbers):
+            raise ValueError(written)
+        since_ms, since_offset, updated_ms, time_ms, offset = numbers
+        return cls(
+            LogPlace(since_ms, False, since_offset), updated_ms, LogPlace(time_ms, False, offset)
+        )
+
+    def written(self) -> bytes:
+        """Write it for a header: `since_ms:since_offset:updated_ms:ms:offset`."""
+        return b"%d:%d:%d:%d:%d" % (*self.since[::2], self.updated_ms, *self.place[::2])
 
     def is_behind(self, latest: RecordVersion) -> bool:
         """Say whether a record changes nothing beside what counts already.

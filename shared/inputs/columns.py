@@ -1,8 +1,8 @@
 """Tell which field a table's column is; refuse what only looks like one (pure).
 
 A column is a field by its name, by a name that people give it, or because `--map` says so. Any
-other is further data, an attribute of the item or an entry of the event's context, unless its
-name is near to a field that no column is: then what the file means would be lost.
+other is further data, an attribute of the item or user or an entry of the event's context, unless
+its name is near to a field that no column is: then what the file means would be lost.
 """
 
 from __future__ import annotations
@@ -16,16 +16,23 @@ from typing import Final
 
 from freshet.contract.events import Event
 from freshet.contract.items import Item
+from freshet.contract.users import User
 from shared.inputs.refusals import BadInput
 
-Kind = type[Event] | type[Item]
+Kind = type[Event] | type[Item] | type[User]
 Mapped = tuple[tuple[str, str], ...]  # pairs of column and field, as --map gives them
 IMAGE_FILE: Final = "image_file"
-FURTHER: Final[Mapping[Kind, str]] = {Item: "attributes", Event: "context"}
+FURTHER: Final[Mapping[Kind, str]] = {
+    Item: "attributes",
+    Event: "context",
+    User: "attributes",
+}
 NEAR: Final = 0.8  # difflib's ratio from which a name is a field's name misspelt
 
 # Names that people give to fields, letter case and separators aside.
 _ITEM_IDS: Final = "item product product_id sku article article_id movie_id film_id book_id"
+_USER_IDS: Final = "user uid customer customer_id visitor visitor_id"
+_UPDATED: Final = "updated updated_at modified modified_at last_modified"
 _NAMES: Final[Mapping[Kind, Mapping[str, str]]] = {
     Item: {
         "item_id": f"id {_ITEM_IDS}",
@@ -37,17 +44,24 @@ _NAMES: Final[Mapping[Kind, Mapping[str, str]]] = {
         "image_uri": "image_url",
         "available_from_ms": "available_from",
         "available_until_ms": "available_until",
-        "updated_ms": "updated updated_at modified modified_at last_modified",
+        "updated_ms": _UPDATED,
         "created_ms": "created created_at added added_at",
     },
     Event: {
-        "user_id": "user uid customer customer_id visitor visitor_id",
+        "user_id": _USER_IDS,
         "item_id": _ITEM_IDS,
         "type": "event event_type event_name action",
         "time_ms": "time timestamp ts date datetime event_time event_timestamp created_at",
         "value": "rating score",
         "session_id": "session user_session",
         "event_id": "id",
+    },
+    User: {
+        "user_id": f"id {_USER_IDS}",
+        "country": "country_code",
+        "language": "lang",
+        "segments": "segment",
+        "updated_ms": _UPDATED,
     },
 }
 # Words of names that could be several fields, or a field in another form.
@@ -58,6 +72,12 @@ _UNCLEAR: Final[Mapping[Kind, Mapping[str, tuple[str, ...]]]] = {
         "id": ("item_id",),
     },
     Event: {"id": ("user_id", "item_id")},
+    User: {"id": ("user_id",)},
+}
+_NEEDED: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Item: ("item_id",),
+    Event: ("user_id", "item_id", "type"),
+    User: ("user_id",),
 }
 _PICTURE: Final[set[str | None]] = {"image_bytes", "image_file", "image_uri"}  # an item has one
 _TIME_WORDS: Final = {"time", "date", "datetime", "timestamp", "ts", "at", "unixtime", "when"}
@@ -92,7 +112,7 @@ def read_columns(kind: Kind, columns: tuple[str, ...], mapped: Mapped = ()) -> M
         if not _is_of(kind, field):
             raise BadInput(
                 f"{_mapped(column, field)} must name one of "
-                f"{', '.join(fields_of(kind))}; where one --map cannot serve items and events, "
+                f"{', '.join(fields_of(kind))}; where one --map cannot serve all tables, "
                 "import them one after the other"
             )
         if field in targets.values():
@@ -111,7 +131,7 @@ def check_complete(kind: Kind, columns: tuple[str, ...], found: Mapping[str, str
 
     found: the field of each column.
     """
-    needed = ("user_id", "item_id", "type") if kind is Event else ("item_id",)
+    needed = _NEEDED[kind]
     if field := next((each for each in needed if each not in found.values()), None):
         types = "rate" if "value" in found.values() else "click"
         also = f"; or --type {types}, where all rows are of one" if field == "type" else ""
@@ -140,7 +160,7 @@ def parse_map(text: str) -> tuple[str, str]:
     Raises BadInput for anything else.
     """
     column, equals, field = text.rpartition("=")
-    fields = (*fields_of(Event), *fields_of(Item))
+    fields = (*fields_of(Event), *fields_of(Item), *fields_of(User))
     if not equals or not column:
         raise BadInput(f"--map must be COLUMN=FIELD, was {text!r}")
     if field and field not in fields and field.partition(".")[0] not in FURTHER.values():
@@ -175,7 +195,7 @@ def _near(kind: Kind, column: str, missing: Collection[str]) -> list[str]:
     return [field for field in dict.fromkeys(near) if field in missing]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _known(kind: Kind) -> Mapping[str, str]:
     """Return the fields by all their names, folded."""
     known = {_folded(field): field for field in fields_of(kind)}

@@ -1,10 +1,12 @@
-"""Turn a table's rows into events and items (pure but for pictures that `image_file` names).
+"""Turn a table's rows into events, items and users (pure but for pictures that `image_file` names).
 
 docs/importing.md says what is read as what.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from freshet.contract import forms
 from freshet.contract.events import Event
 from freshet.contract.events import check as check_event
 from freshet.contract.items import Item, check_item
+from freshet.contract.users import User, check_user
 from shared.inputs import cells
 from shared.inputs.columns import (
     FURTHER,
@@ -26,7 +29,7 @@ from shared.inputs.columns import (
 from shared.inputs.refusals import BadInput, located
 from shared.inputs.rows import Fields, Table
 
-_LISTS: Final = ("categories", "tags")
+_LISTS: Final = ("categories", "tags", "segments")
 _DECIMALS: Final = ("price", "value")
 
 
@@ -81,6 +84,13 @@ def event_of(fields: Fields, reading: Reading) -> Event:
     return event
 
 
+def user_of(fields: Fields, reading: Reading) -> User:
+    """Make a user. Raises BadInput or BadRecord."""
+    user = forms.read(User, _read(fields, User, reading))
+    check_user(user)
+    return user
+
+
 def _read(fields: Fields, kind: Kind, reading: Reading) -> Fields:
     """Read each column's value, so that what is refused is named as the table names it."""
     columns = reading.columns or read_columns(kind, tuple(fields), reading.mapped)
@@ -93,7 +103,7 @@ def _read(fields: Fields, kind: Kind, reading: Reading) -> Fields:
         if field == further_field:
             _add(further, cells.mapping(called, value))
         elif field.startswith(f"{further_field}."):
-            guess = kind is Item and not reading.typed  # entries of a context are text
+            guess = kind is not Event and not reading.typed  # entries of a context are text
             name = field.removeprefix(f"{further_field}.")
             _add(further, {name: cells.guessed(value) if guess else value})
         elif field.endswith("_ms"):
@@ -116,18 +126,36 @@ def _add(further: Fields, new: Fields) -> None:
     further |= new
 
 
-def _picture(images: Path | None, named: str) -> bytes:
-    """Read a picture that a table names, of which the operator need not be the author."""
+def picture_path(images: Path | None, named: str) -> Path:
+    """Return where a picture is that a table names, of which the operator need not be the author.
+
+    images: the folder that it must be in. Raises BadInput for one that is not there.
+    """
     if images is None:
         raise BadInput(f"{IMAGE_FILE} must be below a folder that --images names, was {named!r}")
     path = images / named
     try:
         real = path.resolve()
         outside = not real.is_relative_to(images.resolve())
-        if not outside and (real.is_file() or not real.exists()):  # a pipe would be waited for
-            return real.read_bytes()
+        if not outside and real.is_file():  # a pipe would be waited for
+            return real
+        missing = not outside and not real.exists()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, no name of a file
-        told = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"{IMAGE_FILE} must be a readable file, was {path}: {told}") from None
+        raise _unreadable(path, error) from None
+    if missing:
+        raise _unreadable(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     where = f"below {images} (--images names another folder)" if outside else "with a picture"
     raise BadInput(f"{IMAGE_FILE} must be a file {where}, was {path}, which is {real}")
+
+
+def _picture(images: Path | None, named: str) -> bytes:
+    path = picture_path(images, named)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> BadInput:
+    told = error.strerror if isinstance(error, OSError) else error
+    return BadInput(f"{IMAGE_FILE} must be a readable file, was {path}: {told}")

@@ -1,5 +1,7 @@
 """Read MovieLens folders: 100K (u.data), 1M and 10M (ratings.dat), the CSV sets, and ml-1m.txt.
 
+100K and 1M say who their users are; newer sets do not.
+
 Ratings are 1-5, from 10M on .5-5 in steps of a half. Files of before 10M are Latin-1, newer ones
 UTF-8, so each line is read as UTF-8 where it is that. The CSV sets (ratings.csv, movies.csv,
 tags.csv, links.csv) are 20M, 25M, 32M and ml-latest.
@@ -26,6 +28,7 @@ from freshet.contract import bounds
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.records import shorten
+from freshet.contract.users import User
 from shared.inputs.event_times import EventTimes
 from shared.inputs.refusals import BadInput
 
@@ -40,7 +43,26 @@ _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
 _NO_GENRES: Final = "(no genres listed)"
 TAGS_AT_MOST: Final = 16  # of a movie, the ones given most often: each is encoded with its title
-_SEPARATORS: Final = {"movies.dat": "::", "tags.dat": "::", "u.item": "|"}
+_SEPARATORS: Final = {
+    **dict.fromkeys(("movies.dat", "tags.dat", "users.dat"), "::"),
+    **dict.fromkeys(("u.item", "u.user"), "|"),
+}
+# What 1M's codes mean: the README of the set has both tables.
+AGES_1M: Final = {
+    "1": "under 18",
+    "18": "18-24",
+    "25": "25-34",
+    "35": "35-44",
+    "45": "45-49",
+    "50": "50-55",
+    "56": "56+",
+}
+OCCUPATIONS_1M: Final = (
+    *("other", "academic/educator", "artist", "clerical/admin", "college/grad student"),
+    *("customer service", "doctor/health care", "executive/managerial", "farmer", "homemaker"),
+    *("K-12 student", "lawyer", "programmer", "retired", "sales/marketing", "scientist"),
+    *("self-employed", "technician/engineer", "tradesman/craftsman", "unemployed", "writer"),
+)
 _RATINGS: Final = ("userId", "movieId", "rating", "timestamp")  # as the CSV sets name them
 
 Ints = NDArray[np.int64]
@@ -115,6 +137,17 @@ def read_movies(folder: Path) -> list[Movie]:
     if (folder / "u.item").exists():
         return list(_parsed(folder / "u.item", _movie_100k))
     raise BadInput(f"{folder}: must hold movies.csv, movies.dat or u.item")
+
+
+def read_users(folder: Path) -> list[User]:
+    """Read gender, age, occupation and zip code of users; none where the folder has no table.
+
+    Raises BadInput for one that cannot be read.
+    """
+    for name, parse in (("users.dat", _user_1m), ("u.user", _user_100k)):
+        if (folder / name).exists():
+            return list(_parsed(folder / name, parse))
+    return []
 
 
 def poster_names(folder: Path, movies: Iterable[int]) -> dict[int, int]:
@@ -274,6 +307,23 @@ def _links(folder: Path) -> dict[int, dict[str, str]]:
 def _movie_100k(row: list[str]) -> Movie:
     genres = [name for name, flag in zip(GENRES_100K, row[5:], strict=False) if flag == "1"]
     return Movie(int(row[0]), readable(row[1]), tuple(genres))
+
+
+def _user_1m(row: list[str]) -> User:
+    number, gender, age, occupation, zip_code = row
+    if age not in AGES_1M:
+        raise ValueError(age)
+    return _user(number, gender, AGES_1M[age], OCCUPATIONS_1M[int(occupation)], zip_code)
+
+
+def _user_100k(row: list[str]) -> User:
+    number, age, gender, occupation, zip_code = row
+    return _user(number, gender, float(age), occupation, zip_code)
+
+
+def _user(number: str, gender: str, age: str | float, occupation: str, zip_code: str) -> User:
+    said = {"gender": gender, "age": age, "occupation": occupation, "zip_code": zip_code}
+    return User(user_id=str(int(number)), attributes=said)
 
 
 def _parsed(file: Path, parse: Callable[[list[str]], Line]) -> Iterator[Line]:

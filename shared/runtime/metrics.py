@@ -71,6 +71,9 @@ EVENT_TO_STATE_S = Histogram(
 SESSIONS_LAG = Gauge(
     "freshet_sessions_lag_records", "Records of clicks not applied yet", ["partition"]
 )
+USERS_LAG = Gauge(
+    "freshet_users_lag_records", "Records of users, of this worker's share, not applied yet"
+)
 
 # embedding
 ITEMS_ENCODED = Counter(

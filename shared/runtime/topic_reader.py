@@ -107,7 +107,7 @@ class TopicReader:
             await self._read(consumer, take)
         finally:
             self._consumer = None
-            await _stop(consumer)
+            await stop_consumer(consumer)
 
     async def _read(self, consumer: AIOKafkaConsumer, take: Take) -> None:
         clock = asyncio.get_running_loop().time
@@ -196,7 +196,7 @@ class RecordReader:
         """Close the consumer; the next record opens another."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await _stop(consumer)
+            await stop_consumer(consumer)
 
 
 async def _refuse_late(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> None:
@@ -221,7 +221,7 @@ async def ends_of(make: Callable[[str], AIOKafkaConsumer], topic: str) -> dict[i
             await consumer.start()
         return await _ends_of(consumer)
     finally:
-        await _stop(consumer)
+        await stop_consumer(consumer)
 
 
 async def _ends_of(consumer: AIOKafkaConsumer) -> dict[int, int]:
@@ -230,7 +230,7 @@ async def _ends_of(consumer: AIOKafkaConsumer) -> dict[int, int]:
     return {tp.partition: end for tp, end in ends.items()}
 
 
-async def _stop(consumer: AIOKafkaConsumer) -> None:
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     """Close a consumer that may be broken; one that does not close in time is left to itself.
 
     Waited for from outside: its own tasks can swallow a cancellation while the broker is away.

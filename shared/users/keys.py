@@ -23,8 +23,9 @@ ALL_SCOPE: Final = "all"
 POPULAR_SCOPE: Final = "popular"  # visits, with the half-life of co-visits
 
 # How keys of each kind begin: whole, so that naming one costs no more where there is a prefix.
-_USER, _COVISITS, _TRENDING, _ITEM_CACHE, _POSITION, _LOG, _BUNDLE = (
-    (PREFIX + kind).encode() for kind in ("u:{", "co:", "tr:", "i:", "pos:", "log:", "cfg:")
+_USER, _STANDING, _COVISITS, _TRENDING, _ITEM_CACHE, _POSITION, _USERS_READ, _LOG, _BUNDLE = (
+    (PREFIX + kind).encode()
+    for kind in ("u:{", "ua:{", "co:", "tr:", "i:", "pos:", "ua-pos:", "log:", "cfg:")
 )
 
 
@@ -45,6 +46,14 @@ def user(user_id: str) -> bytes:
 
 ALL_USERS: Final = _USER + b"*"
 """The pattern by which SCAN finds the states of all users."""
+
+
+def standing(user_id: str) -> bytes:
+    """What the shop said of a user last, packed (shared/users/standing.py), a string. No expiry.
+
+    What was deleted or forgotten: 7 d.
+    """
+    return _STANDING + user_id.encode() + b"}"
 
 
 def covisits(key: int) -> bytes:
@@ -91,6 +100,14 @@ def item_cache(space: str, item_id: str) -> bytes:
 def position(topic: str, partition: int) -> bytes:
     """Offset up to which all is applied, its record time, the last stamp: a string, no expiry."""
     return _POSITION + topic.encode() + b":" + str(partition).encode()
+
+
+def users_read(cluster_id: str, partition: int) -> bytes:
+    """Up to where a partition of `users` is applied, as `pos:`, of one cluster. No expiry.
+
+    Whose log is another begins with all of it: versions tell what is older.
+    """
+    return _USERS_READ + cluster_id.encode() + b":" + str(partition).encode()
 
 
 def log_of(topic: str) -> bytes:

@@ -24,6 +24,7 @@ from shared.users.event_types import EventWeights
 from shared.users.states import (
     ENTRY,
     HISTORY_AT_MOST,
+    HISTORY_USUAL,
     INTERESTS_AT_MOST,
     LACKS_VECTOR,
     NO_VECTORS,
@@ -32,7 +33,7 @@ from shared.users.states import (
     UserVectors,
 )
 
-_USERS_AT_ONCE: Final = 256  # their vectors (256 x 50 x 64 float32, 3 MiB) stay in the cache
+_ENTRIES_AT_ONCE: Final = 256 * 50  # their vectors (x 64 float32, 3 MiB) stay in the cache
 _SHORT: Final = 10  # entries: newcomers' histories are padded to these, others to full ones
 _CANCELLED: Final = 1e-12  # squared: a sum this small beside its weights is rounding, no direction
 _VANISHED: Final = 1e-30  # squared: decayed to where float32 ends
@@ -42,8 +43,15 @@ _FLAGS: Final = np.array([1, 2, 4, 4, 4])  # of UserVectors.present
 
 @dataclass(frozen=True)
 class VectorSettings:
-    """Numbers that make vectors of histories; sessions and ranking must run with the same."""
+    """Numbers that make histories and vectors; sessions and ranking must run with the same."""
 
+    history: int = setting(
+        "FRESHET_HISTORY",
+        HISTORY_USUAL,
+        at_least=HISTORY_USUAL,
+        at_most=HISTORY_AT_MOST,
+        help="events that are kept of a user, 20 bytes of Redis each",
+    )
     weights: EventWeights = field(default_factory=EventWeights)
     session_gap_s: int = setting(
         "FRESHET_SESSION_GAP_S",
@@ -90,9 +98,10 @@ def session_vectors(
     for user, history in enumerate(histories):
         of_width.setdefault(_width(len(history)), []).append(user)
     blocks = [
-        (users[at : at + _USERS_AT_ONCE], width)
+        (users[at : at + at_once], width)
         for width, users in of_width.items()
-        for at in range(0, len(users), _USERS_AT_ONCE)
+        for at_once in (_ENTRIES_AT_ONCE // max(width, HISTORY_USUAL),)
+        for at in range(0, len(users), at_once)
     ]
     weighed = [
         _weigh([histories[user] for user in users], width, items, settings)
@@ -126,7 +135,7 @@ def marked(histories: Sequence[bytes], items: Items) -> list[bytes]:
 def _width(history_bytes: int) -> int:
     """Return the number of entries that a history is padded to: few, so that users share a call."""
     entries = history_bytes // ENTRY.itemsize
-    return _SHORT if entries <= _SHORT else -(-entries // HISTORY_AT_MOST) * HISTORY_AT_MOST
+    return _SHORT if entries <= _SHORT else -(-entries // HISTORY_USUAL) * HISTORY_USUAL
 
 
 class _Block(NamedTuple):

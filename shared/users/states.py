@@ -13,7 +13,7 @@ Layout, little-endian:
             ... `guard_of` is everything up to here: a prefix, so a script compares it in place
     8       forgotten_at, ms since 1970; 0: never
     4       hash of the last session id; 0: none yet
-    1       h, entries in the history (at most 50)
+    1       h, entries in the history (at most 200)
     1, 1    hidden, purchased: item keys in each list (at most 200)
             ... in format 2 instead 2, 2, 2, 2: hidden, disliked, purchased, then bytes of names
     1       s, bytes of the space's name
@@ -40,7 +40,9 @@ from numpy.typing import NDArray
 
 FORMATS: Final = (1, 2)
 FORMATS_TO_COME: Final = range(3, 32)  # any other first byte is damage
-HISTORY_AT_MOST: Final = 50  # entries
+HISTORY_USUAL: Final = 50  # entries, where no setting says more; earlier releases read no more
+HISTORY_AT_MOST: Final = 200
+NAMES_AT_MOST: Final = 64  # of types that no setting knows
 FORMAT_1_KEYS: Final = 200  # in each list at most
 KEYS_AT_MOST: Final = 2**16 - 1  # in each list
 INTERESTS_AT_MOST: Final = 3
@@ -312,7 +314,7 @@ def _format(state: UserState) -> int:
 
 def _names(data: bytes) -> tuple[str, ...]:
     names = tuple(_text(data, "a name").split(_NAMES_END))
-    if len(names) > HISTORY_AT_MOST:
+    if len(names) > NAMES_AT_MOST:
         raise _damaged(f"it has {len(names)} names of types")
     return names
 

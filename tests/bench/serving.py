@@ -131,7 +131,7 @@ def write_snapshot(url: str, items: list[ItemVector], dim: int) -> None:
 
     def write(folder: Path) -> None:
         write_table(to_table(rows), folder / snapshots.CATALOGUE)
-        save_index(rows, manifest, 2, folder / snapshots.INDEX)
+        save_index(rows.vectors, manifest, 2, folder / snapshots.INDEX)
 
     snapshots.write(url, manifest, write, lambda folder: None)
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies of good events, items and offers, at and inside every bound."""
+"""Hypothesis strategies of good events, items, offers and users, at and inside every bound."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from freshet.contract.bounds import EARLIEST_MS, LATEST_MS
 from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.contract.offers import Offer
+from freshet.contract.users import User
 
 _CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])
 
@@ -65,6 +66,15 @@ items = (
     st.builds(Item, **_item)
     | st.builds(Item, **_item, image_bytes=st.binary(max_size=64))
     | st.builds(Item, **_item, image_uri=_texts(1, 2048))
+)
+users = st.builds(
+    User,
+    user_id=ids,
+    country=st.none() | st.text("ABXYZ", min_size=2, max_size=2),
+    language=st.none() | st.sampled_from(("de", "pt-BR", "zh-Hant-TW", "x" * 8)),
+    segments=st.lists(ids, max_size=16).map(tuple),
+    attributes=st.dictionaries(ids, _texts(0, 256) | numbers | st.booleans(), max_size=8),
+    updated_ms=st.none() | times,
 )
 
 json_values: SearchStrategy[Any] = st.recursive(

@@ -20,14 +20,21 @@ from freshet.contract.events import Event, decode_event, encode_event
 from freshet.contract.items import Item, decode_item, encode_item
 from freshet.contract.offers import Offer, decode_offer, encode_offer
 from freshet.contract.records import JSON, OUT_OF_BOUNDS, PROTOBUF, BadRecord
-from freshet.v1 import event_pb2, item_pb2, offer_pb2
-from tests.contract.strategies import events, items, offers
+from freshet.contract.users import User, decode_user, encode_user
+from freshet.v1 import event_pb2, item_pb2, offer_pb2, user_pb2
+from tests.contract.strategies import events, items, offers, users
 
-DECODE: dict[type, Any] = {Event: decode_event, Item: decode_item, Offer: decode_offer}
+DECODE: dict[type, Any] = {
+    Event: decode_event,
+    Item: decode_item,
+    Offer: decode_offer,
+    User: decode_user,
+}
 LEAST: dict[type, dict[str, Any]] = {
     Event: {"user_id": "ana", "item_id": "lamp", "type": "click"},
     Item: {"item_id": "lamp"},
     Offer: {"item_id": "lamp"},
+    User: {"user_id": "ana"},
 }
 NOON_MS = 1_788_264_000_000
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
@@ -75,6 +82,10 @@ WRITTEN: list[tuple[type, str, Any, Any]] = [
     (Item, "image_bytes", "_-8", b"\xff\xef"),  # base64 for addresses, without its padding
     (Offer, "available_until_ms", "2026-09-01T12:00Z", NOON_MS),
     (Offer, "price", "0", 0.0),
+    (User, "user_id", 42, "42"),
+    (User, "segments", [1, "two", None], ("1", "two")),
+    (User, "attributes", {"age": 25, "old": None}, {"age": 25.0}),
+    (User, "updated_ms", "2026-09-01T12:00Z", NOON_MS),
 ]
 
 
@@ -127,7 +138,8 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (
         Item,
         {"attributes": {"colours": ["red", "blue"]}},
-        "attributes.colours must be one text, number or flag (several values go under tags), was a",
+        "attributes.colours must be one text, number or flag (several values go under tags or"
+        " segments), was a list",
     ),
     (Item, {"attributes": {"a": {"b": 1}}}, "attributes.a must be a text, a number, true or false"),
 ]
@@ -154,6 +166,12 @@ def test_what_no_form_allows_is_refused_with_what_would_be_right(
         (Event, {"colour": {"of": ["sky"]}}, "(its fields are user_id, item_id, type, time_ms"),
         (Event, {"colour": 1}, "; further data goes under context"),
         (Offer, {"pric": 5}, "'pric' is no field of an offer (did you mean price?)"),
+        (
+            User,
+            {"countri": "DE"},
+            "'countri' is no field of a user (did you mean country?); "
+            "further data goes under attributes",
+        ),
     ],
 )
 def test_a_name_that_is_no_fields_is_refused_with_the_nearest_one(
@@ -166,28 +184,34 @@ def test_nothing_further_has_a_place_in_an_offer() -> None:
     assert "further" not in refused(Offer, {"pric": 5})
 
 
-@pytest.mark.parametrize("kind", [Event, Item, Offer])
+@pytest.mark.parametrize("kind", [Event, Item, Offer, User])
 def test_null_is_as_absent_in_every_field(kind: Any) -> None:
     nulls = {name: None for name in kind.__struct_fields__ if name not in LEAST[kind]}
     assert from_json(kind, nulls) == kind(**LEAST[kind])
     assert forms.tidied(kind(**LEAST[kind] | nulls)) == kind(**LEAST[kind])
 
 
-@given(events | items | offers)
-def test_protobufs_own_json_is_read(message: Event | Item | Offer) -> None:
+@given(events | items | offers | users)
+def test_protobufs_own_json_is_read(message: Event | Item | Offer | User) -> None:
     encode, parse = {
         Event: (encode_event, event_pb2.Event.FromString),
         Item: (encode_item, item_pb2.Item.FromString),
         Offer: (encode_offer, offer_pb2.Offer.FromString),
+        User: (encode_user, user_pb2.User.FromString),
     }[type(message)]
     binary = parse(encode(message, PROTOBUF))  # type: ignore[operator]
     text = json_format.MessageToJson(binary)
     assert DECODE[type(message)](text.encode(), JSON) == message
 
 
-@given(events | items | offers)
-def test_both_ways_of_reading_json_agree(message: Event | Item | Offer) -> None:
-    encode = {Event: encode_event, Item: encode_item, Offer: encode_offer}[type(message)]
+@given(events | items | offers | users)
+def test_both_ways_of_reading_json_agree(message: Event | Item | Offer | User) -> None:
+    encode = {
+        Event: encode_event,
+        Item: encode_item,
+        Offer: encode_offer,
+        User: encode_user,
+    }[type(message)]
     fields = json.loads(encode(message, JSON))  # type: ignore[operator]
     assert forms.read(type(message), fields) == message
     assert forms.tidied(message) == message

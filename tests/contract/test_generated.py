@@ -68,6 +68,7 @@ def test_the_linter_sees_the_contracts(tmp_path: Path) -> None:
         ("item", "item"),
         ("item_uri", "item"),
         ("offer", "offer"),
+        ("user", "user"),
     ],
 )
 def test_golden_json_is_valid_under_its_schema(golden: str, schema: str) -> None:

@@ -13,6 +13,7 @@ from freshet.contract.events import Event, decode_event, encode_event
 from freshet.contract.items import Item, decode_item, encode_item
 from freshet.contract.offers import Offer, decode_offer, encode_offer
 from freshet.contract.records import JSON, PROTOBUF
+from freshet.contract.users import User, decode_user, encode_user
 from freshet.v1 import impression_pb2, vector_pb2
 from shared.catalogue.item_vectors import decode_item_vector, encode_item_vector
 
@@ -59,6 +60,14 @@ OFFER = Offer(
     available_until_ms=1_790_812_800_000,
     updated_ms=1_788_220_900_000,
 )
+USER = User(
+    user_id="ana",
+    country="JP",
+    language="ja",
+    segments=("日本", "vip"),
+    attributes={"age": "25-34", "orders": 12.0, "newsletter": True},
+    updated_ms=1_788_220_799_000,
+)
 ITEM_BY_URI = Item(
     item_id="lamp-043", title="Desk lamp", image_uri="https://images.example.org/lamp-043.jpg"
 )
@@ -69,6 +78,7 @@ CODECS: dict[str, tuple[Any, Any, Any]] = {
     "item": (decode_item, encode_item, ITEM),
     "item_uri": (decode_item, encode_item, ITEM_BY_URI),
     "offer": (decode_offer, encode_offer, OFFER),
+    "user": (decode_user, encode_user, USER),
 }
 
 
@@ -109,9 +119,17 @@ def test_golden_item_vector_says_why_its_picture_is_missing() -> None:
     assert encode_item_vector(decoded) == raw
 
 
+def test_golden_item_vector_of_a_trained_bundle_has_a_vector_of_its_tower() -> None:
+    raw = (GOLDEN / "item_vector_tower.binpb").read_bytes()
+    decoded = decode_item_vector(raw)
+    assert decoded.tower_vector.tolist() == [0.0, -1.0]
+    assert encode_item_vector(decoded) == raw
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("item_vector_tower", vector_pb2.ItemVector),
         ("item_vector", vector_pb2.ItemVector),
         ("item_vector_picture_missing", vector_pb2.ItemVector),
         ("impression", impression_pb2.Impression),

@@ -28,6 +28,7 @@ GOOD = ItemVector(
     arrived_ms=6,
     encoded_ms=7,
     picture_missing="bad-picture: it is cut off",
+    tower_vector=np.array([0, 1], np.float16),
 )
 
 
@@ -58,6 +59,8 @@ def test_unit_vectors_of_any_size_pass_after_rounding_to_float16(dim: int) -> No
         ({"vector": b"123"}, "vector must be float16, two bytes a number, was 3 bytes"),
         ({"vector": halves(*[0.0155] * 4097)}, "vector must be at most 4096 numbers, was 4097"),
         ({"vector": halves(0, 0)}, "vector must be of unit length, was 0"),
+        ({"tower_vector": halves(1, 1)}, "tower_vector must be of unit length, was 1.41"),
+        ({"tower_vector": b"123"}, "tower_vector must be float16, two bytes a number"),
         ({"vector": halves(1, 1)}, "vector must be of unit length, was 1.41"),
         ({"vector": halves(np.nan, 1)}, "vector must be finite numbers"),
         ({"vector": halves(np.inf, 1)}, "vector must be finite numbers"),

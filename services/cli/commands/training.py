@@ -10,6 +10,8 @@ import typer
 COMMANDS: Final = {
     "train": "Fit a model and keep what it learnt (needs PyTorch: `make training`).",
     "evaluate": "Fit models and measure them under one protocol.",
+    "evaluate-content": "Measure what texts and pictures find, without any event.",
+    "report": "Write what was measured as a page with plots.",
 }
 
 

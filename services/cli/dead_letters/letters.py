@@ -12,12 +12,13 @@ from google.protobuf.message import DecodeError, Message
 
 from freshet.contract import records
 from freshet.contract.records import BadRecord, Origin, header, origin_of
-from freshet.contract.topics import CLICKS, DEAD_LETTERS, ITEMS, ITEMS_BACKFILL, OFFERS
+from freshet.contract.topics import CLICKS, DEAD_LETTERS, ITEMS, ITEMS_BACKFILL, OFFERS, USERS
 from freshet.kafka_clients import KafkaSettings
 from freshet.v1.event_pb2 import Event
 from freshet.v1.item_pb2 import Item
 from freshet.v1.offer_pb2 import Offer
-from services.cli.kafka_log import Offsets, records_of
+from freshet.v1.user_pb2 import User
+from shared.kafka.records import Offsets, records_of
 
 PREVIEW_CHARACTERS: Final = 200
 _NAMES: Final = ("user_id", "item_id", "title")
@@ -26,12 +27,14 @@ _KEYED_BY: Final = {
     ITEMS.name: "item_id",
     ITEMS_BACKFILL.name: "item_id",
     OFFERS.name: "item_id",
+    USERS.name: "user_id",
 }
 _MESSAGES: Final[dict[str, type[Message]]] = {
     CLICKS.name: Event,
     ITEMS.name: Item,
     ITEMS_BACKFILL.name: Item,
     OFFERS.name: Offer,
+    USERS.name: User,
 }
 
 

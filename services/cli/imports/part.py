@@ -13,12 +13,13 @@ from aiokafka import TopicPartition
 
 from freshet.contract.events import Event
 from freshet.contract.items import Item
+from freshet.contract.users import User
 from freshet.errors import InvalidRequest
 from freshet.publisher import batching_producer, encoded
 from freshet.send_window import SendWindow
 from services.cli.imports.notes import Note, NoteFile, chained, offsets_of, placed
-from services.cli.kafka_log import Offsets
 from shared.inputs.refusals import BadInput
+from shared.kafka.records import Offsets
 
 if TYPE_CHECKING:
     from aiokafka.structs import RecordMetadata
@@ -31,7 +32,7 @@ NOTE_EVERY: Final = 1_000  # rows
 class SourcedRecord(NamedTuple):
     """One row of a file."""
 
-    record: Item | Event
+    record: Item | User | Event
     source: str  # `file:line`, for messages
     content: bytes  # what the row says, the same whenever it is read
 
@@ -39,7 +40,7 @@ class SourcedRecord(NamedTuple):
 class Feed(NamedTuple):
     """A file's rows."""
 
-    what: str  # items or events
+    what: str  # items, users or events
     name: str  # which file it is
     rows: Callable[[], Iterable[SourcedRecord]]  # from the beginning
     total: int | None = None
@@ -137,6 +138,8 @@ class Part:
 
     def _count(self, row: SourcedRecord) -> None:
         record = row.record
+        if isinstance(record, User):
+            return
         if record.item_id:
             self.by_item[record.item_id] += 1
         if isinstance(record, Item):

@@ -1,4 +1,4 @@
-"""Import files: items until all are encoded, then events until all are folded."""
+"""Import files: items until all are encoded, users, then events until all are folded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from services.cli.imports.notes import NoteFile
 from services.cli.imports.part import Feed, Part
 from services.cli.imports.pictureless import Pictureless, pictureless
 from services.cli.imports.unknown_items import UnknownItem, catalogue_ids, unknown_items
-from services.cli.kafka_log import ends_of
 from services.cli.terminal import Bars
+from shared.kafka.records import ends_of
 from shared.runtime import redis_client
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ class Import:
 
     def __init__(self, data: Path, bars: Bars, tell: Callable[[str], None]) -> None:
         """data: the folder of `freshet up`. tell: hears what people should know meanwhile."""
-        self.parts: dict[str, Part] = {}  # by what they are: items, events
+        self.parts: dict[str, Part] = {}  # by what they are: items, users, events
         self._data = data
         self._bars = bars
         self._tell = tell
 
-    async def run(self, items: Feed | None, events: Feed | None) -> Outcome:
+    async def run(self, items: Feed | None, users: Feed | None, events: Feed | None) -> Outcome:
         """Return once all is in effect. Raises BadInput, KafkaError, RedisError, OSError."""
         where = endpoints.addresses(self._data)
         settings = endpoints.kafka_settings(where)
@@ -57,6 +57,10 @@ class Import:
                 part = await self._publish(settings, redis, cluster_id, items)
                 encoded = partial(lag.until_encoded, settings, redis, part.last)
                 await self._wait("encoding items", part, encoded)
+            if users is not None:
+                part = await self._publish(settings, redis, cluster_id, users)
+                stand = partial(lag.until_standing, redis, cluster_id, part.last)
+                await self._wait("taking users in", part, stand)
             if events is not None:
                 part = await self._publish(settings, redis, cluster_id, events)
                 await self._wait(

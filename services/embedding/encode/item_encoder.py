@@ -1,5 +1,8 @@
 """Turn an item into its vectors: fetch and decode the picture, encode it and the text, fuse.
 
+Where the bundle has an item tower, what is fused is its input: an item has its tower vector, which
+queries of sessions look for, from its arrival on.
+
 An item whose picture cannot be had is encoded from its text, beside the last good picture if there
 was one, and carries the reason; only one that has neither is refused.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -24,7 +27,9 @@ from services.embedding.pictures.hosts import Lane
 from shared.bundles.content import text_of
 from shared.bundles.fusion import BadVector, Floats, FusedVectors, Fusion
 from shared.bundles.picture import BadPicture
+from shared.bundles.towers import OnnxItemTower
 from shared.catalogue.item_vectors import NO_VECTOR, PICTURE_MISSING_BYTES, Vector
+from shared.users.keys import item_key
 
 BAD_PICTURE: Final = "bad-picture"
 PICTURE_NOT_FETCHED: Final = "picture-not-fetched"
@@ -40,12 +45,14 @@ LastGood = Callable[[], Awaitable[Vector]]  # an item's picture vector so far, (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedVectors:
-    """What encoding gives: three float16 vectors, the modalities' empty where there is none."""
+    """What encoding gives: float16 vectors, empty where there is none of a modality or a tower."""
 
     vector: Vector  # (d,), unit length
     image_vector: Vector  # (d,) or (0,)
     text_vector: Vector  # (d,) or (0,)
     picture_missing: str = ""  # why the picture could not be had: image_vector is of the last good
+    # (t,) of unit length, of the bundle's item tower
+    tower_vector: Vector = field(default_factory=lambda: NO_VECTOR)
 
 
 class PictureMissing(BadRecord):
@@ -80,16 +87,22 @@ class ItemEncoder:
         search_decoders: Decoders,
         batcher: Batcher,
         fusion: Fusion,
+        tower: OnnxItemTower | None = None,
+        precedence: Precedence | None = None,
+        is_served: Callable[[], bool] = lambda: True,
         *,
         fetch_waits_s: tuple[float, ...] = FETCH_WAITS_S,
     ) -> None:
+        """precedence: of all spaces of a service; is_served: whether anybody waits for this one."""
         self._fetcher = fetcher
         self._decoders = decoders
         self._search_decoders = search_decoders  # neither waits for the other's pictures
         self._batcher = batcher
         self._fusion = fusion
+        self._tower = tower
         self._fetch_waits_s = fetch_waits_s
-        self._precedence = Precedence()
+        self._precedence = precedence or Precedence()
+        self._is_served = is_served
         self._backfill_decodes = asyncio.Semaphore(BACKFILL_DECODES)
 
     async def encode(
@@ -106,19 +119,21 @@ class ItemEncoder:
         text, kept = text_of(item), await last_good()
         if not text and not kept.size:
             return await self._insist(item, priority, why)
+        priority = self._standing(priority)
         with self._precedence_of(priority):
             embedding = await self._text_embedding(text, priority)
-        return self._fuse_again(kept, embedding, why.reason)
+        return self._placed(item, self._fuse_again(kept, embedding, why.reason))
 
     async def encode_whole(self, item: Item, priority: Priority) -> EncodedVectors:
         """Return an item's vectors. Raises PictureMissing, or BadRecord: no retry would mend it."""
+        priority = self._standing(priority)
         picture = await self._picture(item, priority)
         with self._precedence_of(priority):
             features, embedding = await asyncio.gather(
                 self._image_features(picture, priority),
                 self._text_embedding(text_of(item), priority),
             )
-        return self._fuse(features, embedding)
+        return self._placed(item, self._fuse(features, embedding))
 
     async def encode_text(self, text: str) -> EncodedVectors:
         """Return a search's vectors, before everything else. Raises BadRecord."""
@@ -130,6 +145,10 @@ class ItemEncoder:
         with self._precedence.live():
             picture = await _decoded(self._search_decoders, data)
             return self._fuse(await self._batcher.encode_image(picture, Priority.QUERY), None)
+
+    def _standing(self, priority: Priority) -> Priority:
+        """Return what an item's priority is beside those of the space that is served."""
+        return priority if self._is_served() else Priority.BACKFILL
 
     def _precedence_of(self, priority: Priority) -> AbstractContextManager[None]:
         return nullcontext() if priority == Priority.BACKFILL else self._precedence.live()
@@ -187,6 +206,14 @@ class ItemEncoder:
     async def _turn(self, priority: Priority) -> None:
         if priority == Priority.BACKFILL:
             await self._precedence.backfill_turn()
+
+    def _placed(self, item: Item, vectors: EncodedVectors) -> EncodedVectors:
+        """Return an item's vectors with what the item tower makes of them."""
+        if self._tower is None:
+            return vectors
+        key = np.array([item_key(item.item_id)], np.uint64)
+        (tower,) = self._tower.vectors(key, vectors.vector[None].astype(np.float32))
+        return replace(vectors, tower_vector=_half(tower) if tower.any() else NO_VECTOR)
 
     def _fuse(self, features: Floats | None, embedding: Floats | None) -> EncodedVectors:
         with _refusing_no_direction():

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.embedding.encode.item_encoder import EncodedVectors
-from shared.catalogue.item_vectors import LENGTH_TOLERANCE
+from shared.catalogue.item_vectors import LENGTH_TOLERANCE, Vector
 from shared.runtime.redis_client import is_wrong_type
 from shared.users import keys
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 PAUSE_S: Final = 1.0  # after a failure Redis is left alone that long, lest each item wait for it
 _VECTORS: Final = (b"vector", b"image_vector", b"text_vector")
+_TOWER: Final = b"tower_vector"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,10 +46,12 @@ class ItemCache:
     No method raises when Redis is gone.
     """
 
-    def __init__(self, redis: Redis, space: str, dim: int) -> None:
+    def __init__(self, redis: Redis, space: str, dim: int, tower_dim: int = 0) -> None:
+        """dim, tower_dim: numbers of vectors and of tower vectors; 0: the space has none."""
         self._redis = redis
         self._space = space
         self._dim = dim
+        self._tower_dim = tower_dim
         self._not_before_s = 0.0
 
     async def get(self, item_id: str) -> CachedItem | None:
@@ -99,18 +102,26 @@ class ItemCache:
     def _entry(self, fields: Mapping[Any, Any]) -> CachedItem | None:
         try:
             vector, image, text = parts = [np.frombuffer(fields[name], "<f2") for name in _VECTORS]
+            tower = np.frombuffer(fields[_TOWER] if self._tower_dim else b"", "<f2")
             version = int(fields[b"version"])
             content_hash = bytes(fields[b"content_hash"])
             missing = bytes(fields.get(b"picture_missing", b"")).decode()
         except (KeyError, ValueError):
             return None
-        fits = len(parts[0]) == self._dim and all(len(part) in (0, self._dim) for part in parts)
-        if not fits or not all(np.isfinite(part).all() for part in parts):
+        fits = len(vector) == self._dim and all(len(part) in (0, self._dim) for part in parts)
+        if not fits or len(tower) not in (0, self._tower_dim):
             return None
-        length = float(np.linalg.norm(parts[0].astype(np.float32)))
-        if abs(length - 1) > LENGTH_TOLERANCE:
+        if not all(np.isfinite(part).all() for part in parts):
             return None
-        return CachedItem(content_hash, version, EncodedVectors(vector, image, text, missing))
+        if not _is_unit(vector) or (tower.size and not _is_unit(tower)):
+            return None
+        vectors = EncodedVectors(vector, image, text, missing, tower)
+        return CachedItem(content_hash, version, vectors)
+
+
+def _is_unit(vector: Vector) -> bool:
+    length = float(np.linalg.norm(vector.astype(np.float32)))
+    return abs(length - 1) <= LENGTH_TOLERANCE  # NaN is not either
 
 
 def _fields(entry: CachedItem) -> dict[Any, Any]:
@@ -121,4 +132,5 @@ def _fields(entry: CachedItem) -> dict[Any, Any]:
         b"content_hash": entry.content_hash,
         b"version": b"%d" % entry.version,
         b"picture_missing": missing,
+        _TOWER: entry.vectors.tower_vector.tobytes(),
     }

@@ -183,6 +183,7 @@ class RecordHandler:
                 arrived_ms=arrived_ms,
                 encoded_ms=self._now_ms(),
                 picture_missing=vectors.picture_missing,
+                tower_vector=vectors.tower_vector,
             )
         )
         await self.publish(item.item_id, encoded, version, origin, arrived_ms)

@@ -10,15 +10,17 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import hnswlib
 import numpy as np
+from numpy.typing import NDArray
 
 from services.embedding.settings import EmbeddingSettings
-from shared.bundles.bundle import Bundle
 from shared.catalogue import snapshots
+from shared.catalogue.active_bundle import ActiveBundle
 from shared.catalogue.arrow import from_table, read_table, to_table, write_table
 from shared.catalogue.feed import CatalogueFeed
 from shared.catalogue.rows import CatalogueRows
@@ -35,13 +37,12 @@ class NoItems(Exception):
     """There is nothing to index."""
 
 
-async def build(settings: EmbeddingSettings) -> dict[str, Any]:
-    """Read the catalogue, index it and write the snapshot. Returns its name, items and seconds.
+async def build(settings: EmbeddingSettings, bundle: ActiveBundle) -> dict[str, Any]:
+    """Read a space's catalogue, index it, write the snapshot. Returns its name, items and seconds.
 
-    Raises BadBundle, NoItems, BadSnapshot or OSError; the snapshot before stays the current one.
+    Raises NoItems, BadSnapshot or OSError; the snapshot before stays the current one.
     """
     began_s, created_ms = time.monotonic(), now_ms()
-    bundle = await asyncio.to_thread(Bundle.load, settings.bundle)
     rows, offsets = await _catalogue(settings, bundle)
     if not rows.ids:
         raise NoItems(f"no items in space {bundle.space}")
@@ -54,11 +55,13 @@ async def build(settings: EmbeddingSettings) -> dict[str, Any]:
         ef_construction=snapshot.ef_construction,
         offsets=offsets,
         created_ms=created_ms,
+        tower_dim=0 if rows.tower_vectors is None else rows.tower_vectors.shape[1],
     )
 
     def fill(folder: Path) -> None:
         write_table(to_table(rows), folder / snapshots.CATALOGUE)
-        save_index(rows, manifest, snapshot.threads, folder / snapshots.INDEX)
+        for file, _, vectors in graphs(rows):
+            save_index(vectors, manifest, snapshot.threads, folder / file)
 
     name = await asyncio.to_thread(snapshots.write, snapshot.url, manifest, fill, check_apart)
     return {
@@ -69,7 +72,7 @@ async def build(settings: EmbeddingSettings) -> dict[str, Any]:
 
 
 async def _catalogue(
-    settings: EmbeddingSettings, bundle: Bundle
+    settings: EmbeddingSettings, bundle: ActiveBundle
 ) -> tuple[CatalogueRows, dict[int, int]]:
     """Return all living items and the offsets up to which they were read."""
     feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)
@@ -83,17 +86,24 @@ async def _catalogue(
     return feed.catalogue.copy_rows(), feed.offsets
 
 
-def save_index(rows: CatalogueRows, manifest: Manifest, threads: int, path: Path) -> None:
-    """Build an index over the rows, label by row, and save it.
+def graphs(rows: CatalogueRows) -> Iterator[tuple[str, str, NDArray[np.float16]]]:
+    """Yield a snapshot's graphs: file, what it is called, vectors by row (n, d)."""
+    yield snapshots.INDEX, "index", rows.vectors
+    if rows.tower_vectors is not None:
+        yield snapshots.TOWER_INDEX, "index of towers", rows.tower_vectors
+
+
+def save_index(vectors: NDArray[np.float16], manifest: Manifest, threads: int, path: Path) -> None:
+    """Build an index over vectors (n, d), label by row, and save it.
 
     hnswlib says nothing when it could not write: what was saved is checked by who calls this.
     """
-    index = hnswlib.Index("ip", manifest.dim)
+    index = hnswlib.Index("ip", vectors.shape[1])
     index.init_index(
         manifest.count, M=manifest.m, ef_construction=manifest.ef_construction, random_seed=SEED
     )
     labels = np.arange(manifest.count)
-    index.add_items(rows.vectors.astype(np.float32), labels, num_threads=threads)
+    index.add_items(vectors.astype(np.float32), labels, num_threads=threads)
     index.save_index(str(path))
 
 
@@ -112,16 +122,22 @@ def check(folder: Path) -> None:
     rows = from_table(read_table(folder / snapshots.CATALOGUE))
     if (len(rows.ids), rows.space) != (manifest.count, manifest.space):
         raise BadSnapshot(f"the catalogue has {len(rows.ids)} rows of space {rows.space!r}")
-    index = hnswlib.Index("ip", manifest.dim)
-    index.load_index(str(folder / snapshots.INDEX), max_elements=manifest.count)
+    for file, what, vectors in graphs(rows):
+        _check_index(folder / file, what, vectors, manifest)
+
+
+def _check_index(path: Path, what: str, vectors: NDArray[np.float16], manifest: Manifest) -> None:
+    """Load a saved index of vectors (n, d) and look for some of them. Raises BadSnapshot."""
+    index = hnswlib.Index("ip", vectors.shape[1])
+    index.load_index(str(path), max_elements=manifest.count)
     labels = np.linspace(0, manifest.count - 1, min(SAMPLED, manifest.count)).astype(np.int64)
-    sample = rows.vectors[labels].astype(np.float32)  # (s, d)
+    sample = vectors[labels].astype(np.float32)  # (s, d)
     if not np.array_equal(np.asarray(index.get_items(labels), np.float32), sample):
-        raise BadSnapshot("the index holds other vectors than the catalogue")
+        raise BadSnapshot(f"the {what} holds other vectors than the catalogue")
     index.set_ef(max(96, manifest.ef_construction))
     _, distances = index.knn_query(sample, k=1, num_threads=1)
     # Equal vectors may answer for each other, so what counts is how near the answer is.
     own = 1.0 - np.einsum("sd,sd->s", sample, sample)
     recall = float(np.mean(distances[:, 0] <= own + 1e-3))
     if recall < RECALL_AT_LEAST:
-        raise BadSnapshot(f"the index finds {recall:.0%} of its own vectors")
+        raise BadSnapshot(f"the {what} finds {recall:.0%} of its own vectors")

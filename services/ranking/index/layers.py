@@ -38,12 +38,51 @@ class Base(Protocol):
         ...
 
 
+class Indexed(Protocol):
+    """Vectors by row of a catalogue, none of which changes while its row lives."""
+
+    @property
+    def dim(self) -> int: ...
+
+    def vectors(self) -> NDArray[np.float16]:
+        """Return all of them as they are now, (n, d)."""
+        ...
+
+
+class ContentVectors:
+    """The vectors of the catalogue's space, which every item has."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.dim = catalogue.dim
+        self._catalogue = catalogue
+
+    def vectors(self) -> NDArray[np.float16]:
+        """See Indexed.vectors."""
+        return self._catalogue.vectors
+
+
+class TowerVectors:
+    """What the bundle's item tower gives; zero, and so near to nothing, where that is nothing."""
+
+    def __init__(self, catalogue: Catalogue, dim: int) -> None:
+        self.dim = dim
+        self._catalogue = catalogue
+
+    def vectors(self) -> NDArray[np.float16]:
+        """See Indexed.vectors."""
+        towers = self._catalogue.tower_vectors
+        if towers is None or towers.shape[1] != self.dim:
+            return np.zeros((len(self._catalogue), self.dim), np.float16)
+        return towers
+
+
 class Layers:
     """One base and its changes. The catalogue's thread changes it, any thread may search."""
 
     def __init__(
         self,
         catalogue: Catalogue,
+        indexed: Indexed,
         base: Base | None = None,
         row_of: NDArray[np.int64] | None = None,
     ) -> None:
@@ -52,8 +91,9 @@ class Layers:
         Living rows that no label holds go to the fresh segment.
         """
         self.base = base
-        self.fresh = FreshSegment(catalogue.dim)
+        self.fresh = FreshSegment(indexed.dim)
         self._catalogue = catalogue
+        self._indexed = indexed
         self._row_of = np.empty(0, np.int64) if row_of is None else row_of
         self._label_of = Column(np.int32, fill=-1)
         alive = catalogue.alive
@@ -78,7 +118,7 @@ class Layers:
         self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
         """Search as ServedIndex.nearest promises."""
-        queries, usable = hits.checked(vectors, self._catalogue.dim, k)
+        queries, usable = hits.checked(vectors, self._indexed.dim, k)
         mask = self._catalogue.alive
         if allowed is not None:
             reach = min(len(mask), len(allowed))
@@ -118,7 +158,7 @@ class Layers:
         return best
 
     def _search_each(self, queries: NDArray[np.float32], k: int, mask: NDArray[np.bool_]) -> Hits:
-        return hits.search_rows(self._catalogue.vectors, hits.rows_under(mask), queries, k)
+        return hits.search_rows(self._indexed.vectors(), hits.rows_under(mask), queries, k)
 
     def _hits_to_fetch(self, k: int, count: int) -> int:
         """Return how many hits of the base make k allowed ones likely; 0 if it holds nothing."""
@@ -130,4 +170,4 @@ class Layers:
 
     def _add(self, rows: NDArray[np.int64]) -> None:
         if len(rows):
-            self.fresh.add(rows, self._catalogue.vectors[rows])
+            self.fresh.add(rows, self._indexed.vectors()[rows])

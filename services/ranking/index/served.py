@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from freshet.errors import Overloaded
 from services.ranking.index.hits import Hits
-from services.ranking.index.layers import Base, Layers
+from services.ranking.index.layers import Base, ContentVectors, Indexed, Layers
 from shared.catalogue.catalogue import Applied, Catalogue
 from shared.runtime.deadline import Cost, Costs, Deadline
 
@@ -42,11 +42,20 @@ class ServedIndex:
     old layers or the new ones, and finds the same items in both.
     """
 
-    def __init__(self, catalogue: Catalogue, base: LoadedBase | None = None) -> None:
-        """base: to begin with. Raises ValueError if it is not of this catalogue's kind."""
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        base: LoadedBase | None = None,
+        indexed: Indexed | None = None,
+    ) -> None:
+        """base: to begin with; indexed: what is searched, None: the vectors of the space.
+
+        Raises ValueError if the base is not of this catalogue's kind.
+        """
         self.name = base.name if base else ""  # of the base; empty: none
+        self.indexed = indexed or ContentVectors(catalogue)
         self._catalogue = catalogue
-        self._layers = self._match(base) if base else Layers(catalogue)
+        self._layers = self._match(base) if base else Layers(catalogue, self.indexed)
         self._touched: set[int] | None = None  # rows that changed while a base is matched
         catalogue.listen(self._on_change)
 
@@ -94,12 +103,13 @@ class ServedIndex:
         return loaded, self._match(loaded)
 
     def _match(self, loaded: LoadedBase) -> Layers:
-        shape = (loaded.base.count, self._catalogue.dim)
+        shape = (loaded.base.count, self.indexed.dim)
         if loaded.vectors.shape != shape or len(loaded.keys) != len(loaded.vectors):
             raise ValueError(
                 f"base {loaded.name} must have vectors {shape}, has {loaded.vectors.shape}"
             )
-        return Layers(self._catalogue, loaded.base, rows_of(loaded, self._catalogue))
+        rows = rows_of(loaded, self._catalogue, self.indexed)
+        return Layers(self._catalogue, self.indexed, loaded.base, rows)
 
 
 class IndexSearcher:
@@ -166,13 +176,13 @@ class IndexSearcher:
             return await deadline.waiting(asyncio.shield(running))
 
 
-def rows_of(loaded: LoadedBase, catalogue: Catalogue) -> NDArray[np.int64]:
+def rows_of(loaded: LoadedBase, catalogue: Catalogue, indexed: Indexed) -> NDArray[np.int64]:
     """Return the row of each label, (b,): -1 where the item is gone or has another vector now.
 
     May run beside changes: rows that change meanwhile are refreshed before the result is used.
     """
     rows = catalogue.rows(loaded.keys)
-    vectors = catalogue.vectors
+    vectors = indexed.vectors()
     if not len(vectors):
         return np.full_like(rows, -1)
     rows[rows >= len(vectors)] = -1  # came after the line above

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from services.ranking.index.hnsw import HnswBase
+from services.ranking.index.layers import ContentVectors, TowerVectors
 from services.ranking.index.served import LoadedBase, ServedIndex
 from shared.catalogue import snapshots
 from shared.catalogue.arrow import labels_of, read_table
@@ -35,17 +36,32 @@ def load_base(snapshot: Snapshot) -> LoadedBase:
     return LoadedBase(snapshot.name, base, keys, vectors)
 
 
-def begin(catalogue: Catalogue, snapshot: Snapshot | None) -> ServedIndex:
+def load_towers(snapshot: Snapshot) -> LoadedBase:
+    """Load the graph of a verified snapshot's tower vectors, as `load_base` does the other."""
+    if not snapshot.manifest.tower_dim:
+        raise ValueError(f"snapshot {snapshot.name} has no tower vectors")
+    keys, vectors = labels_of(read_table(snapshot.catalogue), "tower_vector")
+    base = HnswBase.load(str(snapshot.tower_index), snapshot.manifest.tower_dim)
+    return LoadedBase(snapshot.name, base, keys, vectors)
+
+
+def begin(catalogue: Catalogue, snapshot: Snapshot | None, tower_dim: int = 0) -> ServedIndex:
     """Return the index of a catalogue begun with this snapshot, if any. Blocking.
 
-    An index file that cannot be loaded costs speed only: then all is in the fresh segment.
+    tower_dim: then it is that of tower vectors. An index file that cannot be loaded costs speed
+    only: then all is in the fresh segment.
     """
+    load, indexed = (
+        (load_towers, TowerVectors(catalogue, tower_dim))
+        if tower_dim
+        else (load_base, ContentVectors(catalogue))
+    )
     if snapshot is not None:
         try:
-            return ServedIndex(catalogue, load_base(snapshot))
+            return ServedIndex(catalogue, load(snapshot), indexed)
         except FAILURES as error:
             log.warning("index of snapshot %s not used: %s", snapshot.name, error)
-    return ServedIndex(catalogue)
+    return ServedIndex(catalogue, None, indexed)
 
 
 class SnapshotWatch:
@@ -57,6 +73,7 @@ class SnapshotWatch:
         catalogue: Catalogue,
         url: str,
         *,
+        towers: ServedIndex | None = None,
         look_s: float = LOOK_S,
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = time.monotonic,
@@ -64,6 +81,7 @@ class SnapshotWatch:
         self.adopted = 0
         self.refused = 0  # attempts that left the base before in place
         self._served = served
+        self._towers = towers
         self._catalogue = catalogue
         self._url = url
         self._look_s = look_s
@@ -104,6 +122,8 @@ class SnapshotWatch:
         if snapshot is None or snapshot.name == self._served.name:
             raise ValueError("no newer one may be used")
         await self._served.adopt(lambda: load_base(snapshot))
+        if self._towers is not None and snapshot.manifest.tower_dim:
+            await self._towers.adopt(lambda: load_towers(snapshot))
         self.adopted += 1
         log.info("index from snapshot %s: %s", snapshot.name, self._served.sizes())
 

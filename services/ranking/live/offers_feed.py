@@ -21,13 +21,13 @@ from typing import Any, Final
 from aiokafka import ConsumerRecord
 
 from freshet import kafka_clients
-from freshet.contract import bounds, records, topics
+from freshet.contract import records, topics
 from freshet.contract.offers import decode_offer, encode_offer
 from freshet.kafka_clients import KafkaSettings
 from freshet.producer import RenewedProducer
 from services.ranking.live.offers import OfferChange, Offers, Versions, WholeOffer
 from shared.catalogue.offer_columns import GROUPS
-from shared.catalogue.versions import UNSTATED, LogPlace, RecordVersion
+from shared.catalogue.versions import RecordVersion
 from shared.clock import now_ms
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.topic_reader import TopicReader
@@ -159,13 +159,8 @@ def change_of(record: ConsumerRecord) -> OfferChange:
 
 
 def _from_versions(versions: Versions) -> bytes:
-    """Write the versions of the groups as `since_ms:since_offset:updated_ms:ms:offset`, …"""
-    return b",".join(
-        b"%d:%d:%d:%d:%d" % (*version.since[::2], version.updated_ms, *version.place[::2])
-        if version is not None
-        else b""
-        for version in versions
-    )
+    """Write the versions of the groups, a comma between two."""
+    return b",".join(version.written() if version is not None else b"" for version in versions)
 
 
 def _to_versions(header: bytes | None) -> Versions | None:
@@ -174,16 +169,6 @@ def _to_versions(header: bytes | None) -> Versions | None:
     if len(parts) != len(GROUPS):
         return None
     try:
-        return tuple(_to_version(part) if part else None for part in parts)
+        return tuple(RecordVersion.read(part) if part else None for part in parts)
     except ValueError:
         return None
-
-
-def _to_version(part: bytes) -> RecordVersion:
-    numbers = [int(digits) for digits in part.split(b":")]
-    if not all(UNSTATED <= number <= bounds.INT64_MAX for number in numbers):
-        raise ValueError(part)
-    since_ms, since_offset, updated_ms, time_ms, offset = numbers
-    return RecordVersion(
-        LogPlace(since_ms, False, since_offset), updated_ms, LogPlace(time_ms, False, offset)
-    )

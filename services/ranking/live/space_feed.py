@@ -59,7 +59,8 @@ class SpaceFeed:
         self._background.start(self._offers.run(), "offers")
         await self._catalogue.caught_up()
         await self._offers.caught_up()
-        watch = SnapshotWatch(space.index, space.catalogue, url)
+        towers = space.tower.index if space.tower else None
+        watch = SnapshotWatch(space.index, space.catalogue, url, towers=towers)
         self._background.start(watch.run(), "snapshots")
         space.newest.rows()  # chosen of all that came since it was made: not in the first call
         self.space = space

@@ -14,23 +14,25 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from freshet.contract import topics
+from freshet.contract.users import User
 from freshet.errors import Unavailable
 from services.ranking.stages import signals
 from services.ranking.stages.signals import Weighted
 from shared.breaker import Breaker
 from shared.runtime.redis_client import Command, RedisExchange, is_wrong_type
-from shared.users import keys, positions, states
+from shared.users import keys, positions, standing, states
 from shared.users.states import UserState
 
 COVISITS_READ: Final = 100  # followers of an item: the strongest, of at most 200
 
 
 class UserStates(NamedTuple):
-    """Users' states as they were asked for, and the offset that `pos` says is applied, or -1."""
+    """Users' states as they were asked for, and what else was read with them."""
 
     states: list[UserState]
     known: list[bool]
-    applied: int
+    applied: int = -1  # the offset that `pos` says is applied
+    user: User | None = None  # what the shop says of the first of them
 
 
 class Reader(Protocol):
@@ -44,7 +46,10 @@ class Reader(Protocol):
     async def states(
         self, user_ids: Sequence[str], timeout_s: float, partition: int | None = None
     ) -> UserStates:
-        """Return states, empty ones for unknown users. Raises Unavailable."""
+        """Return states, empty ones for unknown users, and what is said of the first.
+
+        Raises Unavailable.
+        """
         ...
 
     async def sets(
@@ -74,7 +79,7 @@ class StateReader:
     def __init__(self, redis: Redis, breaker: Breaker | None = None) -> None:
         self._exchange = RedisExchange(redis.connection_pool)
         self._breaker = breaker or Breaker()
-        self.damaged = 0  # states and sets that could not be read, since the start
+        self.damaged = 0  # states, users and sets that could not be read, since the start
 
     @property
     def broken(self) -> bool:
@@ -85,15 +90,18 @@ class StateReader:
         self, user_ids: Sequence[str], timeout_s: float, partition: int | None = None
     ) -> UserStates:
         """See Reader.states."""
-        names = [keys.user(user_id) for user_id in user_ids]
+        names = [keys.standing(user_ids[0]), *map(keys.user, user_ids)]
         if partition is not None:
             names.append(keys.position(topics.CLICKS.name, partition))
-        (values,) = await self._within(timeout_s, [("MGET", *names)])
+        ((said, *values),) = await self._within(timeout_s, [("MGET", *names)])
         applied = -1
         if partition is not None:
             applied = self._offset(values.pop())
         return UserStates(
-            [self._state(v) for v in values], [v is not None for v in values], applied
+            [self._state(v) for v in values],
+            [v is not None for v in values],
+            applied,
+            None if said is None else self._user(user_ids[0], said),
         )
 
     async def sets(
@@ -148,6 +156,13 @@ class StateReader:
             self.damaged += 1
             return states.empty()
 
+    def _user(self, user_id: str, value: bytes) -> User | None:
+        try:
+            return standing.unpack(user_id, value).user
+        except ValueError:
+            self.damaged += 1
+            return None
+
     async def close(self) -> None:
         """Close all connections."""
         await self._exchange.close()
@@ -176,6 +191,7 @@ class MemoryReader:
 
     def __init__(self) -> None:
         self.users: dict[str, UserState] = {}
+        self.said: dict[str, User] = {}
         self.applied: dict[int, int] = {}  # partition → offset
         self.covisits: dict[int, Weighted] = {}
         self.trending: dict[str, Weighted] = {}
@@ -195,7 +211,10 @@ class MemoryReader:
         applied = -1 if partition is None else self.applied.get(partition, -1)
         known = [self.users.get(user_id) for user_id in user_ids]
         return UserStates(
-            [s or states.empty() for s in known], [s is not None for s in known], applied
+            [s or states.empty() for s in known],
+            [s is not None for s in known],
+            applied,
+            self.said.get(user_ids[0]),
         )
 
     async def sets(

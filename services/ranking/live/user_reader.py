@@ -33,19 +33,27 @@ async def read_input(
     query: RecommendQuery, space: ServingSpace, deadline: Deadline
 ) -> RankingInput:
     """Read all that a list is made from beside the catalogue."""
-    users = (await read_states(query.users, query.after, space, deadline)).states
+    read = await read_states(query.users, query.after, space, deadline)
+    users, said = read.states, read.user
+    named = (query.segment,) if query.segment else ()
+    segments = named if said is None else (*named, *said.all_segments)
+    segment = segments[0] if segments else ""
     catalogue, now_ms = space.catalogue, space.now_ms()
+    as_of_ms = now_ms if query.at_ms is None else query.at_ms
     state = merged(users, catalogue, space.vectors)
     profile = profile_of(state, catalogue, space.offers.terms.price, space.vectors)
-    signals = await _read_signals(profile, query.segment, space, deadline)
+    signals = await _read_signals(profile, segment, space, deadline)
     return RankingInput(
         query,
         now_ms,
+        as_of_ms,
         profile,
         signals,
-        covisited(profile, signals, catalogue, now_ms, space.features),
-        trends_for(profile, query.segment, space.trend_rows.of(signals.trending)),
+        covisited(profile, signals, catalogue, as_of_ms, space.features),
+        trends_for(profile, segment, space.trend_rows.of(signals.trending)),
         _positions(users),
+        segments,
+        {} if said is None else said.features,
     )
 
 
@@ -74,7 +82,7 @@ async def read_states(
             deadline.leave_out(degraded.AFTER_TIMEOUT)
     if found is None:
         deadline.leave_out(degraded.STATE_UNAVAILABLE)
-        found = UserStates([states.empty()] * len(users), [False] * len(users), -1)
+        found = UserStates([states.empty()] * len(users), [False] * len(users))
     return found
 
 

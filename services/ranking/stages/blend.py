@@ -10,22 +10,25 @@ Legend: n candidates; p contributions of the ranker; f features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.contract.items import Attribute
 from freshet.settings import setting
 from services.ranking.stages.features import NAMES, FeatureColumn
 
 Floats = NDArray[np.float32]
+Attributes = Mapping[str, Attribute]  # of a user, by name
+NO_ATTRIBUTES: Final[Attributes] = {}
 
 GRID: Final = np.float32(2.0**15)
 SCORE_AT_MOST: Final = np.float32(255)
 
-PARTS: Final = NAMES[: FeatureColumn.DISLIKE + 1]  # the features that the blend reads
+PARTS: Final = NAMES[: FeatureColumn.TOWER + 1]  # the features that the blend reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,9 @@ class BlendSettings:
     )
     dislike: float = setting(
         "FRESHET_BLEND_DISLIKE", -0.6, at_least=-8, at_most=0, help="like what was disliked"
+    )
+    tower: float = setting(
+        "FRESHET_BLEND_TOWER", 1.0, at_least=0, at_most=16, help="what a trained bundle expects"
     )
 
 
@@ -113,11 +119,12 @@ class Ranker(Protocol):
         """Names of the contributions, (p,)."""
         ...
 
-    def score(self, features: Floats) -> Floats:
+    def score(self, features: Floats, attributes: Attributes = NO_ATTRIBUTES) -> Floats:
         """Return the contributions, (n, p) on the blend's grid; their sums are the scores.
 
-        features: (n, f) in the order of features.NAMES. Raises ValueError for scores that are
-        not finite.
+        A candidate's do not depend on which others stand beside it.
+        features: (n, f) in the order of features.NAMES; attributes: the user's own, by name.
+        Raises ValueError for scores that are not finite.
         """
         ...
 
@@ -131,7 +138,7 @@ class BlendRanker:
     def __init__(self, settings: BlendSettings) -> None:
         self.weights = weights(settings)  # (p,)
 
-    def score(self, features: Floats) -> Floats:
+    def score(self, features: Floats, attributes: Attributes = NO_ATTRIBUTES) -> Floats:
         """See Ranker.score."""
         return contributions(features, self.weights)
 

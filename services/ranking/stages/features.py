@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from freshet.settings import setting
 from services.ranking.stages.float16 import to_float32
+from services.ranking.stages.products import products
 from services.ranking.stages.signals import Signals, Weighted
 from services.ranking.stages.user_profile import CONTENT_OF, UserProfile
 from shared.catalogue.catalogue import Catalogue, Items
@@ -27,7 +28,7 @@ from shared.users.log2_weights import HalfLives
 
 
 class FeatureColumn(IntEnum):
-    """Columns of the matrix; the blend scores by the first ones, up to DISLIKE (blend.PARTS)."""
+    """Columns of the matrix; the blend scores by the first ones, up to TOWER (blend.PARTS)."""
 
     SESSION = 0  # cosine to the present visit's vector
     INTERESTS = 1  # to the nearest of a few tastes
@@ -38,17 +39,18 @@ class FeatureColumn(IntEnum):
     POPULARITY = 6
     FRESHNESS = 7
     DISLIKE = 8
-    NEW = 9  # by this new items compete for the places that are theirs (new_places.py)
-    TRENDING_ALL = 10  # share of the strongest, square root
-    TRENDING_CATEGORY = 11
-    TRENDING_SEGMENT = 12
-    LAST_ITEM = 13  # cosine to the newest liked item
-    CATEGORY_AFFINITY = 14  # share of the history's positive weight in the item's categories
-    PRICE_LOG = 15  # log1p(price): 0 to about 15
-    PRICE_RATIO = 16  # log1p(price) less its mean over what is liked
-    AGE_DAYS_LOG = 17  # log1p(days since arrival): 0 to about 10
-    EVENTS_SHARE = 18  # history's length, of 50
-    IDLE_HOURS_LOG = 19  # log1p(hours since the last event): 0 to about 9
+    TOWER = 9  # cosine of the tower vector to what the session tower makes of the history
+    NEW = 10  # by this new items compete for the places that are theirs (new_places.py)
+    TRENDING_ALL = 11  # share of the strongest, square root
+    TRENDING_CATEGORY = 12
+    TRENDING_SEGMENT = 13
+    LAST_ITEM = 14  # cosine to the newest liked item
+    CATEGORY_AFFINITY = 15  # share of the history's positive weight in the item's categories
+    PRICE_LOG = 16  # log1p(price): 0 to about 15
+    PRICE_RATIO = 17  # log1p(price) less its mean over what is liked
+    AGE_DAYS_LOG = 18  # log1p(days since arrival): 0 to about 10
+    EVENTS_SHARE = 19  # history's length in 50 entries: beyond 1 where histories are longer
+    IDLE_HOURS_LOG = 20  # log1p(hours since the last event): 0 to about 9
 
 
 NAMES: Final = tuple(column.name.lower() for column in FeatureColumn)
@@ -157,7 +159,7 @@ class Trends(NamedTuple):
 
 
 def trends_for(profile: UserProfile, segment: str, of_scope: Callable[[str], Trend]) -> Trends:
-    """Collect trending for all, the user's weightiest categories and the request's segment."""
+    """Collect trending for all, the user's weightiest categories and the segment."""
     return Trends(
         of_scope(keys.ALL_SCOPE),
         of_scope(keys.POPULAR_SCOPE),
@@ -175,10 +177,17 @@ def features(
     rows: NDArray[np.int64],  # (n,) candidates
     now_ms: int,
     settings: FeatureSettings,
+    tower_query: Floats | None = None,  # (t,) of the session tower
 ) -> Floats:
-    """Return the features of the candidates, (n, f) in the order of NAMES, column by column."""
+    """Return the features of the candidates, (n, f) in the order of NAMES, column by column.
+
+    A candidate's are the same whichever others stand beside it, bit for bit.
+    """
     table = np.zeros((len(NAMES), len(rows)), np.float32).T
     _put_similarities(table, profile, catalogue, rows)
+    towers = catalogue.tower_vectors
+    if tower_query is not None and towers is not None:
+        (table[:, FeatureColumn.TOWER],) = products(towers, rows, tower_query[None])
     age_s = np.maximum(now_ms - catalogue.arrived_ms[rows], 0) / 1000
     fresh = np.exp2(age_s * (-1 / settings.freshness_half_life_s))
     (table[:, FeatureColumn.COVISITS],) = _looked_up(rows, covisits.rows, covisits.strength)
@@ -213,8 +222,7 @@ def _put_similarities(
     queries = np.concatenate(
         [profile.session[None], profile.long_term[None], profile.interests, to_float32(around)]
     )  # (q, d)
-    product = to_float32(items.vectors.take(rows, axis=0)) @ queries.T
-    cosines = np.ascontiguousarray(product.T)  # (q, n): maxima over rows of memory are fast
+    cosines = products(items.vectors, rows, queries)  # (q, n)
     table[:, FeatureColumn.SESSION], table[:, FeatureColumn.LONG_TERM] = cosines[:2]
     end = 2
     for column, count in (

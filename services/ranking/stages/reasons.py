@@ -20,6 +20,7 @@ from services.ranking.stages.features import NEW_FROM, FeatureColumn
 from shared.users import event_types
 
 PINNED: Final = "picked for this place"
+WATCHED_OF: Final = 5  # the last liked items of which one is named as what was watched last
 NEARLY: Final = 2 / 3  # of the strongest: as good a reason
 
 _VERBS: Final = {
@@ -55,6 +56,7 @@ class Facts(NamedTuple):
     alike: Sequence[float]  # (m,) cosines of the liked items to it
     followed: Sequence[float]  # (m,) how surely it follows each of them; 0: not at all
     trending_in: str  # the category or segment where it is strongest; empty: all
+    towered: Sequence[float] = ()  # (m,) cosines of the liked items' tower vectors to its own
 
 
 def lifted_by(
@@ -95,6 +97,9 @@ class Reasons:
         if part == FeatureColumn.COVISITS:
             known = self._name(facts.followed)
             return f"others went on to this{f' from {known.title}' if known else ''}"
+        if part == FeatureColumn.TOWER:
+            known = self._name(facts.towered[:WATCHED_OF])
+            return f"because of what you watched last{f': {known.title}' if known else ''}"
         known = self._name(facts.alike)
         if part == FeatureColumn.NEW:
             return f"new here and like {known.title}" if known else "new here"

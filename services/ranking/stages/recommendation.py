@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from freshet.contract.position_tokens import PositionToken
 from services.ranking.requests import RecommendQuery
-from services.ranking.stages.blend import Ranked
+from services.ranking.stages.blend import NO_ATTRIBUTES, Attributes, Ranked
 from services.ranking.stages.features import Covisited, Trends
 from services.ranking.stages.signals import Signals
 from services.ranking.stages.sources import Candidates
@@ -36,12 +36,17 @@ class RankingInput(NamedTuple):
     """One request with all that was read for it."""
 
     query: RecommendQuery
-    now_ms: int
+    now_ms: int  # what is available is so as of it
+    as_of_ms: int  # of weights and ages: the same, but in replays
     profile: UserProfile
     signals: Signals
     covisits: Covisited
     trends: Trends
     positions: list[PositionToken]  # how far the users' partitions are in their states
+    # the request's, then the first user's; trending is of the first
+    segments: tuple[str, ...] = ()
+    attributes: Attributes = NO_ATTRIBUTES  # of the first user, as User.features has them
+    tower_query: NDArray[np.float32] | None = None  # (t,) None: no tower, or nothing to go by
 
 
 @dataclass(slots=True)

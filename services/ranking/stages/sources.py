@@ -34,6 +34,7 @@ SOURCES: Final = (
     "pin",
     "popular",
     "new_place",  # not a source: stands where it does because it is new
+    "tower",
 )
 BIT: Final = {name: 1 << number for number, name in enumerate(SOURCES)}
 _BITS: Final = 16  # that stand beside a row while proposals are united
@@ -44,6 +45,7 @@ _NAMED: Final = np.array(
 
 NEAREST_EACH: Final = 60  # of each query vector; at most 8 of those
 ALIKE: Final = 0.98  # cosine from which two query vectors find the same
+TOWER_AT_MOST: Final = 100  # nearest to the session tower's query
 COVISITED_AT_MOST: Final = 150
 TRENDING_ALL_AT_MOST: Final = 100
 TRENDING_SCOPE_AT_MOST: Final = 40

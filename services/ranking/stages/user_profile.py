@@ -17,7 +17,7 @@ from shared.catalogue.catalogue import Catalogue
 from shared.users import event_types, exclusions
 from shared.users.event_types import EventWeights
 from shared.users.session_vectors import VectorSettings, session_vectors
-from shared.users.states import ENTRY, HISTORY_AT_MOST, LACKS_VECTOR, NO_VECTORS, UserState
+from shared.users.states import ENTRY, LACKS_VECTOR, NO_VECTORS, UserState
 
 LIKED_AT_MOST: Final = 10
 VISITED_AT_MOST: Final = 10  # the last items whose co-visits are read
@@ -46,6 +46,7 @@ class UserProfile(NamedTuple):
     long_term: Floats  # (d,)
     interests: Floats  # (i, d)
     categories: tuple[tuple[str, float], ...]  # the weightiest with their shares of 1
+    chosen: NDArray[np.int64]  # rows of the events that speak for their item, oldest first
     history: NDArray[np.int64]  # rows of what stands, -1 where the catalogue does not know them
     hidden: NDArray[np.int64]  # rows of what was hidden or disliked, -1 likewise
     purchased: NDArray[np.int64]  # rows, -1 likewise
@@ -65,7 +66,7 @@ def merged(
     if len(states) == 1:
         return completed(states[0], catalogue, settings)
     entries = np.concatenate([state.history for state in states])
-    entries = entries[np.argsort(entries["seconds"], kind="stable")][-HISTORY_AT_MOST:]
+    entries = entries[np.argsort(entries["seconds"], kind="stable")][-settings.history :]
     history = entries.tobytes()
     return UserState(
         history_bytes=history,
@@ -124,6 +125,7 @@ def profile_of(
         long_term=nothing if long_term is None else long_term,
         interests=interests if usable else np.empty((0, dim), np.float32),
         categories=_categories(catalogue, rows, weights),
+        chosen=rows[weights > 0],
         history=rows[event_types.stands(history)],
         hidden=hidden,
         purchased=purchased,
@@ -138,7 +140,7 @@ def _nobody(dim: int) -> UserProfile:
     nothing, none = np.zeros(dim, np.float32), np.empty(0, np.int64)
     interests = np.empty((0, dim), np.float32)
     return UserProfile(
-        (), (), none, nothing, nothing, interests, (), none, none, none, 0, float("nan")
+        (), (), none, nothing, nothing, interests, (), none, none, none, none, 0, float("nan")
     )
 
 
@@ -188,7 +190,7 @@ def _categories(
     catalogue: Catalogue, rows: NDArray[np.int64], weights: Floats
 ) -> tuple[tuple[str, float], ...]:
     """Return the categories with the largest shares of the history's positive weights."""
-    # Items with the same categories are counted together. At most 50: no work for numpy.
+    # Items with the same categories are counted together. Few: no work for numpy.
     sums: dict[int, float] = {}
     row_of: dict[int, int] = {}
     liked = rows[weights > 0]  # the catalogue knows these: it may know no item at all

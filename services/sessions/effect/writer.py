@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from freshet.contract import records
-from freshet.contract.events import Event
+from freshet.contract.events import FORGET, Event
 from services.sessions.effect.cache import StateCache
 from services.sessions.effect.segments import Segments
 from services.sessions.effect.store import ForeignKeys, StatesStore, UserWrite, WriteChunk
@@ -64,6 +64,10 @@ async def _at_once() -> None:
     """Wait for no items."""
 
 
+async def _forget_nothing(times: Mapping[str, int]) -> None:
+    """Know nothing of users beside their events."""
+
+
 class EffectWriter:
     """Reads, folds and writes batches; one for all partitions of a worker.
 
@@ -77,8 +81,14 @@ class EffectWriter:
         dead_letters: DeadLetterWriter,
         settings: SessionsSettings,
         items_caught_up: Callable[[], Awaitable[None]] = _at_once,
+        forget_told: Callable[[Mapping[str, int]], Awaitable[None]] = _forget_nothing,
     ) -> None:
-        """items_caught_up: waits for the items that are known to others by now, for a while."""
+        """items_caught_up: waits for the items that are known to others by now, for a while.
+
+        forget_told: forgets what the shop said of users until a record's time, in ms; may be called
+        again.
+        """
+        self._forget_told = forget_told
         self._items_caught_up = items_caught_up
         self._store = store
         self._dead_letters = dead_letters
@@ -226,6 +236,10 @@ class EffectWriter:
         """Fold slice by slice, each being written while the next one is folded."""
         done, value, last = applied.position, applied.value, batch.records[-1]
         events = [event for event in events if event.offset > done.offset]
+        if forgets := [event for event in events if event.event.type == FORGET]:
+            # Before any position or guard says that it is done.
+            forgets.sort(key=lambda event: event.record_time_ms)  # the latest counts
+            await self._forget_told({f.event.user_id: f.record_time_ms for f in forgets})
         unknown = await self._keep_unknown_ids(events, items)
         named, events = events, await self.segments.admit(events)
         dropped, lost, effects = 0, 0, Counter[str]()

@@ -97,6 +97,7 @@ class EventColumns:
         self._starting = entries.tobytes()
         self.scopes = _scopes(events, rows.tolist(), items)
         self.exclusions_at_most = settings.exclusions.at_most
+        self.history_bytes = settings.vectors.history * ENTRY_BYTES
         # Members of sorted sets that a visit raises, at most: followers, scopes, popularity.
         self.increments = [settings.covisit_reach + len(scopes) + 1 for scopes in self.scopes]
 

@@ -164,7 +164,7 @@ class BatchFold:
             if effect <= LATE and events.visits[number]:
                 visits.numbers.append(number)
                 visits.counted.append(state.counted)
-                visits.spans_s.append(state.span_s())
+                visits.spans_s.append(state.span_s(events.history_bytes))
                 if state.counted == NEVER:
                     visits.firsts.append(number)
                     visits.histories.append(state.history)

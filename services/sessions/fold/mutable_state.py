@@ -3,8 +3,8 @@
 The order of the checks is the meaning of the fold: guard, forget, event id, history, exclusions and
 undoing (services/sessions/README.md says it as a table).
 
-A history stays the bytes of its entries, oldest first (shared/users/states.py: ENTRY): at most
-1,000 of them, so shifting it by an entry costs less than touching one entry's object would.
+A history stays the bytes of its entries, oldest first (shared/users/states.py: ENTRY): 1,000 of
+them as a rule, so shifting it by an entry costs less than touching one entry's object would.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shared.users.states import (
     ENTRY,
     ENTRY_BYTES,
     ENTRY_STRUCT,
-    HISTORY_AT_MOST,
+    NAMES_AT_MOST,
     NEVER_COUNTED,
     REPEATS_VISIT,
     UserState,
@@ -41,7 +41,6 @@ from shared.users.states import (
 )
 
 _LISTS: Final = {HIDE: "hidden", DISLIKE: "disliked", PURCHASE: "purchased"}
-_HISTORY_BYTES: Final = HISTORY_AT_MOST * ENTRY_BYTES
 _EVENT_ID_AT: Final = 12  # of an entry's bytes
 _TYPE_AT: Final = 18
 _FLAGS_AT: Final = 19
@@ -137,10 +136,12 @@ class MutableUserState(msgspec.Struct, gc=False):
             if starts:
                 self.session_hash = session
             entry = self._entry(events, number, code, starts)
-            self.history, self.byte_offset = _append(self.history, entry)
+            self.history, self.byte_offset = _append(self.history, entry, events.history_bytes)
         else:
             entry = self._entry(events, number, code, False)
-            self.history, self.byte_offset = _insert(self.history, entry, second)
+            self.history, self.byte_offset = _insert(
+                self.history, entry, second, events.history_bytes
+            )
             effect = TOO_OLD if self.byte_offset < 0 else LATE
         if self.type_names:
             self._drop_unused_names()
@@ -181,20 +182,25 @@ class MutableUserState(msgspec.Struct, gc=False):
             marked = bytes((self.history[at] | REPEATS_VISIT,))
             self.history = self.history[:at] + marked + self.history[at + 1 :]
 
-    def span_s(self) -> float:
+    def span_s(self, history_bytes: int) -> float:
         """Return the seconds from the oldest entry of a full history to its newest, else inf."""
-        if len(self.history) < _HISTORY_BYTES:
+        if len(self.history) < history_bytes:
             return inf
         oldest: int = _UINT.unpack_from(self.history, _OLDEST_SECOND_AT)[0]
         return self.newest_s - oldest
 
     def _entry(self, events: EventColumns, number: int, code: int, starts: bool) -> bytes:
-        """Return an event as an entry; one of a type that nobody weighs by its name's number."""
+        """Return an event as an entry; one of a type that nobody weighs by its name's number.
+
+        Beyond 64 such names at a time a type is OTHER.
+        """
         entry = events.entry(number, starts)
         if code != OTHER:
             return entry
         name = events.type_name(number)
         if name not in self.type_names:
+            if len(self.type_names) == NAMES_AT_MOST:  # only in a history that is longer than usual
+                return entry
             self.type_names += (name,)
         return _typed(entry, 0, UNKNOWN + self.type_names.index(name))
 
@@ -276,16 +282,17 @@ def _holds_event(history: bytes, event_hash: int) -> bool:
     return at >= 0
 
 
-def _append(history: bytes, entry: bytes) -> tuple[bytes, int]:
-    """Put an entry last, dropping the oldest of 51; return the history and its byte offset."""
-    at = len(history)
-    if at < _HISTORY_BYTES:
-        return history + entry, at
-    return history[ENTRY_BYTES:] + entry, at - ENTRY_BYTES
+def _append(history: bytes, entry: bytes, at_most: int) -> tuple[bytes, int]:
+    """Put an entry last, dropping the oldest beyond so many bytes.
+
+    Returns the history and the entry's byte offset.
+    """
+    kept = (history + entry)[-at_most:]
+    return kept, len(kept) - ENTRY_BYTES
 
 
-def _insert(history: bytes, entry: bytes, second: int) -> tuple[bytes, int]:
-    """Put an entry behind all that are not later, dropping the oldest of 51.
+def _insert(history: bytes, entry: bytes, second: int, at_most: int) -> tuple[bytes, int]:
+    """Put an entry behind all that are not later, dropping the oldest beyond so many bytes.
 
     Returns the history and the entry's byte offset, negative when it is itself what was dropped:
     older than a full history reaches.
@@ -293,9 +300,8 @@ def _insert(history: bytes, entry: bytes, second: int) -> tuple[bytes, int]:
     seconds = np.frombuffer(history, ENTRY)["seconds"]
     at = ENTRY_BYTES * int(seconds.searchsorted(second, side="right"))
     longer = history[:at] + entry + history[at:]
-    if len(longer) <= _HISTORY_BYTES:
-        return longer, at
-    return longer[ENTRY_BYTES:], at - ENTRY_BYTES
+    dropped = max(len(longer) - at_most, 0)
+    return longer[dropped:], at - dropped
 
 
 def _typed(history: bytes, at: int, code: int) -> bytes:

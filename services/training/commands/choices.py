@@ -35,12 +35,12 @@ class Choices:
         if names == [ALL]:
             return list(dict.fromkeys([*MODELS, *self._tables]))
         for name in names:
-            self._model(name)
+            self.model(name)
         return names
 
     def of(self, name: str) -> Choice:
         """Return the choice of a name. Raises BadInput, and ModuleNotFoundError of its needs."""
-        model = self._model(name)
+        model = self.model(name)
         config_type = model_type(model).config_type
         chosen = msgspec.to_builtins(config_type.of(self._preset))
         chosen |= {key: value for key, value in self._table(name).items() if key != "model"}
@@ -49,15 +49,16 @@ class Choices:
         except msgspec.ValidationError as error:
             raise BadInput(f"{self._file}: [{name}]: {error}") from None
 
-    def _table(self, name: str) -> Mapping[str, Any]:
-        table: Mapping[str, Any] = self._tables.get(name, {})
-        return table
-
-    def _model(self, name: str) -> str:
+    def model(self, name: str) -> str:
+        """Return which model a name stands for. Raises BadInput."""
         model: str = self._table(name).get("model", name)
         if model not in MODELS:
             raise BadInput(f"a model must be one of {', '.join(sorted(MODELS))}, was {model}")
         return model
+
+    def _table(self, name: str) -> Mapping[str, Any]:
+        table: Mapping[str, Any] = self._tables.get(name, {})
+        return table
 
 
 def _tables(file: Path) -> dict[str, Any]:

@@ -22,7 +22,8 @@ def read(folder: Path, posters: Path | None = None) -> Dataset:
     item_ids = tuple(map(str, movies.tolist()))
     times_s = None if found.ratings is None else found.times_ms // 1000  # ml-1m.txt has neither
     values = None if found.ratings is None else found.ratings.astype(np.float32)
-    known = set(item_ids)
+    user_ids = tuple(map(str, people.tolist()))
+    known, raters = set(item_ids), set(user_ids)
     tables = [movielens.item_of(movie, None) for movie in movielens.read_movies(folder)]
     pictures = {}
     if posters is not None:
@@ -32,8 +33,13 @@ def read(folder: Path, posters: Path | None = None) -> Dataset:
     return Dataset(
         name=folder.resolve().name,
         item_ids=item_ids,
-        user_ids=tuple(map(str, people.tolist())),
+        user_ids=user_ids,
         events=grouped(users, items, len(people), times_s, values),
         items={item.item_id: item for item in tables if item.item_id in known},
+        attributes={
+            user.user_id: user.features
+            for user in movielens.read_users(folder)
+            if user.user_id in raters
+        },
         pictures=pictures,
     )

@@ -44,6 +44,12 @@ class Split:
     parts: Mapping[str, Asked] = field(default_factory=dict)  # what else is tested, by name
 
 
+def nobody_asked(data: Dataset) -> Asked:
+    """Return that nobody is asked."""
+    nobody = np.empty(0, np.int64)
+    return Asked(data.events.take(nobody), nobody)
+
+
 def leave_last_out(data: Dataset) -> Split:
     """Learn from all but each user's last two events, choose on the second last, test on the last.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from services.training.models.model import Scoring
 FIRST: Final = 10  # what a list shows
 AT: Final = (5, 10, 20, 50, 100)
 
-Figures = dict[str, float | tuple[float, float]]
+Figures = dict[str, Any]  # by name; an interval is a pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,13 @@ def accuracy(target_ranks: Ranks, seed: int) -> Figures:
     for name, low, high in zip(shown, *bounds.tolist(), strict=True):
         figures[f"{name}_interval"] = (low, high)
     return figures
+
+
+def brief_accuracy(target_ranks: Ranks, seed: int) -> Figures:
+    """Return the main figures of some users, and how many they are."""
+    figures = accuracy(target_ranks, seed)
+    shown = (f"hr@{FIRST}", f"ndcg@{FIRST}", f"ndcg@{FIRST}_interval")
+    return {"users": len(target_ranks), **{name: figures[name] for name in shown}}
 
 
 class ListFigures:

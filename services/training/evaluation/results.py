@@ -37,20 +37,27 @@ class Results:
         models: dict[str, Any] = self._read()["models"]
         return models
 
-    def add(self, name: str, figures: Mapping[str, Any]) -> None:
-        """Write a model's figures in place of those it had. Raises OSError."""
+    def add(
+        self, name: str, told: Mapping[str, Any], figures: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Write a model's figures in place of those it had; return what is written.
+
+        told: what tells them from others of that name. Raises OSError.
+        """
+        result = {**told, **_rounded(figures)}
         if self.file is None:
-            return
+            return result
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(self.file.parent):
             known = self._read()
-            known["models"][name] = dict(figures)
+            known["models"][name] = result
             new = self.file.with_name(f".{self.file.name}.new")
             try:
-                new.write_text(json.dumps(_rounded(known), indent=1) + "\n")
+                new.write_text(json.dumps(known, indent=1) + "\n")
                 new.replace(self.file)
             finally:
                 new.unlink(missing_ok=True)
+        return result
 
     def _read(self) -> dict[str, Any]:
         if self.file is None or not self.file.exists():
@@ -84,7 +91,7 @@ def _rounded(value: Any) -> Any:
     """Return what can be told apart by any test; more digits only make files differ."""
     if isinstance(value, float):
         return round(value, DIGITS)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {name: _rounded(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_rounded(each) for each in value]

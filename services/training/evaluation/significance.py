@@ -12,16 +12,20 @@ from numpy.typing import NDArray
 
 DRAWS: Final = 1000
 AT_ONCE: Final = 50  # draws whose weights stand in memory together
-LEVEL: Final = 0.95
+TAILS: Final = (0.025, 0.975)  # of 95 % intervals
 
 Values = NDArray[np.float64]
 
 
 def intervals(values: Values, seed: int, draws: int = DRAWS) -> Values:
     """Return the 95 % bootstrap interval of each column's mean: (u, m) → (2, m), low and high."""
-    tail = (1 - LEVEL) / 2
-    drawn = _drawn_means(values, seed, draws)
-    return np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return np.quantile(drawn_means(values, seed, draws), TAILS, axis=0)
+
+
+def interval(drawn: Values) -> tuple[float, float]:
+    """Return what 95 % of drawn figures lie between, (d,)."""
+    low, high = np.quantile(drawn, TAILS).tolist()
+    return low, high
 
 
 def paired_bootstrap(first: Values, second: Values, seed: int, draws: int = DRAWS) -> float:
@@ -29,7 +33,7 @@ def paired_bootstrap(first: Values, second: Values, seed: int, draws: int = DRAW
 
     first, second: (u,) of the same users.
     """
-    drawn = _drawn_means((first - second)[:, None], seed, draws)[:, 0]
+    drawn = drawn_means((first - second)[:, None], seed, draws)[:, 0]
     against = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
     return min(1.0, 2 * (against + 1) / (draws + 1))
 
@@ -51,7 +55,7 @@ def randomisation(first: Values, second: Values, seed: int, draws: int = DRAWS) 
     return float((reached + 1) / (draws + 1))
 
 
-def _drawn_means(values: Values, seed: int, draws: int) -> Values:
+def drawn_means(values: Values, seed: int, draws: int = DRAWS) -> Values:
     """Return the means of users drawn with replacement, (d, m)."""
     users = len(values)
     random = np.random.default_rng(seed)

@@ -10,6 +10,23 @@ from services.training.models.model import Model
 # name → module below services.training.models, class
 MODELS: Final = {
     "popularity": ("references.popularity", "Popularity"),
+    "recent-popularity": ("references.recent_popularity", "RecentPopularity"),
+    "item-knn": ("references.item_knn", "ItemKnn"),
+    "session-knn": ("references.session_knn", "SessionKnn"),
+    "covisits": ("references.covisits", "Covisits"),
+    "ease": ("references.ease", "Ease"),
+    "ease-recency": ("references.ease", "EaseRecency"),
+    "linear-next": ("references.linear_next", "LinearNext"),
+    "als": ("references.als", "Als"),
+    "bpr": ("references.bpr", "Bpr"),
+    "visual": ("content.cosine", "VisualCosine"),
+    "text": ("content.cosine", "TextCosine"),
+    "content": ("content.cosine", "FusedCosine"),
+    "vbpr": ("content.vbpr", "Vbpr"),
+    "cdl": ("content.cdl", "Cdl"),
+    "pinsage": ("content.pinsage", "PinSage"),
+    "dropoutnet": ("content.dropoutnet", "DropoutNet"),
+    "movie": ("content.movie", "MovieModel"),
     "sasrec": ("sequential.sasrec", "SASRec"),
     "sasrec-sampled": ("sequential.sasrec", "SampledSASRec"),
     "gsasrec": ("sequential.sasrec", "GSASRec"),
@@ -18,6 +35,10 @@ MODELS: Final = {
     "fuxi": ("sequential.hstu", "FuXi"),
     "gru4rec": ("sequential.gru4rec", "GRU4Rec"),
     "tower": ("sequential.tower", "SessionTower"),
+    "svd": ("ratings.svd", "Svd"),
+    "svdpp": ("ratings.svdpp", "SvdPlusPlus"),
+    "bayesian-mf": ("ratings.bayesian", "BayesianFactors"),
+    "blend": ("blended.blend", "Blend"),
 }
 
 

@@ -25,13 +25,21 @@ from freshet.contract.records import (
     header,
     origin_of,
 )
-from freshet.contract.topics import CLICKS, DEAD_LETTERS, FIXED, ITEMS, OFFERS, embedding_group
+from freshet.contract.topics import (
+    CLICKS,
+    DEAD_LETTERS,
+    FIXED,
+    ITEMS,
+    OFFERS,
+    USERS,
+    embedding_group,
+)
 from freshet.kafka_clients import KafkaSettings, ensure_topics
 from services.cli import lag
 from services.cli.__main__ import app
-from services.cli.kafka_log import ends_of
 from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import ActiveBundle
+from shared.kafka.records import ends_of
 from shared.runtime import redis_client
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.redis_client import RedisSettings
@@ -131,6 +139,20 @@ async def test_offers_are_published_as_they_stand(settings: KafkaSettings) -> No
 
     (record,) = await _read(settings, OFFERS.name, 1)
     assert json.loads(record.value) == {"item_id": "a", "price": 2.5}
+
+
+async def test_users_are_published_and_deleted(settings: KafkaSettings) -> None:
+    line = '{"user_id":"ana","country":"JP","attributes":{"age":"25-34"}}'
+    published = await _run("users", "publish", "-", stdin=f"{line}\n")
+    assert published.stdout == "1 user published\n"
+    deleted = await _run("users", "delete", "ana")
+    assert deleted.stdout == "1 delete published\n"
+
+    records = await _read(settings, USERS.name, 2)
+    assert [(record.key, record.value) for record in records] == [
+        (b"ana", line.encode()),
+        (b"ana", None),
+    ]
 
 
 async def _bury(settings: KafkaSettings, *values: bytes) -> None:
@@ -342,13 +364,15 @@ async def test_sessions_lag_is_what_redis_has_not_applied(
     async with kafka_clients.producer(settings) as producer:
         for _ in range(5):
             await producer.send_and_wait(CLICKS.name, b"x", partition=2)
+        await producer.send_and_wait(USERS.name, b"x", b"x", partition=1)
     client = redis_client.connect(RedisSettings(url=valkey))
     try:
-        assert await lag.sessions_lag(settings, client) == {"clicks": 5}
+        assert await lag.sessions_lag(settings, client, "c") == {"clicks": 5, "users": 1}
         applied = positions.Position(offset=2, time_ms=0, stamp=bytes(16))
         await client.set(keys.position(CLICKS.name, 2), applied.pack())
+        await client.set(keys.users_read("c", 1), applied._replace(offset=0).pack())
 
-        assert await lag.sessions_lag(settings, client) == {"clicks": 2}
+        assert await lag.sessions_lag(settings, client, "c") == {"clicks": 2, "users": 0}
     finally:
         await client.aclose()
 

@@ -31,16 +31,18 @@ from freshet.contract.topics import (
     FIXED,
     ITEMS,
     ITEMS_BACKFILL,
+    USERS,
     embedding_group,
     item_vectors,
 )
+from freshet.contract.users import User, decode_user
 from freshet.kafka_clients import KafkaSettings, ensure_topics
 from freshet.producer import RenewedProducer
 from freshet.v1 import vector_pb2
 from services.cli import lag
 from services.cli.__main__ import app
-from services.cli.kafka_log import ends_of
 from shared.clock import now_ms
+from shared.kafka.records import ends_of, records_of
 from shared.runtime import redis_client
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.redis_client import RedisSettings
@@ -66,7 +68,8 @@ class PlayedServices:
     async def run(self) -> None:
         """Work until cancelled."""
         await self._redis.set(keys.ACTIVE_BUNDLE, json.dumps({"space": SPACE}))
-        topics = (CLICKS.name, ITEMS.name, ITEMS_BACKFILL.name)
+        cluster_id = await kafka_clients.cluster_id(self._settings)
+        topics = (CLICKS.name, ITEMS.name, ITEMS_BACKFILL.name, USERS.name)
         group = kafka_clients.consumer(self._settings, group_id=embedding_group(SPACE))
         taken = [
             TopicPartition(topic.name, partition)
@@ -83,14 +86,16 @@ class PlayedServices:
                 for tp, records in (await group.getmany(timeout_ms=50)).items():
                     for record in records:
                         if tp.topic == CLICKS.name:
-                            await self._fold(tp, record)
+                            await self._apply(keys.position(tp.topic, tp.partition), record)
+                        elif tp.topic == USERS.name:
+                            await self._apply(keys.users_read(cluster_id, tp.partition), record)
                         else:
                             await self._encode(record, producer, letters)
                             await group.commit({tp: record.offset + 1})
 
-    async def _fold(self, tp: TopicPartition, record: ConsumerRecord) -> None:
+    async def _apply(self, name: bytes, record: ConsumerRecord) -> None:
         position = positions.Position(record.offset, record.timestamp, bytes(16))
-        await self._redis.set(keys.position(tp.topic, tp.partition), position.pack())
+        await self._redis.set(name, position.pack())
 
     async def _encode(
         self, record: ConsumerRecord, producer: RenewedProducer, letters: DeadLetterWriter
@@ -242,6 +247,47 @@ async def test_events_of_items_that_nobody_knows_are_counted_and_said(
     ]
 
 
+async def test_users_are_imported_before_their_events(
+    services: None, run: Callable[..., Coroutine[Any, Any, Result]], tmp_path: Path
+) -> None:
+    (tmp_path / "users.csv").write_text("user_id,country,age\nana,JP,34\nbob,,\n")
+    (tmp_path / "events.csv").write_text("user_id,item_id,type\nana,42,click\n")
+
+    result = await run(
+        *("import", "files", "--users", str(tmp_path / "users.csv")),
+        *("--events", str(tmp_path / "events.csv")),
+    )
+
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("2 users and 1 event, all in effect, in ")
+
+
+async def test_movielens_brings_who_its_users_are(
+    services: None,
+    run: Callable[..., Coroutine[Any, Any, Result]],
+    settings: KafkaSettings,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "ml-1m"
+    folder.mkdir()
+    (folder / "ratings.dat").write_text("7::1::5::978300760\n")
+    (folder / "movies.dat").write_text("1::Toy Story (1995)::Comedy\n")
+    (folder / "users.dat").write_text("7::F::25::20::48067\n8::M::1::10::55117\n")
+
+    result = await run("import", "movielens", str(folder), "--json")
+
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    assert [shown[what] for what in ("items", "users", "events")] == [1, 1, 1]  # who rated
+    (user,) = [
+        decode_user(record.value, PROTOBUF) async for record in records_of(settings, USERS.name)
+    ]
+    assert user == User(
+        user_id="7",
+        attributes={"gender": "F", "age": "25-34", "occupation": "writer", "zip_code": "48067"},
+    )
+
+
 async def test_old_events_count_as_if_the_last_were_now_unless_their_times_are_kept(
     services: None,
     run: Callable[..., Coroutine[Any, Any, Result]],
@@ -378,7 +424,7 @@ async def test_an_import_waits_for_its_own_records_behind_which_others_and_marke
 
     result = await importing
     assert result.exit_code == 0, result.output
-    assert await lag.sessions_lag(settings, redis) != {"clicks": 0}
+    assert await lag.sessions_lag(settings, redis, "c") != {"clicks": 0, "users": 0}
 
 
 async def _commit_a_transaction(settings: KafkaSettings) -> dict[int, int]:
@@ -398,10 +444,10 @@ async def test_markers_of_a_transaction_count_as_no_lag(
     settings: KafkaSettings, redis: Redis
 ) -> None:
     last = await _commit_a_transaction(settings)
-    assert (await lag.sessions_lag(settings, redis))["clicks"] > 0
+    assert (await lag.sessions_lag(settings, redis, "c"))["clicks"] > 0
 
     for partition, offset in last.items():
         applied = positions.Position(offset, 0, bytes(16))
         await redis.set(keys.position(CLICKS.name, partition), applied.pack())
 
-    assert await lag.sessions_lag(settings, redis) == {"clicks": 0}
+    assert await lag.sessions_lag(settings, redis, "c") == {"clicks": 0, "users": 0}

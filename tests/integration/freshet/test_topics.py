@@ -11,7 +11,7 @@ from aiokafka.admin import NewTopic
 
 from freshet import kafka_clients
 from freshet.contract.items import Item
-from freshet.contract.topics import CLICKS, DEAD_LETTERS, IMPRESSIONS, ITEMS, OFFERS, Topic
+from freshet.contract.topics import CLICKS, DEAD_LETTERS, IMPRESSIONS, ITEMS, OFFERS, USERS, Topic
 from freshet.kafka_clients import KafkaSettings, UnfitTopics, ensure_topics
 from freshet.publisher import Publisher
 from tests.servers import Service, eventually, run_kafka_tool
@@ -111,10 +111,10 @@ async def test_events_may_be_kept_for_ever_and_dead_letters_shorter_than_advised
 
 async def test_topics_are_made_with_the_partitions_that_settings_say(kafka: str) -> None:
     settings = KafkaSettings(bootstrap_servers=kafka, clicks_partitions=6, items_partitions=3)
-    await ensure_topics(settings, [CLICKS, ITEMS, OFFERS, DEAD_LETTERS])
-    wanted = {"clicks": 6, "items": 3, "offers": 3, "dead-letters": 1}
+    await ensure_topics(settings, [CLICKS, ITEMS, OFFERS, USERS, DEAD_LETTERS])
+    wanted = {"clicks": 6, "items": 3, "offers": 3, "users": 3, "dead-letters": 1}
     assert {name: await partitions(kafka, name) for name in wanted} == wanted
-    await ensure_topics(settings, [CLICKS, ITEMS, OFFERS, DEAD_LETTERS])  # as it made them
+    await ensure_topics(settings, [CLICKS, ITEMS, OFFERS, USERS, DEAD_LETTERS])  # as it made them
 
 
 async def test_service_ends_with_two_and_the_command_where_a_topic_is_unfit(

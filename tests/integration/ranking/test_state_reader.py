@@ -13,20 +13,31 @@ from pathlib import Path
 import pytest
 
 from freshet.contract import topics
+from freshet.contract.users import User
 from freshet.errors import Unavailable
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
-from services.ranking.live.state_reader import COVISITS_READ, MemoryReader, StateReader
+from services.ranking.live.state_reader import (
+    COVISITS_READ,
+    MemoryReader,
+    StateReader,
+    UserStates,
+)
 from services.ranking.stages.signals import Weighted
 from shared.breaker import Breaker
+from shared.catalogue.versions import UNSTATED, LogPlace, RecordVersion
 from shared.runtime.redis_client import RedisSettings, connect
-from shared.users import keys, positions, states
+from shared.users import keys, positions, standing, states
+from shared.users.standing import StandingUser
 from tests.unit.ranking.shop import weighted
 from tests.unit.shared.users.makers import state_of
 
 pytestmark = pytest.mark.integration
 
 STATE = state_of(guard={3: 17}, hidden=(5, 6))
+ANN = User(user_id="ann", country="JP", segments=("vip",), attributes={"age": "25-34"})
+PLACE = LogPlace(1_788_264_000_000, False, 7)
+VERSION = RecordVersion(PLACE, UNSTATED, PLACE)
 MANY = weighted({f"item-{n}": float(n + 1) for n in range(140)}, 86_400.0)
 
 
@@ -34,6 +45,7 @@ MANY = weighted({f"item-{n}": float(n + 1) for n in range(140)}, 86_400.0)
 async def redis_reader(url: str) -> AsyncIterator[StateReader]:
     client = connect(RedisSettings(url), socket_timeout_s=1.0)
     await client.set(keys.user("ann"), states.pack(STATE))
+    await client.set(keys.standing("ann"), standing.pack(StandingUser(VERSION, ANN)))
     await client.set(
         keys.position(topics.CLICKS.name, 3), positions.Position(20, 1, bytes(16)).pack()
     )
@@ -59,6 +71,7 @@ async def reader(
     if request.param == "memory":
         memory = MemoryReader()
         memory.users["ann"] = STATE
+        memory.said["ann"] = ANN
         memory.applied[3] = 20
         memory.ids[9] = "42.0"
         memory.covisits[7] = MANY
@@ -88,6 +101,25 @@ async def test_states_come_in_the_order_of_the_users(reader: Either) -> None:
 async def test_how_far_a_partition_is_comes_with_the_states(reader: Either) -> None:
     assert (await reader.states(["ann"], 1.0, partition=3)).applied == 20
     assert (await reader.states(["ann"], 1.0, partition=2)).applied == -1
+
+
+async def test_what_the_shop_says_of_the_first_user_comes_with_the_states(reader: Either) -> None:
+    assert (await reader.states(["ann", "nobody"], 1.0, partition=3)).user == ANN
+    assert (await reader.states(["nobody", "ann"], 1.0)).user is None
+
+
+async def test_of_who_was_forgotten_nothing_is_said_and_damage_is_counted(valkey: str) -> None:
+    async with redis_reader(valkey) as reader:
+        client = connect(RedisSettings(valkey))
+        await client.set(keys.standing("bob"), standing.pack(standing.forgotten(1)))
+        await client.set(keys.standing("cid"), b"\x01damaged")
+        await client.aclose()
+        assert (await reader.states(["bob"], 1.0)).user is None
+        assert reader.damaged == 0
+        assert (await reader.states(["cid", "ann"], 1.0)) == UserStates(
+            [states.empty(), STATE], [False, True]
+        )
+        assert reader.damaged == 1
 
 
 async def test_the_heaviest_followers_and_trending_items_come_first(reader: Either) -> None:

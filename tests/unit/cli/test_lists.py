@@ -7,6 +7,7 @@ import json
 import pytest
 from rich.console import RenderableType
 
+from freshet.contract.users import User, user_message
 from freshet.v1 import recommender_pb2 as pb
 from freshet.v1 import state_pb2
 from services.cli import lists
@@ -104,6 +105,20 @@ def test_a_state_shows_types_by_name_and_which_lists_are_full() -> None:
     lines = shown(lists.user_state(pb.StateResponse(state=state, known=True)))
     assert lines[1] == "1970-01-01 00:00:00 swipe lamp"
     assert lines[-1] == "full: hidden, purchased; the next item there drops the oldest"
+
+
+def test_a_state_shows_what_the_shop_says() -> None:
+    user = User(
+        user_id="ann",
+        country="JP",
+        segments=("vip",),
+        attributes={"age": "25-34", "orders": 12.0, "newsletter": False},
+    )
+    state = state_pb2.UserState(user_id="ann", user=user_message(user))
+    said = shown(lists.user_state(pb.StateResponse(state=state, known=True)))[-1]
+    assert said == (
+        "the shop says: segment vip · country JP · age 25-34 · newsletter no · orders 12"
+    )
 
 
 def test_an_explanation_shows_the_score_taken_apart_and_where_the_item_fell() -> None:

@@ -36,6 +36,7 @@ def test_titles_are_no_markup_in_any_answer(title: str) -> None:
     state = state_pb2.UserState(
         user_id="u", history=[state_pb2.HistoryEntry(item_id=title, type=title, title=title)]
     )
+    state.user.attributes[title].text = title
     for answer in (
         lists.ranked(pb.RecommendResponse(items=[item]), explain=True),
         lists.ranked(pb.SearchResponse(items=[item])),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 from google.protobuf.message import Message
 
+from freshet.contract.users import User, user_message
 from freshet.v1 import recommender_pb2 as pb
 from freshet.v1 import recommender_pb2_grpc, state_pb2
 from freshet.v1.impression_pb2 import Versions
@@ -136,6 +137,7 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
             excluded=["cup"],
             disliked=["cup"],
             full=["purchased"],
+            user=user_message(User(user_id=request.user_id, country="JP", segments=("vip",))),
             offsets=[state_pb2.PartitionOffset(partition=3, offset=1024)],
         )
         return pb.StateResponse(state=state, known=True)

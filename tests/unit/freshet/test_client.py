@@ -28,6 +28,7 @@ from freshet import (
     State,
     Versions,
 )
+from freshet.contract.users import User
 from freshet.v1 import item_pb2
 from freshet.v1 import recommender_pb2 as pb
 from tests.unit.freshet.ranking_double import RankingDouble
@@ -66,12 +67,12 @@ FILTERS_MESSAGE = pb.Filters(
     include_unavailable=True,
 )
 RULES = Rules(
-    boosts=(Boost(FILTERS, 1.5, name="season"),),
+    boosts=(Boost(FILTERS, 1.5, name="season", segments_any=("vip",)),),
     pins=(Pin("mug", 0),),
     caps=(Cap(3, category="mugs"), Cap(5)),
 )
 RULES_MESSAGE = pb.Rules(
-    boosts=[pb.BoostRule(match=FILTERS_MESSAGE, factor=1.5, name="season")],
+    boosts=[pb.BoostRule(match=FILTERS_MESSAGE, factor=1.5, name="season", segments_any=["vip"])],
     pins=[pb.PinRule(item_id="mug", position=0)],
     caps=[pb.CategoryCap(category="mugs", at_most=3), pb.CategoryCap(at_most=5)],
 )
@@ -244,6 +245,7 @@ async def test_a_state_is_a_plain_value(client: Client) -> None:
         disliked=("cup",),
         positions=("3:1024",),
         full=("purchased",),
+        user=User(user_id="ada", country="JP", segments=("vip",)),
     )
 
 

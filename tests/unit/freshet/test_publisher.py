@@ -27,6 +27,7 @@ from freshet import (
     Published,
     Publisher,
     Unavailable,
+    User,
     kafka_clients,
     send_window,
     sync,
@@ -35,10 +36,12 @@ from freshet.contract.events import decode_event
 from freshet.contract.items import decode_item
 from freshet.contract.offers import decode_offer
 from freshet.contract.records import PROTOBUF
+from freshet.contract.users import decode_user
 
 CLICK = Event(user_id="ada", item_id="mug", type="click")
 MUG = Item(item_id="mug", title="Blue mug")
 DEAL = Offer(item_id="mug", price=15.0)
+ANA = User(user_id="ana", country="JP", attributes={"age": "25-34"})
 Publish = Callable[[Publisher], Coroutine[Any, Any, object]]
 
 
@@ -124,35 +127,41 @@ async def test_an_event_gets_the_token_of_its_position(
     assert decode_event(record.value, PROTOBUF) == CLICK
 
 
-async def test_items_and_offers_go_to_their_topics(
+async def test_items_offers_and_users_go_to_their_topics(
     publisher: Publisher, kafka: KafkaDouble
 ) -> None:
     await publisher.item(MUG)
     await publisher.item(MUG, backfill=True)
     await publisher.offer(DEAL)
+    await publisher.user(ANA)
     await publisher.delete("mug")
     await publisher.delete_offer("mug")
+    await publisher.delete_user("ana")
 
     assert [(record.topic, record.key) for record in kafka.sent] == [
         ("items", b"mug"),
         ("items-backfill", b"mug"),
         ("offers", b"mug"),
+        ("users", b"ana"),
         ("items", b"mug"),
         ("offers", b"mug"),
+        ("users", b"ana"),
     ]
-    live, backfill, offer, *deletes = [record.value for record in kafka.sent]
+    live, backfill, offer, user, *deletes = [record.value for record in kafka.sent]
     assert decode_item(live or b"", PROTOBUF) == decode_item(backfill or b"", PROTOBUF) == MUG
     assert decode_offer(offer or b"", PROTOBUF) == DEAL
-    assert deletes == [None, None]
+    assert decode_user(user or b"", PROTOBUF) == ANA
+    assert deletes == [None, None, None]
 
 
 async def test_a_shop_with_a_prefix_has_topics_of_its_own(kafka: KafkaDouble) -> None:
     async with Publisher("kafka:9092", topic_prefix="shoes.") as publisher:
         await publisher.event(CLICK)
-        published = await publisher.many([MUG, DEAL, CLICK], backfill=True)
+        published = await publisher.many([MUG, DEAL, ANA, CLICK], backfill=True)
         await publisher.delete("mug")
     assert [record.topic for record in kafka.sent] == [
-        *("shoes.clicks", "shoes.items-backfill", "shoes.offers", "shoes.clicks", "shoes.items")
+        *("shoes.clicks", "shoes.items-backfill", "shoes.offers", "shoes.users"),
+        *("shoes.clicks", "shoes.items"),
     ]
     assert published.positions == ("3:1",)
 
@@ -212,6 +221,8 @@ REFUSED: list[tuple[Publish, str]] = [
     (lambda each: each.offer(Offer(item_id="mug", price=-1)), "price"),
     (lambda each: each.delete("a\nb"), "item_id"),
     (lambda each: each.delete_offer(""), "item_id"),
+    (lambda each: each.user(User(user_id="ana", country="jp")), "country"),
+    (lambda each: each.delete_user(""), "user_id"),
     (lambda each: each.many([Offer(item_id="mug", currency="euro")]), "currency"),
 ]
 
@@ -251,17 +262,18 @@ async def test_ids_and_values_are_read_as_in_files_and_records(
         Event(user_id="ada", item_id="mug", type="click", time_ms=1_800_000_000),
         Item(item_id="mug", updated_ms=1_800_000_000),
         Offer(item_id="mug", available_until_ms=1_800_000_000),
+        User(user_id="ana", updated_ms=1_800_000_000),
     ],
 )
 async def test_seconds_where_milliseconds_are_meant_are_refused(
-    publisher: Publisher, record: Event | Item | Offer
+    publisher: Publisher, record: Event | Item | Offer | User
 ) -> None:
     with pytest.raises(InvalidRequest, match="if these are seconds, give 1800000000000"):
         await publisher.many([record])
 
 
 async def test_what_is_no_record_is_a_mistake_of_types(publisher: Publisher) -> None:
-    with pytest.raises(TypeError, match="an Event, Item or Offer can be published, not dict"):
+    with pytest.raises(TypeError, match="an Event, Item, Offer or User can be published, not dict"):
         await publisher.many([{"user_id": "ada"}])  # type: ignore[list-item]
 
 
@@ -445,6 +457,8 @@ async def test_the_blocking_publisher_does_the_same(kafka: KafkaDouble) -> None:
             publisher.offer(DEAL)
             publisher.delete("mug")
             publisher.delete_offer("mug")
+            publisher.user(ANA)
+            publisher.delete_user("ana")
             with pytest.raises(InvalidRequest):
                 publisher.many([Event(user_id="", item_id="mug", type="click")])
             return publisher.many(source(), on_token=on_token)

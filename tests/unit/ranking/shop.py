@@ -13,15 +13,19 @@ from services.ranking.live.state_reader import MemoryReader
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.signals import Weighted
+from shared.bundles.bundle import SESSION, Bundle, TowerShape
+from shared.bundles.towers import OnnxSessionTower
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
 from shared.users import event_types, keys, log2_weights, states
 from shared.users.log2_weights import HalfLives
 from shared.users.session_vectors import VectorSettings, session_vectors
+from tests.unit.shared.bundles.graphs import session_model
 from tests.unit.shared.users.makers import state_of
 
 SPACE = "test"
 DIM = 16
+TOWER_DIM = 8
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
 KINDS = ("lamp", "chair", "rug", "vase")
@@ -40,7 +44,9 @@ def near(kind: int, seed: int, spread: float = 0.1) -> NDArray[np.float16]:
 
 def item_vector(item_id: str, vector: NDArray[np.float16], **fields: Any) -> ItemVector:
     """Return an encoded item; fields: of Item, and those of ItemVector that differ."""
-    own = {name: fields.pop(name, EMPTY) for name in ("image_vector", "text_vector")}
+    own = {
+        name: fields.pop(name, EMPTY) for name in ("image_vector", "text_vector", "tower_vector")
+    }
     arrived_ms = fields.pop("arrived_ms", NOW_MS - DAY_MS)
     missing = fields.pop("picture_missing", "")
     fields.setdefault("title", item_id.title())
@@ -58,16 +64,36 @@ def item_vector(item_id: str, vector: NDArray[np.float16], **fields: Any) -> Ite
     )
 
 
+def towering(number: int, seed: int = 0) -> NDArray[np.float16]:
+    """Return a tower vector: items of one number go together, of whatever kind they are."""
+    vector = np.eye(TOWER_DIM)[number % TOWER_DIM]
+    vector = vector + 0.05 * np.random.default_rng(seed).standard_normal(TOWER_DIM)
+    return np.asarray(vector / np.linalg.norm(vector), np.float16)
+
+
+def session_tower(length: int = 10) -> OnnxSessionTower:
+    """Return a tower that looks for what is like the last items that were chosen."""
+    files = {SESSION: session_model(TOWER_DIM, length)}
+    shape = TowerShape(dim=TOWER_DIM, model="mean", length=length)
+    return OnnxSessionTower(Bundle(SPACE, DIM, 0, 0, 0, {}, files, shape))
+
+
 class Shop:
     """A space over a catalogue that tests fill, and users as they wish them."""
 
-    def __init__(self, each: int = 30) -> None:
-        """each: items `KIND-N` of each kind, the higher N the newer."""
+    def __init__(
+        self, each: int = 30, *, towers: bool = False, settings: RankingSettings | None = None
+    ) -> None:
+        """each: items `KIND-N` of each kind, the higher N the newer; towers: which N tell apart."""
         self._version = 0
         self.catalogue = Catalogue(SPACE, DIM)
         self.reader = MemoryReader()
         self.space = ServingSpace.build(
-            self.catalogue, self.reader, RankingSettings(), now_ms=lambda: NOW_MS
+            self.catalogue,
+            self.reader,
+            settings or RankingSettings(),
+            tower=session_tower() if towers else None,
+            now_ms=lambda: NOW_MS,
         )
         self.offers = self.space.offers
         self.items = [
@@ -77,6 +103,7 @@ class Shop:
                 categories=(kind,),
                 price=float(10 * (n + 1)),
                 arrived_ms=NOW_MS - 30 * DAY_MS + 1000 * n + number,
+                tower_vector=towering(n, 1000 * number + n) if towers else EMPTY,
             )
             for number, kind in enumerate(KINDS)
             for n in range(each)

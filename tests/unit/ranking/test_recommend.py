@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from freshet.contract.records import BadRecord
+from freshet.contract.users import User
 from freshet.errors import Unavailable
 from freshet.v1 import item_pb2
 from freshet.v1 import recommender_pb2 as pb
@@ -70,6 +72,24 @@ async def test_a_click_changes_the_list_towards_its_kind(shop: Shop) -> None:
     listed = ids(shop, await make(shop, "ann", k=5, diversity=0))
     assert kinds(listed) == ["lamp"] * 5
     assert "lamp-3" not in listed
+
+
+async def test_weights_and_ages_are_as_of_the_time_that_a_replay_names(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    shop.follows("lamp-3", {"rug-7": 50.0})
+    now, long_ago = [
+        await make(shop, "ann", at_ms=NOW_MS - years * 365 * 86_400_000) for years in (0, 2)
+    ]
+    later = await make(shop, "ann", at_ms=NOW_MS + 10 * 365 * 86_400_000)
+    strengths = [made.input.covisits.strength[0] for made in (long_ago, now, later)]
+    assert strengths == sorted(strengths, reverse=True), "a weight that was given then counts more"
+    assert strengths[2] < strengths[1] / 2
+    assert [made.input.now_ms for made in (now, later)] == [NOW_MS, NOW_MS]
+
+
+async def test_a_time_that_is_no_milliseconds_is_refused(shop: Shop) -> None:
+    with pytest.raises(BadRecord, match="at_ms"):
+        await make(shop, "ann", at_ms=NOW_MS // 1000)
 
 
 async def test_what_followed_the_click_comes_first(shop: Shop) -> None:
@@ -293,6 +313,56 @@ async def test_a_segment_opens_its_trending(shop: Shop) -> None:
     shop.trends("s:de", {"vase-1": 5.0})
     made = await make(shop, "nobody", context={"segment": "de"}, k=2)
     assert set(ids(shop, made)) == {"lamp-1", "vase-1"}
+
+
+@pytest.mark.parametrize(
+    ("said", "context", "best"),
+    [
+        ({"country": "DE"}, {}, "vase-1"),
+        ({"country": "DE", "segments": ("vip", "new")}, {}, "rug-1"),
+        ({"country": "DE", "segments": ("vip",)}, {"segment": "DE"}, "vase-1"),
+        ({"attributes": {"country": "DE"}}, {}, "lamp-1"),
+    ],
+)
+async def test_without_a_segment_the_users_first_or_else_the_country_opens_its_trending(
+    shop: Shop, said: dict[str, Any], context: dict[str, str], best: str
+) -> None:
+    shop.trends("all", {"lamp-1": 5.0})
+    shop.trends("s:DE", {"vase-1": 5.0})
+    shop.trends("s:vip", {"rug-1": 5.0})
+    shop.reader.said["nobody"] = User(user_id="nobody", **said)
+    made = await make(shop, "nobody", context=context, k=2)
+    assert best in ids(shop, made)
+
+
+@pytest.mark.parametrize(
+    ("said", "context", "boosted"),
+    [
+        ({"segments": ("new", "vip")}, {}, True),
+        ({"country": "vip"}, {}, True),
+        ({}, {"segment": "vip"}, True),
+        ({"segments": ("new",), "attributes": {"vip": True}}, {"segment": "new"}, False),
+    ],
+)
+async def test_a_boost_of_segments_is_for_their_users_alone(
+    shop: Shop, said: dict[str, Any], context: dict[str, str], boosted: bool
+) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    shop.reader.said["ann"] = User(user_id="ann", **said)
+    match = pb.Filters(categories_any=["rug"])
+    rules = pb.Rules(
+        boosts=[pb.BoostRule(match=match, factor=50, name="rugs", segments_any=["vip", "x"])]
+    )
+    made = await make(shop, "ann", context=context, rules=rules)
+    assert [name for name, _ in made.listed.rules] == (["rugs"] if boosted else [])
+
+
+async def test_models_see_what_the_shop_says_of_the_one_who_asks(shop: Shop) -> None:
+    shop.reader.said["ann"] = User(user_id="ann", country="JP", attributes={"age": "25-34"})
+    shop.reader.said["bob"] = User(user_id="bob", attributes={"age": "56+", "vip": True})
+    made = await make(shop, "ann", also_user_ids=["bob"])
+    assert made.input.attributes == {"age": "25-34", "country": "JP"}
+    assert (await make(shop, "nobody")).input.attributes == {}
 
 
 @pytest.mark.parametrize("boost", [0.0, 1.0, 30.0])

@@ -125,6 +125,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rules": boost(factor=101)}, "rules.boosts[0].factor must be between 0 and 100, was 101"),
     ({"rules": boost(factor=-0.5)}, "rules.boosts[0].factor must be between 0 and 100, was -0.5"),
     ({"rules": boost(factor=NAN)}, "rules.boosts[0].factor must be between 0 and 100, was nan"),
+    (
+        {"rules": boost(segments_any=["s"] * 65)},
+        "rules.boosts[0].segments_any must be at most 64, was 65",
+    ),
     ({"rules": boost(name="x" * 65)}, "rules.boosts[0].name must be at most 64 bytes, was 65"),
     (
         {"rules": boost(match=pb.Filters(currency="EURO"))},

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from freshet.contract.users import User, user_of_message
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.impressions import Impressions
 from services.ranking.server import Recommender
@@ -104,6 +105,18 @@ def test_a_state_is_shown_with_the_vectors_of_what_has_come_since() -> None:
     assert len(answer(asked, served=served).state.interests) == 1
     shop.put([item_vector("late", near(2, 7))])
     assert len(answer(asked, served=served).state.interests) == 2
+
+
+def test_a_state_shows_what_the_shop_says_also_of_who_has_done_nothing_yet() -> None:
+    served, shop = recommender(), Shop(each=3)
+    said = shop.reader.said["eve"] = User(user_id="eve", country="JP", attributes={"vip": True})
+    served.space = shop.space
+    reply = answer(pb.StateRequest(user_id="eve"), served=served)
+    assert reply.known
+    assert user_of_message(reply.state.user) == said
+    nobody = answer(pb.StateRequest(user_id="nobody"), served=served)
+    assert not nobody.known
+    assert not nobody.state.HasField("user")
 
 
 @pytest.mark.parametrize(

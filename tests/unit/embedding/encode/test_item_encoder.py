@@ -25,6 +25,7 @@ from services.embedding.pictures.fetch import Forbidden, Missing, Unreachable
 from services.embedding.pictures.hosts import Lane
 from shared.bundles.fusion import BadVector, FusedVectors
 from shared.bundles.picture import BadPicture
+from shared.users.keys import item_key
 
 PICTURE = np.zeros((224, 224, 3), np.uint8)
 BOTH = Item(item_id="a", title="Red chair", image_bytes=b"jpeg")
@@ -89,10 +90,10 @@ class Parts:
     ) -> FusedVectors:
         return FusedVectors(ONE, image, text)
 
-    def encoder(self) -> ItemEncoder:
+    def encoder(self, tower: Any = None) -> ItemEncoder:
         parts: Any = self
         searches: Any = Searches(self)
-        return ItemEncoder(parts, parts, searches, parts, parts, fetch_waits_s=(0.0, 0.0))
+        return ItemEncoder(parts, parts, searches, parts, parts, tower, fetch_waits_s=(0.0, 0.0))
 
 
 class Searches:
@@ -284,3 +285,35 @@ async def test_search_goes_before_everything() -> None:
     text, picture = await encoder.encode_text("chair"), await encoder.encode_picture(b"jpeg")
     assert parts.steps == ["text QUERY", "decode search jpeg", "image QUERY"]
     assert text.text_vector.size == picture.image_vector.size == 2
+
+
+class Tower:
+    """An item tower that knows one item's row, and says of others' content what it is."""
+
+    def vectors(
+        self, keys: NDArray[np.uint64], contents: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        if keys[0] == item_key("unheard of"):
+            return np.zeros((1, 2), np.float32)
+        return np.array([[0.0, 1.0]], np.float32) if keys[0] == item_key("known") else contents
+
+
+async def test_an_item_has_the_vector_that_the_tower_makes_of_its_content_or_knows() -> None:
+    encoder = Parts().encoder(Tower())
+    new, known, unheard_of = [
+        await encoder.encode(Item(item_id=item_id, title="Chair"), Priority.LIVE)
+        for item_id in ("new", "known", "unheard of")
+    ]
+    assert new.tower_vector.tolist() == new.vector.tolist()
+    assert known.tower_vector.tolist() == [0.0, 1.0]
+    assert known.vector.tolist() == new.vector.tolist(), "what is served for content is as before"
+    assert not unheard_of.tower_vector.size
+    assert (await encoder.encode_text("chair")).tower_vector.size == 0
+
+
+async def test_an_item_whose_picture_is_missing_has_a_tower_vector_too() -> None:
+    parts = Parts()
+    parts.fails["decode jpeg"] = [BadPicture("half")]
+    vectors = await parts.encoder(Tower()).encode(BOTH, Priority.LIVE)
+    assert vectors.picture_missing
+    assert vectors.tower_vector.tolist() == vectors.vector.tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from freshet.contract.items import Item
 from services.embedding.snapshots import build
@@ -20,8 +21,8 @@ DAY_MS = 86_400_000
 NOW = 20_000 * DAY_MS
 
 
-def rows(count: int = 50, seed: int = 0) -> CatalogueRows:
-    """Return the rows of a catalogue with random unit vectors."""
+def rows(count: int = 50, seed: int = 0, *, towers: bool = False) -> CatalogueRows:
+    """Return the rows of a catalogue with random unit vectors, and half of them as towers'."""
     vectors = np.random.default_rng(seed).standard_normal((count, DIM))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     catalogue = Catalogue(SPACE, DIM)
@@ -41,11 +42,18 @@ def rows(count: int = 50, seed: int = 0) -> CatalogueRows:
                 version=1,
                 arrived_ms=1,
                 encoded_ms=1,
+                tower_vector=tower_of(vector) if towers else nothing,
             ),
         )
         for number, vector in enumerate(vectors)
     )
     return catalogue.copy_rows()
+
+
+def tower_of(vector: NDArray[np.float64]) -> NDArray[np.float16]:
+    """Return the half of a vector as a unit vector."""
+    half = vector[: DIM // 2]
+    return (half / np.linalg.norm(half)).astype(np.float16)
 
 
 def manifest(count: int = 50, created_ms: int = NOW, **changes: object) -> Manifest:
@@ -61,18 +69,19 @@ def manifest(count: int = 50, created_ms: int = NOW, **changes: object) -> Manif
     return Manifest(**(values | changes))  # type: ignore[arg-type]
 
 
-def fill(folder: Path, count: int = 50) -> None:
-    """Write index and catalogue of `count` items."""
-    made = rows(count)
+def fill(folder: Path, count: int = 50, *, towers: bool = False) -> None:
+    """Write graphs and catalogue of `count` items."""
+    made = rows(count, towers=towers)
     write_table(to_table(made), folder / snapshots.CATALOGUE)
-    build.save_index(made, manifest(count), 1, folder / snapshots.INDEX)
+    for file, _, vectors in build.graphs(made):
+        build.save_index(vectors, manifest(count), 1, folder / file)
 
 
-def write(url: str, created_ms: int = NOW, count: int = 50) -> str:
+def write(url: str, created_ms: int = NOW, count: int = 50, *, towers: bool = False) -> str:
     """Write a good snapshot. Returns its name."""
     return snapshots.write(
         url,
-        manifest(count, created_ms),
-        lambda folder: fill(folder, count),
+        manifest(count, created_ms, tower_dim=DIM // 2 if towers else 0),
+        lambda folder: fill(folder, count, towers=towers),
         build.check,
     )

@@ -17,7 +17,15 @@ import pytest
 from services.embedding.snapshots import build
 from shared.catalogue import snapshots
 from shared.catalogue.arrow import from_table, read_table
-from shared.catalogue.snapshots import CATALOGUE, INDEX, MANIFEST, BadSnapshot, find, newest
+from shared.catalogue.snapshots import (
+    CATALOGUE,
+    INDEX,
+    MANIFEST,
+    TOWER_INDEX,
+    BadSnapshot,
+    find,
+    newest,
+)
 from shared.catalogue.stores import open_store
 from tests.unit.embedding.snapshots.snapshot_kit import (
     DAY_MS,
@@ -265,7 +273,7 @@ def test_check_refuses_an_index_of_other_vectors(tmp_path: Path) -> None:
     def swap(folder: Path) -> None:
         fill(folder)
         other = rows(seed=9)
-        build.save_index(other, manifest(), 1, folder / INDEX)
+        build.save_index(other.vectors, manifest(), 1, folder / INDEX)
 
     with pytest.raises(BadSnapshot, match="other vectors"):
         snapshots.write(str(tmp_path), manifest(), swap, build.check)
@@ -273,5 +281,28 @@ def test_check_refuses_an_index_of_other_vectors(tmp_path: Path) -> None:
 
 def test_equal_items_give_an_equal_index(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        build.save_index(rows(), manifest(), 1, tmp_path / name)
+        build.save_index(rows().vectors, manifest(), 1, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_tower_vectors_have_a_graph_of_their_own_which_is_verified_like_the_other(
+    tmp_path: Path,
+) -> None:
+    name = write(str(tmp_path), towers=True)
+    snapshot = newest(str(tmp_path), SPACE, DIM, NOW)
+    assert snapshot is not None
+    assert snapshot.manifest.indexes == {INDEX: DIM, TOWER_INDEX: DIM // 2}
+    assert snapshot.tower_index.is_file()
+    flip(tmp_path / SPACE / name / TOWER_INDEX, 200)
+    assert newest(str(tmp_path), SPACE, DIM, NOW) is None
+
+
+def test_check_refuses_a_graph_of_other_tower_vectors(tmp_path: Path) -> None:
+    def swap(folder: Path) -> None:
+        fill(folder, towers=True)
+        other = rows(seed=9, towers=True).tower_vectors
+        assert other is not None
+        build.save_index(other, manifest(), 1, folder / TOWER_INDEX)
+
+    with pytest.raises(BadSnapshot, match="the index of towers holds other vectors"):
+        snapshots.write(str(tmp_path), manifest(tower_dim=DIM // 2), swap, build.check)

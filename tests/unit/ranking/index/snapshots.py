@@ -24,10 +24,15 @@ def write_snapshot(
     rows = catalogue.copy_rows()
 
     def fill(folder: Path) -> None:
-        graph = hnswlib.Index("ip", catalogue.dim)
-        graph.init_index(len(rows.ids), M=M, ef_construction=EF_CONSTRUCTION)
-        graph.add_items(rows.vectors.astype(np.float32), np.arange(len(rows.ids)))
-        graph.save_index(str(folder / snapshots.INDEX))
+        for file, vectors in (
+            (snapshots.INDEX, rows.vectors),
+            (snapshots.TOWER_INDEX, rows.tower_vectors),
+        ):
+            if vectors is not None:
+                graph = hnswlib.Index("ip", vectors.shape[1])
+                graph.init_index(len(vectors), M=M, ef_construction=EF_CONSTRUCTION)
+                graph.add_items(vectors.astype(np.float32), np.arange(len(vectors)))
+                graph.save_index(str(folder / file))
         write_table(to_table(rows), folder / snapshots.CATALOGUE)
 
     manifest = Manifest(
@@ -37,6 +42,7 @@ def write_snapshot(
         m=M,
         ef_construction=EF_CONSTRUCTION,
         offsets=dict(offsets),
+        tower_dim=0 if rows.tower_vectors is None else rows.tower_vectors.shape[1],
         created_ms=time.time_ns() // 1_000_000 if created_ms is None else created_ms,
     )
     return snapshots.write(str(url), manifest, fill, lambda folder: None)

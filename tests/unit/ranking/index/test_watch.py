@@ -111,3 +111,61 @@ def test_base_knows_the_items_by_their_labels(tmp_path: Path) -> None:
     assert served.sizes() == {"base": 99, "fresh": 2}
     rows, _ = served.nearest(VECTORS[1:100].astype(np.float32), 1)
     assert rows[:, 0].tolist() == [other.row(f"item-{n}") for n in range(1, 100)]
+
+
+TOWERS = clustered(600, seed=5)[:, :12]
+TOWERS = (TOWERS / np.linalg.norm(TOWERS.astype(np.float32), axis=1, keepdims=True)).astype(
+    np.float16
+)
+
+
+def towered(count: int) -> Catalogue:
+    """Return a catalogue of items of which all but every tenth have a tower vector."""
+    catalogue = Catalogue(SPACE, DIM)
+    nothing = np.empty(0, np.float16)
+    catalogue.apply(
+        put(f"item-{n}", 1, VECTORS[n], tower=TOWERS[n] if n % 10 else nothing)
+        for n in range(count)
+    )
+    return catalogue
+
+
+def nearest_tower(served: ServedIndex, query: np.ndarray, k: int) -> list[int]:
+    rows, _ = served.nearest(query[None].astype(np.float32), k)
+    return [int(row) for row in rows[0]]
+
+
+async def test_towers_are_searched_exactly_and_by_a_graph_of_their_own_alike(
+    tmp_path: Path,
+) -> None:
+    catalogue = towered(600)
+    content, towers = begin(catalogue, None), begin(catalogue, None, 12)
+    assert [nearest_tower(towers, TOWERS[n], 1)[0] for n in range(1, 10)] == [*range(1, 10)]
+    assert 10 not in nearest_tower(towers, TOWERS[10], 3), "it has no tower vector"
+    watch = SnapshotWatch(content, catalogue, str(tmp_path), towers=towers)
+    name = write_snapshot(tmp_path, catalogue, {})
+    await watch.look()
+    assert (content.name, towers.name) == (name, name)
+    assert towers.sizes() == content.sizes() == {"base": 600, "fresh": 0}
+    assert [nearest_tower(towers, TOWERS[n], 1)[0] for n in range(1, 10)] == [*range(1, 10)]
+    assert begin(catalogue, newest(tmp_path), 12).name == name
+
+
+async def test_a_snapshot_without_towers_leaves_them_in_the_fresh_segment(tmp_path: Path) -> None:
+    catalogue = catalogue_with(puts(VECTORS[:200]))
+    content, towers = begin(catalogue, None), begin(catalogue, None, 12)
+    name = write_snapshot(tmp_path, catalogue, {})
+    await SnapshotWatch(content, catalogue, str(tmp_path), towers=towers).look()
+    assert (content.name, towers.name) == (name, "")
+    _, scores = towers.nearest(TOWERS[:1].astype(np.float32), 5)
+    assert not scores.any(), "what has no tower vector is near nothing"
+    assert begin(catalogue, newest(tmp_path), 12).name == ""
+
+
+def test_an_item_whose_tower_vector_changes_is_found_at_its_new_place_alone() -> None:
+    catalogue = towered(100)
+    towers = begin(catalogue, None, 12)
+    catalogue.apply([put("item-7", 2, VECTORS[7], tower=TOWERS[500])])
+    moved = catalogue.row("item-7")
+    assert nearest_tower(towers, TOWERS[500], 1) == [moved]
+    assert 7 not in nearest_tower(towers, TOWERS[7], 100)

@@ -49,6 +49,6 @@ def test_a_boost_raises_and_a_burial_lowers_whatever_the_sign() -> None:
 
 
 def test_weights_follow_the_order_of_the_parts() -> None:
-    worth = blend.weights(blend.BlendSettings(session=2.0, dislike=-3.0))
+    worth = blend.weights(blend.BlendSettings(session=2.0, dislike=-3.0, tower=5.0))
     assert worth[0] == 2
-    assert worth[-1] == -3
+    assert worth[-2:].tolist() == [-3, 5]

@@ -21,9 +21,12 @@ def parts(**added: float) -> Floats:
 
 
 def facts(
-    alike: Sequence[float] = (0.9,), followed: Sequence[float] = (0.0,), trending_in: str = ""
+    alike: Sequence[float] = (0.9,),
+    followed: Sequence[float] = (0.0,),
+    trending_in: str = "",
+    towered: Sequence[float] = (),
 ) -> Facts:
-    return Facts(alike, followed, trending_in)
+    return Facts(alike, followed, trending_in, towered)
 
 
 def because(part: str, facts: Facts, liked: Sequence[LikedTitle] = (LAMP,)) -> str:
@@ -49,6 +52,8 @@ def lifts(added: Floats, usual: Floats = USUAL, fresh: float = 1) -> str:
         ("trending", facts(), "trending now"),
         ("popularity", facts(), "popular"),
         ("freshness", facts(), "new here"),
+        ("tower", facts(towered=[0.4]), "because of what you watched last: Lamp"),
+        ("tower", facts(towered=[-0.4]), "because of what you watched last"),
     ],
 )
 def test_the_part_that_lifts_an_item_most_is_its_reason(

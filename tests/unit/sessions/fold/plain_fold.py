@@ -115,7 +115,7 @@ class PlainFold:
         if entry.visit and known:
             counted = max(0, *(other.came_with for other in near)) if entry.repeats else 0.0
             share = 1.0
-            if len(user.history) == 50:
+            if len(user.history) == self.settings.vectors.history:
                 share = min(
                     1, max(1, user.history[-1].second - user.history[0].second) / half_life_s
                 )
@@ -132,7 +132,7 @@ class PlainFold:
             user.session_id = session_id
             entry = replace(entry, starts_session=True)
         history.insert(index, entry)
-        if len(history) > 50:
+        if len(history) > self.settings.vectors.history:
             del history[0]
             index -= 1
         return None if index < 0 else history[:index]

@@ -18,7 +18,7 @@ from shared.users import keys, log2_weights
 from shared.users.event_types import CODES, EventWeights
 from shared.users.exclusions import ExclusionSettings
 from shared.users.session_vectors import VectorSettings
-from shared.users.states import HAS_VALUE, STARTS_SESSION, UserState, empty, pack
+from shared.users.states import HAS_VALUE, STARTS_SESSION, UserState, empty, pack, unpack
 from tests.unit.sessions.kit import NOW_MS, NOW_S, Log, MemoryItems, key_of, name_of
 from tests.unit.shared.users.makers import state_of
 
@@ -112,6 +112,27 @@ def test_a_late_event_stands_behind_those_of_its_second(log: Log) -> None:
 def test_the_history_keeps_the_last_50(log: Log) -> None:
     state, _, _ = folded([log.event(n, at_s=NOW_S + n) for n in range(60)])
     assert rows_of(state) == list(range(10, 60))
+
+
+def test_a_longer_history_keeps_as_many_as_its_setting_says_in_the_same_format(log: Log) -> None:
+    longest = FoldSettings(vectors=VectorSettings(history=200))
+    state, _, _ = folded([log.event(n % 199, at_s=NOW_S + n) for n in range(230)], None, longest)
+    assert rows_of(state) == [n % 199 for n in range(30, 230)]
+    assert unpack(pack(state)) == state
+    assert pack(state)[0] == 1
+
+
+def test_a_history_that_is_longer_than_the_setting_says_now_is_cut_by_the_next_event(
+    log: Log,
+) -> None:
+    longer = FoldSettings(vectors=VectorSettings(history=70))
+    state, _, _ = folded([log.event(n, at_s=NOW_S + n) for n in range(70)], None, longer)
+    assert len(state.history) == 70
+    late, _, _ = folded([log.event(99, at_s=NOW_S + 60, record_s=NOW_S + 99)], state)
+    assert rows_of(late) == [*range(21, 61), 99, *range(61, 70)]
+    newest, _, _ = folded([log.event(99, at_s=NOW_S + 70)], state)
+    assert rows_of(newest) == [*range(21, 70), 99]
+    assert effect_of(log.event(9, at_s=NOW_S + 3, record_s=NOW_S + 99), state) == "too_old"
 
 
 def test_a_late_event_within_a_full_history_drops_the_oldest(log: Log) -> None:
@@ -586,6 +607,15 @@ def test_fifty_unknown_types_keep_their_names(log: Log) -> None:
     assert effect_of(late, state) == "too_old"
     assert folded([late], state)[0].type_names == state.type_names
     assert SETTINGS.vectors.weights.of(state.history).tolist() == [0.5] * 50
+
+
+def test_beyond_64_unknown_types_in_a_longer_history_one_is_of_no_name(log: Log) -> None:
+    longest = FoldSettings(vectors=VectorSettings(history=200))
+    names = [f"type {n}" for n in range(70)]
+    events = [log.event(n, name, at_s=NOW_S + n) for n, name in enumerate(names)]
+    state, _, _ = folded(events, None, longest)
+    assert names_of(state) == [*names[:64], *["other"] * 6]
+    assert unpack(pack(state)) == state
 
 
 @pytest.mark.parametrize(

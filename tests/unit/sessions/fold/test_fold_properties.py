@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from services.sessions.fold.fold import FoldEvent, fold, fold_many
 from services.sessions.fold.increments import merge
 from services.sessions.fold.settings import FoldSettings
+from shared.users.session_vectors import VectorSettings
 from shared.users.states import UserState, empty, pack, unpack
 from tests.unit.sessions.fold.plain_fold import PlainFold
 from tests.unit.sessions.fold.replay import Replayed, replay
 from tests.unit.sessions.kit import NOW_S, Log, MemoryItems
 
 SETTINGS = FoldSettings()
+LONGER = FoldSettings(vectors=VectorSettings(history=60))
 ITEMS = MemoryItems(
     np.random.default_rng(1).standard_normal((8, 16)),
     [("shoe",), ("shoe", "red"), ("red",), (), ("hat",), ("hat", "red"), ("bag",), ("bag",)],
@@ -45,7 +47,7 @@ some_events = st.lists(
     max_size=40,
 )
 # Some users' histories are nearly full already: entries fall out, late events are too old.
-logs = st.tuples(st.sampled_from([0, 0, 3, 48, 60]), some_events).map(lambda two: log_of(*two))
+logs = st.tuples(st.sampled_from([0, 0, 3, 48, 60, 70]), some_events).map(lambda two: log_of(*two))
 
 
 def log_of(filled: int, drawn: list[dict[str, Any]]) -> list[FoldEvent]:
@@ -93,12 +95,15 @@ def assert_same(one: Replayed, other: Replayed) -> None:
     assert one.trends == pytest.approx(other.trends, abs=1e-9)
 
 
+@pytest.mark.parametrize("with_settings", [SETTINGS, LONGER], ids=["usual", "longer"])
 @some
-@given(logs, st.lists(st.integers(0, 100), max_size=6))
-def test_any_cuts_into_batches_give_the_same(events: list[FoldEvent], cuts: list[int]) -> None:
+@given(events=logs, cuts=st.lists(st.integers(0, 100), max_size=6))
+def test_any_cuts_into_batches_give_the_same(
+    events: list[FoldEvent], cuts: list[int], with_settings: FoldSettings
+) -> None:
     ends = [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
     parts = [events[a:b] for a, b in zip(ends, ends[1:], strict=False)]
-    assert_same(folded_in(parts), folded_in([events]))
+    assert_same(folded_in(parts, with_settings), folded_in([events], with_settings))
 
 
 @some
@@ -171,13 +176,16 @@ def test_states_survive_redis(events: list[FoldEvent]) -> None:
         assert unpack(pack(state)) == state
 
 
+@pytest.mark.parametrize("with_settings", [SETTINGS, LONGER], ids=["usual", "longer"])
 @settings(max_examples=100, deadline=None)
-@given(logs)
-def test_the_fold_does_what_its_description_says(events: list[FoldEvent]) -> None:
-    plain = PlainFold(ITEMS, SETTINGS)
+@given(events=logs)
+def test_the_fold_does_what_its_description_says(
+    events: list[FoldEvent], with_settings: FoldSettings
+) -> None:
+    plain = PlainFold(ITEMS, with_settings)
     for event in events:
         plain.apply(event)
-    replayed = replay(events, ITEMS, SETTINGS, batch_events=17)
+    replayed = replay(events, ITEMS, with_settings, batch_events=17)
     assert replayed.covisits == pytest.approx(plain.covisits, abs=1e-9)
     assert replayed.trends == pytest.approx(plain.trends, abs=1e-9)
     assert replayed.states.keys() == plain.users.keys()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.bundles.bundle import FILES, BadBundle, Bundle, describe
+from shared.bundles.bundle import ENCODER_FILES, BadBundle, Bundle, describe
 from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
 from shared.bundles.golden import check_golden
@@ -26,10 +26,10 @@ def rewrite(folder: Path, **changes: Any) -> None:
 def test_the_day_zero_bundle_is_whole(bundle: Bundle) -> None:
     assert (bundle.space, bundle.dim) == ("day-zero-1", 96)
     assert (bundle.image_width, bundle.text_width, bundle.max_tokens) == (1286, 384, 256)
-    assert set(bundle.files) == set(FILES)
+    assert set(bundle.files) == set(ENCODER_FILES)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ENCODER_FILES)
 def test_one_flipped_bit_is_refused(copy: Path, name: str) -> None:
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -38,7 +38,7 @@ def test_one_flipped_bit_is_refused(copy: Path, name: str) -> None:
         Bundle.load(copy)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", ENCODER_FILES)
 def test_a_longer_a_shorter_and_a_missing_file_are_refused(copy: Path, name: str) -> None:
     data = (copy / name).read_bytes()
     for other in (data + b"x", data[:-1], b""):
@@ -55,7 +55,7 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
         Bundle.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 2}', "null", "\ufffd"])
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 3}', '{"format": 2}', "null", "\ufffd"])
 def test_other_manifests_are_refused(copy: Path, text: str) -> None:
     (copy / "manifest.json").write_text(text)
     with pytest.raises(BadBundle, match=r"manifest\.json"):
@@ -71,7 +71,7 @@ def test_other_manifests_are_refused(copy: Path, text: str) -> None:
         {"dim": "many"},
         {"image": {}},
         {"files": {}},
-        {"files": {name: {"bytes": 10**12, "sha256": ""} for name in FILES}},
+        {"files": {name: {"bytes": 10**12, "sha256": ""} for name in ENCODER_FILES}},
     ],
 )
 def test_a_manifest_with_bad_values_is_refused(copy: Path, changes: dict[str, Any]) -> None:

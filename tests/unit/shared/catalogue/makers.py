@@ -30,6 +30,7 @@ def put(
     space: str = SPACE,
     image: NDArray[np.float16] = EMPTY,
     text: NDArray[np.float16] = EMPTY,
+    tower: NDArray[np.float16] = EMPTY,
     arrived_ms: int = 0,
     picture_missing: str = "",
     **fields: Any,
@@ -47,6 +48,7 @@ def put(
         arrived_ms=arrived_ms,
         encoded_ms=0,
         picture_missing=picture_missing,
+        tower_vector=tower,
     )
     return Change(item_id, version, encoded)
 

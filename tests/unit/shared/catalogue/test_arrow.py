@@ -151,3 +151,17 @@ def test_catalogue_in_use_is_not_restored() -> None:
     catalogue = catalogue_of(put("a"))
     with pytest.raises(RuntimeError, match="before anything else"):
         catalogue.restore(catalogue.copy_rows())
+
+
+def test_tower_vectors_come_along_and_are_what_a_graph_of_their_own_stands_for() -> None:
+    catalogue = catalogue_of(put("a", tower=unit(1, 4)), put("b"))
+    table = to_table(catalogue.copy_rows())
+    towers = restored(catalogue).tower_vectors
+    assert towers is not None
+    keys, vectors = labels_of(table, "tower_vector")
+    for row in range(2):
+        at = catalogue.rows(keys[row : row + 1])[0]
+        assert catalogue.tower_vectors is not None
+        assert towers[row].tobytes() == vectors[row].tobytes()
+        assert vectors[row].tobytes() == catalogue.tower_vectors[at].tobytes()
+    assert "tower_vector" not in to_table(catalogue_of(put("a")).copy_rows()).column_names

@@ -183,6 +183,29 @@ def test_own_vectors_are_zero_where_an_item_has_none() -> None:
     assert not catalogue.image_vectors[1].any()
 
 
+def test_another_tower_vector_gets_a_new_row_too_as_an_index_is_made_of_them() -> None:
+    catalogue = catalogue_of(put("a"), put("b", tower=unit(1, 4)))
+    before = catalogue.row("a"), catalogue.row("b")
+    again = catalogue.apply([put("a", 2), put("b", 2, tower=unit(1, 4))])
+    assert not again.added
+    assert again.changed == [*before]
+
+    moved = catalogue.apply([put("a", 3, tower=unit(2, 4)), put("b", 3)])
+    assert moved.died == [*before]
+    towers = catalogue.tower_vectors
+    assert towers is not None
+    assert towers[catalogue.row("a")].tobytes() == unit(2, 4).tobytes()
+    assert not towers[catalogue.row("b")].any()
+    assert towers[before[1]].tobytes() == unit(1, 4).tobytes(), "a dead row keeps its values"
+
+
+def test_tower_vector_of_another_width_is_left_out_and_does_not_move_its_item() -> None:
+    catalogue = catalogue_of(put("a", tower=unit(1, 4)), put("b", tower=unit(1, 6)))
+    assert catalogue.tower_vectors is not None
+    assert not catalogue.tower_vectors[catalogue.row("b")].any()
+    assert not catalogue.apply([put("b", 2, tower=unit(1, 6))]).added
+
+
 def test_picture_is_missing_until_it_comes() -> None:
     catalogue = catalogue_of(put("a", 1, picture_missing="bad-picture: cut off"))
     row = catalogue.row("a")

@@ -1,4 +1,4 @@
-"""MovieLens folders in all their forms become items and events."""
+"""MovieLens folders in all their forms become items, users and events."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from freshet.contract import bounds
 from freshet.contract.items import encode_item
+from freshet.contract.users import encode_user
 from shared.inputs import movielens
 from shared.inputs.refusals import BadInput
 
@@ -191,8 +192,41 @@ def test_the_csv_sets_have_quoted_titles_tags_and_links(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        (
+            "users.dat",
+            "3::M::25::15::55117",
+            {"gender": "M", "age": "25-34", "occupation": "scientist", "zip_code": "55117"},
+        ),
+        (
+            "users.dat",
+            "3::F::1::10::48067",
+            {"gender": "F", "age": "under 18", "occupation": "K-12 student", "zip_code": "48067"},
+        ),
+        (
+            "u.user",
+            "3|24|M|technician|T8H1N",
+            {"gender": "M", "age": 24.0, "occupation": "technician", "zip_code": "T8H1N"},
+        ),
+    ],
+)
+def test_users_have_what_their_table_says_as_attributes(
+    tmp_path: Path, name: str, line: str, said: dict[str, object]
+) -> None:
+    assert movielens.read_users(tmp_path) == []  # newer sets have no such table
+    (tmp_path / name).write_text(f"{line}\n")
+    (user,) = movielens.read_users(tmp_path)
+    assert (user.user_id, user.attributes) == ("3", said)
+    assert encode_user(user)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "told"),
     [
+        ("users.dat", "1::F::2::10::48067\n", r"users\.dat:1: must be a line of users\.dat"),
+        ("users.dat", "1::F::1::21::48067\n", r"users\.dat:1: must be a line of users\.dat"),
+        ("u.user", "1|24|M\n", r"u\.user:1: must be a line of u\.user"),
         ("ratings.csv", "user,movie,stars\n1,2,3\n", r"ratings\.csv: Column 'userId'"),
         ("ratings.dat", "1::2::x::4\n", r"ratings\.dat: .*Row #1.* invalid value 'x'"),
         ("ratings.dat", "", r"ratings\.dat: Empty CSV file"),
@@ -213,6 +247,8 @@ def test_damaged_files_are_refused_with_the_place(
     def read() -> object:
         if name.startswith(("movies", "u.item")):
             return movielens.read_movies(tmp_path)
+        if name.startswith("u") and name != "u.data":
+            return movielens.read_users(tmp_path)
         return movielens.read_interactions(tmp_path, now_ms=NOW_MS, keep_times=True)
 
     with pytest.raises(BadInput, match=told):

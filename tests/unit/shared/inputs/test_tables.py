@@ -1,4 +1,4 @@
-"""Tables become items and events; what cannot is refused with its place and what would be right."""
+"""Tables become items, users and events; what cannot is refused with place and what is right."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import datetime
 import decimal
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 
 from freshet.contract.events import Event
 from freshet.contract.items import Item
+from freshet.contract.records import BadRecord
+from freshet.contract.users import User
 from services.cli import options
 from shared.inputs import convert
 from shared.inputs.columns import Kind, parse_map
@@ -40,6 +43,8 @@ def read(
             with located(row.origin):
                 if kind is Item:
                     made.append(convert.item_of(row.read(), file.parent, as_said))
+                elif kind is User:
+                    made.append(convert.user_of(row.read(), as_said))
                 else:
                     made.append(convert.event_of(row.read(), as_said))
     return made
@@ -355,7 +360,10 @@ def test_what_is_no_file_is_no_picture_and_a_pipe_is_not_waited_for(
     ("value", "told"),
     [
         ({"w": 1}, "a text, a number, true or false, was an object"),
-        (["a"], r"one text, number or flag \(several values go under tags\), was a list"),
+        (
+            ["a"],
+            r"one text, number or flag \(several values go under tags or segments\), was a list",
+        ),
         ("x" * 2000, "at most 1024 bytes, was 2000"),
     ],
 )
@@ -458,3 +466,33 @@ def test_whatever_a_file_holds_is_read_or_refused_in_words(
 
     with contextlib.suppress(BadInput):
         read(kind, file, encoding=encoding)
+
+
+def test_a_table_of_users_has_its_further_columns_as_attributes(table: Any) -> None:
+    file = table(
+        "users.csv",
+        "id,country,lang,segments,age,newsletter,plan\nana,JP,ja,vip|new,34,true,pro\n42,,,,,,\n",
+    )
+    assert read(User, file) == [
+        User(
+            user_id="ana",
+            country="JP",
+            language="ja",
+            segments=("vip", "new"),
+            attributes={"age": 34.0, "newsletter": True, "plan": "pro"},
+        ),
+        User(user_id="42"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("name,country\nana,JP\n", "no column is user_id: name one, as in --map "),
+        ("user_id,countri\nana,JP\n", "column 'countri' is no field, but near to country"),
+        ("user_id,country\nana,Japan\n", ":2: country must be two letters A-Z (ISO 3166), was"),
+    ],
+)
+def test_what_is_no_table_of_users_is_refused(table: Any, content: str, words: str) -> None:
+    with pytest.raises((BadInput, BadRecord), match=re.escape(words)):
+        read(User, table("users.csv", content))

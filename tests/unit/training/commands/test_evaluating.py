@@ -3,61 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from services.training.__main__ import app
-from services.training.data.dataset import Dataset
-from services.training.data.histories import Floats, Histories
-from services.training.models import registry
-from services.training.models.model import Config, Model, Run, Tensors
-from tests.unit.training.commands.folders import movielens
-
-
-class FirstConfig(Config, frozen=True):
-    """What a model of the tests can be told."""
-
-    share: float = 0.5
-
-
-class Firsts(Model):
-    """Says at each fit that it is made; recommends what has a low number."""
-
-    name = "firsts"
-    paper = "none"
-    config_type = FirstConfig
-    made = 0
-
-    def fit(self, data: Dataset, run: Run) -> None:
-        type(self).made += 1
-        self._items = data.n_items
-
-    def score(self, histories: Histories) -> Floats:
-        scores = -np.arange(self._items, dtype=np.float32)
-        return np.tile(scores, (len(histories), 1))
-
-    def tensors(self) -> Tensors:
-        return {"items": np.array([self._items])}
-
-    def restore(self, tensors: Tensors) -> None:
-        self._items = int(tensors["items"][0])
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    module = ModuleType("firsts")
-    module.Firsts = Firsts  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "services.training.models.firsts", module)
-    monkeypatch.setitem(registry.MODELS, "firsts", ("firsts", "Firsts"))
-    monkeypatch.setattr(Firsts, "made", 0)
-    monkeypatch.chdir(tmp_path)
-    return movielens(tmp_path / "films")
+from services.training.models.model import Run
+from tests.unit.training.commands.models import Firsts
 
 
 def run(*arguments: str | Path, fails: bool = False) -> Result:
@@ -170,3 +124,48 @@ def test_training_writes_a_model_that_can_be_loaded(data: Path, tmp_path: Path) 
     run("train", "firsts", "--data", data, "--out", tmp_path / "out")
 
     assert Firsts.load(tmp_path / "out").tensors()["items"].tolist() == [15]
+
+
+def test_folds_of_ratings_are_predicted_by_models_of_ratings_alone(data: Path) -> None:
+    results = evaluate(data, "--models", "all", "--split", "k-fold")
+
+    assert results["models"].keys() == {"firsts"}  # of what needs no PyTorch
+    figures = results["models"]["firsts"]
+    assert len(figures["rmse_folds"]) == Firsts.made == 5
+    assert figures["rmse_interval"][0] <= figures["rmse"] <= figures["rmse_interval"][1]
+    assert figures["mae"] <= figures["rmse"]
+
+
+def test_a_model_of_no_ratings_is_refused_where_ratings_are_asked_for(data: Path) -> None:
+    result = run(
+        *("evaluate", "--data", data, "--models", "popularity", "--split", "k-fold"), fails=True
+    )
+
+    assert str(result.exception) == "popularity predicts no ratings, which k-fold asks for"
+
+
+def test_own_history_can_be_ranked_too(data: Path) -> None:
+    without = evaluate(data, "--models", "firsts")["models"]["firsts"]
+
+    with_own = evaluate(data, "--models", "firsts", "--own-history")["models"]["firsts"]
+
+    assert with_own["hr@10"] < without["hr@10"]
+    assert with_own["coverage@10"] < without["coverage@10"]
+
+
+def test_results_tell_segments_apart_and_how_a_fit_went(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learns(run: Run) -> None:
+        for epoch in (1, 2):
+            run.progress.step(epoch - 0.5, 2, loss=1.0, **{"ndcg@10": 9.0})  # the best until then
+            run.progress.step(epoch, 2, loss=1.0, **{"ndcg@10": epoch / 10})
+
+    monkeypatch.setattr(Firsts, "while_fitted", staticmethod(learns))
+
+    figures = evaluate(data, "--models", "firsts")["models"]["firsts"]
+
+    assert figures["curve"] == [[1, 0.1], [2, 0.2]]
+    assert figures["by"].keys() == {"history", "item_popularity", "item_age", "item_year"}
+    assert sum(each["users"] for each in figures["by"]["history"].values()) == 12
+    assert figures["by"]["history"]["1-20"]["ndcg@10"] == figures["ndcg@10"]

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from shared.bundles.bundle import BadBundle, Bundle
 from shared.bundles.encoders import Encoders
-from shared.runtime.onnx_model import has_external_data
+from shared.bundles.onnx_model import has_external_data
 
 
 def outside(name: str = "weight") -> onnx.TensorProto:

@@ -1,4 +1,4 @@
-"""Refuse ONNX models that keep tensors in other files. Pure.
+"""Open ONNX models, and refuse those that keep tensors in other files.
 
 Such a tensor names a path, and what resolves it may leave the bundle's folder (CVE-2022-25882,
 CVE-2025-51480); besides, sha256 of the model would say nothing of its weights. Serving has no
@@ -8,7 +8,9 @@ bytes are skipped, never copied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import onnxruntime as ort
 
 # message → {field number: message in it}, from onnx.proto
 _HOLDERS: dict[str, dict[int, str]] = {
@@ -29,6 +31,34 @@ _HOLDERS: dict[str, dict[int, str]] = {
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # fields of TensorProto
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types
+
+
+class BadModel(ValueError):
+    """Bytes that are no model to be run; the text says why, and goes on from its name."""
+
+
+def open_model(
+    model: bytes, threads: int = 1, *, without: Sequence[str] = ()
+) -> ort.InferenceSession:
+    """Start a session of a serialized model; without: optimizers to leave out. Raises BadModel."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Spinning threads would take the CPUs that the event loop and its neighbours need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        outside = has_external_data(model)
+    except ValueError as error:
+        raise BadModel(f"cannot be loaded: it is {error}") from None
+    if outside:  # a path that could lead anywhere, and weights that no hash covers
+        raise BadModel("keeps tensors in other files; only self-contained models are loaded")
+    try:
+        return ort.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=[*without]
+        )
+    except Exception as error:  # ONNX Runtime raises its own classes, none of them public
+        raise BadModel(f"cannot be loaded: {error}") from None
 
 
 def has_external_data(model: bytes) -> bool:

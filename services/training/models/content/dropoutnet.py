@@ -1,0 +1,182 @@
+"""Map contents into a space of what is chosen next, so that a new item stands beside its like.
+
+A learnt item's vector is what its content says and a row of its own, which is left out at random
+while learning (as DropoutNet leaves out), so that an item without one is no stranger. The query is
+a weighted sum of the newest choices' vectors with a small network beside it.
+
+Legend: b histories; n items; f columns of features; k newest choices; t columns of the tower.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from services.training.content.contents import contents_of
+from services.training.content.features import features_of
+from services.training.data.dataset import Dataset
+from services.training.data.histories import Floats, Histories
+from services.training.export.onnx_file import write_onnx
+from services.training.learn.checkpoints import restore_module, tensors_of
+from services.training.learn.loop import Training, learn, scoring, seeded
+from services.training.learn.losses import full_softmax
+from services.training.learn.positions import Positions
+from services.training.models.model import Config, Model, Preset, Run, Tensors
+
+
+class DropoutNetConfig(Config, frozen=True):
+    """Sizes and weights; chosen on ML-1M's validation split of new items."""
+
+    inputs: Literal["all", "fused"] = "all"  # fused: the serving vector alone, which is exported
+    texts: int = 64  # main directions of texts that `all` takes
+    pictures: int = 32
+    width: int = 64  # t
+    hidden: int = 128
+    newest: int = 20  # k
+    dropout: float = 0.2
+    left_out: float = 0.5  # share of items' own rows that a step leaves out
+    temperature: float = 0.05
+    batch: int = 256
+    share: float = 0.1  # of all places in an epoch
+    training: Training = Training(
+        epochs=10, learning_rate=3e-3, weight_decay=0.01, schedule="cosine", warm_up=50, patience=0
+    )
+
+    @classmethod
+    def of(cls, preset: Preset) -> DropoutNetConfig:
+        """See Config.of."""
+        return cls() if preset == "quick" else cls(share=1.0)
+
+
+class _Towers(nn.Module):
+    def __init__(self, features: Tensor, known: Tensor, config: DropoutNetConfig) -> None:
+        super().__init__()
+        self._config = config
+        self.register_buffer("features", features)  # (n, f)
+        self.register_buffer("known", known)  # (n, 1) 1 where events are known
+        width = config.width
+        self.content = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(features.shape[1], config.hidden),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, width),
+        )
+        self.own = nn.Parameter(torch.randn(len(features), width) * 0.02)
+        self.recency = nn.Parameter(-0.2 * torch.arange(config.newest, 0, -1.0))
+        self.query = nn.Sequential(
+            nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def items(self) -> Tensor:
+        """Return (n, t) unit rows."""
+        said = F.normalize(self.content(self.features), dim=1)
+        own = self.own * self.known
+        if self.training:
+            own = own * (torch.rand(len(own), 1, device=own.device) >= self._config.left_out)
+        return F.normalize(said + own, dim=1)
+
+    def queries(self, items: Tensor, newest: Tensor) -> Tensor:
+        """Return (b, t) unit rows of newest choices (b, k), which n fills up."""
+        there = (newest < len(items)).to(items.dtype)[:, :, None]
+        chosen = F.pad(items, (0, 0, 0, 1))[newest]  # (b, k, t)
+        weights = (self.recency[:, None] + (there - 1) * 1e9).softmax(1)
+        recent = (weights * there * chosen).sum(1)
+        mean = (there * chosen).sum(1) / there.sum(1).clamp(min=1)
+        return F.normalize(recent + self.query(torch.cat([recent, mean], 1)), dim=1)
+
+
+class _Unit(nn.Module):
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return F.normalize(self.layers(rows), dim=1)
+
+
+class DropoutNet(Model):
+    """Learns by a softmax over the learnt items; serves as `tower.onnx`."""
+
+    name = "dropoutnet"
+    paper = "Volkovs 2017 (DropoutNet, NeurIPS), by a softmax over items (YouTube, RecSys 2019)"
+    config_type = DropoutNetConfig
+
+    def fit(self, data: Dataset, run: Run) -> None:
+        """See Model.fit."""
+        config = self.config
+        learnt = np.bincount(data.events.items, minlength=data.n_items) > 0
+        contents = contents_of(data)
+        features = (
+            contents.fused
+            if config.inputs == "fused"
+            else features_of(contents, learnt, config.texts, config.pictures)
+        )
+        known = np.flatnonzero(learnt)
+        numbers = np.zeros(data.n_items, np.int64)
+        numbers[known] = np.arange(len(known))
+        rows, column_of = (torch.from_numpy(each).to(run.device) for each in (known, numbers))
+        places = Positions(data.events, config.newest, data.n_items, run.device)
+        with seeded(run):
+            self._module = _Towers(
+                torch.from_numpy(features),
+                torch.from_numpy(learnt[:, None].astype(np.float32)),
+                config,
+            ).to(run.device)
+
+        def loss(batch: Tensor) -> Tensor:
+            items = self._module.items()
+            queries = self._module.queries(items, places.context(batch)) / config.temperature
+            return full_softmax(queries, items[rows], column_of[places.targets(batch)])
+
+        learn(
+            self._module,
+            lambda rng: places.batches(rng, config.batch, config.share),
+            loss,
+            self.score,
+            config.training,
+            run,
+        )
+
+    def score(self, histories: Histories) -> Floats:
+        """See Model.score."""
+        with scoring(self._module) as device:
+            items = self._module.items()
+            newest = histories.padded(self.config.newest, len(items))
+            queries = self._module.queries(items, torch.from_numpy(newest).to(device))
+            scores: Floats = (queries @ items.T).cpu().numpy()
+            return scores
+
+    def vectors(self) -> Floats:
+        """Return the items' unit rows, (n, t)."""
+        with scoring(self._module):
+            found: Floats = self._module.items().cpu().numpy()
+            return found
+
+    def export(self, folder: Path) -> None:
+        """Write `tower.onnx`: `content` (n, d) of the serving space → `tower` (n, t) unit rows.
+
+        It is what a new item gets. Raises ValueError where it learnt from more than that vector.
+        """
+        if self.config.inputs != "fused":
+            raise ValueError("inputs must be fused, as a service knows no more of an item")
+        tower = _Unit(copy.deepcopy(self._module.content))
+        example = torch.ones(3, self._module.features.shape[1])
+        write_onnx(tower, folder / "tower.onnx", {"content": example}, "tower")
+
+    def tensors(self) -> Tensors:
+        """See Model.tensors."""
+        return tensors_of(self._module)
+
+    def restore(self, tensors: Tensors) -> None:
+        """See Model.restore."""
+        self._module = _Towers(
+            torch.from_numpy(tensors["features"]), torch.from_numpy(tensors["known"]), self.config
+        )
+        restore_module(self._module, tensors)

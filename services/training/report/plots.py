@@ -1,0 +1,106 @@
+"""Draw results: quality with intervals, by segments, costs against quality, training curves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from services.training.report.tables import Result, by_quality, main_figure, segmented
+
+WIDTH: Final = 8.0  # inches
+ROW: Final = 0.26  # inches a model
+SHOWN: Final = 6  # models in plots of lines: more cannot be told apart
+
+# One SVG is the same bytes for the same figures: ids are not drawn, no date is written.
+_STYLE: Final[dict[Any, Any]] = {
+    "svg.hashsalt": "freshet",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+    "figure.constrained_layout.use": True,
+}
+
+
+def plots(result: Result) -> dict[str, bytes]:
+    """Return every plot that a result has figures for: name → SVG."""
+    with mpl.rc_context(_STYLE):
+        drawn = {"quality": _quality(result), "cost": _cost(result)}
+        drawn |= {f"by-{by.replace('_', '-')}": _segments(result, by) for by in segmented(result)}
+        if any(model.get("curve") for model in result["models"].values()):
+            drawn["training"] = _curves(result)
+        return {name: _svg(figure) for name, figure in drawn.items()}
+
+
+def _quality(result: Result) -> Figure:
+    by = main_figure(result)
+    models = by_quality(result)[::-1]
+    figure, axes = _axes(0.8 + ROW * len(models))
+    for row, (_, model) in enumerate(models):
+        low, high = model.get(f"{by}_interval", (model[by], model[by]))
+        axes.plot([low, high], [row, row], color="#7aa6d8", linewidth=3)
+        axes.plot(model[by], row, "o", color="#1f4e87", markersize=5)
+    axes.set_yticks(range(len(models)), [name for name, _ in models])
+    axes.set_xlabel(f"{by} with its 95 % interval")
+    return figure
+
+
+def _cost(result: Result) -> Figure:
+    by = main_figure(result)
+    figure, axes = _axes(4.2)
+    for name, model in by_quality(result):
+        seconds = max(model["fit_s"], 0.01)
+        axes.plot(seconds, model[by], "o", color="#1f4e87", markersize=4)
+        axes.annotate(
+            name, (seconds, model[by]), xytext=(4, 3), textcoords="offset points", fontsize=7
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds to fit, on the machine that the table of costs names")
+    axes.set_ylabel(by)
+    return figure
+
+
+def _segments(result: Result, by: str) -> Figure:
+    models = [(name, model) for name, model in by_quality(result) if by in model.get("by", {})]
+    figure, axes = _axes(3.6)
+    for name, model in models[:SHOWN]:
+        told: Mapping[str, Any] = model["by"][by]
+        values = [segment["ndcg@10"] for segment in told.values()]
+        axes.plot(range(len(told)), values, marker="o", markersize=4, label=name)
+        axes.set_xticks(range(len(told)), list(told))
+    axes.set_xlabel(by.replace("_", " "))
+    axes.set_ylabel("ndcg@10")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _curves(result: Result) -> Figure:
+    figure, axes = _axes(3.6)
+    told = [(name, model["curve"]) for name, model in by_quality(result) if model.get("curve")]
+    for name, curve in told[:SHOWN]:
+        done, ndcg = zip(*curve, strict=True)
+        axes.plot(done, ndcg, label=name)
+    axes.set_xlabel("epochs")
+    axes.set_ylabel("ndcg@10 of validation")
+    axes.legend(frameon=False)
+    return figure
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height))
+    return figure, figure.add_subplot()
+
+
+def _svg(figure: Figure) -> bytes:
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()

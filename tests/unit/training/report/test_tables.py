@@ -1,0 +1,61 @@
+"""Results are told as they stand: the best first, intervals beside, only what was measured."""
+
+from __future__ import annotations
+
+from services.training.report import tables
+
+COSTS = {"fit_s": 98.4, "parameters": 3416, "machine": "two cores", "score_us": 40.2}
+RESULT = {
+    "data": "ml-1m",
+    "split": "leave-last-out",
+    "seed": 0,
+    "users": 6040,
+    "models": {
+        "popularity": {"hr@10": 0.0369, "ndcg@10": 0.018, **COSTS, "fit_s": 0.1},
+        "fuxi": {
+            "hr@10": 0.3354,
+            "ndcg@10": 0.1977,
+            "ndcg@10_interval": [0.19, 0.21],
+            "parts": {"among-new": {"hr@50": 0.4}},
+            "by": {"history": {"1-50": {"users": 2000, "ndcg@10": 0.17}}},
+            **COSTS,
+        },
+    },
+}
+
+
+def test_the_best_model_stands_first_with_its_interval() -> None:
+    assert tables.quality(RESULT).splitlines() == [
+        "| model | hr@10 | ndcg@10 |",
+        "| --- | ---: | ---: |",
+        "| fuxi | 0.3354 | 0.1977 [0.1900, 0.2100] |",
+        "| popularity | 0.0369 | 0.0180 |",
+    ]
+
+
+def test_of_errors_the_least_stands_first() -> None:
+    folds = {"models": {"svd": {"rmse": 0.934}, "mean": {"rmse": 1.126}, "other": {"rmse": 0.95}}}
+
+    assert [name for name, _ in tables.by_quality(folds)] == ["svd", "other", "mean"]
+
+
+def test_costs_begin_with_the_cheapest() -> None:
+    assert tables.costs(RESULT).splitlines()[2:] == [
+        "| popularity | 0.1 | 3,416 | 40 | two cores |",
+        "| fuxi | 98.4 | 3,416 | 40 | two cores |",
+    ]
+
+
+def test_parts_and_segments_are_of_those_who_have_them() -> None:
+    assert tables.parts(RESULT, "hr@50").splitlines()[2:] == ["| fuxi |  | 0.4000 |"]
+    assert list(tables.segmented(RESULT)) == ["history"]
+    assert tables.segments(RESULT, "history").splitlines() == [
+        "| ndcg@10 | 1-50 (2,000) |",
+        "| --- | ---: |",
+        "| fuxi | 0.1700 |",
+    ]
+    assert tables.segments(RESULT, "item_age") == ""
+
+
+def test_the_protocol_is_a_sentence() -> None:
+    assert tables.protocol(RESULT) == "ml-1m, leave-last-out, 6,040 users asked, seed 0"
