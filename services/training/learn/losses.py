@@ -5,6 +5,7 @@ Legend: n positions asked; k negatives; i items; d dimensions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -41,7 +42,7 @@ def gbce_beta(negatives: int, items: int, calibration: float) -> float:
 
     calibration: 0 for plain BCE, 1 for scores that are as calibrated as those of all items.
     """
-    share = negatives / (items - 1)
+    share = min(negatives / (items - 1), 1.0)
     return share * (calibration * (1 - 1 / share) + 1 / share)
 
 
@@ -67,8 +68,13 @@ LOSSES: Final[Mapping[str, Loss]] = {
 
 
 def generalised(negatives: int, items: int, calibration: float) -> Loss:
-    """Return gBCE for so many negatives, uniformly drawn, of so many items."""
-    return partial(gbce, beta=gbce_beta(negatives, items, calibration))
+    """Return gBCE for so many negatives, uniformly drawn, of so many items.
+
+    Scores are read from what any item's chance is, one of all: else the first thing that all items
+    learn is to be unlikely, which makes their vectors alike, and with them what is told of events.
+    """
+    loss, level = partial(gbce, beta=gbce_beta(negatives, items, calibration)), math.log(items)
+    return lambda positive, negative: loss(positive - level, negative - level)
 
 
 def without_hits(negative: Tensor, negatives: Tensor, targets: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Weigh each past event on its own, by what and how far back it is: HSTU and FuXi-beta.
 
-HSTU is 2402.17152, FuXi-beta 2508.10615, which leaves queries and keys away. Both by relative
-positions, and relative times where the data has them. Differs from the papers: weights are divided
-by how many events came before, not by the length that is padded to; FuXi's times stand in buckets
-that double instead of in a learnt power, its scores are products, its loss is of every item.
+HSTU is 2402.17152, FuXi-beta 2508.10615, which leaves queries and keys away. Both by cosines over a
+temperature and relative positions, and relative times where the data has them. Differs from the
+papers: weights are divided by how many events came before, not by the length that is padded to;
+FuXi's times stand in buckets that double instead of in a learnt power; every item is a negative but
+those that a window has come to.
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ class FuXiConfig(SequentialConfig, frozen=True):
     """No queries and keys."""
 
     network: NetworkConfig = NetworkConfig(
-        block="position", blocks=4, heads=8, positions="both", time_buckets=128
+        block="position",
+        blocks=4,
+        heads=8,
+        positions="both",
+        temperature=0.05,
+        time_buckets=128,
     )
     training: Training = TRAINING
 
