@@ -7,8 +7,7 @@ TRAINING := .venv-training
 PYTEST := $(BIN)/pytest -q
 
 QUICK := lint types arch protos-check test-unit
-PARTS := $(QUICK) types-training test-training test-integration test-e2e test-proofs test-cluster \
-	test-redis test-images
+PARTS := $(QUICK) types-training test-training test-integration test-e2e test-proofs test-cluster test-redis test-images
 
 .PHONY: help demo up training test check lint types types-training arch protos \
 	protos-check test-unit test-training test-integration test-e2e test-proofs test-cluster test-redis test-images clean
