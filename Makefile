@@ -35,10 +35,10 @@ lint: $(VENV)/installed-test ## Style, spelling
 	$(BIN)/codespell
 
 types: $(VENV)/installed-test ## Static types
-	$(BIN)/mypy --exclude '^(services|tests)/training/' freshet shared services deploy/models/export tests
+	$(BIN)/mypy --exclude '^(services|tests|tests/unit)/training/' freshet shared services deploy/models/export tests
 
 types-training: $(TRAINING)/installed-training ## Static types of training, where PyTorch is
-	$(TRAINING)/bin/mypy services/training tests/training
+	$(TRAINING)/bin/mypy services/training tests/training tests/unit/training
 
 arch: $(VENV)/installed-test ## Which part may import which
 	$(BIN)/lint-imports

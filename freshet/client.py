@@ -105,6 +105,7 @@ class Client(LoopBound):
         explain: bool = False,
         trace: bool = False,
         surface: str = "",
+        at_ms: int | None = None,
         timeout: float | None = None,
     ) -> RankedList:
         """List up to `k` items (1-500) for a user; an unknown one gets trending and new items.
@@ -113,6 +114,7 @@ class Client(LoopBound):
         candidates: rank these alone, 1-1,000. context: `segment` chooses a trending scope.
         diversity: 0-1, absent 0.2. after: a position token whose effect the list shall hold.
         explain: fill `contributions`. trace: fill `trace`. surface: where the list is shown.
+        at_ms: weigh what is known as of this time, for replays of a log.
         """
         with as_invalid_request():
             candidates = None if candidates is None else _ids("candidates", candidates)
@@ -125,6 +127,7 @@ class Client(LoopBound):
                 candidates=candidates,
                 explain=explain,
                 trace=trace,
+                at_ms=at_ms,
             )
             requests.check_recommend(request)
         reply = await self._call(self._open().Recommend, request, timeout, LIST_TIMEOUT_S)

@@ -103,7 +103,8 @@ class Service:
         self.name = name
         self._tls = "FRESHET_TLS_CERT_FILE" in environ
         self._health_port = free_port()
-        settings = {**environ, HEALTH_PORTS[name]: str(self._health_port)}
+        bundles = {"FRESHET_BUNDLES": str(folder / "bundles")}
+        settings = {**bundles, **environ, HEALTH_PORTS[name]: str(self._health_port)}
         self.process = self._run(settings, folder / f"{name}.log")
 
     def _run(self, environ: Mapping[str, str], log: Path) -> Guarded:

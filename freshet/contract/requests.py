@@ -17,6 +17,7 @@ from freshet.contract.bounds import (
     check_query_image,
     check_query_text,
     check_text,
+    check_time,
     refuse,
     shorten_number,
 )
@@ -55,6 +56,8 @@ def check_recommend(request: pb.RecommendRequest) -> None:
     check_ids("also_user_ids", request.also_user_ids, ALSO_AT_MOST)
     check_ids("candidates", request.candidates, CANDIDATES_AT_MOST)
     check_text("surface", request.surface, SURFACE_BYTES)
+    if request.HasField("at_ms"):
+        check_time("at_ms", request.at_ms)
     _check_list(request)
     if request.HasField("rules"):
         check_rules(request.rules, request.k or K_DEFAULT)

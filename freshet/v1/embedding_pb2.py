@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from freshet.v1 import item_pb2 as freshet_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66reshet/v1/embedding.proto\x12\nfreshet.v1\x1a\x15\x66reshet/v1/item.proto\"/\n\x0c\x45mbedRequest\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.freshet.v1.Item\"\x82\x01\n\x0c\x45mbeddedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0e\n\x06vector\x18\x02 \x01(\x0c\x12\x14\n\x0cimage_vector\x18\x03 \x01(\x0c\x12\x13\n\x0btext_vector\x18\x04 \x01(\x0c\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x17\n\x0fpicture_missing\x18\x06 \x01(\t\"G\n\rEmbedResponse\x12\r\n\x05space\x18\x01 \x01(\t\x12\'\n\x05items\x18\x02 \x03(\x0b\x32\x18.freshet.v1.EmbeddedItem\"=\n\x11\x45mbedQueryRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05query\"G\n\x12\x45mbedQueryResponse\x12\r\n\x05space\x18\x01 \x01(\t\x12\x0e\n\x06vector\x18\x02 \x01(\x0c\x12\x12\n\nown_vector\x18\x03 \x01(\x0c\x32\x96\x01\n\tEmbedding\x12<\n\x05\x45mbed\x12\x18.freshet.v1.EmbedRequest\x1a\x19.freshet.v1.EmbedResponse\x12K\n\nEmbedQuery\x12\x1d.freshet.v1.EmbedQueryRequest\x1a\x1e.freshet.v1.EmbedQueryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66reshet/v1/embedding.proto\x12\nfreshet.v1\x1a\x15\x66reshet/v1/item.proto\">\n\x0c\x45mbedRequest\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.freshet.v1.Item\x12\r\n\x05space\x18\x02 \x01(\t\"\x82\x01\n\x0c\x45mbeddedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x0e\n\x06vector\x18\x02 \x01(\x0c\x12\x14\n\x0cimage_vector\x18\x03 \x01(\x0c\x12\x13\n\x0btext_vector\x18\x04 \x01(\x0c\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x17\n\x0fpicture_missing\x18\x06 \x01(\t\"G\n\rEmbedResponse\x12\r\n\x05space\x18\x01 \x01(\t\x12\'\n\x05items\x18\x02 \x03(\x0b\x32\x18.freshet.v1.EmbeddedItem\"L\n\x11\x45mbedQueryRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0f\n\x05image\x18\x02 \x01(\x0cH\x00\x12\r\n\x05space\x18\x03 \x01(\tB\x07\n\x05query\"G\n\x12\x45mbedQueryResponse\x12\r\n\x05space\x18\x01 \x01(\t\x12\x0e\n\x06vector\x18\x02 \x01(\x0c\x12\x12\n\nown_vector\x18\x03 \x01(\x0c\x32\x96\x01\n\tEmbedding\x12<\n\x05\x45mbed\x12\x18.freshet.v1.EmbedRequest\x1a\x19.freshet.v1.EmbedResponse\x12K\n\nEmbedQuery\x12\x1d.freshet.v1.EmbedQueryRequest\x1a\x1e.freshet.v1.EmbedQueryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,15 +33,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'freshet.v1.embedding_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EMBEDREQUEST']._serialized_start=65
-  _globals['_EMBEDREQUEST']._serialized_end=112
-  _globals['_EMBEDDEDITEM']._serialized_start=115
-  _globals['_EMBEDDEDITEM']._serialized_end=245
-  _globals['_EMBEDRESPONSE']._serialized_start=247
-  _globals['_EMBEDRESPONSE']._serialized_end=318
-  _globals['_EMBEDQUERYREQUEST']._serialized_start=320
-  _globals['_EMBEDQUERYREQUEST']._serialized_end=381
-  _globals['_EMBEDQUERYRESPONSE']._serialized_start=383
-  _globals['_EMBEDQUERYRESPONSE']._serialized_end=454
-  _globals['_EMBEDDING']._serialized_start=457
-  _globals['_EMBEDDING']._serialized_end=607
+  _globals['_EMBEDREQUEST']._serialized_end=127
+  _globals['_EMBEDDEDITEM']._serialized_start=130
+  _globals['_EMBEDDEDITEM']._serialized_end=260
+  _globals['_EMBEDRESPONSE']._serialized_start=262
+  _globals['_EMBEDRESPONSE']._serialized_end=333
+  _globals['_EMBEDQUERYREQUEST']._serialized_start=335
+  _globals['_EMBEDQUERYREQUEST']._serialized_end=411
+  _globals['_EMBEDQUERYRESPONSE']._serialized_start=413
+  _globals['_EMBEDQUERYRESPONSE']._serialized_end=484
+  _globals['_EMBEDDING']._serialized_start=487
+  _globals['_EMBEDDING']._serialized_end=637
 # @@protoc_insertion_point(module_scope)

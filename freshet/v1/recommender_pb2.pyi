@@ -356,6 +356,7 @@ class RecommendRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     SURFACE_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     k: _builtins.int
     """1-500; 0: 10"""
@@ -370,6 +371,8 @@ class RecommendRequest(_message.Message):
     """where the list is shown; at most 64 bytes"""
     trace: _builtins.bool
     """fill RecommendResponse.trace"""
+    at_ms: _builtins.int
+    """Weigh what is known as of this time, for replays of a log; absent: now. What is available is so now in any case."""
     @_builtins.property
     def also_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """at most 3; their histories are merged for this list"""
@@ -409,13 +412,19 @@ class RecommendRequest(_message.Message):
         explain: _builtins.bool = ...,
         surface: _builtins.str = ...,
         trace: _builtins.bool = ...,
+        at_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "diversity", b"diversity", "filters", b"filters", "rules", b"rules"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms", "_diversity", b"_diversity", "at_ms", b"at_ms", "diversity", b"diversity", "filters", b"filters", "rules", b"rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "after", b"after", "also_user_ids", b"also_user_ids", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "explain", b"explain", "filters", b"filters", "k", b"k", "rules", b"rules", "seen", b"seen", "surface", b"surface", "trace", b"trace", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms", "_diversity", b"_diversity", "after", b"after", "also_user_ids", b"also_user_ids", "at_ms", b"at_ms", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "explain", b"explain", "filters", b"filters", "k", b"k", "rules", b"rules", "seen", b"seen", "surface", b"surface", "trace", b"trace", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_ms: _TypeAlias = _typing.Literal["at_ms"]  # noqa: Y015
+    _WhichOneofArgType__at_ms: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms"]  # noqa: Y015
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_ms) -> _WhichOneofReturnType__at_ms | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__diversity) -> _WhichOneofReturnType__diversity | None: ...
 
 Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015

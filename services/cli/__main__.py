@@ -17,8 +17,10 @@ from services.cli.commands import (
     adopting,
     asking,
     importing,
+    modelling,
     operating,
     publishing,
+    replaying,
     running,
     securing,
     training,
@@ -32,7 +34,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},  # of every command below it, too
 )
-for commands in (running, importing, publishing, asking, operating, adopting, securing, training):
+for commands in (
+    *(running, importing, publishing, asking, operating, replaying, modelling, adopting, securing),
+    training,
+):
     commands.add_to(app)
 
 

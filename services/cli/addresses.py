@@ -36,7 +36,7 @@ class NothingRuns(RuntimeError):
 
 
 class Addresses(msgspec.Struct, frozen=True):
-    """Addresses as `host:port`, `redis` as URL; `health` by service.
+    """Addresses as `host:port`, `redis` as URL; `health` by service; `bundles` as folder or URL.
 
     own: the services are those of a `freshet up`, which ask for neither TLS nor tokens.
     """
@@ -47,6 +47,7 @@ class Addresses(msgspec.Struct, frozen=True):
     embedding: str = "127.0.0.1:50061"
     health: dict[str, str] = msgspec.field(default_factory=lambda: dict(USUAL_HEALTH))
     own: bool = False
+    bundles: str = ".freshet/bundles"
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -121,4 +122,5 @@ def find_addresses(folder: Path, environ: Mapping[str, str] = os.environ) -> Add
         embedding=named("FRESHET_EMBEDDING_ADDRESS", environ) or known.embedding,
         health=health,
         own=known.own and not any(name in environ for name in ADDRESSES_OF_SERVICES),
+        bundles=environ.get("FRESHET_BUNDLES", known.bundles),
     )

@@ -49,6 +49,13 @@ def redis_settings(where: Addresses) -> RedisSettings:
     return from_environment(RedisSettings, {**os.environ, "REDIS_URL": where.redis})
 
 
+def bundles_url(where: Addresses) -> str:
+    """Return where published bundles lie. Raises BadSetting for what is no folder and no URL."""
+    from shared.bundles.store import BundleStoreSettings
+
+    return from_environment(BundleStoreSettings, {"FRESHET_BUNDLES": where.bundles}).url
+
+
 def access(where: Addresses) -> Access:
     """Return how to come in: by the environment, or not at all needed by what `up` runs here."""
     return OPEN if where.own else from_environment(Access, os.environ)

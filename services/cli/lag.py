@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from redis.asyncio import Redis
 
-from freshet import kafka_clients
+from freshet import Client, kafka_clients
 from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, USERS, embedding_group
 from freshet.kafka_clients import KafkaSettings
-from services.cli.kafka_log import Offsets, ends_of, next_records
+from shared.kafka.records import Offsets, ends_of, next_records
 from shared.users import keys, positions
 
 ASK_AGAIN_S: Final = 0.25
+SERVED_WITHIN_S: Final = 180.0  # without one item more, on the slowest machine we mean to run on
+ASKED_AT_ONCE: Final = 500
 
 Lags = dict[str, int]  # records not applied yet, by topic
 
@@ -79,6 +82,30 @@ async def until_standing(
     progress: hears how many records are not.
     """
     await _until(lambda: _standing(redis, cluster_id, last), last, progress)
+
+
+async def until_served(
+    client: Client, item_ids: Sequence[str], progress: Callable[[int], None]
+) -> None:
+    """Return once every item is a candidate; `progress` hears how many are.
+
+    Raises TimeoutError where that does not go on.
+    """
+    for start in range(0, len(item_ids), ASKED_AT_ONCE):
+        part, before = item_ids[start : start + ASKED_AT_ONCE], -1
+        deadline = time.monotonic() + SERVED_WITHIN_S
+        while True:
+            served = len(
+                await client.recommend("probe", k=500, candidates=part, diversity=0.0, timeout=5.0)
+            )
+            progress(start + served)
+            if served == len(part):
+                break
+            if served > before:
+                before, deadline = served, time.monotonic() + SERVED_WITHIN_S
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{start + served} of {len(item_ids)} items can be recommended")
+            await asyncio.sleep(ASK_AGAIN_S)
 
 
 async def _until(

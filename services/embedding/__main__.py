@@ -4,6 +4,8 @@
     python -m services.embedding snapshot               make a snapshot now; prints what was made
     python -m services.embedding check-snapshot FOLDER  load a snapshot's folder; exit code 1 if bad
 
+A snapshot is of the bundle's space, or of FRESHET_SPACE with FRESHET_DIM.
+
 Worker processes import this module again, so it imports nothing large until it runs.
 """
 
@@ -40,17 +42,20 @@ def _snapshot(*, attended: bool) -> int:
     from freshet.settings import BadSetting, from_environment
     from services.embedding.settings import NAME, EmbeddingSettings
     from services.embedding.snapshots.build import NoItems, build
-    from shared.bundles.bundle import BadBundle
+    from shared.bundles.bundle import BadBundle, Bundle
+    from shared.catalogue.active_bundle import ActiveBundle, SpaceSettings
     from shared.catalogue.snapshots import BadSnapshot
     from shared.runtime import logs
 
     try:
         settings = from_environment(EmbeddingSettings, os.environ)
+        told = from_environment(SpaceSettings, os.environ)
         logs.configure(NAME, settings.logs)
         os.nice(NICE)
         if attended:
             threading.Thread(target=_end_with_input, daemon=True).start()
-        snapshot = asyncio.run(build(settings))
+        source = told if told.space else Bundle.load(settings.bundle)
+        snapshot = asyncio.run(build(settings, ActiveBundle(source.space, source.dim)))
     except BadSetting as error:
         sys.stderr.write(f"{error}\n")
         return 2

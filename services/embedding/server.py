@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import grpc
 
 from freshet.contract import bounds
 from freshet.contract.items import Item, check_item, item_of_message
 from freshet.contract.records import BadRecord
+from freshet.errors import Unavailable
 from freshet.v1 import embedding_pb2 as pb
 from freshet.v1 import embedding_pb2_grpc
 from services.embedding.encode.batcher import Priority
@@ -36,16 +37,28 @@ def admission(at_most: int, unit: str) -> Admission:
     return Admission(at_most, unit=f"{unit} are", first_guess_s=0.01, retry_after_s=0.25)
 
 
+class Encoding(Protocol):
+    """The spaces that are encoded, as Spaces has them."""
+
+    @property
+    def served_space(self) -> str:
+        """The space of calls that name none."""
+        ...
+
+    def encoder(self, space: str) -> ItemEncoder | None:
+        """Return what encodes in a space, None where that is not done here."""
+        ...
+
+
 class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
-    """Answers from the service's encoder: items behind the arrivals, queries before them.
+    """Answers in the space that a call names: items behind the arrivals, queries before them.
 
     Queries do not wait for items, so each has a guard of its own.
     """
 
     def __init__(
         self,
-        space: str,
-        encoder: ItemEncoder,
+        spaces: Encoding,
         items: CallGuard,
         queries: CallGuard,
         *,
@@ -53,8 +66,7 @@ class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
         query_s: float,
     ) -> None:
         """embed_s, query_s: deadlines of calls that set none."""
-        self._space = space
-        self._encoder = encoder
+        self._spaces = spaces
         self._items = items
         self._queries = queries
         self._embed_s = embed_s
@@ -78,13 +90,22 @@ class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
 
     async def _embed(self, request: pb.EmbedRequest, deadline: Deadline) -> pb.EmbedResponse:
         items = _items(request)
-        encoding = asyncio.gather(*(self._embed_one(item) for item in items))
-        return pb.EmbedResponse(space=self._space, items=await _within(deadline, encoding))
+        space, encoder = self._in_space(request.space)
+        encoding = asyncio.gather(*(self._embed_one(item, encoder) for item in items))
+        return pb.EmbedResponse(space=space, items=await _within(deadline, encoding))
 
-    async def _embed_one(self, item: Item) -> pb.EmbeddedItem:
+    def _in_space(self, space: str) -> tuple[str, ItemEncoder]:
+        """Return the space that a call is about and its encoder. Raises Unavailable."""
+        space = space or self._spaces.served_space
+        encoder = self._spaces.encoder(space)
+        if encoder is None:
+            raise Unavailable(f"space {space!r} is not encoded here")
+        return space, encoder
+
+    async def _embed_one(self, item: Item, encoder: ItemEncoder) -> pb.EmbeddedItem:
         try:
             content_hash(item)  # refuses an item without content
-            vectors = await self._encoder.encode(item, Priority.BACKFILL)
+            vectors = await encoder.encode(item, Priority.BACKFILL)
         except BadRecord as error:
             return pb.EmbeddedItem(item_id=item.item_id, error=str(error))
         return pb.EmbeddedItem(
@@ -98,21 +119,24 @@ class EmbeddingServer(embedding_pb2_grpc.EmbeddingServicer):
     async def _embed_query(
         self, request: pb.EmbedQueryRequest, deadline: Deadline
     ) -> pb.EmbedQueryResponse:
-        vectors = await _within(deadline, self._encode_query(request))
+        space, encoder = self._in_space(request.space)
+        vectors = await _within(deadline, self._encode_query(request, encoder))
         own = vectors.text_vector if vectors.text_vector.size else vectors.image_vector
         return pb.EmbedQueryResponse(
-            space=self._space, vector=vectors.vector.tobytes(), own_vector=own.tobytes()
+            space=space, vector=vectors.vector.tobytes(), own_vector=own.tobytes()
         )
 
-    async def _encode_query(self, request: pb.EmbedQueryRequest) -> EncodedVectors:
+    async def _encode_query(
+        self, request: pb.EmbedQueryRequest, encoder: ItemEncoder
+    ) -> EncodedVectors:
         """Check a query and encode it. Raises BadRecord."""
         kind = request.WhichOneof("query")
         if kind == "text":
             bounds.check_query_text(request.text)
-            return await self._encoder.encode_text(request.text)
+            return await encoder.encode_text(request.text)
         if kind == "image":
             bounds.check_query_image(request.image)
-            return await self._encoder.encode_picture(request.image)
+            return await encoder.encode_picture(request.image)
         bounds.refuse("query", "text or image", "absent")
 
 

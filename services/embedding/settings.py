@@ -11,6 +11,7 @@ from freshet.settings import Form, setting
 from services.embedding.pictures.addresses import private_network
 from services.embedding.pictures.storage import check_root
 from shared.access.settings import DoorSettings
+from shared.bundles.store import BundleStoreSettings
 from shared.catalogue import stores
 from shared.catalogue.snapshots import HNSW_EF_CONSTRUCTION, HNSW_M
 from shared.runtime.logs import LogSettings
@@ -100,7 +101,9 @@ class EmbeddingSettings:
         help="requests in memory; one may have 32 MiB",
     )
     bundle: str = setting(
-        "FRESHET_BUNDLE", "deploy/models/day-zero", help="folder of the model bundle"
+        "FRESHET_BUNDLE",
+        "deploy/models/day-zero",
+        help="folder of the model bundle that is there without being published",
     )
     encoder_threads: int = setting(
         "FRESHET_EMBEDDING_THREADS",
@@ -157,3 +160,4 @@ class EmbeddingSettings:
     names: PrefixSettings = PrefixSettings()
     logs: LogSettings = LogSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    bundles: BundleStoreSettings = BundleStoreSettings()

@@ -159,7 +159,7 @@ async def rank(
         space.catalogue,
         space.offers.terms.price,
         rows,
-        user.now_ms,
+        user.as_of_ms,
         space.features,
         user.tower_query,
     )

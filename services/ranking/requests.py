@@ -45,6 +45,7 @@ class RecommendQuery(msgspec.Struct, frozen=True, gc=False):
     explain: bool = False
     surface: str = ""
     trace: bool = False
+    at_ms: int | None = None  # what weights and ages are of; None: now
 
 
 class ItemQuery(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +78,7 @@ def recommend(message: pb.RecommendRequest) -> RecommendQuery:
         explain=message.explain,
         surface=message.surface,
         trace=message.trace,
+        at_ms=message.at_ms if message.HasField("at_ms") else None,
     )
 
 

@@ -30,6 +30,7 @@ from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import NAME, RankingSettings
 from services.ranking.stages.blend import Ranker
 from shared.bundles.bundle import BadBundle
+from shared.bundles.store import BundleStore
 from shared.catalogue.active_bundle import ActiveBundle, BundleFollower
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Snapshot
@@ -152,7 +153,8 @@ class RankingService(Service):
 
     async def _serve(self, bundle: ActiveBundle) -> None:
         """Bring a space up beside the one that is served, if any, and serve it instead."""
-        feed = SpaceFeed(self.settings, bundle, self._producer, self._build)
+        models = await asyncio.to_thread(self._models_of, bundle.space)
+        feed = SpaceFeed(self.settings, bundle, self._producer, partial(self._build, models))
         try:
             space = await feed.start()
         except BaseException:
@@ -166,19 +168,32 @@ class RankingService(Service):
             await asyncio.sleep(RETIRE_S)
             await before.stop()
 
-    def _build(self, catalogue: Catalogue, snapshot: Snapshot | None) -> ServingSpace:
-        models = self._models
-        if models is not None and models.space != catalogue.space:
-            log.info("bundle %s is not of space %s: no models", models.space, catalogue.space)
-            models = None
+    def _models_of(self, space: str) -> ServingModels:
+        """Return what a space's bundle brings, a published one or FRESHET_BUNDLE's.
+
+        Raises OSError where the bundles cannot be reached, BadBundle.
+        """
+        if self._models is not None and self._models.space == space:
+            return self._models
+        store = BundleStore(self.settings.bundles.url)
+        publication = store.find(space)
+        if publication is None:
+            log.info("no bundle of space %s is here: no models", space)
+            return ServingModels(space)
+        with store.lent(publication) as folder:
+            return ServingModels.load(folder)
+
+    def _build(
+        self, models: ServingModels, catalogue: Catalogue, snapshot: Snapshot | None
+    ) -> ServingSpace:
         return ServingSpace.build(
             catalogue,
             self._reader,
             self.settings,
             snapshot=snapshot,
             trending=self._trending,
-            ranker=self._ranker or (models.ranker if models else None),
-            tower=models.tower if models else None,
+            ranker=self._ranker or models.ranker,
+            tower=models.tower,
             now_ms=self._now_ms,
         )
 

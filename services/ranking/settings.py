@@ -14,6 +14,7 @@ from services.ranking.stages.blend import BlendSettings
 from services.ranking.stages.features import FeatureSettings
 from services.ranking.stages.new_places import NewPlacesSettings
 from shared.access.settings import DoorSettings
+from shared.bundles.store import BundleStoreSettings
 from shared.catalogue import stores
 from shared.catalogue.active_bundle import SpaceSettings
 from shared.runtime.logs import LogSettings
@@ -40,6 +41,7 @@ class RankingSettings:
     features: FeatureSettings = field(default_factory=FeatureSettings)
     blend: BlendSettings = field(default_factory=BlendSettings)
     new_places: NewPlacesSettings = field(default_factory=NewPlacesSettings)
+    bundles: BundleStoreSettings = field(default_factory=BundleStoreSettings)
     port: int = setting(
         "FRESHET_RANKING_PORT", 50051, at_least=0, at_most=65535, help="gRPC; 0: a free one"
     )
@@ -73,7 +75,9 @@ class RankingSettings:
         "FRESHET_RANKER", "", help="an ONNX file; empty: the bundle's, else the blend"
     )
     bundle: str = setting(
-        "FRESHET_BUNDLE", "deploy/models/day-zero", help="folder of the model bundle"
+        "FRESHET_BUNDLE",
+        "deploy/models/day-zero",
+        help="folder of the model bundle that is there without being published",
     )
     deadline_ms: float = setting(
         "FRESHET_DEADLINE_MS", 50.0, at_least=1, at_most=60_000, help="of lists, where none is set"

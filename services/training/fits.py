@@ -39,6 +39,7 @@ from services.training.stopping import StopRequest
 FIT: Final = "fit.json"
 PROGRESS: Final = "progress.jsonl"
 CHECKPOINTS: Final = "checkpoints"
+VALIDATION: Final = "ndcg@10"  # what progress calls it
 DIGEST_CHARACTERS: Final = 12
 
 
@@ -68,6 +69,16 @@ class Fit:
             "parameters": sum(int(each.size) for each in self.model.tensors().values()),
             "machine": self.machine,
         }
+
+    def curve(self) -> list[tuple[float, float]]:
+        """Return how NDCG@10 of validation rose: what was done, in epochs, and the figure then."""
+        told = map(json.loads, (self.folder / PROGRESS).read_text().splitlines())
+        whole = {
+            each["done"]: each[VALIDATION]
+            for each in told
+            if VALIDATION in each and float(each["done"]).is_integer()
+        }
+        return sorted(whole.items())
 
 
 class Fits:
@@ -123,6 +134,7 @@ class Fits:
                 seed=self._seed,
                 device=self._device,
                 validate=partial(_validate, self._validation) if len(self._validation) else None,
+                validation=self._validation,
                 checkpoints=checkpoints,
                 progress=heard,
                 stopped=self._stop,

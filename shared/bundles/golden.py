@@ -52,6 +52,17 @@ def check_golden(bundle: Bundle, encoders: Encoders, fusion: Fusion) -> float:
     return lowest
 
 
+def started(bundle: Bundle, threads: int | None = None) -> tuple[Encoders, Fusion]:
+    """Start a bundle's models, each with `threads`, and check them. Raises BadBundle."""
+    encoders = Encoders(bundle, threads)
+    try:
+        fusion = Fusion.load(bundle.files["fusion.npz"])
+    except ValueError as error:
+        raise BadBundle(str(error)) from None
+    check_golden(bundle, encoders, fusion)
+    return encoders, fusion
+
+
 def golden_pictures() -> NDArray[np.uint8]:
     """Return (PICTURES, 224, 224, 3): discs before gradients, in integers, the same everywhere."""
     y, x = np.mgrid[:SIDE, :SIDE]

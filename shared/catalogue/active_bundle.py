@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, Any, Final, cast
@@ -82,7 +82,7 @@ return 2
 """
 
 _ORDER: Final = f"""{_BEGIN}
-if redis.call('HEXISTS', orders, ARGV[1]) == 0 then return 0 end
+if ARGV[2] == '0' and redis.call('HEXISTS', orders, ARGV[1]) == 0 then return 0 end
 return order(ARGV[1])
 """
 
@@ -92,6 +92,25 @@ class ActiveBundle(msgspec.Struct, frozen=True):
 
     space: Annotated[str, Meta(min_length=1, max_length=128)]
     dim: Annotated[int, Meta(ge=1, le=4096)]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What Redis says of all bundles at one moment."""
+
+    active: ActiveBundle | None
+    previous: ActiveBundle | None  # that was active before it
+    orders: Mapping[str, int]  # by each space that was ever ordered
+
+    @property
+    def ordered(self) -> str | None:
+        """The space that was ordered last, whether it is active yet or not."""
+        return max(self.orders, key=self.orders.__getitem__, default=None)
+
+    def spaces(self) -> list[str]:
+        """Return the active space, the one that was ordered last, and the one before."""
+        active, previous = (b.space if b else None for b in (self.active, self.previous))
+        return [space for space in dict.fromkeys((active, self.ordered, previous)) if space]
 
 
 class Claim(IntEnum):
@@ -139,18 +158,25 @@ async def claim(redis: Redis, bundle: ActiveBundle, *, encoded: bool) -> Claim:
     return Claim(await _run(redis, _CLAIM, bundle.space, bundle.dim, int(encoded)))
 
 
-async def order(redis: Redis, space: str) -> int:
+async def order(redis: Redis, space: str, *, new: bool = False) -> int:
     """Order a bundle that was there before; return the number, 0 if it never was.
 
-    Its embedding carries the order out. Raises RedisError.
+    new: it may be one that was not. Embedding carries the order out. Raises RedisError.
     """
-    return await _run(redis, _ORDER, space)
+    return await _run(redis, _ORDER, space, int(new))
 
 
-async def orders(redis: Redis) -> dict[str, int]:
-    """Return the number of each space that was ever ordered. Raises RedisError."""
-    found = await cast("Awaitable[dict[bytes, bytes]]", redis.hgetall(cast("str", _KEYS[2])))
-    return {space.decode(): int(number) for space, number in found.items()}
+async def standing(redis: Redis) -> Standing:
+    """Return which bundles were and are to be served. Raises RedisError, and ValueError."""
+    async with redis.pipeline() as pipe:
+        pipe.mget(_KEYS[:2])
+        pipe.hgetall(cast("str", _KEYS[2]))
+        (active, previous), found = await pipe.execute()
+    return Standing(
+        None if active is None else _decode(active),
+        None if previous is None else _decode(previous),
+        {space.decode(): int(number) for space, number in found.items()},
+    )
 
 
 async def _run(redis: Redis, script: str, *arguments: Any) -> int:

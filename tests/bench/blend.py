@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import heapq
 import json
 import sys
 import time
@@ -34,16 +33,14 @@ from freshet.contract.items import Item
 from freshet.contract.records import Origin
 from freshet.contract.topics import ITEMS_BACKFILL
 from services.embedding.items.arrivals import Arrivals
-from services.ranking.live.state_reader import MemoryReader
 from services.ranking.recommend import rank, recommend
 from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.blend import PARTS
 from services.ranking.stages.features import FeatureColumn
-from services.ranking.stages.signals import Weighted
 from services.ranking.stages.sources import Candidates
-from services.sessions.fold.fold import FoldEvent, fold, fold_many
+from services.sessions.fold.fold import FoldEvent, fold
 from services.sessions.fold.settings import FoldSettings
 from shared.bundles.bundle import Bundle
 from shared.bundles.content import text_of
@@ -53,12 +50,11 @@ from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
 from shared.inputs import movielens
 from shared.runtime.deadline import Costs, Deadline
-from shared.users import keys, log2_weights
 from shared.users.states import UserState
 from tests import servers
+from tests.bench.offline import Offline
 
 NOW_MS: Final = 1_800_000_000_000  # of the import, and of the lists
-BATCH_EVENTS: Final = 4_096
 AT_MOST: Final = 10  # places of a list
 SAMPLES: Final = {"20 %": 0.2, "5 %": 0.05}
 ALONE: Final = tuple(name for name in PARTS if name != "dislike")  # which proposes nothing
@@ -79,40 +75,6 @@ class Imported:
     space: ServingSpace
     states: Mapping[str, UserState]  # up to the event before the second last
     sequences: Mapping[str, Sequence[FoldEvent]]  # user → all events, oldest first
-
-
-class BoundedSet:
-    """A sorted set as Redis keeps it: full, it takes a newcomer in place of its lowest."""
-
-    def __init__(self, at_most: int) -> None:
-        self.scores: dict[int, float] = {}
-        self._at_most = at_most
-        self._lowest: list[tuple[float, int]] = []  # a heap; scores there may have risen since
-
-    def add(self, item: int, score: float) -> None:
-        """Add a log2 weight."""
-        if item in self.scores:
-            self.scores[item] = log2_weights.add(self.scores[item], score)
-            return
-        if len(self.scores) >= self._at_most:
-            score = log2_weights.add(self._pop_lowest(), score)
-        self.scores[item] = score
-        heapq.heappush(self._lowest, (score, item))
-
-    def heaviest(self) -> Weighted:
-        """Return the items, the heaviest first."""
-        ordered = sorted(self.scores.items(), key=lambda entry: -entry[1])
-        items, scores = zip(*ordered, strict=True)
-        return Weighted(np.array(items, np.uint64), np.array(scores))
-
-    def _pop_lowest(self) -> float:
-        while True:
-            score, item = self._lowest[0]
-            now = self.scores[item]
-            if now == score:
-                heapq.heappop(self._lowest)
-                return self.scores.pop(item)
-            heapq.heapreplace(self._lowest, (now, item))
 
 
 def encoded(folder: Path, bundle: Bundle) -> Encoded:
@@ -143,23 +105,9 @@ def imported(events: Sequence[FoldEvent], movies: Encoded, settings: RankingSett
     last = {event.offset for sequence in sequences.values() for event in sequence[-2:]}
     train = [event for event in events if event.offset not in last]
     catalogue = catalogue_of({event.event.item_id for event in events}, movies)
-    states: dict[str, UserState] = {}
-    covisits: dict[int, BoundedSet] = defaultdict(lambda: BoundedSet(keys.COVISITS_AT_MOST))
-    trends: dict[str, BoundedSet] = defaultdict(lambda: BoundedSet(keys.TRENDING_AT_MOST))
-    for begin in range(0, len(train), BATCH_EVENTS):
-        batch = train[begin : begin + BATCH_EVENTS]
-        folded = fold_many(states, batch, catalogue, FoldSettings())
-        states.update(folded.states)
-        for chunk in folded.chunks:
-            for (item, follower), score in chunk.covisits.items():
-                covisits[item].add(follower, score)
-            for (scope, item), score in chunk.trends.items():
-                trends[scope].add(item, score)
-    reader = MemoryReader()
-    reader.covisits = {item: followers.heaviest() for item, followers in covisits.items()}
-    reader.trending = {scope: items.heaviest() for scope, items in trends.items()}
-    space = ServingSpace.build(catalogue, reader, settings, now_ms=lambda: NOW_MS)
-    return Imported(space, states, sequences)
+    system = Offline(catalogue, settings, lambda: NOW_MS)
+    system.fold(train)
+    return Imported(system.space, dict(system.states), sequences)
 
 
 def catalogue_of(item_ids: set[str], movies: Encoded) -> Catalogue:

@@ -81,6 +81,54 @@ def test_snapshots_in_an_object_store_are_let_out_to_by_every_service_and_nothin
     )
 
 
+def test_training_by_night_is_admitted_as_restricted_and_publishes_without_torch(
+    applied: ControlPlane, rendered: str, tmp_path: Path
+) -> None:
+    overlay = {
+        "namespace": "freshet",
+        "resources": [os.path.relpath(BASE, tmp_path)],
+        "components": [os.path.relpath(ROOT / "k8s/components/training", tmp_path)],
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(overlay))
+    base = documents(applied.kubectl("kustomize", str(BASE)))
+    named = {(each["kind"], each["metadata"]["name"]) for each in (*base, *documents(rendered))}
+    added = {
+        each["kind"]: each
+        for each in documents(applied.kubectl("kustomize", str(tmp_path)))
+        if (each["kind"], each["metadata"]["name"]) not in named
+    }
+    assert set(added) == {"ServiceAccount", "CronJob", "NetworkPolicy"}, "not in the overlay itself"
+    for each in added.values():
+        for version in ("1.34", "1.37"):
+            kubernetes_validate.validate(each, version, strict=True)
+    dry = ("apply", "--server-side", "--validate=strict", "--dry-run=server", "-f", "-")
+    applied.kubectl(*dry, text="---\n".join(map(json.dumps, added.values())))
+    template = added["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]
+    ours = workload(rendered, "embedding")["spec"]["template"]["spec"]
+    assert template["spec"]["securityContext"] == ours["securityContext"]
+    (train,), (publish,) = template["spec"]["initContainers"], template["spec"]["containers"]
+    for container in (train, publish):
+        assert container["securityContext"] == ours["containers"][0]["securityContext"]
+    assert {train["image"].split(":")[0], publish["image"].split(":")[0]} == {
+        "freshet/training",
+        "freshet/tools",
+    }
+    assert publish["args"][:2] == ["models", "publish"]
+    assert "--force" not in publish["args"], "only past the gate"
+    folder = publish["args"][2]
+    assert folder in train["args"]
+    bundles = IMAGES["tools"].env()["FRESHET_BUNDLES"]
+    (mounted,) = (m for m in publish["volumeMounts"] if m["name"] == "snapshots")
+    assert bundles.startswith(f"{mounted['mountPath']}/")
+    accounts = applied.kubectl(
+        "apply", "--server-side", "-f", "-", text=json.dumps(added["ServiceAccount"])
+    )
+    assert "training" in accounts
+    pod = {"apiVersion": "v1", "kind": "Pod", **template}
+    pod["metadata"] = {**template["metadata"], "name": "training", "namespace": "freshet"}
+    applied.kubectl(*dry, text=json.dumps(pod))
+
+
 @pytest.mark.parametrize("version", ["1.34", "1.37"])
 def test_every_manifest_is_valid_under_the_strict_schema(rendered: str, version: str) -> None:
     objects = documents(rendered)

@@ -28,6 +28,7 @@ COMMAND = {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "FRESHET_DATA"} | {
         f"FRESHET_{service.upper()}_HEALTH_ADDRESS",
     )
 }
+EVERYWHERE = {"FRESHET_SNAPSHOTS", "FRESHET_BUNDLES"}  # of all images, whether they read it or not
 
 
 def settings_class(service: str) -> type[Any]:
@@ -55,11 +56,11 @@ def check_environment(service: str, environ: Mapping[str, str]) -> None:
     ours = {name for name in environ if name.startswith(("FRESHET_", "KAFKA_", "REDIS_"))}
     with_files = {**environ, **{name: file for name, file in key_files().items() if name in ours}}
     if service == "tools":
-        assert ours <= COMMAND | set(variables(Access)) | {"FRESHET_BIND", "FRESHET_SNAPSHOTS"}
+        assert ours <= COMMAND | set(variables(Access)) | {"FRESHET_BIND"} | EVERYWHERE
         from_environment(Access, with_files)
         return
     cls = settings_class(service)
-    assert ours - set(variables(cls)) <= {"FRESHET_SNAPSHOTS"}
+    assert ours - set(variables(cls)) <= EVERYWHERE
     Door(from_environment(cls, with_files).door)
 
 

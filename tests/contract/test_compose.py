@@ -99,6 +99,12 @@ def test_snapshots_are_written_by_embedding_and_only_read_by_the_others() -> Non
         assert f"snapshots:{folder}:ro" in CONTAINERS[name]["volumes"]
 
 
+def test_bundles_are_published_by_the_command_to_where_embedding_and_ranking_read_them() -> None:
+    environ = STAGES["runtime"].env()
+    assert environ["FRESHET_BUNDLES"].startswith(f"{environ['FRESHET_SNAPSHOTS']}/")
+    assert f"snapshots:{environ['FRESHET_SNAPSHOTS']}" in CONTAINERS["tools"]["volumes"]
+
+
 @pytest.mark.parametrize("name", [*OURS, "tools"])
 def test_certificates_and_tokens_are_where_the_keys_container_puts_them(name: str) -> None:
     maker, folder = CONTAINERS["keys"], "/var/lib/freshet/keys"

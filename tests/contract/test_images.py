@@ -96,6 +96,15 @@ def installed_in(stage: Stage) -> set[str]:
     return locked(lock[1])
 
 
+def test_what_trains_has_an_image_of_its_own_which_is_hardened_alike() -> None:
+    stage = STAGES["training"]
+    assert "torch" in installed_in(stage)
+    assert stage.base == "runtime"
+    assert stage.last("USER") == STAGES["ranking"].last("USER")
+    assert stage.last("ENTRYPOINT") == '["python", "-m", "services.training"]'
+    assert file_of("services.training.__main__", files_in_image(stage)) is not None
+
+
 @pytest.mark.parametrize("name", IMAGES)
 def test_no_image_holds_torch_or_a_test_tool(name: str) -> None:
     packages = installed_in(STAGES[name])

@@ -42,6 +42,7 @@ OWN_SHOP = ("A shop of your own", "sh")
 PUBLISH = ("Items and events in", "python")
 CONSOLE_PRODUCER = ("Items and events in", "sh")
 IMPORT = ("Real data", "sh")
+OTHER_MODELS = ("Other models", "sh")  # tests/proofs/up/test_publishing.py, test_replay.py
 # what was printed once; its commands are run or checked
 PRINTED = [("Look around", "text"), ("A shop of your own", "text"), ("Real data", "text")]
 
@@ -119,7 +120,7 @@ def history_of(up: Up, user: str) -> list[tuple[str, str]]:
 def test_every_block_has_its_test() -> None:
     grpcurl, owns = LOOK_AROUND, [OWN_SHOP, OWN_SHOP, PRINTED[1], OWN_SHOP]
     known = [MAKE, LOOK_AROUND, PRINTED[0], FROM_PYTHON, grpcurl, *owns]
-    known += [PUBLISH, CONSOLE_PRODUCER, IMPORT, PRINTED[2]]
+    known += [PUBLISH, CONSOLE_PRODUCER, IMPORT, PRINTED[2], OTHER_MODELS]
 
     assert [(each.heading, each.language) for each in markdown.blocks(README)] == known
 

@@ -1,12 +1,10 @@
-"""Look after a running system: status, dead-letters, snapshot, activate, models build."""
+"""Look after a running system: status, dead-letters, snapshot."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
-import os
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +12,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from services.cli import endpoints, options, terminal
-from services.cli.failures import Failed
 from services.cli.options import Data, Json
 from services.cli.terminal import columns
 
@@ -52,8 +49,6 @@ Replay = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what --replay would publish.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Let --replay publish without asking.")]
-
-models = typer.Typer(help="Model bundles.", no_args_is_help=True)
 
 
 def status(data: Data, as_json: Json = False) -> None:
@@ -154,75 +149,6 @@ def snapshot(data: Data, as_json: Json = False) -> None:
         options.console.print(" · ".join(f"{name} {value}" for name, value in made.items()))
 
 
-def activate(
-    data: Data,
-    space: Annotated[str, typer.Argument(help="Of the bundle, as `freshet status` names it.")],
-    as_json: Json = False,
-) -> None:
-    """Let a model bundle of before be served again: a rollback, or back from one."""
-    from shared.catalogue import active_bundle
-    from shared.runtime import redis_client
-
-    async def order() -> tuple[int, dict[str, int]]:
-        redis = redis_client.connect(endpoints.redis_settings(endpoints.addresses(data)))
-        try:
-            return await active_bundle.order(redis, space), await active_bundle.orders(redis)
-        finally:
-            await redis.aclose()
-
-    number, known = asyncio.run(order())
-    if not number:
-        there = ", ".join(sorted(known, key=known.__getitem__)) or "none"
-        raise Failed(f"no bundle of space {space!r} was ever there, only: {there}")
-    if as_json:
-        terminal.print_json({"space": space, "order": number})
-    else:
-        options.console.print(
-            f"order {number}: {space} is served once its embedding runs and has encoded all items"
-        )
-
-
-@models.command("build")
-def build_models(
-    folder: Annotated[Path, typer.Argument(help="Where the bundle goes.")],
-    image: Annotated[
-        str | None,
-        typer.Option(help="Another CNN, torchvision:NAME (needs PyTorch: `make training`)."),
-    ] = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Draw that CNN's weights, for tests.")
-    ] = False,
-) -> None:
-    """Make the day-zero encoders again from the pinned packages, hashes checked."""
-    if random_weights and image is None:
-        raise typer.BadParameter("--random-weights is of a CNN that --image names")
-    if image is not None:
-        from services.cli.training import become
-
-        drawn = ["--random-weights"] if random_weights else []
-        become("build-bundle", [str(folder), "--image", image, *drawn], os.environ)
-    try:
-        from deploy.models.export.build import build
-        from deploy.models.export.sources import SourcesUnavailable
-        from deploy.models.export.weights import BadWeights
-    except ModuleNotFoundError as missing:
-        raise Failed(
-            f"models build needs {missing.name}; in the checkout: pip install -e '.[models]'"
-        ) from None
-
-    with options.progress_bars() as bars:
-        bar = bars.add("starting", total=100)
-
-        def show(step: str, share: float) -> None:
-            bar.reach(round(100 * share), what=step)
-
-        try:
-            bundle = build(folder, show)
-        except (BadWeights, SourcesUnavailable) as error:
-            raise Failed(str(error)) from None
-    options.console.print(f"{folder}: {bundle.space}, {bundle.dim} dimensions")
-
-
 def _status(report: dict[str, Any]) -> RenderableType:
     """Return who is there, how far behind, and below that what each says of itself."""
     everybody = {name: report[name] for name in ("kafka", "redis")} | report["services"]
@@ -274,5 +200,3 @@ def add_to(app: typer.Typer) -> None:
     app.command()(status)
     app.command("dead-letters")(dead_letters)
     app.command()(snapshot)
-    app.command()(activate)
-    app.add_typer(models, name="models")

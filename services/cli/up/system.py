@@ -32,7 +32,7 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DAY_ZERO_BUNDLE: Final = Path(__file__).resolve().parents[3] / "deploy" / "models" / "day-zero"
 # How a system elsewhere is reached and guarded: this one is this machine's alone.
 OF_OTHERS: Final = ("FRESHET_TLS_", "FRESHET_TOKEN")
-KEPT: Final = ("kafka", "valkey", "snapshots", "logs")  # under the data folder
+KEPT: Final = ("kafka", "valkey", "snapshots", "bundles", "logs")  # under the data folder
 
 
 def empty(folder: Path) -> None:
@@ -79,6 +79,7 @@ def build_system(
         embedding=f"127.0.0.1:{ports['FRESHET_EMBEDDING_PORT']}",
         health={name: f"127.0.0.1:{port}" for name, port in health.items()},
         own=True,
+        bundles=environ.get("FRESHET_BUNDLES", str(folder / "bundles")),
     )
     settings = service_environment(folder, ports, environ, addresses)
     services = [
@@ -101,6 +102,7 @@ def service_environment(
         "KAFKA_BOOTSTRAP_SERVERS": addresses.kafka,
         "REDIS_URL": addresses.redis,
         "FRESHET_EMBEDDING_ADDRESS": addresses.embedding,
+        "FRESHET_BUNDLES": addresses.bundles,
     }
 
 

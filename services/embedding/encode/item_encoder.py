@@ -27,7 +27,7 @@ from services.embedding.pictures.hosts import Lane
 from shared.bundles.content import text_of
 from shared.bundles.fusion import BadVector, Floats, FusedVectors, Fusion
 from shared.bundles.picture import BadPicture
-from shared.bundles.towers import ItemTower
+from shared.bundles.towers import OnnxItemTower
 from shared.catalogue.item_vectors import NO_VECTOR, PICTURE_MISSING_BYTES, Vector
 from shared.users.keys import item_key
 
@@ -87,10 +87,13 @@ class ItemEncoder:
         search_decoders: Decoders,
         batcher: Batcher,
         fusion: Fusion,
-        tower: ItemTower | None = None,
+        tower: OnnxItemTower | None = None,
+        precedence: Precedence | None = None,
+        is_served: Callable[[], bool] = lambda: True,
         *,
         fetch_waits_s: tuple[float, ...] = FETCH_WAITS_S,
     ) -> None:
+        """precedence: of all spaces of a service; is_served: whether anybody waits for this one."""
         self._fetcher = fetcher
         self._decoders = decoders
         self._search_decoders = search_decoders  # neither waits for the other's pictures
@@ -98,7 +101,8 @@ class ItemEncoder:
         self._fusion = fusion
         self._tower = tower
         self._fetch_waits_s = fetch_waits_s
-        self._precedence = Precedence()
+        self._precedence = precedence or Precedence()
+        self._is_served = is_served
         self._backfill_decodes = asyncio.Semaphore(BACKFILL_DECODES)
 
     async def encode(
@@ -115,12 +119,14 @@ class ItemEncoder:
         text, kept = text_of(item), await last_good()
         if not text and not kept.size:
             return await self._insist(item, priority, why)
+        priority = self._standing(priority)
         with self._precedence_of(priority):
             embedding = await self._text_embedding(text, priority)
         return self._placed(item, self._fuse_again(kept, embedding, why.reason))
 
     async def encode_whole(self, item: Item, priority: Priority) -> EncodedVectors:
         """Return an item's vectors. Raises PictureMissing, or BadRecord: no retry would mend it."""
+        priority = self._standing(priority)
         picture = await self._picture(item, priority)
         with self._precedence_of(priority):
             features, embedding = await asyncio.gather(
@@ -139,6 +145,10 @@ class ItemEncoder:
         with self._precedence.live():
             picture = await _decoded(self._search_decoders, data)
             return self._fuse(await self._batcher.encode_image(picture, Priority.QUERY), None)
+
+    def _standing(self, priority: Priority) -> Priority:
+        """Return what an item's priority is beside those of the space that is served."""
+        return priority if self._is_served() else Priority.BACKFILL
 
     def _precedence_of(self, priority: Priority) -> AbstractContextManager[None]:
         return nullcontext() if priority == Priority.BACKFILL else self._precedence.live()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from redis.asyncio import Redis
 
 from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import ActiveBundle, Claim
-from shared.runtime.retry import TRANSIENT_ERRORS
 
 log = logging.getLogger(__name__)
-
-CHECK_S: Final = 5.0
 
 
 class Promotion:
@@ -25,20 +20,15 @@ class Promotion:
         self._redis = redis
         self._own = ActiveBundle(space, dim)
 
-    async def run(
+    async def look(
         self, is_keeper: Callable[[], bool], is_done: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Look after the active bundle until cancelled, while this instance is the keeper.
+        """Carry the order out if this instance is the keeper and it is time to.
 
-        is_done: says whether all items are encoded.
+        is_done: says whether all items are encoded. Raises RedisError and what it raises.
         """
-        while True:
-            try:
-                if is_keeper() and not await self.claim() and await is_done():
-                    await self.claim(encoded=True)
-            except TRANSIENT_ERRORS as error:
-                log.warning("tried again in %.0f s: %r", CHECK_S, error)
-            await asyncio.sleep(CHECK_S)
+        if is_keeper() and not await self.claim() and await is_done():
+            await self.claim(encoded=True)
 
     async def claim(self, *, encoded: bool = False) -> bool:
         """Become the active bundle if there is none, or if all is encoded and no later one is.

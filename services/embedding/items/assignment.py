@@ -26,7 +26,6 @@ from services.embedding.items.progress import (
 )
 from services.embedding.items.reconcile import Reconcile
 from shared.clock import now_ms
-from shared.runtime import metrics
 from shared.runtime.byte_limit import ByteLimit
 from shared.runtime.retry import TRANSIENT_ERRORS, retry_until_available
 from shared.runtime.topic_reader import Stuck
@@ -252,9 +251,6 @@ class Assignment:
     async def _measure(self) -> None:
         ends = await self._wiring.group.end_offsets(list(self._consumers))
         self.lags = {tp: max(end - self._progress[tp].done, 0) for tp, end in ends.items()}
-        for topic in {tp.topic for tp in ends}:
-            lag = sum(lag for tp, lag in self.lags.items() if tp.topic == topic)
-            metrics.EMBEDDING_LAG.labels(topic).set(lag)
 
 
 def _size_bytes(record: ConsumerRecord) -> int:

@@ -47,6 +47,7 @@ class ItemConsumerGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
         self._limits = (ByteLimit(in_flight_bytes // 2), ByteLimit(in_flight_bytes // 2))
         self._wiring: Wiring | None = None
         self.assignment: Assignment | None = None
+        self._ends: dict[TopicPartition, int] = {}  # of both topics, when first asked
 
     async def start(self) -> None:
         """Join the group. Raises KafkaError while Kafka is unavailable; may be called again."""
@@ -87,18 +88,24 @@ class ItemConsumerGroup(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
         return assignment is not None and TopicPartition(topic, partition) in assignment.live
 
     async def is_done(self) -> bool:
-        """Say whether the group has acknowledged everything that stands on both topics now."""
+        """Say whether the group has acknowledged what stood on both topics when first asked.
+
+        Not what stands there now: a shop that publishes all the time would never be done.
+        """
         if self._wiring is None:
             return False
-        group = self._wiring.group
-        tps = [
-            TopicPartition(topic, partition)
-            for topic in (ITEMS.name, ITEMS_BACKFILL.name)
-            for partition in group.partitions_for_topic(topic) or ()
-        ]
-        committed, ends = await self._committed(), await group.end_offsets(tps)
-        return bool(tps) and all(
-            not end or (tp in committed and committed[tp].offset >= end) for tp, end in ends.items()
+        if not self._ends:
+            group = self._wiring.group
+            tps = [
+                TopicPartition(topic, partition)
+                for topic in (ITEMS.name, ITEMS_BACKFILL.name)
+                for partition in group.partitions_for_topic(topic) or ()
+            ]
+            self._ends = dict(await group.end_offsets(tps))
+        committed = await self._committed()
+        return bool(self._ends) and all(
+            not end or (tp in committed and committed[tp].offset >= end)
+            for tp, end in self._ends.items()
         )
 
     def _wire(self) -> Wiring:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -26,7 +26,6 @@ from services.embedding.pictures.missing_pictures import MissingPictures
 from shared.catalogue.item_vectors import decode_item_vector, encode_item_vector
 from shared.clock import now_ms
 from shared.faults import SystemFault
-from shared.runtime import metrics
 
 log = logging.getLogger(__name__)
 
@@ -70,16 +69,17 @@ class PictureRetries:
         while True:
             due = list(islice(self._missing.due(time.monotonic()), AT_ONCE))
             await asyncio.gather(*(self._try_safely(item_id) for item_id in due))
-            for error_class, count in self._missing.counts.items():
-                metrics.PICTURES_MISSING.labels(error_class).set(count)
             if len(due) < AT_ONCE:
                 await asyncio.sleep(CHECK_S)
 
+    def missing(self) -> Mapping[str, int]:
+        """Return how many items are without their picture, by the class of the reason."""
+        return self._missing.counts
+
     def status(self) -> dict[str, Any]:
         """Return what `GET /status` shows of pictures."""
-        missing = {name: count for name, count in self._missing.counts.items() if count}
         return {
-            "missing": missing,
+            "missing": {name: count for name, count in self.missing().items() if count},
             "not_tried_again": self._missing.left_out,
             "mended": self.mended,
         }

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.embedding.settings import EmbeddingSettings
-from shared.bundles.bundle import Bundle
 from shared.catalogue import snapshots
+from shared.catalogue.active_bundle import ActiveBundle
 from shared.catalogue.arrow import from_table, read_table, to_table, write_table
 from shared.catalogue.feed import CatalogueFeed
 from shared.catalogue.rows import CatalogueRows
@@ -37,13 +37,12 @@ class NoItems(Exception):
     """There is nothing to index."""
 
 
-async def build(settings: EmbeddingSettings) -> dict[str, Any]:
-    """Read the catalogue, index it and write the snapshot. Returns its name, items and seconds.
+async def build(settings: EmbeddingSettings, bundle: ActiveBundle) -> dict[str, Any]:
+    """Read a space's catalogue, index it, write the snapshot. Returns its name, items and seconds.
 
-    Raises BadBundle, NoItems, BadSnapshot or OSError; the snapshot before stays the current one.
+    Raises NoItems, BadSnapshot or OSError; the snapshot before stays the current one.
     """
     began_s, created_ms = time.monotonic(), now_ms()
-    bundle = await asyncio.to_thread(Bundle.load, settings.bundle)
     rows, offsets = await _catalogue(settings, bundle)
     if not rows.ids:
         raise NoItems(f"no items in space {bundle.space}")
@@ -73,7 +72,7 @@ async def build(settings: EmbeddingSettings) -> dict[str, Any]:
 
 
 async def _catalogue(
-    settings: EmbeddingSettings, bundle: Bundle
+    settings: EmbeddingSettings, bundle: ActiveBundle
 ) -> tuple[CatalogueRows, dict[int, int]]:
     """Return all living items and the offsets up to which they were read."""
     feed = CatalogueFeed(settings.kafka, bundle.space, bundle.dim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,6 @@ from services.embedding.snapshots.due import is_due
 from shared.catalogue import snapshots
 from shared.catalogue.snapshots import Manifest
 from shared.clock import now_ms
-from shared.runtime import metrics
 from shared.runtime.retry import TRANSIENT_ERRORS
 
 log = logging.getLogger(__name__)
@@ -39,17 +39,19 @@ class Indexer:
         self,
         settings: SnapshotSettings,
         space: str,
+        dim: int,
         positions: Callable[[], Mapping[int, int]],
         is_keeper: Callable[[], bool],
     ) -> None:
         """positions: where `item-vectors` ends, by partition."""
         self._settings = settings
-        self._space = space
+        self._space, self._dim = space, dim
         self._positions = positions
         self._is_keeper = is_keeper
         self._building = asyncio.Lock()
         self._started_ms = now_ms()
         self._not_before_s = 0.0
+        self._looked = False
         self.last: Manifest | None = None
         self.failure = ""  # of the last build; empty: it succeeded
 
@@ -73,7 +75,9 @@ class Indexer:
             raise SnapshotUnderWay("a snapshot is being made already")
         async with self._building:
             try:
-                built = await asyncio.wait_for(_build_apart(), self._settings.build_at_most_s)
+                built = await asyncio.wait_for(
+                    _build_apart(self._space, self._dim), self._settings.build_at_most_s
+                )
             except (SnapshotFailed, TimeoutError) as error:
                 self._not_before_s = time.monotonic() + AFTER_FAILURE_S
                 self.failure = str(error) or f"not done in {self._settings.build_at_most_s:.0f} s"
@@ -82,6 +86,10 @@ class Indexer:
             log.info("snapshot %(snapshot)s of %(items)d items in %(seconds).1f s", built)
             await self._peek()
             return built
+
+    def is_current(self) -> bool:
+        """Say whether no snapshot is due, or none can be made: then the topic itself is read."""
+        return bool(self.failure) or (self._looked and not self._is_due())
 
     def status(self) -> dict[str, Any]:
         """Return what `GET /status` shows of snapshots."""
@@ -97,24 +105,27 @@ class Indexer:
         except OSError as error:
             self.failure = f"cannot be looked at: {error}"
             raise
-        due = is_due(self.last, self._positions(), now_ms(), self._started_ms, self._settings)
+        due = self._is_due()
         waits = time.monotonic() < self._not_before_s or self._building.locked()
         if due and not waits and self._is_keeper():
             await self.build()
 
+    def _is_due(self) -> bool:
+        return is_due(self.last, self._positions(), now_ms(), self._started_ms, self._settings)
+
     async def _peek(self) -> None:
         self.last = await asyncio.to_thread(snapshots.peek, self._settings.url, self._space)
-        if self.last is not None:
-            metrics.SNAPSHOT_AT.set(self.last.created_ms / 1000)
+        self._looked = True
 
 
-async def _build_apart() -> dict[str, Any]:
+async def _build_apart(space: str, dim: int) -> dict[str, Any]:
     """Run the build in a process that ends with this one. Raises SnapshotFailed."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.embedding", "snapshot", "--attended"),
         stdin=asyncio.subprocess.PIPE,  # its end tells the process that this one is gone
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "FRESHET_SPACE": space, "FRESHET_DIM": str(dim)},
     )
     assert process.stdout is not None
     assert process.stderr is not None

@@ -65,9 +65,9 @@ class EmbeddingClient:
         answer in time or serves another space.
         """
         request = (
-            embedding_pb2.EmbedQueryRequest(text=text)
+            embedding_pb2.EmbedQueryRequest(text=text, space=space)
             if text
-            else embedding_pb2.EmbedQueryRequest(image=image)
+            else embedding_pb2.EmbedQueryRequest(image=image, space=space)
         )
         if not self._breaker.allows(time.monotonic()):
             raise Unavailable("the embedding service did not answer a moment ago")

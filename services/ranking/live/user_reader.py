@@ -39,15 +39,17 @@ async def read_input(
     segments = named if said is None else (*named, *said.all_segments)
     segment = segments[0] if segments else ""
     catalogue, now_ms = space.catalogue, space.now_ms()
+    as_of_ms = now_ms if query.at_ms is None else query.at_ms
     state = merged(users, catalogue, space.vectors)
     profile = profile_of(state, catalogue, space.offers.terms.price, space.vectors)
     signals = await _read_signals(profile, segment, space, deadline)
     return RankingInput(
         query,
         now_ms,
+        as_of_ms,
         profile,
         signals,
-        covisited(profile, signals, catalogue, now_ms, space.features),
+        covisited(profile, signals, catalogue, as_of_ms, space.features),
         trends_for(profile, segment, space.trend_rows.of(signals.trending)),
         _positions(users),
         segments,

@@ -36,7 +36,8 @@ class RankingInput(NamedTuple):
     """One request with all that was read for it."""
 
     query: RecommendQuery
-    now_ms: int
+    now_ms: int  # what is available is so as of it
+    as_of_ms: int  # of weights and ages: the same, but in replays
     profile: UserProfile
     signals: Signals
     covisits: Covisited

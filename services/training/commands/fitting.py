@@ -15,19 +15,20 @@ from services.training.commands.options import (
     Data,
     Device,
     FitsFolder,
+    FromTopics,
     Posters,
     PresetName,
     Seed,
 )
-from services.training.commands.under_way import INTERRUPTED, Bars, interruptible, stop_request
+from services.training.commands.under_way import INTERRUPTED, FitBars, interruptible, stop_request
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
-from services.training.data.read import read
 from services.training.fits import Fits
 
 
 def train(
     model: Annotated[str, typer.Argument(help="Its name, or one of the file of configurations.")],
-    data: Data,
+    data: Data = None,
+    from_topics: FromTopics = False,
     config: ConfigFile = None,
     preset: PresetName = "quick",
     seed: Seed = 0,
@@ -42,9 +43,10 @@ def train(
     """Fit a model, chosen by each user's second last event; what was begun before goes on."""
     choices = Choices(preset, config)
     choice = choices.of(model)
-    split = split_of(LEAVE_LAST_OUT, read(data, posters), seed)
+    dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
+    split = split_of(LEAVE_LAST_OUT, dataset, seed)
     stop = stop_request()
-    with interruptible(stop), Bars() as bars:
+    with interruptible(stop), FitBars() as bars:
         fits = Fits(
             fits_folder,
             split,

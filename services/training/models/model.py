@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
+from services.training.data.splits import Asked
 
 Preset = Literal["quick", "full"]
 Tensors = dict[str, NDArray[Any]]
@@ -52,6 +53,7 @@ class Run:
     device: str = "cpu"
     # NDCG@10 on the validation split of what scores now; None where there is none to choose by
     validate: Callable[[Scoring], float] | None = None
+    validation: Asked | None = None  # whom the weights of blends are learnt by
     checkpoints: Path | None = None  # a folder that a fit resumes from
     progress: FitProgress = field(default_factory=FitProgress)
     stopped: Callable[[], bool] = lambda: False  # asked between steps: end early, keep the best

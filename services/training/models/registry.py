@@ -10,6 +10,15 @@ from services.training.models.model import Model
 # name → module below services.training.models, class
 MODELS: Final = {
     "popularity": ("references.popularity", "Popularity"),
+    "recent-popularity": ("references.recent_popularity", "RecentPopularity"),
+    "item-knn": ("references.item_knn", "ItemKnn"),
+    "session-knn": ("references.session_knn", "SessionKnn"),
+    "covisits": ("references.covisits", "Covisits"),
+    "ease": ("references.ease", "Ease"),
+    "ease-recency": ("references.ease", "EaseRecency"),
+    "linear-next": ("references.linear_next", "LinearNext"),
+    "als": ("references.als", "Als"),
+    "bpr": ("references.bpr", "Bpr"),
     "visual": ("content.cosine", "VisualCosine"),
     "text": ("content.cosine", "TextCosine"),
     "content": ("content.cosine", "FusedCosine"),
@@ -26,6 +35,10 @@ MODELS: Final = {
     "fuxi": ("sequential.hstu", "FuXi"),
     "gru4rec": ("sequential.gru4rec", "GRU4Rec"),
     "tower": ("sequential.tower", "SessionTower"),
+    "svd": ("ratings.svd", "Svd"),
+    "svdpp": ("ratings.svdpp", "SvdPlusPlus"),
+    "bayesian-mf": ("ratings.bayesian", "BayesianFactors"),
+    "blend": ("blended.blend", "Blend"),
 }
 
 

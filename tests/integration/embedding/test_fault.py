@@ -14,6 +14,7 @@ from freshet.kafka_clients import KafkaSettings
 from services.embedding.service import EmbeddingService
 from services.embedding.settings import EmbeddingSettings, SnapshotSettings
 from shared.bundles import encoders
+from shared.bundles.store import BundleStoreSettings
 from shared.faults import SystemFault
 from shared.runtime.redis_client import RedisSettings
 from tests.integration.embedding.shop import open_shop
@@ -31,6 +32,7 @@ async def running(kafka: str, valkey: str, folder: Path) -> AsyncIterator[Embedd
             port=0,
             health_port=0,
             snapshots=SnapshotSettings(url=str(folder)),
+            bundles=BundleStoreSettings(str(folder / "bundles")),
         )
     )
     try:
@@ -60,7 +62,7 @@ async def test_a_model_that_fails_stops_it_and_once_mended_every_item_has_its_ve
         await eventually(lambda: not service.health.ready, what="the fault")
         assert "a tensor cannot be allocated" in str(service.fault())
         assert not service.broken.is_set()
-        await eventually(lambda: service._group and service._group.assignment is None)
+        await eventually(lambda: "in_flight" not in service.status(), what="the group's end")
         assert (await shop.read(topics.DEAD_LETTERS.name)).records == []
         assert list((await shop.vectors()).last) == ["first"]
 

@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from services.embedding.encode import promotion
 from services.embedding.encode.item_encoder import EncodedVectors
 from services.embedding.encode.promotion import Promotion
 from services.embedding.items.item_cache import CachedItem, ItemCache
@@ -168,7 +167,7 @@ async def test_rolling_back_is_a_new_order_and_holds_beside_all_that_are_alive(
     assert await active_bundle.order(client, "three") == 5
     assert await settled(client, *alive) == ["one", "three"]
     assert await active_bundle.order(client, "unheard of") == 0
-    assert await active_bundle.orders(client) == {"one": 4, "two": 2, "three": 5}
+    assert (await active_bundle.standing(client)).orders == {"one": 4, "two": 2, "three": 5}
 
 
 async def test_order_for_the_active_bundle_changes_its_number_alone(client: Redis) -> None:
@@ -218,10 +217,7 @@ async def test_orders_are_carried_out_one_by_one_however_many_look_at_once(clien
     assert await order_of(client) == 8
 
 
-async def test_only_the_keeper_promotes_and_only_when_all_is_encoded(
-    client: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(promotion, "CHECK_S", 0.01)
+async def test_only_the_keeper_promotes_and_only_when_all_is_encoded(client: Redis) -> None:
     first, second = bundles(client, "one", "two")
     await first.claim()
     now = {"keeper": False, "done": True}
@@ -229,20 +225,15 @@ async def test_only_the_keeper_promotes_and_only_when_all_is_encoded(
     async def is_done() -> bool:
         return now["done"]
 
-    running = asyncio.create_task(second.run(lambda: now["keeper"], is_done))
-    await asyncio.sleep(0.1)
-    assert await active(client) == ("one", None)
+    async def look() -> tuple[str | None, str | None]:
+        await second.look(lambda: now["keeper"], is_done)
+        return await active(client)
+
+    assert await look() == ("one", None)
     now |= {"keeper": True, "done": False}
-    await asyncio.sleep(0.1)
-    assert await active(client) == ("one", None)
+    assert await look() == ("one", None)
     now["done"] = True
-
-    async def is_promoted() -> bool:
-        return await active(client) == ("two", "one")
-
-    await eventually(is_promoted)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    assert await look() == ("two", "one")
 
 
 async def test_redis_that_lost_everything_is_told_again(client: Redis) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -27,6 +29,8 @@ from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
 from services.embedding.snapshots import build
 from services.ranking.service import RankingService
+from shared.bundles.bundle import describe
+from shared.bundles.store import BundleStore, Publication
 from shared.catalogue import snapshots
 from shared.catalogue.arrow import to_table, write_table
 from shared.catalogue.catalogue import Catalogue
@@ -36,6 +40,7 @@ from shared.users import keys
 from tests import servers
 from tests.integration.ranking.world import DIM, SPACE, World, world
 from tests.servers import eventually
+from tests.unit.ranking.models.test_onnx_ranker import model
 from tests.unit.ranking.shop import Shop, item_vector, near
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("collector")]
@@ -168,6 +173,43 @@ async def test_it_follows_the_active_space_without_a_gap_and_holds_no_other(
         assert len((await there.recommend("nobody")).items) == 10
 
 
+async def test_a_published_bundle_brings_its_ranker_and_takes_it_along(
+    kafka: str, valkey: str, tmp_path: Path
+) -> None:
+    ranker = model([1.0], ["freshness"])
+    (tmp_path / "ranker.onnx").write_bytes(ranker)
+    manifest = {
+        "format": 2,
+        "space": "other",
+        "dim": 8,
+        "golden": {},
+        "image": {"width": 1},
+        "text": {"width": 1, "max_tokens": 1},
+        "files": {"ranker.onnx": describe(ranker)},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    url = str(tmp_path / "bundles")
+    files = ("manifest.json", "ranker.onnx")
+    published = Publication(space="other", dim=8, published_ms=1, files=files)
+    BundleStore(url).publish(tmp_path, published)
+    async with world(kafka, valkey, Shop(each=5).items, FRESHET_BUNDLES=url) as there:
+        name = topics.item_vectors("other").name
+        await kafka_edge.ensure_topics(there.kafka, [topics.item_vectors("other")])
+        moved = item_vector("moved", np.eye(8, dtype=np.float16)[0])
+        await there.put([msgspec.structs.replace(moved, space="other")], topic=name)
+
+        async def ranked_by(space: str, ranker: str) -> bool:
+            versions = (await there.recommend("nobody")).versions
+            return (versions.space, versions.ranker) == (space, ranker)
+
+        assert await ranked_by(SPACE, "blend")
+        await there.activate("other", 8)
+        learnt = f"onnx-{hashlib.sha256(ranker).hexdigest()[:12]}"
+        await eventually(lambda: ranked_by("other", learnt), within_s=20, what="its ranker")
+        await there.activate()
+        await eventually(lambda: ranked_by(SPACE, "blend"), within_s=30, what="the blend again")
+
+
 async def test_without_redis_lists_go_on_flagged_within_their_deadline(
     kafka: str, tmp_path: Path
 ) -> None:
@@ -252,7 +294,9 @@ def test_a_bad_ranker_ends_it_with_exit_code_2(tmp_path: Path) -> None:
         [sys.executable, "-m", "services.ranking"], env=environ, capture_output=True, check=False
     )
     assert ended.returncode == 2
-    assert ended.stderr.decode().startswith("FRESHET_RANKER: it is not a serialized ONNX model")
+    assert ended.stderr.decode().startswith(
+        "FRESHET_RANKER: it cannot be loaded: it is not a serialized ONNX model"
+    )
 
 
 async def test_the_process_answers_and_ends_within_seconds_of_sigterm(

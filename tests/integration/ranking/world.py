@@ -52,6 +52,7 @@ class World:
                 "REDIS_URL": redis_url,
                 "FRESHET_RANKING_PORT": "0",
                 "FRESHET_RANKING_HEALTH_PORT": "0",
+                "FRESHET_BUNDLES": "memory://none",
                 **environ,
             },
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +18,13 @@ from freshet.contract.users import User, decode_user, encode_user
 from freshet.kafka_clients import KafkaSettings, ensure_topics
 from freshet.producer import RenewedProducer
 from freshet.publisher import Publisher, batching_producer
+from services.cli.up.process import free_port
+from services.cli.up.valkey import EmbeddedValkey
 from services.sessions.users.standing_users import StandingUsers, UserRecord
 from services.sessions.users.store import KeyChange, UsersStore
 from shared.runtime.redis_client import RedisSettings, connect
 from shared.users import keys, standing
+from tests.conftest import REDIS_PROGRAM
 from tests.proofs.sessions import harness
 from tests.servers import Service, eventually
 
@@ -243,3 +247,29 @@ def _positions(name: bytes) -> Iterator[KeyChange]:
     for value in values:
         yield KeyChange(name, before, value)
         before = value
+
+
+@pytest.fixture
+def steady_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
+    """Run a Redis that comes back on its port."""
+    server = EmbeddedValkey(tmp_path / "redis", free_port(), program=REDIS_PROGRAM)
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_what_is_said_while_redis_is_gone_stands_when_it_is_back(
+    log: str, steady_valkey: EmbeddedValkey, publisher: Publisher, start_service: Start
+) -> None:
+    await start_service("sessions", harness.environ(log, steady_valkey.url)).ready()
+    async with Redis.from_url(steady_valkey.url) as redis:
+        await publisher.user(ANA)
+        await stands(redis, "ana", ANA)
+    steady_valkey.kill()
+    said = User(user_id="bob", country="DE")
+    await publisher.user(said)
+    await publisher.delete_user("ana")
+    steady_valkey.start()
+    async with Redis.from_url(steady_valkey.url) as redis:
+        await stands(redis, "bob", said)
+        await stands(redis, "ana", None)

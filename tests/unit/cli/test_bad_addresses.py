@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from services.cli.__main__ import app, main
+from services.cli.commands import training
 
 FILE, FOLDER = "FILE", "FOLDER"
 COMMANDS = [
@@ -40,9 +41,13 @@ COMMANDS = [
     ["users", "publish", FILE],
     ["users", "delete", "a"],
     ["events", "publish", FILE],
+    ["models", "publish", FOLDER],
+    ["models", "list"],
+    ["models", "rollback"],
 ]
-GROUPS = {"import", "items", "offers", "users", "events"}
-WITHOUT_ADDRESSES = {("models", "build"), ("token",), ("keys",)}
+GROUPS = {"import", "items", "offers", "users", "events", "models"}
+WITHOUT_ADDRESSES = {("models", "build"), ("token",), ("keys",), ("replay",)}
+WITHOUT_ADDRESSES |= {(name,) for name in training.COMMANDS}
 
 
 def words(command: Any, *path: str) -> Iterator[tuple[str, ...]]:

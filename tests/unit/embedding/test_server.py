@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import grpc
 import numpy as np
@@ -67,6 +68,17 @@ class Encoder(ItemEncoder):
         return EncodedVectors(ONE, ONE, NONE)
 
 
+@dataclass(frozen=True)
+class Spaces:
+    """Two spaces, of which one is served; both have one encoder."""
+
+    both: Encoder
+    served_space: str = "test"
+
+    def encoder(self, space: str) -> Encoder | None:
+        return self.both if space in ("test", "next") else None
+
+
 class Running:
     """A running server and a stub."""
 
@@ -81,8 +93,7 @@ async def serving(query_s: float = 2.0) -> AsyncIterator[Running]:
     server = Server(SERVICE, NEEDS, Door(DoorSettings()), receive_max_bytes=8 * 1024 * 1024)
     encoder = Encoder()
     answering = EmbeddingServer(
-        "test",
-        encoder,
+        Spaces(encoder),
         CallGuard(admission(8, "items")),
         CallGuard(admission(8, "queries")),
         embed_s=30.0,
@@ -318,3 +329,18 @@ def test_admission_learns_how_long_an_item_takes() -> None:
             now_s[0] += 0.001
     with admitted.entered(1.0, deadline, 50), admitted.entered(0.1, deadline):
         assert admitted.in_flight == 51
+
+
+async def test_a_call_is_answered_in_the_space_that_it_names(running: Running) -> None:
+    for named, answered in (("", "test"), ("test", "test"), ("next", "next")):
+        query = await running.stub.EmbedQuery(pb.EmbedQueryRequest(text="mug", space=named))
+        items = [item_pb2.Item(item_id="a", title="mug")]
+        embedded = await running.stub.Embed(pb.EmbedRequest(items=items, space=named))
+        assert (query.space, embedded.space) == (answered, answered)
+
+
+async def test_a_space_that_is_not_encoded_here_is_unavailable(running: Running) -> None:
+    call = running.stub.EmbedQuery(pb.EmbedQueryRequest(text="mug", space="other"))
+    code, said = await refusal(call)
+    assert code == grpc.StatusCode.UNAVAILABLE
+    assert said == "space 'other' is not encoded here"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from services.cli.commands.operating import build_models
+from services.cli.commands.modelling import build_models
 from services.cli.failures import Failed
 
 

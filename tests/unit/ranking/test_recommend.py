@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from freshet.contract.records import BadRecord
 from freshet.contract.users import User
 from freshet.errors import Unavailable
 from freshet.v1 import item_pb2
@@ -71,6 +72,24 @@ async def test_a_click_changes_the_list_towards_its_kind(shop: Shop) -> None:
     listed = ids(shop, await make(shop, "ann", k=5, diversity=0))
     assert kinds(listed) == ["lamp"] * 5
     assert "lamp-3" not in listed
+
+
+async def test_weights_and_ages_are_as_of_the_time_that_a_replay_names(shop: Shop) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    shop.follows("lamp-3", {"rug-7": 50.0})
+    now, long_ago = [
+        await make(shop, "ann", at_ms=NOW_MS - years * 365 * 86_400_000) for years in (0, 2)
+    ]
+    later = await make(shop, "ann", at_ms=NOW_MS + 10 * 365 * 86_400_000)
+    strengths = [made.input.covisits.strength[0] for made in (long_ago, now, later)]
+    assert strengths == sorted(strengths, reverse=True), "a weight that was given then counts more"
+    assert strengths[2] < strengths[1] / 2
+    assert [made.input.now_ms for made in (now, later)] == [NOW_MS, NOW_MS]
+
+
+async def test_a_time_that_is_no_milliseconds_is_refused(shop: Shop) -> None:
+    with pytest.raises(BadRecord, match="at_ms"):
+        await make(shop, "ann", at_ms=NOW_MS // 1000)
 
 
 async def test_what_followed_the_click_comes_first(shop: Shop) -> None:

@@ -64,7 +64,7 @@ class GSASRec(SequentialModel):
 class ESASRecConfig(SequentialConfig, frozen=True):
     """LiGR layers, 256 negatives."""
 
-    network: NetworkConfig = NetworkConfig(block="gated", heads=2)
+    network: NetworkConfig = NetworkConfig(block="gated", heads=2, positions="both")
     training: Training = TRAINING
 
 
