@@ -17,7 +17,7 @@ from shared.inputs.refusals import BadInput
 ALL: Final = "all"
 
 
-class Choices:
+class ModelChoices:
     """Makes choices by a preset and what a file says differently."""
 
     def __init__(self, preset: Preset, file: Path | None = None) -> None:
@@ -66,8 +66,9 @@ def _changed(preset: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, An
     changed = dict(preset)
     for key, value in said.items():
         inner = preset.get(key)
-        both_tables = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        changed[key] = _changed(inner, value) if both_tables else value
+        if isinstance(inner, Mapping) and isinstance(value, Mapping):
+            value = _changed(inner, value)
+        changed[key] = value
     return changed
 
 
