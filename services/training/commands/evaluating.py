@@ -12,11 +12,11 @@ import typer
 from rich.table import Table
 
 from services.training.commands import options
-from services.training.commands.choices import ALL, Choices
+from services.training.commands.choices import ALL, ModelChoices
 from services.training.commands.options import (
     Again,
     ConfigFile,
-    Data,
+    DataUnlessTopics,
     Device,
     FitsFolder,
     FromTopics,
@@ -37,7 +37,7 @@ RATING_FIGURES: Final = ("rmse", "mae")
 
 def evaluate(
     models: Annotated[str, typer.Option(help=f"Names with commas between, or {ALL}.")],
-    data: Data = None,
+    data: DataUnlessTopics = None,
     from_topics: FromTopics = False,
     split: Annotated[
         str, typer.Option(help=f"How events are parted: {', '.join(NAMES)}.")
@@ -60,7 +60,7 @@ def evaluate(
 
     Models whose results stand in the JSON file already, by the same configuration, are left.
     """
-    choices = Choices(preset, config)
+    choices = ModelChoices(preset, config)
     choices.names(models)  # refuses what is none, before anything else is done
     dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
     stop = stop_request()
@@ -97,7 +97,7 @@ def evaluate(
         raise typer.Exit(INTERRUPTED)
 
 
-def _chosen(choices: Choices, models: str, protocol: ByLists | ByRatings) -> Iterator[Choice]:
+def _chosen(choices: ModelChoices, models: str, protocol: ByLists | ByRatings) -> Iterator[Choice]:
     """Yield the choices; of all models, those that can be measured here."""
     for name in choices.names(models):
         try:

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from services.training.commands import options
-from services.training.commands.choices import Choices
+from services.training.commands.choices import ModelChoices
 from services.training.commands.options import (
     Again,
     ConfigFile,
-    Data,
+    DataUnlessTopics,
     Device,
     FitsFolder,
     FromTopics,
@@ -27,7 +27,7 @@ from services.training.fits import Fits
 
 def train(
     model: Annotated[str, typer.Argument(help="Its name, or one of the file of configurations.")],
-    data: Data = None,
+    data: DataUnlessTopics = None,
     from_topics: FromTopics = False,
     config: ConfigFile = None,
     preset: PresetName = "quick",
@@ -41,7 +41,7 @@ def train(
     again: Again = False,
 ) -> None:
     """Fit a model, chosen by each user's second last event; what was begun before goes on."""
-    choices = Choices(preset, config)
+    choices = ModelChoices(preset, config)
     choice = choices.of(model)
     dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
     split = split_of(LEAVE_LAST_OUT, dataset, seed)

@@ -17,10 +17,11 @@ from services.training.models.model import Preset
 
 WIDTH: Final = 200  # columns where nobody's window sets them, so that nothing is cut
 
-Data = Annotated[
-    Path | None,
-    typer.Option(exists=True, file_okay=False, help="Folder of MovieLens, or of interactions.*."),
-]
+_FOLDER: Final = typer.Option(
+    "--data", exists=True, file_okay=False, help="Folder of MovieLens, or of interactions.*."
+)
+Data = Annotated[Path, _FOLDER]
+DataUnlessTopics = Annotated[Path | None, _FOLDER]
 FromTopics = Annotated[
     bool,
     typer.Option(

@@ -76,12 +76,21 @@ def test_another_configuration_seed_or_data_is_another_fit(data: Path) -> None:
     evaluate(data, "--models", "firsts")
     Path("c.toml").write_text("[firsts]\nshare = 0.25\n")
     results = evaluate(data, "--models", "firsts", "--config", "c.toml")
-    assert results["models"]["firsts"]["config"] == {"share": 0.25}
+    assert results["models"]["firsts"]["config"]["share"] == 0.25
     run("evaluate", "--data", data, "--models", "firsts", "--seed", "1")
     (data / "u.data").write_text((data / "u.data").read_text() + "1\t1\t5\t999999999\n")
     run("evaluate", "--data", data, "--models", "firsts")
 
     assert Firsts.made == 4
+
+
+def test_a_table_within_a_configuration_is_changed_where_the_file_says_so(data: Path) -> None:
+    Path("c.toml").write_text("[firsts.pace]\nepochs = 3\n")
+
+    results = evaluate(data, "--models", "firsts", "--config", "c.toml")
+
+    config = results["models"]["firsts"]["config"]
+    assert config == {"share": 0.5, "pace": {"epochs": 3, "rate": 0.1}}
 
 
 def test_a_model_can_stand_by_several_names(data: Path) -> None:
