@@ -8,7 +8,6 @@ from it: whole windows of a history are learnt at once, AdamW in place of Adagra
 
 from __future__ import annotations
 
-from services.training.learn.loop import Training
 from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
 
@@ -17,7 +16,6 @@ class GRU4RecConfig(SequentialConfig, frozen=True):
     """Cross entropy over every item; `loss="bpr-max"` with 2,048 negatives is the other choice."""
 
     network: NetworkConfig = NetworkConfig(block="gru", blocks=1, dim=128)
-    training: Training = Training(average=0.998, warm_up=100, betas=(0.9, 0.999))
 
 
 class GRU4Rec(SequentialModel):
