@@ -20,14 +20,14 @@ class SASRec(SequentialModel):
 
 
 class SampledSASRecConfig(SequentialConfig, frozen=True):
-    """As many negatives as do better than all of them (2309.07602)."""
+    """As many negatives as did better than all of them there; here they did not."""
 
     loss: str = "sampled-softmax"  # type: ignore[assignment]
     negatives: int = 3000
 
 
 class SampledSASRec(SequentialModel):
-    """SASRec by the softmax over 3,000 items that a batch's events share."""
+    """SASRec by the softmax over 3,000 items that a window's events share."""
 
     name = "sasrec-sampled"
     paper = "2309.07602"
