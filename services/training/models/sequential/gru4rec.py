@@ -2,8 +2,9 @@
 
 1511.06939 and 1706.03847; the official version by the settings that 2307.14956 finds that copies
 lack: item vectors that are the output's, too ("constrained embedding"), dropout on what comes in
-and goes out, negatives that are shared and drawn by a power of popularity where there are negatives.
-Differs from it: whole windows of a history are learnt at once, AdamW in place of Adagrad.
+and goes out, and, where there are negatives, that they are shared and drawn by a power of
+popularity. Differs from it: whole windows of a history are learnt at once, AdamW in place of
+Adagrad.
 """
 
 from __future__ import annotations
