@@ -7,7 +7,7 @@ The encoders are always there. A trained bundle (format 2) may bring, in float32
 length (n items, d numbers of the space, t of tower vectors, b histories of l items, f features):
 
     tower.onnx     content (n, d) → tower (n, t): where an item stands among behaviour
-    tower.npz      keys uint64 (m,) ascending, vectors float16 (m, t): as events taught it
+    tower.npz      keys uint64 (m,) ascending, vectors float16 (m, t): the same, as learnt
     session.onnx   items (b, l, t) with zeros in front, mask (b, l) → query (b, t): what comes next
     ranker.onnx    (n, f) → scores (n,), or contributions (n, p); its metadata name both
 
