@@ -9,11 +9,8 @@ those that a window has come to.
 
 from __future__ import annotations
 
-from services.training.learn.loop import Training
 from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
-
-TRAINING = Training(average=0.998, warm_up=100)
 
 
 class HSTUConfig(SequentialConfig, frozen=True):
@@ -22,7 +19,6 @@ class HSTUConfig(SequentialConfig, frozen=True):
     network: NetworkConfig = NetworkConfig(
         block="pointwise", blocks=4, positions="both", temperature=0.05, time_buckets=128
     )
-    training: Training = TRAINING
 
 
 class HSTU(SequentialModel):
@@ -44,7 +40,6 @@ class FuXiConfig(SequentialConfig, frozen=True):
         temperature=0.05,
         time_buckets=128,
     )
-    training: Training = TRAINING
 
 
 class FuXi(SequentialModel):

@@ -45,17 +45,17 @@ class SequentialConfig(Config, frozen=True):
     unseen_only: bool = True
     batch_events: int = 12_800  # windows × the longest of them
     earlier: float = 1.0  # random windows for each `length` events before the newest
-    training: Training = Training()
+    training: Training = Training(
+        epochs=200, validate_every=2, patience=20, average=0.998, warm_up=100, precision="tf32"
+    )
 
     @classmethod
     def of(cls, preset: Preset) -> Self:
-        """See Config.of: less precise and asked less often, and 25 minutes of epochs at most."""
+        """See Config.of: less precise, and 25 minutes of epochs at most."""
         chosen = cls()
         if preset == "full":
             return chosen
-        quick = msgspec.structs.replace(
-            chosen.training, precision="bf16", validate_every=2, time_limit_s=25 * 60
-        )
+        quick = msgspec.structs.replace(chosen.training, precision="bf16", time_limit_s=25 * 60)
         return msgspec.structs.replace(chosen, training=quick)
 
 

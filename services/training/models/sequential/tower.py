@@ -14,7 +14,6 @@ import torch
 
 from services.training.data.histories import Floats
 from services.training.export.session_graph import write_session
-from services.training.learn.loop import Training
 from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
 
@@ -32,7 +31,6 @@ class SessionTowerConfig(SequentialConfig, frozen=True):
         temperature=0.05,
         learn_temperature=True,
     )
-    training: Training = Training(average=0.998, warm_up=100)
 
 
 class SessionTower(SequentialModel):
