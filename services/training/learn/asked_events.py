@@ -14,6 +14,7 @@ from torch import Tensor
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Ints
 from services.training.learn.batches import Windows
+from services.training.learn.distributed import share
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class AskedEvents:
     windows: Tensor  # (n,) whose window each asked event is
     targets: Tensor  # (n,) items that came next
     ages: Tensor  # (n,) of those in training's time, 0 newest to 1; 0 where no times are known
+    in_step: Tensor  # (m,) all items that came next in the step, whichever process asks them
+    weight: float  # of the mean loss, where several processes share a step
 
 
 class EventsOnDevice:
@@ -51,7 +54,10 @@ class EventsOnDevice:
         self._nobody = data.n_users
 
     def asked(self, batch: WindowRows, unknown_users: float) -> AskedEvents:
-        """Return what a step asks; a share of its users is taken for nobody."""
+        """Return what this process asks in a step; some of its users are taken for nobody.
+
+        unknown_users: the probability of that.
+        """
         device = self._items.device
         starts = torch.from_numpy(batch.windows.starts[batch.rows]).to(device)
         lengths = batch.windows.lengths[batch.rows] - 1
@@ -59,12 +65,19 @@ class EventsOnDevice:
         is_asked = columns < torch.from_numpy(lengths).to(device)[:, None]
         at = torch.where(is_asked, starts[:, None] + columns, starts[:, None])
         unknown = torch.rand(len(starts), device=device) < unknown_users
+        users = torch.where(unknown, self._nobody, self._users[starts])
+        in_step = self._items[at[is_asked] + 1]
+        rows, weight = share(lengths)
+        own = torch.from_numpy(rows).to(device)
+        at, is_asked = at[own], is_asked[own]
         following = at[is_asked] + 1
         return AskedEvents(
             seen=self._items[at],
             is_asked=is_asked,
-            users=torch.where(unknown, self._nobody, self._users[starts]),
+            users=users[own],
             windows=is_asked.nonzero()[:, 0],
             targets=self._items[following],
             ages=self._ages[following],
+            in_step=in_step,
+            weight=weight,
         )

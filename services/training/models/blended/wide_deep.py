@@ -86,12 +86,12 @@ class Deep(nn.Module):
         super().__init__()
         dim, first = config.dim, config.hidden[0]
         self.ids = rows_of_normal(items, dim)
-        self.of_content = nn.Linear(content, dim, bias=False)
+        self.of_content = nn.Parameter(torch.randn(content, dim) * max(content, 1) ** -0.5)
         self.history = nn.GRU(dim, dim, batch_first=True)
         # The first layer of what stands side by side is a sum: an item's part is calculated once.
         self.of_state = nn.Linear(dim, first)
         self.of_item = nn.Linear(dim, first, bias=False)
-        self.of_user = nn.Linear(flags, first, bias=False)
+        self.of_user = nn.Parameter(torch.zeros(flags, first))
         self.of_match = nn.Parameter(torch.zeros(first))
         layers: list[nn.Module] = [nn.ReLU(), nn.Dropout(config.dropout)]
         for before, size in zip(config.hidden, config.hidden[1:], strict=False):
@@ -102,7 +102,7 @@ class Deep(nn.Module):
 
     def items(self, content: Tensor) -> Tensor:
         """Return the vectors of all items, (i, d), for their content (i, ·)."""
-        vectors: Tensor = self.ids.weight + self.of_content(content)
+        vectors: Tensor = self.ids.weight + content @ self.of_content
         return vectors
 
     def states(self, seen: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class Deep(nn.Module):
     def forward(self, state: Tensor, flags: Tensor, vectors: Tensor) -> Tensor:
         """Return logits (n, c) for states (n, d), flags (n, a) and item vectors (n, c, d)."""
         match = torch.einsum("nd,ncd->nc", state, vectors) * state.shape[1] ** -0.5
-        hidden = (self.of_state(state) + self.of_user(flags))[:, None] + self.of_item(vectors)
+        hidden = (self.of_state(state) + flags @ self.of_user)[:, None] + self.of_item(vectors)
         logits: Tensor = self.above(hidden + match[:, :, None] * self.of_match)[:, :, 0]
         return logits
 
@@ -206,7 +206,8 @@ class WideDeep(Model):
         last = asked.seen[asked.is_asked]
         logits = module.parts(states, flags, last, candidates, vectors).sum(2)
         came_next = candidates == asked.targets[:, None]
-        return F.binary_cross_entropy_with_logits(logits, came_next.to(logits))
+        mean = F.binary_cross_entropy_with_logits(logits, came_next.to(logits))
+        return asked.weight * mean
 
     def contributions(self, histories: Histories, candidates: Ints | None = None) -> Floats:
         """Return what the wide and the deep part add to each logit, (u, c, 2).

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Collection
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
 from services.training.data.user_attributes import UserFlags
+from services.training.export.tower_graphs import write_user_tower
 from services.training.learn.asked_events import AskedEvents, EventsOnDevice, WindowRows
 from services.training.learn.batches import equal_in_events, windows
 from services.training.learn.checkpoints import restore_module, tensors_of
@@ -31,6 +33,7 @@ from services.training.models.model import Config, Model, Run, Tensors
 
 AT_ONCE: Final = 512  # histories that are scored together
 WINDOW: Final = 200  # events that are asked together: what a step costs, not what it sees
+SESSION: Final = "session.onnx"  # as a bundle names it
 FLAGS: Final = "flags"  # tensor of the names of users' flags
 
 
@@ -55,7 +58,7 @@ class UserTower(nn.Module):
 
     def __init__(self, config: TowerConfig, others: int) -> None:
         super().__init__()
-        self.length = config.length
+        self.length, self.dim = config.length, config.dim
         ages = torch.arange(config.length)
         steepness = torch.linspace(0, 1, config.views) ** 2  # 1 forgets two thirds an event
         # Logarithms of weights by events ago: learnt, but for a single view, which stays plain.
@@ -136,7 +139,7 @@ class TowerModel(Model):
 
     def step_items(self, asked: AskedEvents) -> Tensor:
         """Return the items that a step needs vectors of, ascending."""
-        return torch.unique(torch.cat([asked.seen.flatten(), asked.targets]))
+        return torch.unique(torch.cat([asked.seen.flatten(), asked.in_step]))
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit. The curve stands in `curve`."""
@@ -165,7 +168,7 @@ class TowerModel(Model):
         views = self.towers.user.everywhere(seen)[asked.is_asked]
         flags = self.towers.user_flags[asked.users[asked.windows]]
         queries = self.towers.user(views, self.others(flags, asked.ages))
-        return self.loss(queries, asked, known, vectors)
+        return asked.weight * self.loss(queries, asked, known, vectors)
 
     def queries(self, histories: Histories) -> Floats:
         """Return the unit vectors of users, (u, t)."""
@@ -194,6 +197,13 @@ class TowerModel(Model):
     def score(self, histories: Histories) -> Floats:
         """See Model.score: cosines."""
         return self.queries(histories) @ self.item_vectors().T
+
+    def export_session(self, folder: Path) -> None:
+        """Write session.onnx, the user's tower where nothing but the history is known."""
+        towers = self.towers.cpu()
+        with torch.no_grad():
+            others = self.others(towers.user_flags[-1:], torch.zeros(1))
+        write_user_tower(towers.user, others, folder / SESSION)
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""

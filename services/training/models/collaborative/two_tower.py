@@ -14,7 +14,8 @@ Legend: n events asked; t dimensions; i items; c columns of content.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Self
+from pathlib import Path
+from typing import Final, Literal, Self
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 from services.training.content.contents import ItemContents, contents_of
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats
+from services.training.export.tower_graphs import write_content_tower
 from services.training.learn.losses import full_softmax
 from services.training.models.collaborative.towers import (
     AskedEvents,
@@ -34,6 +36,8 @@ from services.training.models.collaborative.towers import (
     rows_of_normal,
 )
 from services.training.models.model import Preset, Tensors
+
+TOWER: Final = "tower.onnx"  # as a bundle names it
 
 
 class TwoTowerConfig(TowerConfig):
@@ -81,7 +85,8 @@ class _ByContent(Towers):
         self.register_buffer("content", torch.from_numpy(content))
         self.register_buffer("counts", torch.from_numpy(counts))
         self.ids = rows_of_normal(len(counts), config.dim)
-        self.item = ItemTower(content.shape[1], config.item_hidden, config.dim)
+        columns = content.shape[1]
+        self.item = ItemTower(columns, config.item_hidden, config.dim) if columns else None
 
     content: Tensor
     counts: Tensor
@@ -92,7 +97,9 @@ class _ByContent(Towers):
         if self.training and self.id_dropout:
             kept = torch.rand(len(self.counts), device=numbers.device) >= self.id_dropout
             by_number = by_number * kept[numbers]
-        vectors = self.ids(numbers) * by_number[:, None] + self.item(self.content[numbers])
+        vectors = self.ids(numbers) * by_number[:, None]
+        if self.item is not None:
+            vectors = vectors + self.item(self.content[numbers])
         return F.normalize(vectors, dim=1)
 
     @property
@@ -135,15 +142,25 @@ class TwoTower(TowerModel):
         """See TowerModel.rebuilt."""
         return _ByContent(self.config, tensors["user_flags"], tensors["content"], tensors["counts"])
 
+    def export_items(self, folder: Path) -> None:
+        """Write tower.onnx, the item's tower for items that have no events yet.
+
+        Raises ValueError for a model that sees more of an item than a service does.
+        """
+        if self.config.content != "serving":
+            raise ValueError(f"an item tower needs content 'serving', was {self.config.content!r}")
+        towers = self.towers.cpu()
+        assert isinstance(towers, _ByContent) and towers.item is not None
+        write_content_tower(towers.item, towers.content.shape[1], folder / TOWER)
+
     def loss(self, queries: Tensor, asked: AskedEvents, known: Tensor, vectors: Tensor) -> Tensor:
         """See TowerModel.loss: the softmax over the items that came next in the step."""
-        at = torch.searchsorted(known, asked.targets)
-        times = torch.bincount(at, minlength=len(known))
+        times = torch.bincount(torch.searchsorted(known, asked.in_step), minlength=len(known))
         # How often it stands here for how often it was to be expected: the sum over the step's
         # items is then, in the mean, that over all items.
         towers = self.towers
         assert isinstance(towers, _ByContent)
-        expected = log_share(towers.counts)[known] + np.log(len(at))
+        expected = log_share(towers.counts)[known] + np.log(len(asked.in_step))
         weights = times.float().log() - expected  # -inf: it came next nowhere in this step
         standing = times > 0
         column = torch.cumsum(standing, 0) - 1
@@ -152,7 +169,7 @@ class TwoTower(TowerModel):
         return full_softmax(
             torch.cat([queries / self.config.temperature, ones], 1),
             torch.cat([vectors, weights[:, None]], 1)[standing],
-            column[at],
+            column[torch.searchsorted(known, asked.targets)],
         )
 
 

@@ -8,12 +8,20 @@ import msgspec
 import numpy as np
 import pytest
 
+from services.training.data.histories import Histories
 from services.training.learn.loop import Training
 from services.training.models.collaborative.two_tower import TwoTower
 from services.training.models.model import Model, Run
 from services.training.models.registry import model_type
-from tests.training.models import planted
-from tests.training.models.planted import GROUPS, ITEMS, best_is_of, contents, histories, log
+from tests.training.models.planted import (
+    GROUPS,
+    ITEMS,
+    OF_GROUP,
+    best_is_of,
+    contents,
+    histories,
+    log,
+)
 
 BY_USER = ("gmf", "mlp", "neumf", "dot")
 BY_HISTORY = ("mult-dae", "mult-vae", "youtube-dnn", "two-tower")
@@ -45,10 +53,10 @@ def small(name: str, epochs: int = 30, **options: object) -> Model:
     return TwoTower(config, contents) if kind is TwoTower else kind(config)
 
 
-def asked(group: int) -> planted.Histories:
+def asked(group: int, user: int | None = None) -> Histories:
     """Ask for a known user of the group, who chose three of its items."""
-    first = group * planted.OF_GROUP
-    return histories([first + 2, first + 3, first + 4], users=[group])
+    first = group * OF_GROUP
+    return histories([first + 2, first + 3, first + 4], users=[group if user is None else user])
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -69,9 +77,11 @@ def test_a_model_learns_what_is_planted_and_loads_as_it_was_saved(
 def test_where_nothing_is_planted_nothing_is_learnt(name: str) -> None:
     model = small(name, epochs=10)
     model.fit(log(planted=False), Run())
-    assert not all(
-        best_is_of(group, model.score(asked(group))[0], asked(group)) for group in range(GROUPS)
-    )
+    right = [
+        best_is_of(user % GROUPS, model.score(asked(user % GROUPS, user))[0], asked(user % GROUPS))
+        for user in range(30)
+    ]
+    assert np.mean(right) < 0.7
 
 
 @pytest.mark.parametrize("name", ALL)
