@@ -150,7 +150,8 @@ class TwoTower(TowerModel):
         if self.config.content != "serving":
             raise ValueError(f"an item tower needs content 'serving', was {self.config.content!r}")
         towers = self.towers.cpu()
-        assert isinstance(towers, _ByContent) and towers.item is not None
+        assert isinstance(towers, _ByContent)
+        assert towers.item is not None
         write_content_tower(towers.item, towers.content.shape[1], folder / TOWER)
 
     def loss(self, queries: Tensor, asked: AskedEvents, known: Tensor, vectors: Tensor) -> Tensor:
