@@ -37,7 +37,7 @@ AT_ONCE: Final = 8  # users whose pairs with all items stand in memory together
 HASH: Final = 2_654_435_761  # Knuth's: spreads numbers that stand close together
 
 
-class WideDeepConfig(Config):
+class WideDeepConfig(Config, frozen=True):
     """What it can be told."""
 
     parts: Literal["both", "wide", "deep"] = "both"

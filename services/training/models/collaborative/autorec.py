@@ -28,7 +28,7 @@ from services.training.models.model import Config, RatingModel, Run, Tensors
 HELD_OUT: Final = 0.1  # of the ratings, which the number of epochs is chosen by
 
 
-class AutoRecConfig(Config):
+class AutoRecConfig(Config, frozen=True):
     """What it can be told."""
 
     hidden: int = 500

@@ -31,7 +31,7 @@ INITIAL: Final = 0.1  # standard deviation of factors at first; a perceptron alo
 AT_ONCE: Final = 16  # users whose pairs with all items stand in memory together
 
 
-class NcfConfig(Config):
+class NcfConfig(Config, frozen=True):
     """What the three of He et al. can be told."""
 
     factors: int = 32  # that are summed up; the perceptron begins with four times as many
@@ -51,7 +51,7 @@ class NcfConfig(Config):
         return cls(training=Training(epochs=100, learning_rate=1e-3, betas=(0.9, 0.999), clip=0))
 
 
-class DotConfig(NcfConfig):
+class DotConfig(NcfConfig, frozen=True):
     """As Rendle et al. fit it: more factors, more negatives, pulled towards zero."""
 
     factors: int = 128

@@ -37,7 +37,7 @@ SESSION: Final = "session.onnx"  # as a bundle names it
 FLAGS: Final = "flags"  # tensor of the names of users' flags
 
 
-class TowerConfig(Config):
+class TowerConfig(Config, frozen=True):
     """What both kinds of towers can be told."""
 
     dim: int = 64

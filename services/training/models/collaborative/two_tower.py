@@ -40,7 +40,7 @@ from services.training.models.model import Preset, Tensors
 TOWER: Final = "tower.onnx"  # as a bundle names it
 
 
-class TwoTowerConfig(TowerConfig):
+class TwoTowerConfig(TowerConfig, frozen=True):
     """What it can be told."""
 
     # `serving`: the vector that the embedding service makes of text and picture, so that new items

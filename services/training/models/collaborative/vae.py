@@ -28,7 +28,7 @@ from services.training.models.model import Config, Model, Preset, Run, Tensors
 AT_ONCE = 512  # users that are scored together
 
 
-class AutoencoderConfig(Config):
+class AutoencoderConfig(Config, frozen=True):
     """What both can be told."""
 
     hidden: int = 600
@@ -47,7 +47,7 @@ class AutoencoderConfig(Config):
         return cls()
 
 
-class VaeConfig(AutoencoderConfig):
+class VaeConfig(AutoencoderConfig, frozen=True):
     """What the variational one can be told beyond."""
 
     divergence: float = 0.2  # the most that it weighs

@@ -33,7 +33,7 @@ from services.training.models.model import Preset, Tensors
 AGES = 3  # columns: the age, its square and its root, as the paper feeds them
 
 
-class YouTubeConfig(TowerConfig):
+class YouTubeConfig(TowerConfig, frozen=True):
     """What it can be told."""
 
     negatives: int = 1000  # classes of the sampled softmax that a step's events share, 0: all items
