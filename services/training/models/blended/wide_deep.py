@@ -15,7 +15,7 @@ units; a flags of users; g columns of what is said of items; i items.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import numpy as np
 import torch
@@ -30,8 +30,9 @@ from services.training.learn.asked_events import AskedEvents, EventsOnDevice, Wi
 from services.training.learn.batches import equal_in_events, windows
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
+from services.training.learn.presets import by_preset
 from services.training.models.collaborative.towers import FLAGS, rows_of_normal
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import Config, Model, Preset, Run, Tensors
 
 AT_ONCE: Final = 8  # users whose pairs with all items stand in memory together
 HASH: Final = 2_654_435_761  # Knuth's: spreads numbers that stand close together
@@ -50,6 +51,11 @@ class WideDeepConfig(Config, frozen=True):
     negatives: int = 4  # items drawn for each event
     batch_events: int = 6_400  # windows × the longest of them
     training: Training = Training(epochs=30, patience=3)
+
+    @classmethod
+    def of(cls, preset: Preset) -> Self:
+        """See Config.of."""
+        return by_preset(cls(), preset)
 
 
 class Wide(nn.Module):

@@ -25,6 +25,7 @@ from services.training.data.histories import Floats, Histories, Ints
 from services.training.learn.batches import equal_in_rows
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
+from services.training.learn.presets import by_preset
 from services.training.models.model import Config, Model, Preset, Run, Tensors
 
 INITIAL: Final = 0.1  # standard deviation of factors at first; a perceptron alone begins with more
@@ -46,9 +47,7 @@ class NcfConfig(Config, frozen=True):
     @classmethod
     def of(cls, preset: Preset) -> Self:
         """See Config.of."""
-        if preset == "quick":
-            return cls()
-        return cls(training=Training(epochs=100, learning_rate=1e-3, betas=(0.9, 0.999), clip=0))
+        return by_preset(cls(), preset)
 
 
 class DotConfig(NcfConfig, frozen=True):

@@ -14,7 +14,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import numpy as np
 import torch
@@ -29,7 +29,8 @@ from services.training.learn.asked_events import AskedEvents, EventsOnDevice, Wi
 from services.training.learn.batches import equal_in_events, windows
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.learn.presets import by_preset
+from services.training.models.model import Config, Model, Preset, Run, Tensors
 
 AT_ONCE: Final = 512  # histories that are scored together
 WINDOW: Final = 200  # events that are asked together: what a step costs, not what it sees
@@ -51,6 +52,11 @@ class TowerConfig(Config, frozen=True):
     unknown_users: float = 0.2  # share of windows whose user nothing is known of, so that both work
     batch_events: int = 12_800  # windows × the longest of them
     training: Training = Training()
+
+    @classmethod
+    def of(cls, preset: Preset) -> Self:
+        """See Config.of."""
+        return by_preset(cls(), preset)
 
 
 class UserTower(nn.Module):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from services.training.models.collaborative.towers import (
     log_share,
     rows_of_normal,
 )
-from services.training.models.model import Preset, Tensors
+from services.training.models.model import Tensors
 
 TOWER: Final = "tower.onnx"  # as a bundle names it
 
@@ -48,11 +48,6 @@ class TwoTowerConfig(TowerConfig, frozen=True):
     content: Literal["serving", "all", "none"] = "serving"
     item_hidden: int = 256  # of the layer between content and vector
     id_dropout: float = 0.2  # share of a step's items that are seen by content alone
-
-    @classmethod
-    def of(cls, preset: Preset) -> Self:
-        """See Config.of."""
-        return cls()
 
 
 class ItemTower(nn.Module):

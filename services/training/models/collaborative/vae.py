@@ -23,6 +23,7 @@ from services.training.data.histories import Floats, Histories
 from services.training.learn.batches import equal_in_rows
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
+from services.training.learn.presets import by_preset
 from services.training.models.model import Config, Model, Preset, Run, Tensors
 
 AT_ONCE = 512  # users that are scored together
@@ -44,7 +45,7 @@ class AutoencoderConfig(Config, frozen=True):
     @classmethod
     def of(cls, preset: Preset) -> Self:
         """See Config.of."""
-        return cls()
+        return by_preset(cls(), preset)
 
 
 class VaeConfig(AutoencoderConfig, frozen=True):

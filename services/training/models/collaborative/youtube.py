@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats
 from services.training.learn.losses import full_softmax, sampled_softmax, without_hits
+from services.training.learn.presets import by_preset
 from services.training.models.collaborative.towers import (
     AskedEvents,
     TowerConfig,
@@ -41,8 +42,8 @@ class YouTubeConfig(TowerConfig, frozen=True):
 
     @classmethod
     def of(cls, preset: Preset) -> Self:
-        """See Config.of."""
-        return cls() if preset == "quick" else cls(negatives=0)
+        """See Config.of: the full one has the softmax over every item."""
+        return by_preset(cls() if preset == "quick" else cls(negatives=0), preset)
 
 
 class _ById(Towers):
