@@ -41,6 +41,7 @@ PROGRESS: Final = "progress.jsonl"
 CHECKPOINTS: Final = "checkpoints"
 VALIDATION: Final = "ndcg@10"  # what progress calls it
 DIGEST_CHARACTERS: Final = 12
+IS_FIRST: Final = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun, which writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,10 @@ class Fits:
             model.fit(self._data, run)
         seconds = known.get("fit_s", 0.0) + time.monotonic() - began
         complete = not self._stop.made
-        model.save(folder)
         where = machine(self._device)
+        if not IS_FIRST:
+            return Fit(model, folder, seconds, where, complete)
+        model.save(folder)
         described = {
             "model": choice.model,
             "seed": self._seed,

@@ -18,6 +18,7 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
 from services.training.learn.batches import equal_in_events, windows
 from services.training.learn.checkpoints import restore_module, tensors_of
+from services.training.learn.distributed import share
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
 from services.training.learn.losses import (
     LOSSES,
@@ -67,6 +68,7 @@ class WindowBatch:
     lengths: Tensor  # (b,) events that are asked what comes next, at least 1
     longest: int
     asked: int  # sum of lengths
+    weight: float  # of their mean loss, where several processes share a step
 
 
 class SequentialModel(Model):
@@ -143,17 +145,22 @@ class _Fitting:
         found = windows(self._events, config.network.length + 1, rng, config.earlier)
         asked = found.lengths - 1
         rows = equal_in_events(asked, config.batch_events, rng)
+        shares = [share(asked[each]) for each in rows]
+        rows = [each[own] for each, (own, _) in zip(rows, shares, strict=True)]
         order = np.concatenate(rows) if rows else np.empty(0, np.int64)
         sizes = [len(each) for each in rows]
         starts = torch.split(_on(found.starts[order], self._device), sizes)
         lengths = torch.split(_on(asked[order], self._device), sizes)
         return [
-            WindowBatch(start, length, int(asked[each].max()), int(asked[each].sum()))
-            for start, length, each in zip(starts, lengths, rows, strict=True)
+            WindowBatch(start, length, int(asked[each].max()), int(asked[each].sum()), weight)
+            for start, length, each, (_, weight) in zip(starts, lengths, rows, shares, strict=True)
         ]
 
     def loss(self, batch: WindowBatch) -> Tensor:
         """Return how wrong the network is of what follows each event of the windows."""
+        return batch.weight * self._mean_loss(batch)
+
+    def _mean_loss(self, batch: WindowBatch) -> Tensor:
         columns = torch.arange(batch.longest, device=self._device)
         at = (batch.starts[:, None] + columns).clamp_max(len(self._items) - 1)  # (b, l)
         items = self._items[at]
