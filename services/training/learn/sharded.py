@@ -1,7 +1,7 @@
 """Hold tables of vectors that no single process has room for, by TorchRec: each holds some rows.
 
 TorchRec needs fbgemm's operators; where those do not load, importing this raises ImportError or
-OSError (README of training says which versions fit together).
+OSError: fbgemm-gpu-cpu 1.9 loads with PyTorch 2.14 and TorchRec 1.9, not with PyTorch 2.15.
 
 Legend: n numbers; r rows; d dimensions.
 """
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torchrec import EmbeddingCollection, EmbeddingConfig, KeyedJaggedTensor
 from torchrec.distributed.embedding import EmbeddingCollectionSharder
+from torchrec.distributed.embedding_types import EmbeddingComputeKernel
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
 from torchrec.distributed.planner.types import ParameterConstraints
@@ -31,11 +32,14 @@ class ShardedTable(nn.Module):
         rows, dim = weights.shape
         config = EmbeddingConfig(name=TABLE, embedding_dim=dim, num_embeddings=rows)
         config.feature_names = [TABLE]
-        config.init_fn = lambda table: table.copy_(weights) if len(table) == rows else table
         whole = EmbeddingCollection(tables=[config], device=torch.device("cpu"))
         with torch.no_grad():
             whole.embeddings[TABLE].weight.copy_(weights)
-        by_rows = ParameterConstraints(sharding_types=[ShardingType.ROW_WISE.value])
+        # Dense: gradients are left to the optimiser of everything else, not taken in passing.
+        by_rows = ParameterConstraints(
+            sharding_types=[ShardingType.ROW_WISE.value],
+            compute_kernels=[EmbeddingComputeKernel.DENSE.value],
+        )
         world = distributed.get_world_size()
         planner = EmbeddingShardingPlanner(
             Topology(world_size=world, compute_device="cpu"), constraints={TABLE: by_rows}
