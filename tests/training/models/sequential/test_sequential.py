@@ -53,7 +53,9 @@ def small(name: str, **options: object) -> SequentialModel:
     kind = model_type(name)
     config = kind.config_type()
     assert isinstance(config, SequentialConfig)
-    network = msgspec.structs.replace(config.network, dim=16, length=8, dropout=0.0)
+    network = msgspec.structs.replace(
+        config.network, dim=16, length=8, dropout=0.0, blocks=min(config.network.blocks, 2)
+    )
     training = Training(epochs=80, learning_rate=0.01)
     changes = {"network": network, "training": training, "batch_events": 200, **options}
     if config.negatives:
