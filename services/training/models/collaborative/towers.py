@@ -184,7 +184,9 @@ class TowerModel(Model):
             padded = torch.from_numpy(histories.padded(length, -1)).to(device)
             users = torch.from_numpy(histories.users).to(device)  # -1, nobody: the last row
             found = []
-            for some, who in zip(padded.split(AT_ONCE), users.split(AT_ONCE), strict=True):
+            for some, who in zip(
+                *(torch.split(each, AT_ONCE) for each in (padded, users)), strict=True
+            ):
                 mask = (some >= 0).float()
                 views = self.towers.user.newest(vectors[some.clamp_min(0)], mask)
                 flags = self.towers.user_flags[who]
