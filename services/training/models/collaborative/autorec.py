@@ -158,8 +158,8 @@ class AutoRec(RatingModel):
         known = users >= 0
         of_user = learnt["users"][users] * known[:, None]
         usual = learnt["user_offsets"][users] * known + learnt["item_offsets"][items]
-        predicted = (of_user * learnt["codes"][items]).sum(1) + usual + learnt["mean"]
-        return predicted.astype(np.float32)
+        of_pair = (of_user * learnt["codes"][items]).sum(1)
+        return np.asarray(of_pair + usual + learnt["mean"], np.float32)
 
     def score(self, histories: Histories) -> Floats:
         """See Model.score: the rating expected of each item."""
@@ -167,7 +167,7 @@ class AutoRec(RatingModel):
         known = (users >= 0)[:, None]
         by_code = (learnt["users"][users] * known) @ learnt["codes"].T
         scores = by_code + learnt["user_offsets"][users, None] * known + learnt["item_offsets"]
-        return (scores + learnt["mean"]).astype(np.float32)
+        return np.asarray(scores + learnt["mean"], np.float32)
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""
