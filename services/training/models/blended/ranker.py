@@ -77,7 +77,7 @@ class AdditiveRanker:
             format="csr",
         )
         slopes = np.array([(prior or {}).get(name, 0.0) for name in self.features])
-        lines = slopes[:, None] * self.knots  # (f, k)
+        lines = slopes[:, None] * self.knots.astype(np.float64)  # (f, k)
         surprise = _Surprise(basis, starts, chosen, lines, self.config.loyalty / len(kept))
         options = {"maxiter": self.config.rounds}
         found = optimize.minimize(
