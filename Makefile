@@ -7,8 +7,7 @@ TRAINING := .venv-training
 PYTEST := $(BIN)/pytest -q
 
 QUICK := lint types arch protos-check test-unit
-PARTS := $(QUICK) types-training test-training test-integration test-e2e test-proofs test-cluster \
-	test-redis test-images
+PARTS := $(QUICK) types-training test-training test-integration test-e2e test-proofs test-cluster test-redis test-images
 
 .PHONY: help demo up training test check lint types types-training arch protos \
 	protos-check test-unit test-training test-integration test-e2e test-proofs test-cluster test-redis test-images clean
@@ -35,10 +34,10 @@ lint: $(VENV)/installed-test ## Style, spelling
 	$(BIN)/codespell
 
 types: $(VENV)/installed-test ## Static types
-	$(BIN)/mypy --exclude '^(services|tests)/training/' freshet shared services deploy/models/export tests
+	$(BIN)/mypy --exclude '^(services|tests|tests/unit)/training/' freshet shared services deploy/models/export tests
 
 types-training: $(TRAINING)/installed-training ## Static types of training, where PyTorch is
-	$(TRAINING)/bin/mypy services/training tests/training
+	$(TRAINING)/bin/mypy services/training tests/training tests/unit/training
 
 arch: $(VENV)/installed-test ## Which part may import which
 	$(BIN)/lint-imports

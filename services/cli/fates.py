@@ -18,7 +18,7 @@ from services.cli import lag
 from services.cli.dead_letters import letters
 from services.cli.dead_letters.letters import DeadLetter
 from services.cli.imports.pictureless import Pictureless
-from services.cli.kafka_log import Offsets, ends_of, records_of
+from shared.kafka.records import Offsets, ends_of, records_of
 
 
 class Overtaken(NamedTuple):

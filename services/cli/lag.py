@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from freshet import Client, kafka_clients
 from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, USERS, embedding_group
 from freshet.kafka_clients import KafkaSettings
-from services.cli.kafka_log import Offsets, ends_of, next_records
+from shared.kafka.records import Offsets, ends_of, next_records
 from shared.users import keys, positions
 
 ASK_AGAIN_S: Final = 0.25

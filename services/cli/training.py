@@ -12,7 +12,9 @@ from typing import Final, NoReturn
 
 from freshet.command import CHECKOUT
 from freshet.settings import from_environment, setting
+from services.cli.addresses import default_data_folder, find_addresses
 
+FROM_TOPICS: Final = "--from-topics"  # asks for Kafka, as `freshet up` runs it or as is set
 OWN_PYTHON: Final = Path(".venv-training/bin/python")  # as `make training` installs it
 
 
@@ -38,6 +40,9 @@ def python_of(environ: Mapping[str, str], checkout: Path = CHECKOUT) -> str:
 def become(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Go on as the training command, which so gets the terminal and its signals. Raises OSError."""
     paths = [str(CHECKOUT), *filter(None, [environ.get("PYTHONPATH")])]
+    if FROM_TOPICS in arguments:
+        where = find_addresses(default_data_folder(), environ)
+        environ = {**environ, "KAFKA_BOOTSTRAP_SERVERS": where.kafka}
     python = python_of(environ)
     os.execve(
         python,

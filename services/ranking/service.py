@@ -168,8 +168,8 @@ class RankingService(Service):
             await asyncio.sleep(RETIRE_S)
             await before.stop()
 
-    def _models_of(self, space: str) -> ServingModels | None:
-        """Return what a space's bundle brings, a published one or FRESHET_BUNDLE's; None: nothing.
+    def _models_of(self, space: str) -> ServingModels:
+        """Return what a space's bundle brings, a published one or FRESHET_BUNDLE's.
 
         Raises OSError where the bundles cannot be reached, BadBundle.
         """
@@ -179,12 +179,12 @@ class RankingService(Service):
         publication = store.find(space)
         if publication is None:
             log.info("no bundle of space %s is here: no models", space)
-            return None
+            return ServingModels(space)
         with store.lent(publication) as folder:
             return ServingModels.load(folder)
 
     def _build(
-        self, models: ServingModels | None, catalogue: Catalogue, snapshot: Snapshot | None
+        self, models: ServingModels, catalogue: Catalogue, snapshot: Snapshot | None
     ) -> ServingSpace:
         return ServingSpace.build(
             catalogue,
@@ -192,8 +192,8 @@ class RankingService(Service):
             self.settings,
             snapshot=snapshot,
             trending=self._trending,
-            ranker=self._ranker or (models.ranker if models else None),
-            tower=models.tower if models else None,
+            ranker=self._ranker or models.ranker,
+            tower=models.tower,
             now_ms=self._now_ms,
         )
 

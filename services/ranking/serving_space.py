@@ -18,7 +18,7 @@ from services.ranking.models.tower_search import TowerSearch
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.blend import BlendRanker, Ranker
 from services.ranking.stages.features import FeatureSettings
-from shared.bundles.towers import SessionTower
+from shared.bundles.towers import OnnxSessionTower
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Snapshot
 from shared.clock import now_ms
@@ -59,7 +59,7 @@ class ServingSpace:
         snapshot: Snapshot | None = None,
         trending: LocalTrending | None = None,
         ranker: Ranker | None = None,
-        tower: SessionTower | None = None,
+        tower: OnnxSessionTower | None = None,
         now_ms: Callable[[], int] = now_ms,
     ) -> ServingSpace:
         """Wire a space over a catalogue, which nothing may change meanwhile. Blocking.

@@ -6,6 +6,7 @@ import errno
 from typing import Final
 
 from freshet.contract.records import BadRecord
+from freshet.settings import BadSetting
 from services.training.models.model import FitFailed
 from shared.inputs.refusals import BadInput
 
@@ -14,13 +15,15 @@ PYTORCH: Final = "training needs PyTorch: `make training` installs it (3 GB) int
 
 def explain(error: BaseException) -> str | None:
     """Return what to tell, None for an error that nobody expects (it keeps its trace)."""
-    if isinstance(error, (BadInput, BadRecord, FitFailed)):
+    if isinstance(error, (BadInput, BadRecord, BadSetting, FitFailed)):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return PYTORCH if error.name == "torch" else f"{error}: `make training` installs it"
     if _is_full(error):
         named = getattr(error, "filename", None)
         return f"{named or 'where fits are kept'}: the disk is full; what was finished is kept"
+    if type(error).__module__ == "aiokafka.errors":
+        return f"Kafka: {error}; KAFKA_BOOTSTRAP_SERVERS says where it is"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return None

@@ -39,7 +39,9 @@ from services.training.stopping import StopRequest
 FIT: Final = "fit.json"
 PROGRESS: Final = "progress.jsonl"
 CHECKPOINTS: Final = "checkpoints"
+VALIDATION: Final = "ndcg@10"  # what progress calls it
 DIGEST_CHARACTERS: Final = 12
+IS_FIRST: Final = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun, which writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,16 @@ class Fit:
             "parameters": sum(int(each.size) for each in self.model.tensors().values()),
             "machine": self.machine,
         }
+
+    def curve(self) -> list[tuple[float, float]]:
+        """Return how NDCG@10 of validation rose: what was done, in epochs, and the figure then."""
+        told = map(json.loads, (self.folder / PROGRESS).read_text().splitlines())
+        whole = {
+            each["done"]: each[VALIDATION]
+            for each in told
+            if VALIDATION in each and float(each["done"]).is_integer()
+        }
+        return sorted(whole.items())
 
 
 class Fits:
@@ -133,8 +145,10 @@ class Fits:
             model.fit(self._data, run)
         seconds = known.get("fit_s", 0.0) + time.monotonic() - began
         complete = not self._stop.made
-        model.save(folder)
         where = machine(self._device)
+        if not IS_FIRST:
+            return Fit(model, folder, seconds, where, complete)
+        model.save(folder)
         described = {
             "model": choice.model,
             "seed": self._seed,

@@ -3,8 +3,16 @@
 Nothing of it reaches ONNX Runtime, numpy or the tokenizer before its bytes are verified, and they
 get the verified bytes, never the path: a file swapped in between would otherwise be loaded unseen.
 
-The encoders are always there. A trained bundle (format 2) may bring an item tower, a session tower
-(shared/bundles/towers.py) and a ranker (services/ranking/models/onnx_ranker.py) beside them.
+The encoders are always there. A trained bundle (format 2) may bring, in float32, rows of unit
+length (n items, d numbers of the space, t of tower vectors, b histories of l items, f features):
+
+    tower.onnx     content (n, d) → tower (n, t): where an item stands among behaviour
+    tower.npz      keys uint64 (m,) ascending, vectors float16 (m, t): the same, as learnt
+    session.onnx   items (b, l, t) with zeros in front, mask (b, l) → query (b, t): what comes next
+    ranker.onnx    (n, f) → scores (n,), or contributions (n, p); its metadata name both
+
+and says in its manifest: `tower` (TowerShape), `evaluation` (figures, free), and beside the golden
+outputs of the encoders `tower_vectors` and `session_queries` (shared/bundles/towers.py).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ LEAST_COSINE: Final = 0.9  # between machines; on one it is 1
 UNIT: Final = 0.02  # that a length may differ from 1 by: float16, and a careless exporter
 
 
-class ItemTower:
+class OnnxItemTower:
     """Gives items their tower vectors: the row that training learnt, else what a model says."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -84,7 +84,7 @@ class ItemTower:
             raise BadBundle(f"{TOWER}: {error}") from None
 
 
-class SessionTower:
+class OnnxSessionTower:
     """Turns what a user came to, in order, into a query for tower vectors."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -125,12 +125,12 @@ class SessionTower:
             raise BadBundle(f"{SESSION}: {error}") from None
 
 
-def check_item_tower(bundle: Bundle, tower: ItemTower) -> float:
+def check_item_tower(bundle: Bundle, tower: OnnxItemTower) -> float:
     """Compare with the golden tower vectors → the lowest cosine. Raises BadBundle."""
     return _compared(bundle, "tower_vectors", tower.golden(bundle.golden))
 
 
-def check_session_tower(bundle: Bundle, tower: SessionTower) -> float:
+def check_session_tower(bundle: Bundle, tower: OnnxSessionTower) -> float:
     """Compare with the golden session queries → the lowest cosine. Raises BadBundle."""
     return _compared(bundle, "session_queries", tower.golden(bundle.golden))
 
@@ -161,9 +161,9 @@ def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, 
     write_files(folder, manifest, files)
     bundle = Bundle.load(folder)
     if bundle.tower is not None:
-        golden["tower_vectors"] = rounded(ItemTower(bundle).golden(golden))
+        golden["tower_vectors"] = rounded(OnnxItemTower(bundle).golden(golden))
         if SESSION in files:
-            golden["session_queries"] = rounded(SessionTower(bundle).golden(golden))
+            golden["session_queries"] = rounded(OnnxSessionTower(bundle).golden(golden))
         write_files(folder, manifest, files)
     return Bundle.load(folder)
 

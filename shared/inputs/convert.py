@@ -5,6 +5,8 @@ docs/importing.md says what is read as what.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,18 +126,36 @@ def _add(further: Fields, new: Fields) -> None:
     further |= new
 
 
-def _picture(images: Path | None, named: str) -> bytes:
-    """Read a picture that a table names, of which the operator need not be the author."""
+def picture_path(images: Path | None, named: str) -> Path:
+    """Return where a picture is that a table names, of which the operator need not be the author.
+
+    images: the folder that it must be in. Raises BadInput for one that is not there.
+    """
     if images is None:
         raise BadInput(f"{IMAGE_FILE} must be below a folder that --images names, was {named!r}")
     path = images / named
     try:
         real = path.resolve()
         outside = not real.is_relative_to(images.resolve())
-        if not outside and (real.is_file() or not real.exists()):  # a pipe would be waited for
-            return real.read_bytes()
+        if not outside and real.is_file():  # a pipe would be waited for
+            return real
+        missing = not outside and not real.exists()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, no name of a file
-        told = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"{IMAGE_FILE} must be a readable file, was {path}: {told}") from None
+        raise _unreadable(path, error) from None
+    if missing:
+        raise _unreadable(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     where = f"below {images} (--images names another folder)" if outside else "with a picture"
     raise BadInput(f"{IMAGE_FILE} must be a file {where}, was {path}, which is {real}")
+
+
+def _picture(images: Path | None, named: str) -> bytes:
+    path = picture_path(images, named)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> BadInput:
+    told = error.strerror if isinstance(error, OSError) else error
+    return BadInput(f"{IMAGE_FILE} must be a readable file, was {path}: {told}")

@@ -38,7 +38,7 @@ from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.features import NAMES
 from shared.bundles.bundle import SESSION, Bundle, TowerShape
-from shared.bundles.towers import SessionTower
+from shared.bundles.towers import OnnxSessionTower
 from shared.catalogue.snapshots import HNSW_EF_CONSTRUCTION, HNSW_M
 from shared.runtime.deadline import Costs, Deadline
 from tests.unit.ranking.shop import DIM, SPACE, Shop, item_vector, near
@@ -67,7 +67,7 @@ def main(folder: str = "-", items: str = "20000") -> str:
     return "\n".join(lines)
 
 
-def _tower_costs(tower: SessionTower) -> list[str]:
+def _tower_costs(tower: OnnxSessionTower) -> list[str]:
     history = _units(BATCH * tower.length, tower.dim).reshape(BATCH, tower.length, tower.dim)
     mask = np.ones((BATCH, tower.length), np.float32)
     best, median = (took / BATCH for took in _timed(lambda: tower.queries(history, mask), 60))
@@ -81,7 +81,7 @@ def _tower_costs(tower: SessionTower) -> list[str]:
     ]
 
 
-async def _lists(tower: SessionTower, count: int) -> str:
+async def _lists(tower: OnnxSessionTower, count: int) -> str:
     shop = Shop(each=0)
     towers = _units(count, tower.dim).astype(np.float16)
     shop.put(
@@ -152,7 +152,7 @@ def _units(count: int, width: int) -> NDArray[np.float32]:
 def _usual() -> ServingModels:
     shape = TowerShape(dim=WIDTH, model="random", length=LENGTH)
     files = {SESSION: _transformer()}
-    tower = SessionTower(Bundle(SPACE, DIM, 0, 0, 0, {}, files, shape))
+    tower = OnnxSessionTower(Bundle(SPACE, DIM, 0, 0, 0, {}, files, shape))
     return ServingModels(SPACE, OnnxRanker(_network()), tower)
 
 

@@ -15,7 +15,7 @@ from freshet.contract.users import User, user_of_message
 from freshet.publisher import token
 from freshet.v1.recommender_pb2 import ForgetRequest, StateRequest
 from freshet.v1.state_pb2 import UserState
-from services.cli.kafka_log import records_of
+from shared.kafka.records import records_of
 from tests.e2e.shop import Visitor, of_kind
 from tests.e2e.system import Up
 from tests.servers import eventually

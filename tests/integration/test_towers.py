@@ -20,7 +20,7 @@ from services.cli.up.process import free_port
 from shared.bundles.bundle import Bundle
 from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
-from shared.bundles.towers import ItemTower
+from shared.bundles.towers import OnnxItemTower
 from tests.servers import ROOT, Service, eventually
 from tests.unit.shared.bundles.graphs import trained_bundle
 
@@ -37,7 +37,7 @@ OTHERS = [
 def train(folder: Path) -> Bundle:
     """Write a bundle whose tower learnt that who watched the waltzes wants such a kettle."""
     day_zero = Bundle.load(ROOT / "deploy" / "models" / "day-zero")
-    tower = ItemTower(trained_bundle(folder / "first", day_zero))
+    tower = OnnxItemTower(trained_bundle(folder / "first", day_zero))
     texts = Encoders(day_zero, threads=1).encode_texts([NOVEL.title])
     content = Fusion.load(day_zero.files["fusion.npz"]).query_text(texts)
     (kettle,) = tower.of_content(content)

@@ -16,9 +16,9 @@ from freshet.contract.users import User
 from freshet.errors import FreshetError
 from freshet.kafka_clients import KafkaSettings
 from freshet.publisher import Publisher
-from services.cli.kafka_log import ends_of
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import free_port
+from shared.kafka.records import ends_of
 from tests.servers import Service, eventually
 
 pytestmark = pytest.mark.integration

@@ -67,8 +67,8 @@ async def _adopt(where: Addresses, *, skip: bool, apply: bool) -> tuple[Plan, in
     from freshet import kafka_clients
     from freshet.contract.topics import CLICKS
     from services.cli.adopt import adoption
-    from services.cli.kafka_log import ends_of
     from shared.kafka.log_reader import LogReader
+    from shared.kafka.records import ends_of
     from shared.runtime import redis_client
 
     settings = endpoints.kafka_settings(where)

@@ -18,7 +18,7 @@ from freshet.v1.event_pb2 import Event
 from freshet.v1.item_pb2 import Item
 from freshet.v1.offer_pb2 import Offer
 from freshet.v1.user_pb2 import User
-from services.cli.kafka_log import Offsets, records_of
+from shared.kafka.records import Offsets, records_of
 
 PREVIEW_CHARACTERS: Final = 200
 _NAMES: Final = ("user_id", "item_id", "title")

@@ -25,7 +25,7 @@ from freshet.kafka_clients import KafkaSettings
 from freshet.prefix import PREFIX
 from services.cli.dead_letters.letters import DeadLetter, Selection, letter_of
 from services.cli.dead_letters.published import PublishedOffsets
-from services.cli.kafka_log import ends_of, record_at, records_of
+from shared.kafka.records import ends_of, record_at, records_of
 from shared.runtime.retry import retry_until_available
 
 GROUP: Final = PREFIX + "freshet-dead-letters"  # its commits: what was published again

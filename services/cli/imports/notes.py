@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from aiokafka import TopicPartition
 
-from services.cli.kafka_log import Offsets
+from shared.kafka.records import Offsets
 
 FOLDER: Final = "imports"  # under that of `freshet up`
 

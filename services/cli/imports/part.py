@@ -18,8 +18,8 @@ from freshet.errors import InvalidRequest
 from freshet.publisher import batching_producer, encoded
 from freshet.send_window import SendWindow
 from services.cli.imports.notes import Note, NoteFile, chained, offsets_of, placed
-from services.cli.kafka_log import Offsets
 from shared.inputs.refusals import BadInput
+from shared.kafka.records import Offsets
 
 if TYPE_CHECKING:
     from aiokafka.structs import RecordMetadata

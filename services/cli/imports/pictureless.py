@@ -8,7 +8,7 @@ from typing import NamedTuple
 from freshet.contract.topics import item_vectors
 from freshet.kafka_clients import KafkaSettings
 from freshet.v1 import vector_pb2
-from services.cli.kafka_log import Offsets, records_of
+from shared.kafka.records import Offsets, records_of
 
 
 class Pictureless(NamedTuple):

@@ -17,8 +17,8 @@ from services.cli.imports.notes import NoteFile
 from services.cli.imports.part import Feed, Part
 from services.cli.imports.pictureless import Pictureless, pictureless
 from services.cli.imports.unknown_items import UnknownItem, catalogue_ids, unknown_items
-from services.cli.kafka_log import ends_of
 from services.cli.terminal import Bars
+from shared.kafka.records import ends_of
 from shared.runtime import redis_client
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from freshet.contract.topics import item_vectors
 from freshet.kafka_clients import KafkaSettings
-from services.cli.kafka_log import records_of
+from shared.kafka.records import records_of
 
 _NUMBER: Final = re.compile(r"0*(\d+?)(?:\.0*)?")
 

@@ -18,8 +18,8 @@ from shared.bundles.bundle import MANIFEST, SESSION, BadBundle, Bundle
 from shared.bundles.golden import started
 from shared.bundles.store import AlreadyPublished, BundleStore, Publication
 from shared.bundles.towers import (
-    ItemTower,
-    SessionTower,
+    OnnxItemTower,
+    OnnxSessionTower,
     check_item_tower,
     check_session_tower,
 )
@@ -37,9 +37,9 @@ def tried(folder: Path) -> Bundle:
         bundle = Bundle.load(folder)
         started(bundle)
         if bundle.tower is not None:
-            check_item_tower(bundle, ItemTower(bundle))
+            check_item_tower(bundle, OnnxItemTower(bundle))
         if SESSION in bundle.files:
-            check_session_tower(bundle, SessionTower(bundle))
+            check_session_tower(bundle, OnnxSessionTower(bundle))
     except BadBundle as error:
         raise Failed(f"{folder} cannot be served: {error}") from None
     return bundle

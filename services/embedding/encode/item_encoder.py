@@ -27,7 +27,7 @@ from services.embedding.pictures.hosts import Lane
 from shared.bundles.content import text_of
 from shared.bundles.fusion import BadVector, Floats, FusedVectors, Fusion
 from shared.bundles.picture import BadPicture
-from shared.bundles.towers import ItemTower
+from shared.bundles.towers import OnnxItemTower
 from shared.catalogue.item_vectors import NO_VECTOR, PICTURE_MISSING_BYTES, Vector
 from shared.users.keys import item_key
 
@@ -87,7 +87,7 @@ class ItemEncoder:
         search_decoders: Decoders,
         batcher: Batcher,
         fusion: Fusion,
-        tower: ItemTower | None = None,
+        tower: OnnxItemTower | None = None,
         precedence: Precedence | None = None,
         is_served: Callable[[], bool] = lambda: True,
         *,

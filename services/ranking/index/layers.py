@@ -49,7 +49,7 @@ class Indexed(Protocol):
         ...
 
 
-class Contents:
+class ContentVectors:
     """The vectors of the catalogue's space, which every item has."""
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -61,7 +61,7 @@ class Contents:
         return self._catalogue.vectors
 
 
-class Towers:
+class TowerVectors:
     """What the bundle's item tower gives; zero, and so near to nothing, where that is nothing."""
 
     def __init__(self, catalogue: Catalogue, dim: int) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from freshet.errors import Overloaded
 from services.ranking.index.hits import Hits
-from services.ranking.index.layers import Base, Contents, Indexed, Layers
+from services.ranking.index.layers import Base, ContentVectors, Indexed, Layers
 from shared.catalogue.catalogue import Applied, Catalogue
 from shared.runtime.deadline import Cost, Costs, Deadline
 
@@ -53,7 +53,7 @@ class ServedIndex:
         Raises ValueError if the base is not of this catalogue's kind.
         """
         self.name = base.name if base else ""  # of the base; empty: none
-        self.indexed = indexed or Contents(catalogue)
+        self.indexed = indexed or ContentVectors(catalogue)
         self._catalogue = catalogue
         self._layers = self._match(base) if base else Layers(catalogue, self.indexed)
         self._touched: set[int] | None = None  # rows that changed while a base is matched

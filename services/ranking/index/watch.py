@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from services.ranking.index.hnsw import HnswBase
-from services.ranking.index.layers import Contents, Towers
+from services.ranking.index.layers import ContentVectors, TowerVectors
 from services.ranking.index.served import LoadedBase, ServedIndex
 from shared.catalogue import snapshots
 from shared.catalogue.arrow import labels_of, read_table
@@ -52,9 +52,9 @@ def begin(catalogue: Catalogue, snapshot: Snapshot | None, tower_dim: int = 0) -
     only: then all is in the fresh segment.
     """
     load, indexed = (
-        (load_towers, Towers(catalogue, tower_dim))
+        (load_towers, TowerVectors(catalogue, tower_dim))
         if tower_dim
-        else (load_base, Contents(catalogue))
+        else (load_base, ContentVectors(catalogue))
     )
     if snapshot is not None:
         try:

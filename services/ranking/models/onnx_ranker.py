@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.contract.items import Attribute
 from services.ranking.stages import blend, features
 from services.ranking.stages.blend import NO_ATTRIBUTES, Attributes
 from services.ranking.stages.products import BLOCK, padded
@@ -122,7 +123,7 @@ def _of_user(name: str, attributes: Attributes) -> float:
     return 0.0 if held is None or isinstance(held, str) else float(held)
 
 
-def _written(value: str | float | bool) -> str:
+def _written(value: Attribute) -> str:
     """Return a value as names of features write it: `true`, `1`, `0.5`, or the text itself."""
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.ranking.models.onnx_ranker import BadRanker, OnnxRanker
 from shared.bundles.bundle import RANKER, SESSION, BadBundle, Bundle
-from shared.bundles.towers import SessionTower, check_session_tower
+from shared.bundles.towers import OnnxSessionTower, check_session_tower
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ServingModels:
 
     space: str
     ranker: OnnxRanker | None = None  # None: the blend
-    tower: SessionTower | None = None
+    tower: OnnxSessionTower | None = None
 
     @classmethod
     def load(cls, folder: Path) -> ServingModels:
@@ -32,6 +32,6 @@ class ServingModels:
             except BadRanker as error:
                 raise BadBundle(f"{folder}/{RANKER}: {error}") from None
         if SESSION in bundle.files:
-            tower = SessionTower(bundle)
+            tower = OnnxSessionTower(bundle)
             check_session_tower(bundle, tower)
         return cls(bundle.space, ranker, tower)

@@ -19,7 +19,7 @@ from services.ranking.index.served import ON_LOOP_S, IndexSearcher
 from services.ranking.stages import degraded
 from services.ranking.stages.float16 import to_float32
 from services.ranking.stages.sources import TOWER_AT_MOST
-from shared.bundles.towers import SessionTower
+from shared.bundles.towers import OnnxSessionTower
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Snapshot
 from shared.faults import SystemFault
@@ -36,7 +36,7 @@ class TowerSearch:
     """A session tower over the tower vectors of one catalogue."""
 
     def __init__(
-        self, tower: SessionTower, catalogue: Catalogue, snapshot: Snapshot | None = None
+        self, tower: OnnxSessionTower, catalogue: Catalogue, snapshot: Snapshot | None = None
     ) -> None:
         """snapshot: that the catalogue was begun with. Blocking."""
         self.name = tower.model

@@ -17,11 +17,12 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.contract.items import Attribute
 from freshet.settings import setting
 from services.ranking.stages.features import NAMES, FeatureColumn
 
 Floats = NDArray[np.float32]
-Attributes = Mapping[str, str | float | bool]
+Attributes = Mapping[str, Attribute]  # of a user, by name
 NO_ATTRIBUTES: Final[Attributes] = {}
 
 GRID: Final = np.float32(2.0**15)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from services.training.commands import options
-from services.training.commands.under_way import Bars
+from services.training.commands.under_way import FitBars
 from shared.inputs.refusals import BadInput
 
 
@@ -25,7 +25,7 @@ def build_bundle(
     from deploy.models.export.weights import BadWeights
     from services.training.export.cnn import picture_model
 
-    with Bars() as bars:
+    with FitBars() as bars:
         bar = bars.of("building")
         try:
             bundle = build(

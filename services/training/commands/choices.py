@@ -17,7 +17,7 @@ from shared.inputs.refusals import BadInput
 ALL: Final = "all"
 
 
-class Choices:
+class ModelChoices:
     """Makes choices by a preset and what a file says differently."""
 
     def __init__(self, preset: Preset, file: Path | None = None) -> None:
@@ -42,8 +42,8 @@ class Choices:
         """Return the choice of a name. Raises BadInput, and ModuleNotFoundError of its needs."""
         model = self.model(name)
         config_type = model_type(model).config_type
-        chosen = msgspec.to_builtins(config_type.of(self._preset))
-        chosen |= {key: value for key, value in self._table(name).items() if key != "model"}
+        said = {key: value for key, value in self._table(name).items() if key != "model"}
+        chosen = _changed(msgspec.to_builtins(config_type.of(self._preset)), said)
         try:
             return Choice(name, model, msgspec.convert(chosen, config_type))
         except msgspec.ValidationError as error:
@@ -59,6 +59,17 @@ class Choices:
     def _table(self, name: str) -> Mapping[str, Any]:
         table: Mapping[str, Any] = self._tables.get(name, {})
         return table
+
+
+def _changed(preset: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a preset with what is said differently, within its tables too."""
+    changed = dict(preset)
+    for key, value in said.items():
+        inner = preset.get(key)
+        if isinstance(inner, Mapping) and isinstance(value, Mapping):
+            value = _changed(inner, value)
+        changed[key] = value
+    return changed
 
 
 def _tables(file: Path) -> dict[str, Any]:

@@ -12,20 +12,20 @@ import typer
 from rich.table import Table
 
 from services.training.commands import options
-from services.training.commands.choices import ALL, Choices
+from services.training.commands.choices import ALL, ModelChoices
 from services.training.commands.options import (
     Again,
     ConfigFile,
-    Data,
+    DataUnlessTopics,
     Device,
     FitsFolder,
+    FromTopics,
     Posters,
     PresetName,
     Seed,
 )
-from services.training.commands.under_way import INTERRUPTED, Bars, interruptible, stop_request
-from services.training.data.protocols import K_FOLD, LEAVE_LAST_OUT, SPLITS, split_of
-from services.training.data.read import read
+from services.training.commands.under_way import INTERRUPTED, FitBars, interruptible, stop_request
+from services.training.data.protocols import K_FOLD, LEAVE_LAST_OUT, NAMES, split_of
 from services.training.evaluation.by_lists import ByLists
 from services.training.evaluation.by_ratings import ByRatings
 from services.training.evaluation.results import Results
@@ -36,10 +36,11 @@ RATING_FIGURES: Final = ("rmse", "mae")
 
 
 def evaluate(
-    data: Data,
     models: Annotated[str, typer.Option(help=f"Names with commas between, or {ALL}.")],
+    data: DataUnlessTopics = None,
+    from_topics: FromTopics = False,
     split: Annotated[
-        str, typer.Option(help=f"How events are parted: {', '.join([*SPLITS, K_FOLD])}.")
+        str, typer.Option(help=f"How events are parted: {', '.join(NAMES)}.")
     ] = LEAVE_LAST_OUT,
     json: Annotated[
         Path | None, typer.Option("--json", dir_okay=False, help="Keep results there.")
@@ -59,11 +60,11 @@ def evaluate(
 
     Models whose results stand in the JSON file already, by the same configuration, are left.
     """
-    choices = Choices(preset, config)
+    choices = ModelChoices(preset, config)
     choices.names(models)  # refuses what is none, before anything else is done
-    dataset = read(data, posters)
+    dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
     stop = stop_request()
-    with interruptible(stop), Bars() as bars:
+    with interruptible(stop), FitBars() as bars:
         make_fits = partial(
             Fits,
             fits_folder,
@@ -77,7 +78,7 @@ def evaluate(
         if split == K_FOLD:
             protocol = ByRatings(dataset, make_fits, seed)
         else:
-            parted = split_of(split, dataset, seed)
+            parted = split_of(split, dataset, seed, data)
             protocol = ByLists(parted, make_fits(parted), seed, own_history=own_history)
         results = Results(json, data=dataset.name, split=split, seed=seed, users=protocol.users)
         shown: dict[str, Mapping[str, Any]] = {}
@@ -96,7 +97,7 @@ def evaluate(
         raise typer.Exit(INTERRUPTED)
 
 
-def _chosen(choices: Choices, models: str, protocol: ByLists | ByRatings) -> Iterator[Choice]:
+def _chosen(choices: ModelChoices, models: str, protocol: ByLists | ByRatings) -> Iterator[Choice]:
     """Yield the choices; of all models, those that can be measured here."""
     for name in choices.names(models):
         try:

@@ -8,26 +8,27 @@ from typing import Annotated
 import typer
 
 from services.training.commands import options
-from services.training.commands.choices import Choices
+from services.training.commands.choices import ModelChoices
 from services.training.commands.options import (
     Again,
     ConfigFile,
-    Data,
+    DataUnlessTopics,
     Device,
     FitsFolder,
+    FromTopics,
     Posters,
     PresetName,
     Seed,
 )
-from services.training.commands.under_way import INTERRUPTED, Bars, interruptible, stop_request
+from services.training.commands.under_way import INTERRUPTED, FitBars, interruptible, stop_request
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
-from services.training.data.read import read
 from services.training.fits import Fits
 
 
 def train(
     model: Annotated[str, typer.Argument(help="Its name, or one of the file of configurations.")],
-    data: Data,
+    data: DataUnlessTopics = None,
+    from_topics: FromTopics = False,
     config: ConfigFile = None,
     preset: PresetName = "quick",
     seed: Seed = 0,
@@ -40,11 +41,12 @@ def train(
     again: Again = False,
 ) -> None:
     """Fit a model, chosen by each user's second last event; what was begun before goes on."""
-    choices = Choices(preset, config)
+    choices = ModelChoices(preset, config)
     choice = choices.of(model)
-    split = split_of(LEAVE_LAST_OUT, read(data, posters), seed)
+    dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
+    split = split_of(LEAVE_LAST_OUT, dataset, seed)
     stop = stop_request()
-    with interruptible(stop), Bars() as bars:
+    with interruptible(stop), FitBars() as bars:
         fits = Fits(
             fits_folder,
             split,

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
+from freshet.settings import from_environment
+from services.training.data.dataset import Dataset
+from services.training.data.read import read
 from services.training.models.model import Preset
 
 WIDTH: Final = 200  # columns where nobody's window sets them, so that nothing is cut
 
-Data = Annotated[
-    Path,
-    typer.Option(exists=True, file_okay=False, help="Folder of MovieLens, or of interactions.*."),
+_FOLDER: Final = typer.Option(
+    "--data", exists=True, file_okay=False, help="Folder of MovieLens, or of interactions.*."
+)
+Data = Annotated[Path, _FOLDER]
+DataUnlessTopics = Annotated[Path | None, _FOLDER]
+FromTopics = Annotated[
+    bool,
+    typer.Option(
+        "--from-topics", help="Instead of --data: what was streamed (KAFKA_BOOTSTRAP_SERVERS)."
+    ),
 ]
 Posters = Annotated[
     Path | None, typer.Option(exists=True, file_okay=False, help="Folder of MOVIE_ID.jpg.")
@@ -40,6 +52,23 @@ FitsFolder = Annotated[
 Again = Annotated[bool, typer.Option("--again", help="Fit anew what was fitted before.")]
 
 FITS: Final = Path(".freshet/training")
+
+PICTURES: Final = "pictures"  # below FITS, of items that were streamed
+
+
+def read_dataset(
+    data: Path | None, posters: Path | None, fits_folder: Path, *, from_topics: bool
+) -> Dataset:
+    """Read a folder, or the live topics. Raises BadInput, BadSetting, KafkaError."""
+    if from_topics == (data is not None):
+        raise typer.BadParameter("give --data or --from-topics, and not both")
+    if data is not None:
+        return read(data, posters)
+    from freshet.kafka_clients import KafkaSettings
+    from services.training.data.events.topics import read_topics
+
+    settings = from_environment(KafkaSettings, os.environ)
+    return asyncio.run(read_topics(settings, fits_folder / PICTURES))
 
 
 def _console(*, stderr: bool) -> Console:

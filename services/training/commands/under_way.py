@@ -34,7 +34,7 @@ def stop_request() -> StopRequest:
     return StopRequest(lambda: errors.print("ending after this step; Ctrl-C again ends at once"))
 
 
-class Bars:
+class FitBars:
     """Progress bars of fits with their newest figures; lines where there is no terminal."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Bars:
             disable=not errors.is_terminal,
         )
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> FitBars:
         self._bars.start()
         return self
 

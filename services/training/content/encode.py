@@ -38,7 +38,7 @@ def encoded(
     texts = np.zeros((data.n_items, bundle.text_width), np.float32)
     texts[has_text] = encoders.encode_texts([text for text in said if text])
     pictures = _pictures(data, encoders)
-    has_picture = pictures.any(axis=1)
+    has_picture = np.asarray(pictures.any(axis=1))
     return texts, pictures, _fused(fusion, texts, pictures), has_text, has_picture
 
 

@@ -45,8 +45,8 @@ class Histories:
         """Return some of the users, in this order."""
         return self._cut(rows, self.starts[rows], self.starts[np.asarray(rows) + 1])
 
-    def newest(self, at_most: int) -> Histories:
-        """Return each user's last events."""
+    def newest(self, at_most: int | Ints) -> Histories:
+        """Return each user's last events; at_most: for all, or (u,) for each."""
         starts = np.maximum(self.starts[1:] - at_most, self.starts[:-1])
         return self._cut(np.arange(len(self)), starts, self.starts[1:])
 

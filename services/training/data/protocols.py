@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 from services.training.data.cold import new_items, new_users
 from services.training.data.dataset import Dataset
+from services.training.data.given import GIVEN, given
 from services.training.data.over_time import global_time
 from services.training.data.splits import Split, leave_last_out
 from shared.inputs.refusals import BadInput
@@ -21,11 +23,18 @@ SPLITS: Final[Mapping[str, Callable[[Dataset, int], Split]]] = {
     "new-users": new_users,
 }
 
+NAMES: Final = (*SPLITS, GIVEN, K_FOLD)
 
-def split_of(name: str, data: Dataset, seed: int) -> Split:
-    """Split a dataset. Raises BadInput for an unknown split, or where nobody can be asked."""
+
+def split_of(name: str, data: Dataset, seed: int, folder: Path | None = None) -> Split:
+    """Split a dataset, which is of a folder if of any.
+
+    Raises BadInput for an unknown split, or where nobody can be asked.
+    """
+    if name == GIVEN and folder is not None:
+        return given(data, folder)
     if name not in SPLITS:
-        raise BadInput(f"a split must be one of {', '.join([*SPLITS, K_FOLD])}, was {name}")
+        raise BadInput(f"a split must be one of {', '.join(NAMES)}, was {name}")
     split = SPLITS[name](data, seed)
     if not len(split.test):
         raise BadInput(f"{data.name}: {name} must have users to ask, has none")

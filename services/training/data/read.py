@@ -6,11 +6,14 @@ from pathlib import Path
 
 from services.training.data import movielens
 from services.training.data.dataset import Dataset
+from services.training.data.events import tables
 
 
 def read(folder: Path, posters: Path | None = None) -> Dataset:
-    """Read MovieLens or tables of one's own.
+    """Read tables of one's own, where there are any, else MovieLens.
 
     posters: a folder of MOVIE_ID.jpg. Raises BadInput for a file that cannot be used.
     """
+    if tables.found(folder, tables.INTERACTIONS):
+        return tables.read(folder)
     return movielens.read(folder, posters)

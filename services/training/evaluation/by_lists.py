@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from services.training.data.splits import Asked, Split
-from services.training.evaluation.measure import Answers, Figures, ListFigures, accuracy, answers
+from services.training.evaluation.measure import (
+    Answers,
+    Figures,
+    ListFigures,
+    accuracy,
+    answers,
+    brief_accuracy,
+)
+from services.training.evaluation.segments import segments
 from services.training.fits import Choice, Fits
 from services.training.models.model import Model
 
@@ -18,6 +26,7 @@ class ByLists:
         self._seed = seed
         self._own_history = own_history
         self._lists = ListFigures(split.train)
+        self._segments = segments(split.test, split.train)
         self.users = len(split.test)
 
     def takes(self, model: str) -> bool:
@@ -27,7 +36,7 @@ class ByLists:
     def measure(self, choice: Choice, *, again: bool) -> Figures | None:
         """Fit a model; return its figures, None where it was stopped.
 
-        Those of validation and of parts of the test stand in tables of their own.
+        Those of validation, of parts of the test and of segments stand in tables of their own.
         """
         fit = self._fits.fit(choice, again=again)
         if not fit.complete:
@@ -43,6 +52,14 @@ class ByLists:
                 name: self._of(self._answers(fit.model, asked))
                 for name, asked in self._split.parts.items()
             },
+            "by": {
+                by: {
+                    name: brief_accuracy(tested.ranks[rows], self._seed)
+                    for name, rows in rows_of.items()
+                }
+                for by, rows_of in self._segments.items()
+            },
+            "curve": fit.curve(),
         }
 
     def _answers(self, model: Model, asked: Asked) -> Answers:

@@ -84,6 +84,13 @@ def accuracy(target_ranks: Ranks, seed: int) -> Figures:
     return figures
 
 
+def brief_accuracy(target_ranks: Ranks, seed: int) -> Figures:
+    """Return the main figures of some users, and how many they are."""
+    figures = accuracy(target_ranks, seed)
+    shown = (f"hr@{FIRST}", f"ndcg@{FIRST}", f"ndcg@{FIRST}_interval")
+    return {"users": len(target_ranks), **{name: figures[name] for name in shown}}
+
+
 class ListFigures:
     """Says what lists are like, against what was learnt from."""
 

@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from services.training.data.histories import Floats
+
 DRAWS: Final = 1000
 AT_ONCE: Final = 50  # draws whose weights stand in memory together
 TAILS: Final = (0.025, 0.975)  # of 95 % intervals
@@ -17,7 +19,7 @@ TAILS: Final = (0.025, 0.975)  # of 95 % intervals
 Values = NDArray[np.float64]
 
 
-def intervals(values: Values, seed: int, draws: int = DRAWS) -> Values:
+def intervals(values: Values | Floats, seed: int, draws: int = DRAWS) -> Values:
     """Return the 95 % bootstrap interval of each column's mean: (u, m) → (2, m), low and high."""
     return np.quantile(drawn_means(values, seed, draws), TAILS, axis=0)
 
@@ -55,7 +57,7 @@ def randomisation(first: Values, second: Values, seed: int, draws: int = DRAWS) 
     return float((reached + 1) / (draws + 1))
 
 
-def drawn_means(values: Values, seed: int, draws: int = DRAWS) -> Values:
+def drawn_means(values: Values | Floats, seed: int, draws: int = DRAWS) -> Values:
     """Return the means of users drawn with replacement, (d, m)."""
     users = len(values)
     random = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from services.training.learn import distributed
 from services.training.learn.checkpoints import read_checkpoint, write_checkpoint
 from services.training.models.model import Config, FitFailed, Run, Scoring
 
@@ -112,6 +113,7 @@ def learn(
 
 class _Fit:
     def __init__(self, module: nn.Module, config: Training, run: Run) -> None:
+        distributed.join()
         self._module, self._config, self._run = module, config, run
         self._parameters: list[Tensor] = [
             each for each in module.parameters() if each.requires_grad
@@ -162,8 +164,8 @@ class _Fit:
         return (
             curve.epochs >= config.epochs
             or (0 < config.patience <= waited and curve.best_epoch > 0)
-            or 0 < config.time_limit_s <= self._seconds()
-            or self._run.stopped()
+            or distributed.any_of(0 < config.time_limit_s <= self._seconds())
+            or distributed.any_of(self._run.stopped())
         )
 
     def _epoch(self, batches: Collection[Batch], loss: Callable[[Batch], Tensor]) -> float | None:
@@ -180,7 +182,9 @@ class _Fit:
             unseen.append(value.detach())
             if step % LOOK_EVERY and step < of:
                 continue
-            losses += torch.stack(unseen).tolist()
+            looked_at = torch.stack(unseen)
+            distributed.average([looked_at])
+            losses += looked_at.tolist()
             unseen.clear()
             self._check(losses, number + 1)
             rate = self._curve.steps / max(self._seconds(), 1e-9)
@@ -188,13 +192,14 @@ class _Fit:
             if self._curve.best_epoch:
                 figures["ndcg@10"] = self._curve.best_ndcg
             self._run.progress.step(number + step / of, self._config.epochs, **figures)
-            if self._run.stopped() and step < of:
+            if step < of and distributed.any_of(self._run.stopped()):
                 return None
         return float(np.mean(losses)) if losses else 0.0
 
     def _step(self, loss: Tensor) -> None:
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        distributed.average(each.grad for each in self._parameters)
         if self._config.clip:
             nn.utils.clip_grad_norm_(self._parameters, self._config.clip, foreach=True)
         self._optimiser.step()
@@ -268,7 +273,7 @@ class _Fit:
 
     def _keep(self) -> None:
         path = self._path()
-        if path is None:
+        if path is None or not distributed.is_first():
             return
         groups: dict[str, Weights] = {
             "weights": self._module.state_dict(),

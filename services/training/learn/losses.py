@@ -5,6 +5,7 @@ Legend: n positions asked; k negatives; i items; d dimensions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -41,7 +42,7 @@ def gbce_beta(negatives: int, items: int, calibration: float) -> float:
 
     calibration: 0 for plain BCE, 1 for scores that are as calibrated as those of all items.
     """
-    share = negatives / (items - 1)
+    share = min(negatives / (items - 1), 1.0)
     return share * (calibration * (1 - 1 / share) + 1 / share)
 
 
@@ -67,31 +68,42 @@ LOSSES: Final[Mapping[str, Loss]] = {
 
 
 def generalised(negatives: int, items: int, calibration: float) -> Loss:
-    """Return gBCE for so many negatives, uniformly drawn, of so many items."""
-    return partial(gbce, beta=gbce_beta(negatives, items, calibration))
+    """Return gBCE for so many negatives, uniformly drawn, of so many items.
+
+    Scores are read from what any item's chance is, one of all: else the first thing that all items
+    learn is to be unlikely, which makes their vectors alike, and with them what is told of events.
+    """
+    loss, level = partial(gbce, beta=gbce_beta(negatives, items, calibration)), math.log(items)
+    return lambda positive, negative: loss(positive - level, negative - level)
 
 
 def without_hits(negative: Tensor, negatives: Tensor, targets: Tensor) -> Tensor:
-    """Return scores (n, k) of shared negatives (k,) with those that are the target (n,) at -inf."""
+    """Return scores (n, k) with those of the target (n,) at -inf; negatives (k,) or (n, k)."""
     return negative.masked_fill(targets[:, None] == negatives, -torch.inf)
+
+
+# positions → (positions, i) whether an item is not counted, the target never
+Uncounted = Callable[[slice], Tensor]
 
 
 def full_softmax(
     queries: Tensor,  # (n, d)
     items: Tensor,  # (i, d)
     targets: Tensor,  # (n,)
-    *,
-    smoothing: float = 0.0,  # share of the target's probability that is spread over all
+    uncounted: Uncounted | None = None,
 ) -> Tensor:
-    """Return the cross entropy of the targets among every item, () mean.
+    """Return the cross entropy of the targets among every item that is counted, () mean.
 
     On a CPU the scores of some positions at a time are turned into gradients at once, so that they
     stay in its cache and are calculated once.
     """
     if queries.device.type == "cpu" and torch.is_grad_enabled():
-        loss: Tensor = _InParts.apply(queries, items, targets, smoothing)
+        loss: Tensor = _InParts.apply(queries, items, targets, uncounted)
         return loss
-    return F.cross_entropy(queries @ items.T, targets, label_smoothing=smoothing)
+    scores = queries @ items.T
+    if uncounted is not None:
+        scores = scores.masked_fill(uncounted(slice(None)), -torch.inf)
+    return F.cross_entropy(scores, targets)
 
 
 class _InParts(torch.autograd.Function):
@@ -99,29 +111,22 @@ class _InParts(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, items: Tensor, targets: Tensor, smoothing: float
+        ctx: Any, queries: Tensor, items: Tensor, targets: Tensor, uncounted: Uncounted | None
     ) -> Tensor:
-        as_calculated = (
-            torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
-        )
-        d_queries = torch.empty(queries.shape)
-        d_items = torch.zeros(items.shape)
+        in_bf16 = torch.is_autocast_enabled("cpu")
+        d_queries, d_items = torch.empty(queries.shape), torch.zeros(items.shape)
         total = torch.zeros(())
         with torch.autocast("cpu", enabled=False):
-            every = items.to(as_calculated or torch.float32)
+            every = items.to(torch.bfloat16 if in_bf16 else torch.float32)
             for start in range(0, len(queries), AT_ONCE):
                 part = slice(start, start + AT_ONCE)
                 some, wanted = queries[part].to(every.dtype), targets[part, None]
                 scores = some @ every.T
+                if uncounted is not None:
+                    scores.masked_fill_(uncounted(part), -torch.inf)
                 shares = scores.softmax(1)  # and then the gradient by the scores
-                of_target = shares.gather(1, wanted).float().clamp_min(LEAST).log()
-                total -= of_target.sum()
-                if smoothing:
-                    spread = scores.float().mean(1) - scores.gather(1, wanted)[:, 0]
-                    total -= smoothing * spread.sum()
-                    shares -= smoothing / len(items)
-                less = shares.new_full(wanted.shape, smoothing - 1)
-                shares.scatter_add_(1, wanted, less)
+                total -= shares.gather(1, wanted).float().clamp_min(LEAST).log().sum()
+                shares.scatter_add_(1, wanted, shares.new_full(wanted.shape, -1))
                 d_queries[part] = shares @ every
                 d_items += shares.T @ some
         n = len(queries)

@@ -39,6 +39,16 @@ MODELS: Final = {
     "svdpp": ("ratings.svdpp", "SvdPlusPlus"),
     "bayesian-mf": ("ratings.bayesian", "BayesianFactors"),
     "blend": ("blended.blend", "Blend"),
+    "gmf": ("collaborative.ncf", "Gmf"),
+    "mlp": ("collaborative.ncf", "Mlp"),
+    "neumf": ("collaborative.ncf", "NeuMf"),
+    "dot": ("collaborative.ncf", "Dot"),
+    "autorec": ("collaborative.autorec", "AutoRec"),
+    "mult-dae": ("collaborative.vae", "MultDae"),
+    "mult-vae": ("collaborative.vae", "MultVae"),
+    "youtube-dnn": ("collaborative.youtube", "YouTubeDnn"),
+    "two-tower": ("collaborative.two_tower", "TwoTower"),
+    "wide-deep": ("blended.wide_deep", "WideDeep"),
 }
 
 

@@ -37,9 +37,9 @@ from freshet.contract.topics import (
 from freshet.kafka_clients import KafkaSettings, ensure_topics
 from services.cli import lag
 from services.cli.__main__ import app
-from services.cli.kafka_log import ends_of
 from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import ActiveBundle
+from shared.kafka.records import ends_of
 from shared.runtime import redis_client
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.redis_client import RedisSettings

@@ -41,8 +41,8 @@ from freshet.producer import RenewedProducer
 from freshet.v1 import vector_pb2
 from services.cli import lag
 from services.cli.__main__ import app
-from services.cli.kafka_log import ends_of, records_of
 from shared.clock import now_ms
+from shared.kafka.records import ends_of, records_of
 from shared.runtime import redis_client
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.redis_client import RedisSettings

@@ -294,7 +294,9 @@ def test_a_bad_ranker_ends_it_with_exit_code_2(tmp_path: Path) -> None:
         [sys.executable, "-m", "services.ranking"], env=environ, capture_output=True, check=False
     )
     assert ended.returncode == 2
-    assert ended.stderr.decode().startswith("FRESHET_RANKER: it is not a serialized ONNX model")
+    assert ended.stderr.decode().startswith(
+        "FRESHET_RANKER: it cannot be loaded: it is not a serialized ONNX model"
+    )
 
 
 async def test_the_process_answers_and_ends_within_seconds_of_sigterm(

@@ -14,7 +14,7 @@ from freshet.contract.records import UNDECODABLE, BadRecord
 from freshet.contract.topics import DEAD_LETTERS
 from freshet.kafka_clients import KafkaSettings
 from freshet.producer import RenewedProducer
-from services.cli.kafka_log import records_of
+from shared.kafka.records import records_of
 from shared.runtime.dead_letters import DeadLetterWriter
 from tests.unit.sessions.kit import Record
 

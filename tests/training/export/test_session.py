@@ -44,12 +44,12 @@ def as_served(model: SessionTower, *rows: list[int]) -> tuple[Floats, Floats]:
     return items.astype(np.float32), mask.astype(np.float32)
 
 
-@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("block", ["softmax", "position"])
 @pytest.mark.parametrize("positions", ["absolute", "relative", "both"])
 def test_a_session_tower_ranks_in_onnx_as_in_training(
-    heads: int, positions: str, tmp_path: Path
+    block: str, positions: str, tmp_path: Path
 ) -> None:
-    model = fitted(heads=heads, positions=positions)
+    model = fitted(block=block, heads=2, positions=positions)
     model.export_session(tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["session.onnx"]
     onnx.checker.check_model(tmp_path / "session.onnx", full_check=True)
@@ -71,7 +71,7 @@ def test_a_session_tower_ranks_in_onnx_as_in_training(
 
 
 def test_a_network_that_no_service_runs_is_refused() -> None:
-    with pytest.raises(ValueError, match="a session tower has softmax layers"):
+    with pytest.raises(ValueError, match="a session tower has softmax or position layers"):
         SessionGraph(Network(NetworkConfig(block="gated", temperature=0.05), 5))
 
 

@@ -14,7 +14,7 @@ from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.signals import Weighted
 from shared.bundles.bundle import SESSION, Bundle, TowerShape
-from shared.bundles.towers import SessionTower
+from shared.bundles.towers import OnnxSessionTower
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import ItemVector
 from shared.users import event_types, keys, log2_weights, states
@@ -71,11 +71,11 @@ def towering(number: int, seed: int = 0) -> NDArray[np.float16]:
     return np.asarray(vector / np.linalg.norm(vector), np.float16)
 
 
-def session_tower(length: int = 10) -> SessionTower:
+def session_tower(length: int = 10) -> OnnxSessionTower:
     """Return a tower that looks for what is like the last items that were chosen."""
     files = {SESSION: session_model(TOWER_DIM, length)}
     shape = TowerShape(dim=TOWER_DIM, model="mean", length=length)
-    return SessionTower(Bundle(SPACE, DIM, 0, 0, 0, {}, files, shape))
+    return OnnxSessionTower(Bundle(SPACE, DIM, 0, 0, 0, {}, files, shape))
 
 
 class Shop:

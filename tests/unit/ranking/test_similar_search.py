@@ -56,8 +56,8 @@ class MemoryEmbedding(EmbeddingClient):
 class Asked:
     """The shop, its double, and what is asked of both."""
 
-    def __init__(self) -> None:
-        self.shop = Shop(each=10)
+    def __init__(self, *, towers: bool = False) -> None:
+        self.shop = Shop(each=10, towers=towers)
         self.embedding = MemoryEmbedding()
         self.words = self.shop.space.words
         self.deadline = Deadline(time.monotonic() + 5, time.monotonic, Costs())
@@ -311,3 +311,21 @@ def test_words_follow_their_items(asked: Asked) -> None:
     asked.shop.put([item_vector("lamp-1", lamp.vector, title="Torch")])
     assert shares_of(asked.words.look_up(("torch",)))[catalogue.row("lamp-1")] == 1
     assert shares_of(asked.words.look_up(("lamp",)))[catalogue.row("lamp-1")] == 0
+
+
+async def test_content_is_compared_as_before_where_a_trained_bundle_places_items_elsewhere() -> (
+    None
+):
+    told = []
+    for towers in (False, True):
+        asked = Asked(towers=towers)
+        asked.shop.follows("lamp-1", {"rug-7": 50.0})
+        asked.embedding.vectors["warm light"] = near(0, 77)
+        for listed in (
+            await asked.similar(item_id="lamp-1", k=30),
+            await asked.search(text="warm light", k=30),
+        ):
+            told.append((towers, listed, asked.found.scores.tolist()))
+    before, after = told[:2], told[2:]
+    assert [each[1:] for each in before] == [each[1:] for each in after]
+    assert all(each[1] for each in told)

@@ -101,7 +101,7 @@ class Blend(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class BlendCandidates:
     """What each user could have chosen, by each part, and what it was."""
 
     scores: Floats  # (u, c, p) standardised
@@ -134,14 +134,14 @@ def standardised(scores: Floats) -> Floats:
     return found
 
 
-def choices_of(parts: Sequence[Model], asked: Asked, at_most: int) -> Choices:
+def choices_of(parts: Sequence[Model], asked: Asked, at_most: int) -> BlendCandidates:
     """Collect the first items of each part, own history left out, of users whose target is there.
 
     To add a target that no part proposes would teach that what no part proposes is chosen.
     """
     pieces = [_choices(parts, some, at_most) for some in asked_in_parts(asked)]
     scores, there, of_target = (np.concatenate(each) for each in zip(*pieces, strict=True))
-    return Choices(scores, there, of_target)
+    return BlendCandidates(scores, there, of_target)
 
 
 def _choices(
@@ -165,7 +165,7 @@ def _choices(
     return scores[met], there[met], is_target.argmax(axis=1)[met]
 
 
-def likeliest(choices: Choices) -> Weights:
+def likeliest(choices: BlendCandidates) -> Weights:
     """Return the weights of 0 or more that make the targets likeliest, (p,)."""
     begin = np.full(choices.scores.shape[2], 0.1)
     bounds = [(0, None)] * len(begin)
@@ -174,7 +174,7 @@ def likeliest(choices: Choices) -> Weights:
     return weights
 
 
-def climbed(choices: Choices, weights: Weights) -> Weights:
+def climbed(choices: BlendCandidates, weights: Weights) -> Weights:
     """Move one weight at a time as long as NDCG@10 rises."""
     best = choices.ndcg(weights)
     for _ in range(ROUNDS):

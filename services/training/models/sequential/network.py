@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from services.training.models.model import Config
 from services.training.models.sequential.blocks import BLOCKS, EPS
-from services.training.models.sequential.mixture import MixtureOfLogits
 
 INITIAL: Final = 0.02  # standard deviation of vectors at first
 
@@ -33,7 +32,6 @@ class NetworkConfig(Config, frozen=True):
     # 0: scores are products; else cosines divided by this, so that popularity is no vector's length
     temperature: float = 0.0
     learn_temperature: bool = False
-    mixture: tuple[int, int] = (0, 0)  # parts of a query and of an item whose cosines are mixed
 
 
 class Network(nn.Module):
@@ -57,11 +55,6 @@ class Network(nn.Module):
         self.last = nn.LayerNorm(config.dim, EPS)
         scale = math.log(1 / config.temperature) if config.temperature else 0.0
         self.log_scale = nn.Parameter(torch.tensor(scale), requires_grad=config.learn_temperature)
-        self.mixture = (
-            MixtureOfLogits(config.dim, *config.mixture, config.temperature or 1.0, config.dropout)
-            if all(config.mixture)
-            else None
-        )
         for embedding in (self.items, self.places):
             if embedding is not None:
                 nn.init.trunc_normal_(embedding.weight, std=INITIAL)
@@ -95,22 +88,10 @@ class Network(nn.Module):
         return F.normalize(weight, dim=1) if self.config.temperature else weight
 
     def queries(self, hidden: Tensor) -> Tensor:
-        """Return (n, d) that `scores` takes: products with item vectors, if they are not mixed."""
-        if not self.config.temperature or self.mixture is not None:
+        """Return (…, d) whose products with item vectors are scores."""
+        if not self.config.temperature:
             return hidden
         return F.normalize(hidden.float(), dim=-1) * self.log_scale.exp()
-
-    def scores(self, queries: Tensor, vectors: Tensor) -> Tensor:
-        """Return (n, k): of each query for each of some item vectors (k, d)."""
-        if self.mixture is not None:
-            return self.mixture.scores(queries, vectors)
-        return queries @ vectors.T
-
-    def paired(self, queries: Tensor, vectors: Tensor) -> Tensor:
-        """Return (n,): of each query for the item vector beside it (n, d)."""
-        if self.mixture is not None:
-            return self.mixture.paired(queries, vectors)
-        return (queries * vectors).sum(1)
 
 
 class Recurrent(nn.Module):

@@ -8,17 +8,8 @@ averaged.
 
 from __future__ import annotations
 
-from services.training.learn.loop import Training
 from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
-
-TRAINING = Training(average=0.998, warm_up=100)
-
-
-class SASRecConfig(SequentialConfig, frozen=True):
-    """Full softmax."""
-
-    training: Training = TRAINING
 
 
 class SASRec(SequentialModel):
@@ -26,19 +17,17 @@ class SASRec(SequentialModel):
 
     name = "sasrec"
     paper = "1808.09781, the loss as in 2309.07602"
-    config_type = SASRecConfig
 
 
 class SampledSASRecConfig(SequentialConfig, frozen=True):
-    """As many negatives as do better than all of them (2309.07602)."""
+    """As many negatives as did better than all of them there; here they did not."""
 
     loss: str = "sampled-softmax"  # type: ignore[assignment]
     negatives: int = 3000
-    training: Training = TRAINING
 
 
 class SampledSASRec(SequentialModel):
-    """SASRec by the softmax over 3,000 items that a batch's events share."""
+    """SASRec by the softmax over 3,000 items that a window's events share."""
 
     name = "sasrec-sampled"
     paper = "2309.07602"
@@ -50,7 +39,6 @@ class GSASRecConfig(SequentialConfig, frozen=True):
 
     loss: str = "gbce"  # type: ignore[assignment]
     negatives: int = 256
-    training: Training = TRAINING
 
 
 class GSASRec(SequentialModel):
@@ -64,8 +52,7 @@ class GSASRec(SequentialModel):
 class ESASRecConfig(SequentialConfig, frozen=True):
     """LiGR layers, 256 negatives."""
 
-    network: NetworkConfig = NetworkConfig(block="gated", heads=2)
-    training: Training = TRAINING
+    network: NetworkConfig = NetworkConfig(block="gated", heads=2, positions="both")
 
 
 class ESASRec(SequentialModel):

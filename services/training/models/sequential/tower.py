@@ -1,8 +1,8 @@
 """See a session and items as unit vectors of one space, as a service asks an index for them.
 
-SASRec over vectors: what it is told of a history is the items' vectors alone, and what it says is a
-vector whose cosine with an item's is the score (a learnt temperature stays behind in training). So
-an item that came after training takes part by a vector that another network made of its content.
+FuXi-beta's layers over vectors: what it is told of a history is the items' vectors alone, and what
+it says is a vector whose cosine with an item's is the score (a learnt temperature stays behind in
+training). So an item that came after training takes part by a vector made of its content.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import torch
 
 from services.training.data.histories import Floats
 from services.training.export.session_graph import write_session
-from services.training.learn.loop import Training
 from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
 
@@ -24,15 +23,21 @@ SESSION: Final = "session.onnx"  # as a bundle names it
 class SessionTowerConfig(SequentialConfig, frozen=True):
     """Short enough for a service's history, small enough for 150 microseconds a user."""
 
-    network: NetworkConfig = NetworkConfig(length=50, temperature=0.05, learn_temperature=True)
-    training: Training = Training(average=0.998, warm_up=100)
+    network: NetworkConfig = NetworkConfig(
+        block="position",
+        heads=8,
+        length=50,
+        positions="both",
+        temperature=0.05,
+        learn_temperature=True,
+    )
 
 
 class SessionTower(SequentialModel):
-    """SASRec by cosines, which a service runs."""
+    """Two layers of positions by cosines, which a service runs."""
 
     name = "tower"
-    paper = "1808.09781, cosines as in 2402.17152"
+    paper = "2508.10615, cosines as in 2402.17152"
     config_type = SessionTowerConfig
 
     def item_vectors(self) -> Floats:

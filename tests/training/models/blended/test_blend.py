@@ -14,8 +14,8 @@ from services.training.evaluation.ranks import ndcg, ranks
 from services.training.fits import Choice, Fits
 from services.training.models.blended.blend import (
     Blend,
+    BlendCandidates,
     BlendConfig,
-    Choices,
     choices_of,
     likeliest,
     standardised,
@@ -170,7 +170,7 @@ def test_likeliest_weights_have_no_slope() -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(400, 8, 2)).astype(np.float32)
     noise = rng.gumbel(size=(400, 8))
-    choices = Choices(
+    choices = BlendCandidates(
         scores, np.ones((400, 8), bool), np.argmax(1.5 * scores[:, :, 0] + noise, axis=1)
     )
 

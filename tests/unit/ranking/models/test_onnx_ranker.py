@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from freshet.contract.users import User
 from services.ranking import requests
 from services.ranking.models.onnx_ranker import BadRanker, OnnxRanker, load
 from services.ranking.recommend import recommend
@@ -160,6 +161,21 @@ async def test_a_list_is_ordered_by_the_ranker_and_by_the_blend_when_it_fails() 
     made = await recommend(query, space, deadline)
     assert ids(shop, made)[0] == "vase-4"
     assert deadline.degraded == [degraded.RANKER_FAILED]
+
+
+async def test_what_the_shop_says_of_a_user_reaches_the_ranker() -> None:
+    shop = Shop(each=5)
+    shop.reader.said["ann"] = User(user_id="ann", country="PL", attributes={"age": 30.0})
+    names = ["user:country=PL", "user:age"]
+    ranker = OnnxRanker(model(np.eye(2), names, parts=json.dumps(["from Poland", "age"])))
+    space = dataclasses.replace(shop.space, ranker=ranker)
+    await space.trending.renew()
+    told = []
+    for user_id in ("ann", "bob"):
+        query = requests.RecommendQuery(users=(user_id,), k=1, diversity=0.0)
+        made = await recommend(query, space, a_deadline())
+        told.append(made.listed.parts.tolist())
+    assert told == [[[1.0, 30.0]], [[0.0, 0.0]]]
 
 
 class Failing:

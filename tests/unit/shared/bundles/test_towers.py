@@ -11,8 +11,8 @@ from onnx import helper
 
 from shared.bundles.bundle import MANIFEST, SESSION, TOWER, TOWER_ROWS, BadBundle, Bundle, describe
 from shared.bundles.towers import (
-    ItemTower,
-    SessionTower,
+    OnnxItemTower,
+    OnnxSessionTower,
     check_item_tower,
     check_session_tower,
 )
@@ -74,7 +74,7 @@ def test_an_item_that_training_knew_has_its_learnt_row_and_others_what_the_model
     trained: Bundle,
 ) -> None:
     contents = units(3, trained.dim)
-    tower = ItemTower(trained)
+    tower = OnnxItemTower(trained)
     given = tower.vectors(keys_of("seen too", "new", "seen"), contents)
     assert given[0].tolist() == np.eye(T)[5].tolist()
     assert given[2].tolist() == np.eye(T)[3].tolist()
@@ -83,22 +83,22 @@ def test_an_item_that_training_knew_has_its_learnt_row_and_others_what_the_model
 
 
 def test_without_a_model_a_new_item_has_no_tower_vector(trained: Bundle) -> None:
-    tower = ItemTower(with_file(trained, TOWER, None))
+    tower = OnnxItemTower(with_file(trained, TOWER, None))
     given = tower.vectors(keys_of("new", "seen"), units(2, trained.dim))
     assert not given[0].any()
     assert given[1].tolist() == np.eye(T)[3].tolist()
 
 
 def test_a_history_gives_the_query_of_its_last_items_in_their_order(trained: Bundle) -> None:
-    tower, history = SessionTower(trained), units(25)
+    tower, history = OnnxSessionTower(trained), units(25)
     assert tower.query(history) == pytest.approx(session_query(history, 10), abs=1e-5)
     assert tower.query(history[:3]) == pytest.approx(session_query(history[:3], 10), abs=1e-5)
     assert tower.query(history[::-1]) != pytest.approx(tower.query(history), abs=1e-2)
 
 
 def test_both_towers_give_here_what_they_gave_where_they_were_built(trained: Bundle) -> None:
-    assert check_item_tower(trained, ItemTower(trained)) > 0.999
-    assert check_session_tower(trained, SessionTower(trained)) > 0.999
+    assert check_item_tower(trained, OnnxItemTower(trained)) > 0.999
+    assert check_session_tower(trained, OnnxSessionTower(trained)) > 0.999
 
 
 def other_than(trained: Bundle, name: str) -> Bundle:
@@ -108,16 +108,16 @@ def other_than(trained: Bundle, name: str) -> Bundle:
 
 def test_towers_that_give_something_else_are_refused(trained: Bundle) -> None:
     with pytest.raises(BadBundle, match="gives other tower_vectors here"):
-        check_item_tower(other_than(trained, "tower_vectors"), ItemTower(trained))
+        check_item_tower(other_than(trained, "tower_vectors"), OnnxItemTower(trained))
     with pytest.raises(BadBundle, match="gives other session_queries here"):
-        check_session_tower(other_than(trained, "session_queries"), SessionTower(trained))
+        check_session_tower(other_than(trained, "session_queries"), OnnxSessionTower(trained))
 
 
 def test_golden_outputs_that_are_not_there_are_asked_for(trained: Bundle) -> None:
     golden = {k: v for k, v in trained.golden.items() if k != "session_queries"}
     changed = dataclasses.replace(trained, golden=golden)
     with pytest.raises(BadBundle, match=r"golden session_queries must be \(6, 8\), were \(0,\)"):
-        check_session_tower(changed, SessionTower(changed))
+        check_session_tower(changed, OnnxSessionTower(changed))
 
 
 @pytest.mark.parametrize(
@@ -136,25 +136,25 @@ def test_learnt_rows_that_do_not_fit_are_refused(
     path = tmp_path / "rows.npz"
     np.savez(path, keys=np.array(keys, np.uint64), vectors=rows.astype(np.float16))
     with pytest.raises(BadBundle, match=words):
-        ItemTower(with_file(trained, TOWER_ROWS, path.read_bytes()))
+        OnnxItemTower(with_file(trained, TOWER_ROWS, path.read_bytes()))
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", learnt_rows({"a": np.eye(T)[0]})[:60]])
 def test_learnt_rows_that_are_no_archive_are_refused(trained: Bundle, data: bytes) -> None:
     with pytest.raises(BadBundle, match=r"tower\.npz cannot be read"):
-        ItemTower(with_file(trained, TOWER_ROWS, data))
+        OnnxItemTower(with_file(trained, TOWER_ROWS, data))
 
 
 def test_models_of_another_shape_are_refused(trained: Bundle) -> None:
     other = with_file(trained, TOWER, tower_model(RANDOM.standard_normal((trained.dim, 5))))
     with pytest.raises(BadBundle, match=r"tower\.onnx: it must give float32 \(n, 8\)"):
-        check_item_tower(other, ItemTower(other))
+        check_item_tower(other, OnnxItemTower(other))
     other = with_file(trained, TOWER, tower_model(RANDOM.standard_normal((7, T))))
     with pytest.raises(BadBundle, match=r"tower\.onnx: the model of tower fails"):
-        check_item_tower(other, ItemTower(other))
+        check_item_tower(other, OnnxItemTower(other))
     other = with_file(trained, SESSION, session_model(T, 12))  # the manifest says 10
     with pytest.raises(BadBundle, match=r"session\.onnx: the model of query fails"):
-        check_session_tower(other, SessionTower(other))
+        check_session_tower(other, OnnxSessionTower(other))
 
 
 def test_vectors_that_are_not_of_unit_length_are_a_fault(trained: Bundle) -> None:
@@ -165,7 +165,7 @@ def test_vectors_that_are_not_of_unit_length_are_a_fault(trained: Bundle) -> Non
         [tensor("tower", "n", T)],
         [constant("w", np.full((trained.dim, T), 2.0))],
     )
-    tower = ItemTower(with_file(trained, TOWER, serialized(doubled)))
+    tower = OnnxItemTower(with_file(trained, TOWER, serialized(doubled)))
     with pytest.raises(SystemFault, match="unit length"):
         tower.of_content(np.ones((1, trained.dim), np.float32))
 
@@ -173,11 +173,11 @@ def test_vectors_that_are_not_of_unit_length_are_a_fault(trained: Bundle) -> Non
 def test_a_manifest_that_promises_towers_must_bring_them(trained: Bundle, bundle: Bundle) -> None:
     without = with_file(with_file(trained, TOWER, None), TOWER_ROWS, None)
     with pytest.raises(BadBundle, match=r"has a tower, but no tower\.onnx or tower\.npz"):
-        ItemTower(without)
+        OnnxItemTower(without)
     with pytest.raises(BadBundle, match=r"has no session\.onnx"):
-        SessionTower(with_file(trained, SESSION, None))
+        OnnxSessionTower(with_file(trained, SESSION, None))
     with pytest.raises(BadBundle, match="says nothing of a tower"):
-        SessionTower(bundle)
+        OnnxSessionTower(bundle)
 
 
 @pytest.mark.parametrize(

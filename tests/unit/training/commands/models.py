@@ -12,10 +12,18 @@ from services.training.data.histories import Floats, Histories, Ints
 from services.training.models.model import Config, RatingModel, Run, Tensors
 
 
+class Pace(Config, frozen=True):
+    """A table within the configuration."""
+
+    epochs: int = 10
+    rate: float = 0.1
+
+
 class FirstConfig(Config, frozen=True):
     """What a model of the tests can be told."""
 
     share: float = 0.5
+    pace: Pace = Pace()
 
 
 class Firsts(RatingModel):

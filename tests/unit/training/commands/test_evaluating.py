@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from services.training.__main__ import app
+from services.training.models.model import Run
 from tests.unit.training.commands.models import Firsts
 
 
@@ -74,12 +76,21 @@ def test_another_configuration_seed_or_data_is_another_fit(data: Path) -> None:
     evaluate(data, "--models", "firsts")
     Path("c.toml").write_text("[firsts]\nshare = 0.25\n")
     results = evaluate(data, "--models", "firsts", "--config", "c.toml")
-    assert results["models"]["firsts"]["config"] == {"share": 0.25}
+    assert results["models"]["firsts"]["config"]["share"] == 0.25
     run("evaluate", "--data", data, "--models", "firsts", "--seed", "1")
     (data / "u.data").write_text((data / "u.data").read_text() + "1\t1\t5\t999999999\n")
     run("evaluate", "--data", data, "--models", "firsts")
 
     assert Firsts.made == 4
+
+
+def test_a_table_within_a_configuration_is_changed_where_the_file_says_so(data: Path) -> None:
+    Path("c.toml").write_text("[firsts.pace]\nepochs = 3\n")
+
+    results = evaluate(data, "--models", "firsts", "--config", "c.toml")
+
+    config = results["models"]["firsts"]["config"]
+    assert config == {"share": 0.5, "pace": {"epochs": 3, "rate": 0.1}}
 
 
 def test_a_model_can_stand_by_several_names(data: Path) -> None:
@@ -149,3 +160,21 @@ def test_own_history_can_be_ranked_too(data: Path) -> None:
 
     assert with_own["hr@10"] < without["hr@10"]
     assert with_own["coverage@10"] < without["coverage@10"]
+
+
+def test_results_tell_segments_apart_and_how_a_fit_went(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learns(run: Run) -> None:
+        for epoch in (1, 2):
+            run.progress.step(epoch - 0.5, 2, loss=1.0, **{"ndcg@10": 9.0})  # the best until then
+            run.progress.step(epoch, 2, loss=1.0, **{"ndcg@10": epoch / 10})
+
+    monkeypatch.setattr(Firsts, "while_fitted", staticmethod(learns))
+
+    figures = evaluate(data, "--models", "firsts")["models"]["firsts"]
+
+    assert figures["curve"] == [[1, 0.1], [2, 0.2]]
+    assert figures["by"].keys() == {"history", "item_popularity", "item_age", "item_year"}
+    assert sum(each["users"] for each in figures["by"]["history"].values()) == 12
+    assert figures["by"]["history"]["1-20"]["ndcg@10"] == figures["ndcg@10"]

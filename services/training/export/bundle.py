@@ -1,0 +1,115 @@
+"""Write what was learnt as a bundle that services run: the encoders of another, and towers.
+
+An item that training saw keeps the row that its events taught; any later one gets its vector by a
+network from its content, and takes part in sessions by that.
+
+Legend: m items; v views of an item's content; d numbers of the serving space; t of tower vectors.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+
+from services.training.content.contents import DAY_ZERO, ItemContents
+from services.training.data.dataset import Dataset
+from services.training.data.histories import Floats
+from services.training.export.item_tower import ItemTowerConfig, fit_item_tower, write_item_tower
+from services.training.models.model import Run
+from services.training.models.sequential.tower import SessionTower
+from shared.bundles import bundle as bundles
+from shared.bundles.bundle import Bundle
+from shared.bundles.fusion import Fusion
+from shared.bundles.towers import write_bundle
+from shared.users.keys import item_key
+
+_COPIED: Final = ("dim", "image", "text", "golden")  # of the manifest, from the encoders' bundle
+
+
+def write_trained_bundle(
+    folder: Path,
+    tower: SessionTower,
+    data: Dataset,
+    contents: ItemContents,
+    evaluation: Mapping[str, Any],
+    run: Run,
+    *,
+    encoders: Path = DAY_ZERO,
+    config: ItemTowerConfig | None = None,
+) -> Bundle:
+    """Fit an item tower to what a session tower learnt, and write both as a bundle.
+
+    data: that the tower was fitted on; contents: of its items, by the encoders' bundle, whose files
+    are copied; evaluation: as services/cli/models/gate.py reads it. Its space is named after what
+    it holds, so that other vectors never have the same name. Raises BadBundle, OSError.
+    """
+    base = Bundle.load(encoders, bundles.ENCODER_FILES)
+    rows = tower.item_vectors()
+    fusion = Fusion.load(base.files["fusion.npz"])
+    learnt = np.bincount(data.events.items, minlength=data.n_items) > 0
+    views = content_views(contents, fusion)
+    described = learnt & (views != 0).any(axis=(0, 2))
+    files = dict(base.files)
+    with TemporaryDirectory() as made:
+        tower.export_session(Path(made))
+        # A fit of its own: it neither asks the session tower's validation nor its checkpoints.
+        alone = replace(run, validate=None, checkpoints=None)
+        network, _ = fit_item_tower(
+            views[:, described], rows[described], config or ItemTowerConfig(), alone
+        )
+        write_item_tower(network, Path(made) / bundles.TOWER)
+        for name in (bundles.SESSION, bundles.TOWER):
+            files[name] = (Path(made) / name).read_bytes()
+    files[bundles.TOWER_ROWS] = tower_rows(data, rows, learnt)
+    shape = {"dim": rows.shape[1], "model": tower.name, "length": tower.config.network.length}
+    manifest = json.loads((encoders / bundles.MANIFEST).read_bytes())
+    return write_bundle(
+        folder,
+        {
+            "space": space_of(base.space, files),
+            **{name: manifest[name] for name in _COPIED},
+            "tower": shape,
+            "evaluation": dict(evaluation),
+        },
+        files,
+    )
+
+
+def content_views(contents: ItemContents, fusion: Fusion) -> Floats:
+    """Return each item's content as it may be known: with all, by its text, by its picture.
+
+    (v, m, d) unit rows in the serving space; a view that an item has not is zero.
+    """
+    views = np.zeros((3, *contents.fused.shape), np.float32)
+    views[0] = contents.fused
+    for row in np.flatnonzero(contents.has_text):
+        views[1, row] = fusion.fuse(None, contents.texts[row]).vector
+    for row in np.flatnonzero(contents.has_picture):
+        views[2, row] = fusion.fuse(contents.pictures[row], None).vector
+    return views
+
+
+def tower_rows(data: Dataset, rows: Floats, learnt: np.ndarray) -> bytes:
+    """Return tower.npz: the rows (m, t) of items that events taught, by their keys, ascending."""
+    keys = np.array([item_key(item_id) for item_id in data.item_ids], np.uint64)
+    order = np.argsort(keys)
+    order = order[learnt[order]]
+    stream = io.BytesIO()
+    np.savez(stream, keys=keys[order], vectors=rows[order].astype(np.float16))
+    return stream.getvalue()
+
+
+def space_of(base: str, files: Mapping[str, bytes]) -> str:
+    """Name a space after the encoders' and all that was learnt."""
+    digest = blake2b(digest_size=4)
+    for name in sorted(files.keys() & set(bundles.TRAINED_FILES)):
+        digest.update(files[name])
+    return f"{base}-{digest.hexdigest()}"

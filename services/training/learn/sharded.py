@@ -1,0 +1,62 @@
+"""Hold tables of vectors that no single process has room for, by TorchRec: each holds some rows.
+
+TorchRec needs fbgemm's operators; where those do not load, importing this raises ImportError or
+OSError (README of training says which versions fit together).
+
+Legend: n numbers; r rows; d dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, distributed, nn
+from torchrec import EmbeddingCollection, EmbeddingConfig, KeyedJaggedTensor
+from torchrec.distributed.embedding import EmbeddingCollectionSharder
+from torchrec.distributed.model_parallel import DistributedModelParallel
+from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
+from torchrec.distributed.planner.types import ParameterConstraints
+from torchrec.distributed.types import ShardingEnv, ShardingType
+
+TABLE = "rows"
+
+
+class ShardedTable(nn.Module):
+    """A table whose rows lie in turn with the processes; asked like an nn.Embedding."""
+
+    def __init__(self, weights: Tensor) -> None:
+        """weights: (r, d) the same in every process. All processes must do this together."""
+        super().__init__()
+        rows, dim = weights.shape
+        config = EmbeddingConfig(name=TABLE, embedding_dim=dim, num_embeddings=rows)
+        config.feature_names = [TABLE]
+        config.init_fn = lambda table: table.copy_(weights) if len(table) == rows else table
+        whole = EmbeddingCollection(tables=[config], device=torch.device("cpu"))
+        with torch.no_grad():
+            whole.embeddings[TABLE].weight.copy_(weights)
+        by_rows = ParameterConstraints(sharding_types=[ShardingType.ROW_WISE.value])
+        world = distributed.get_world_size()
+        planner = EmbeddingShardingPlanner(
+            Topology(world_size=world, compute_device="cpu"), constraints={TABLE: by_rows}
+        )
+        group = distributed.group.WORLD
+        assert group is not None
+        sharders = [EmbeddingCollectionSharder()]
+        self.table = DistributedModelParallel(
+            whole,
+            env=ShardingEnv.from_process_group(group),
+            device=torch.device("cpu"),
+            plan=planner.collective_plan(whole, sharders, group),  # type: ignore[arg-type]
+            sharders=sharders,  # type: ignore[arg-type]
+        )
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Return rows (n, d) of numbers (n,), whichever process holds them."""
+        asked = KeyedJaggedTensor([TABLE], numbers, lengths=torch.ones_like(numbers))
+        found: Tensor = self.table(asked)[TABLE].values()
+        return found
+
+    def own(self) -> Iterable[nn.Parameter]:
+        """Return the rows that lie here, to be fitted here alone."""
+        return self.table.parameters()

@@ -1,0 +1,102 @@
+"""Wide & Deep remembers what only crosses tell, generalises from order, and sums both up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.training.data.histories import Histories
+from services.training.learn.loop import Training
+from services.training.models.blended.wide_deep import WideDeep, WideDeepConfig
+from services.training.models.model import Run
+from tests.training.models.planted import ITEMS, contents, histories, log
+
+SMALL = WideDeepConfig(
+    dim=16,
+    length=8,
+    hidden=(32, 16),
+    crosses=1 << 12,
+    dropout=0.0,
+    batch_events=200,
+    training=Training(epochs=30, learning_rate=0.01),
+)
+
+
+def small(**options: object) -> WideDeep:
+    return WideDeep(msgspec.structs.replace(SMALL, **options), contents)
+
+
+def fitted(run: Run | None = None, *, planted: bool = True, **options: object) -> WideDeep:
+    model = small(**options)
+    model.fit(log(planted=planted), run or Run())
+    return model
+
+
+def right(model: WideDeep) -> float:
+    """Return how often what follows on the ring is expected first."""
+    rows: list[list[int]] = []
+    following = []
+    for group in range(3):
+        for at in range(10):
+            rows.append([group * 10 + (at + step) % 10 for step in range(3)])
+            following.append(group * 10 + (at + 3) % 10)
+    return float((model.score(histories(*rows)).argmax(1) == following).mean())
+
+
+def some() -> Histories:
+    return histories([1, 2, 3], [], [14, 15], [7], users=[0, -1, 1, -1])
+
+
+@pytest.mark.parametrize("parts", ["both", "wide", "deep"])
+def test_it_learns_what_is_planted(parts: str) -> None:
+    assert right(fitted(parts=parts)) > 0.9
+
+
+def test_where_nothing_is_planted_nothing_is_learnt() -> None:
+    training = Training(epochs=5, learning_rate=0.01)
+    assert right(fitted(planted=False, training=training)) < 0.3
+
+
+def test_what_both_parts_add_sums_to_the_score() -> None:
+    model = fitted(training=Training(epochs=2))
+    parts = model.contributions(some())
+    assert parts.shape == (4, ITEMS, 2)
+    np.testing.assert_allclose(parts.sum(2), model.score(some()), rtol=1e-6)
+    assert all(parts[:, :, part].std() > 0 for part in (0, 1))
+
+
+def test_a_part_that_is_left_out_adds_nothing() -> None:
+    training = Training(epochs=2)
+    assert not fitted(parts="wide", training=training).contributions(some())[:, :, 1].any()
+    assert not fitted(parts="deep", training=training).contributions(some())[:, :, 0].any()
+
+
+def test_it_loads_as_it_was_saved(tmp_path: Path) -> None:
+    model = fitted(training=Training(epochs=2))
+    model.save(tmp_path)
+    np.testing.assert_allclose(
+        WideDeep.load(tmp_path).score(some()), model.score(some()), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_one_seed_gives_one_model() -> None:
+    one, two, other = (
+        fitted(Run(seed=seed), training=Training(epochs=1)).score(some()) for seed in (0, 0, 1)
+    )
+    assert one.tolist() == two.tolist()
+    assert one.tolist() != other.tolist()
+
+
+def test_a_score_depends_on_no_other_user_and_no_other_candidate() -> None:
+    model = fitted(training=Training(epochs=2))
+    among = model.score(some())
+    np.testing.assert_allclose(
+        model.score(histories([1, 2, 3], users=[0]))[0], among[0], rtol=1e-4, atol=1e-5
+    )
+    chosen: NDArray[np.int64] = np.array([[4], [9], [16], [8]])
+    alone = model.contributions(some(), chosen).sum(2)
+    np.testing.assert_allclose(alone, np.take_along_axis(among, chosen, 1), rtol=1e-4, atol=1e-5)
