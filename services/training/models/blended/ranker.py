@@ -46,7 +46,7 @@ class RankerConfig(Config, frozen=True):
     """How finely curves are drawn, and how smooth they are kept."""
 
     knots: int = 16  # of each curve, at quantiles of what was seen
-    loyalty: float = 1.0  # ridge on leaving the prior's steps between knots, as so many examples
+    loyalty: float = 100.0  # ridge on leaving the prior's steps between knots, as so many examples
     rounds: int = 200  # of L-BFGS, at most
 
 
