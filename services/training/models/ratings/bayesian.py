@@ -196,8 +196,8 @@ class _Chain:
         roots = np.linalg.cholesky(precisions)
         means = np.linalg.solve(precisions, wanted[..., None])
         noise = self._rng.normal(size=(*centres.shape, 1))
-        drawn: Doubles = means + np.linalg.solve(roots.transpose(0, 2, 1), noise)
-        return drawn[..., 0]
+        drawn = means + np.linalg.solve(roots.transpose(0, 2, 1), noise)
+        return drawn[..., 0].astype(np.float64, copy=False)
 
 
 def _grouped(
