@@ -39,7 +39,7 @@ class CdlConfig(Config, frozen=True):
     learning_rate: float = 3e-3
 
 
-class _Autoencoder(nn.Module):
+class _DenoisingAutoencoder(nn.Module):
     def __init__(self, features: int, config: CdlConfig) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
@@ -72,7 +72,7 @@ class Cdl(Model):
         chosen = _chosen(data.events, data.n_items)
         by_item = chosen.T.tocsr()
         with seeded(run) as rng:
-            network = _Autoencoder(inputs.shape[1], config).to(run.device)
+            network = _DenoisingAutoencoder(inputs.shape[1], config).to(run.device)
             users = rng.normal(0, 0.1, (data.n_users, config.factors))
         items = said = np.zeros((data.n_items, config.factors))
         for number in range(config.rounds):
@@ -92,7 +92,7 @@ class Cdl(Model):
 
     def _teach(
         self,
-        network: _Autoencoder,
+        network: _DenoisingAutoencoder,
         inputs: Tensor,
         wanted: Tensor,
         known: Tensor,
