@@ -12,6 +12,7 @@ import pytest
 
 from services.training.learn.distributed import share
 from tests.training.learn.fit_together import fitted
+from tests.training.models.planted import histories
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,9 +36,12 @@ def test_two_processes_give_the_result_of_one(name: str, tmp_path: Path) -> None
     together = _started("tests.training.learn.fit_together", name, str(tmp_path))
     assert together.returncode == 0, together.stderr
 
-    weights = type(alone).load(tmp_path).tensors()
-    for tensor, value in alone.tensors().items():
-        np.testing.assert_allclose(weights[tensor], value, rtol=1e-3, atol=1e-4, err_msg=tensor)
+    # Scores, not weights: an offset of attention's keys changes nothing, so that its gradient is
+    # what rounding leaves, and Adam makes steps of any size the same.
+    asked = histories([1, 2, 3], [14], [25, 26], users=[0, -1, 5])
+    np.testing.assert_allclose(
+        type(alone).load(tmp_path).score(asked), alone.score(asked), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_one_process_takes_all_windows() -> None:

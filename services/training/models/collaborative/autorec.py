@@ -33,7 +33,7 @@ class AutoRecConfig(Config, frozen=True):
 
     hidden: int = 500
     dropout: float = 0.0  # of ratings that are shown
-    pull: float = 5e-4  # L2 of both matrices, beside the mean squared error
+    pull: float = 8e-4  # L2 of both matrices, beside the mean squared error
     damping: float = 5.0  # ratings of the mean that each user and item is thought to have had
     batch: int = 256  # items
     training: Training = Training(
