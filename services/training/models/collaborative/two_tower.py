@@ -43,6 +43,8 @@ TOWER: Final = "tower.onnx"  # as a bundle names it
 class TwoTowerConfig(TowerConfig, frozen=True):
     """What it can be told."""
 
+    dim: int = 128  # by validation on MovieLens 1M: NDCG@10 .175, of 64 .146 in the same time
+    hidden: tuple[int, ...] = (512,)
     # `serving`: the vector that the embedding service makes of text and picture, so that new items
     # enter live; `all`: text, picture and attributes, each as its encoder gives it; or none
     content: Literal["serving", "all", "none"] = "serving"

@@ -12,7 +12,6 @@ Legend: n events asked; t dimensions; i items; k negatives.
 from __future__ import annotations
 
 import math
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,14 +21,13 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats
 from services.training.learn.asked_events import AskedEvents
 from services.training.learn.losses import full_softmax, sampled_softmax, without_hits
-from services.training.learn.presets import by_preset
 from services.training.models.collaborative.towers import (
     TowerConfig,
     TowerModel,
     Towers,
     rows_of_normal,
 )
-from services.training.models.model import Preset, Tensors
+from services.training.models.model import Tensors
 
 AGES = 3  # columns: the age, its square and its root, as the paper feeds them
 
@@ -37,13 +35,10 @@ AGES = 3  # columns: the age, its square and its root, as the paper feeds them
 class YouTubeConfig(TowerConfig, frozen=True):
     """What it can be told."""
 
-    negatives: int = 1000  # classes of the sampled softmax that a step's events share, 0: all items
+    # Classes of the sampled softmax that a step's events share, 0: all items, as validation on
+    # MovieLens 1M has it (NDCG@10 .160 against .117 of 1,000); larger catalogues need some.
+    negatives: int = 0
     example_age: bool = True
-
-    @classmethod
-    def of(cls, preset: Preset) -> Self:
-        """See Config.of: the full one has the softmax over every item."""
-        return by_preset(cls() if preset == "quick" else cls(negatives=0), preset)
 
 
 class _ById(Towers):
