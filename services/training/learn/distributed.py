@@ -60,7 +60,8 @@ def average(tensors: Iterable[Tensor | None]) -> None:
     # All at once: a message costs more than what it holds.
     flat = torch.cat([each.flatten() for each in there]) / processes()
     distributed.all_reduce(flat)
-    for each, mean in zip(there, flat.split([each.numel() for each in there]), strict=True):
+    means = torch.split(flat, [each.numel() for each in there])
+    for each, mean in zip(there, means, strict=True):
         each.copy_(mean.view_as(each))
 
 

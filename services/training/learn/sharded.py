@@ -51,8 +51,8 @@ class ShardedTable(nn.Module):
             whole,
             env=ShardingEnv.from_process_group(group),
             device=torch.device("cpu"),
-            plan=planner.collective_plan(whole, sharders, group),  # type: ignore[arg-type]
-            sharders=sharders,  # type: ignore[arg-type]
+            plan=planner.collective_plan(whole, sharders, group),
+            sharders=sharders,
         )
 
     def forward(self, numbers: Tensor) -> Tensor:
@@ -63,4 +63,5 @@ class ShardedTable(nn.Module):
 
     def own(self) -> Iterable[nn.Parameter]:
         """Return the rows that lie here, to be fitted here alone."""
-        return self.table.parameters()
+        rows: Iterable[nn.Parameter] = self.table.parameters()
+        return rows
