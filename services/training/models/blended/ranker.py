@@ -76,7 +76,7 @@ class AdditiveRanker:
             [_hats(column, knots) for column, knots in zip(table.T, self.knots, strict=True)],
             format="csr",
         )
-        slopes = np.array([(prior or {}).get(name, 0.0) for name in self.features])
+        slopes: Doubles = np.array([(prior or {}).get(name, 0.0) for name in self.features])
         lines = slopes[:, None] * self.knots  # (f, k)
         surprise = _Surprise(basis, starts, chosen, lines, self.config.loyalty / len(kept))
         options = {"maxiter": self.config.rounds}

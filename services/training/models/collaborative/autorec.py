@@ -158,8 +158,9 @@ class AutoRec(RatingModel):
         known = users >= 0
         of_user = learnt["users"][users] * known[:, None]
         usual = learnt["user_offsets"][users] * known + learnt["item_offsets"][items]
-        predicted = (of_user * learnt["codes"][items]).sum(1) + usual + learnt["mean"]
-        return predicted.astype(np.float32)
+        of_both = (of_user * learnt["codes"][items]).sum(1)
+        predicted: Floats = (of_both + usual + learnt["mean"]).astype(np.float32)
+        return predicted
 
     def score(self, histories: Histories) -> Floats:
         """See Model.score: the rating expected of each item."""
@@ -167,7 +168,8 @@ class AutoRec(RatingModel):
         known = (users >= 0)[:, None]
         by_code = (learnt["users"][users] * known) @ learnt["codes"].T
         scores = by_code + learnt["user_offsets"][users, None] * known + learnt["item_offsets"]
-        return (scores + learnt["mean"]).astype(np.float32)
+        expected: Floats = (scores + learnt["mean"]).astype(np.float32)
+        return expected
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""

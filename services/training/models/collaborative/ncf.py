@@ -158,7 +158,7 @@ class _Ncf(Model):
         with scoring(module) as device:
             users = torch.from_numpy(histories.users).to(device)
             users = torch.where(users < 0, self._strangers(), users)
-            parts = [module.all_items(some).cpu().numpy() for some in users.split(AT_ONCE)]
+            parts = [module.all_items(some).cpu().numpy() for some in torch.split(users, AT_ONCE)]
         return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
     def _strangers(self) -> int:

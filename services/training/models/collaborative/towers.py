@@ -145,7 +145,8 @@ class TowerModel(Model):
 
     def step_items(self, asked: AskedEvents) -> Tensor:
         """Return the items that a step needs vectors of, ascending."""
-        return torch.unique(torch.cat([asked.seen.flatten(), asked.in_step]))
+        needed: Tensor = torch.unique(torch.cat([asked.seen.flatten(), asked.in_step]))
+        return needed
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit. The curve stands in `curve`."""
@@ -184,7 +185,8 @@ class TowerModel(Model):
             padded = torch.from_numpy(histories.padded(length, -1)).to(device)
             users = torch.from_numpy(histories.users).to(device)  # -1, nobody: the last row
             found = []
-            for some, who in zip(padded.split(AT_ONCE), users.split(AT_ONCE), strict=True):
+            parts = zip(torch.split(padded, AT_ONCE), torch.split(users, AT_ONCE), strict=True)
+            for some, who in parts:
                 mask = (some >= 0).float()
                 views = self.towers.user.newest(vectors[some.clamp_min(0)], mask)
                 flags = self.towers.user_flags[who]

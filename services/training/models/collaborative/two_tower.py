@@ -26,9 +26,9 @@ from services.training.content.contents import ItemContents, contents_of
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats
 from services.training.export.tower_graphs import write_content_tower
+from services.training.learn.asked_events import AskedEvents
 from services.training.learn.losses import full_softmax
 from services.training.models.collaborative.towers import (
-    AskedEvents,
     TowerConfig,
     TowerModel,
     Towers,

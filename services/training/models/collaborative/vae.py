@@ -162,7 +162,9 @@ class _Rebuilding(Model):
         restore_module(self._module, tensors)
 
     def _items(self) -> int:
-        return int(self._module.encode[0].in_features)
+        first = self._module.encode[0]
+        assert isinstance(first, nn.Linear)
+        return first.in_features
 
     def _autoencoder(self, items: int) -> _Autoencoder:
         return _Autoencoder(items, self.config, variational=self.variational)

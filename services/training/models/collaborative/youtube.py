@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats
+from services.training.learn.asked_events import AskedEvents
 from services.training.learn.losses import full_softmax, sampled_softmax, without_hits
 from services.training.learn.presets import by_preset
 from services.training.models.collaborative.towers import (
-    AskedEvents,
     TowerConfig,
     TowerModel,
     Towers,

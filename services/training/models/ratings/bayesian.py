@@ -196,7 +196,8 @@ class _Chain:
         roots = np.linalg.cholesky(precisions)
         means = np.linalg.solve(precisions, wanted[..., None])
         noise = self._rng.normal(size=(*centres.shape, 1))
-        drawn: Doubles = means + np.linalg.solve(roots.transpose(0, 2, 1), noise)
+        drawn: Doubles = np.linalg.solve(roots.transpose(0, 2, 1), noise)
+        drawn += means
         return drawn[..., 0]
 
 

@@ -50,7 +50,7 @@ class Bpr(Model):
             if run.stopped():
                 break
             order = torch.randperm(len(items), generator=draws, device=run.device)
-            for batch in order.split(config.batch):
+            for batch in torch.split(order, config.batch):
                 user, chosen = users[batch], items[batch]
                 other = torch.randint(
                     data.n_items, chosen.shape, generator=draws, device=run.device
