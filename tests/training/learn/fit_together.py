@@ -16,7 +16,8 @@ from services.training.learn.loop import Training
 from services.training.models.collaborative.two_tower import TwoTower, TwoTowerConfig
 from services.training.models.model import Model, Run
 from services.training.models.sequential.network import NetworkConfig
-from services.training.models.sequential.sasrec import SASRec, SASRecConfig
+from services.training.models.sequential.nextitem import SequentialConfig
+from services.training.models.sequential.sasrec import SASRec
 from tests.training.models.planted import contents, log
 
 TRAINING = Training(epochs=3, learning_rate=0.01)
@@ -29,7 +30,7 @@ def model(name: str) -> Model:
         config = TwoTowerConfig(dim=8, length=8, hidden=(16,), item_hidden=8, dropout=0.0)
         return TwoTower(msgspec.structs.replace(config, **WINDOWS), contents)
     network = NetworkConfig(dim=8, length=8, dropout=0.0)
-    return SASRec(msgspec.structs.replace(SASRecConfig(network=network), **WINDOWS))
+    return SASRec(msgspec.structs.replace(SequentialConfig(network=network), **WINDOWS))
 
 
 def fitted(name: str) -> Model:

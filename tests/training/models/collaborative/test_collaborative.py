@@ -10,7 +10,7 @@ import pytest
 
 from services.training.data.histories import Histories
 from services.training.learn.loop import Training
-from services.training.models.collaborative.two_tower import TwoTower
+from services.training.models.collaborative.two_tower import TwoTower, TwoTowerConfig
 from services.training.models.model import Model, Run
 from services.training.models.registry import model_type
 from tests.training.models.planted import (
@@ -50,7 +50,7 @@ def small(name: str, epochs: int = 30, **options: object) -> Model:
         changes["hidden"] = (32,)
     changes["training"] = Training(epochs=epochs, learning_rate=0.01)
     config = msgspec.structs.replace(kind.config_type(), **changes)
-    return TwoTower(config, contents) if kind is TwoTower else kind(config)
+    return TwoTower(config, contents) if isinstance(config, TwoTowerConfig) else kind(config)
 
 
 def asked(group: int) -> Histories:
