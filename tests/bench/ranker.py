@@ -71,11 +71,14 @@ async def described(
         yield Described(ranked.features[kept], ranked.scores[kept], at)
 
 
-def among_first(all_of: Described) -> Example:
-    """Return what the blend puts first, and the target, which stands first."""
+def among_first(all_of: Described) -> Example | None:
+    """Return what the blend puts first; None where the target is not there.
+
+    To add it would teach that what the blend puts last is chosen.
+    """
     first = np.argsort(-all_of.scores, kind="stable")[:CANDIDATES]
-    others = first[first != all_of.chosen]
-    return Example(all_of.features[np.append(all_of.chosen, others)], 0)
+    at = np.flatnonzero(first == all_of.chosen)
+    return Example(all_of.features[first], int(at[0])) if len(at) else None
 
 
 async def measure(
@@ -84,7 +87,7 @@ async def measure(
     """Fit on what was chosen second last; return the ranker and the figures of the last."""
     ranker = AdditiveRanker(NAMES)
     examples = [among_first(each) async for each in described(served, users, 2)]
-    ranker.fit(examples, prior=asdict(BlendSettings()))
+    ranker.fit(filter(None, examples), prior=asdict(BlendSettings()))
     ranks: dict[str, list[float]] = {"blend": [], "ranker": []}
     async for each in described(served, users, 1):
         ranks["blend"].append(rank_of(each.chosen, each.scores))

@@ -60,8 +60,7 @@ def average(tensors: Iterable[Tensor | None]) -> None:
     # All at once: a message costs more than what it holds.
     flat = torch.cat([each.flatten() for each in there]) / processes()
     distributed.all_reduce(flat)
-    means = torch.split(flat, [each.numel() for each in there])
-    for each, mean in zip(there, means, strict=True):
+    for each, mean in zip(there, torch.split(flat, [each.numel() for each in there]), strict=True):
         each.copy_(mean.view_as(each))
 
 

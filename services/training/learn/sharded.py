@@ -8,13 +8,11 @@ Legend: n numbers; r rows; d dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
+from fbgemm_gpu.split_embedding_configs import EmbOptimType
 from torch import Tensor, distributed, nn
 from torchrec import EmbeddingCollection, EmbeddingConfig, KeyedJaggedTensor
 from torchrec.distributed.embedding import EmbeddingCollectionSharder
-from torchrec.distributed.embedding_types import EmbeddingComputeKernel
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
 from torchrec.distributed.planner.types import ParameterConstraints
@@ -24,9 +22,12 @@ TABLE = "rows"
 
 
 class ShardedTable(nn.Module):
-    """A table whose rows lie in turn with the processes; asked like an nn.Embedding."""
+    """A table whose rows lie with all processes; asked like an nn.Embedding.
 
-    def __init__(self, weights: Tensor) -> None:
+    Rows are fitted in passing, as their gradient comes, by SGD: by the mean over the processes.
+    """
+
+    def __init__(self, weights: Tensor, learning_rate: float) -> None:
         """weights: (r, d) the same in every process. All processes must do this together."""
         super().__init__()
         rows, dim = weights.shape
@@ -35,18 +36,15 @@ class ShardedTable(nn.Module):
         whole = EmbeddingCollection(tables=[config], device=torch.device("cpu"))
         with torch.no_grad():
             whole.embeddings[TABLE].weight.copy_(weights)
-        # Dense: gradients are left to the optimiser of everything else, not taken in passing.
-        by_rows = ParameterConstraints(
-            sharding_types=[ShardingType.ROW_WISE.value],
-            compute_kernels=[EmbeddingComputeKernel.DENSE.value],
-        )
+        by_rows = ParameterConstraints(sharding_types=[ShardingType.ROW_WISE.value])
         world = distributed.get_world_size()
         planner = EmbeddingShardingPlanner(
             Topology(world_size=world, compute_device="cpu"), constraints={TABLE: by_rows}
         )
         group = distributed.group.WORLD
         assert group is not None
-        sharders = [EmbeddingCollectionSharder()]
+        fitted_by = {"optimizer": EmbOptimType.EXACT_SGD, "learning_rate": learning_rate}
+        sharders = [EmbeddingCollectionSharder(fused_params=fitted_by)]
         self.table = DistributedModelParallel(
             whole,
             env=ShardingEnv.from_process_group(group),
@@ -61,7 +59,6 @@ class ShardedTable(nn.Module):
         found: Tensor = self.table(asked)[TABLE].values()
         return found
 
-    def own(self) -> Iterable[nn.Parameter]:
-        """Return the rows that lie here, to be fitted here alone."""
-        rows: Iterable[nn.Parameter] = self.table.parameters()
-        return rows
+    def held(self) -> int:
+        """Return how many rows lie here."""
+        return sum(len(shard) for shard in self.table.parameters())

@@ -60,9 +60,11 @@ class Blend(Model):
             raise ValueError(f"{self.name} needs fitted parts and a validation split")
         self._parts = [run.fitted(name) for name in self.config.parts]
         choices = choices_of(self._parts, run.validation, self.config.candidates)
+        if not len(choices.of_target):
+            raise ValueError(f"{self.name}: no part has what was chosen among its first items")
         self.weights = climbed(choices, likeliest(choices))
         figures = {f"weight {part.name}": float(w) for part, w in self._named()}
-        run.progress.step(1, 1, validation=choices.ndcg(self.weights), **figures)
+        run.progress.step(1, 1, **figures)
 
     def score(self, histories: Histories) -> Floats:
         """See Model.score."""
@@ -107,7 +109,7 @@ class BlendCandidates:
     of_target: Ints  # (u,) its column
 
     def ndcg(self, weights: Weights) -> float:
-        """Return NDCG@10 of the parts added."""
+        """Return NDCG@10 of the parts added, of these users alone."""
         added = np.where(self.there, self.scores @ weights.astype(np.float32), -np.inf)
         target = np.take_along_axis(added, self.of_target[:, None], 1)
         above = np.count_nonzero(added > target, axis=1)
@@ -133,7 +135,10 @@ def standardised(scores: Floats) -> Floats:
 
 
 def choices_of(parts: Sequence[Model], asked: Asked, at_most: int) -> BlendCandidates:
-    """Collect the first items of each part, own history left out, and the target."""
+    """Collect the first items of each part, own history left out, of users whose target is there.
+
+    To add a target that no part proposes would teach that what no part proposes is chosen.
+    """
     pieces = [_choices(parts, some, at_most) for some in asked_in_parts(asked)]
     scores, there, of_target = (np.concatenate(each) for each in zip(*pieces, strict=True))
     return BlendCandidates(scores, there, of_target)
@@ -148,15 +153,16 @@ def _choices(
         np.argpartition(-without_history(table, asked.histories), at_most - 1, axis=1)[:, :at_most]
         for table in tables
     ]
-    items = np.sort(np.concatenate([*first, asked.targets[:, None]], axis=1), axis=1)
+    items = np.sort(np.concatenate(first, axis=1), axis=1)
     there = np.diff(items, axis=1, prepend=-1) > 0  # an item that several propose stands once
     rows = np.arange(len(items))[:, None]
     own = np.zeros(tables[0].shape, bool)
     own[asked.histories.rows(), asked.histories.items] = True
-    own[rows[:, 0], asked.targets] = False
     there &= ~own[rows, items]
-    of_target = np.argmax((items == asked.targets[:, None]) & there, axis=1)
-    return np.stack([table[rows, items] for table in tables], axis=2), there, of_target
+    is_target = (items == asked.targets[:, None]) & there
+    met = is_target.any(axis=1)
+    scores = np.stack([table[rows, items] for table in tables], axis=2)
+    return scores[met], there[met], is_target.argmax(axis=1)[met]
 
 
 def likeliest(choices: BlendCandidates) -> Weights:

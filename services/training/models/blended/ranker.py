@@ -46,7 +46,7 @@ class RankerConfig(Config, frozen=True):
     """How finely curves are drawn, and how smooth they are kept."""
 
     knots: int = 16  # of each curve, at quantiles of what was seen
-    loyalty: float = 1.0  # ridge on leaving the prior's steps between knots, as so many examples
+    loyalty: float = 100.0  # ridge on leaving the prior's steps between knots, as so many examples
     rounds: int = 200  # of L-BFGS, at most
 
 
@@ -76,8 +76,8 @@ class AdditiveRanker:
             [_hats(column, knots) for column, knots in zip(table.T, self.knots, strict=True)],
             format="csr",
         )
-        slopes: Doubles = np.array([(prior or {}).get(name, 0.0) for name in self.features])
-        lines = slopes[:, None] * self.knots  # (f, k)
+        slopes = np.array([(prior or {}).get(name, 0.0) for name in self.features])
+        lines = slopes[:, None] * self.knots.astype(np.float64)  # (f, k)
         surprise = _Surprise(basis, starts, chosen, lines, self.config.loyalty / len(kept))
         options = {"maxiter": self.config.rounds}
         found = optimize.minimize(

@@ -119,7 +119,7 @@ class Deep(nn.Module):
 
     def forward(self, state: Tensor, flags: Tensor, vectors: Tensor) -> Tensor:
         """Return logits (n, c) for states (n, d), flags (n, a) and item vectors (n, c, d)."""
-        match = torch.einsum("nd,ncd->nc", state, vectors) * state.shape[1] ** -0.5
+        match = torch.matmul(vectors, state[:, :, None])[:, :, 0] * state.shape[1] ** -0.5
         hidden = (self.of_state(state) + flags @ self.of_user)[:, None] + self.of_item(vectors)
         logits: Tensor = self.above(hidden + match[:, :, None] * self.of_match)[:, :, 0]
         return logits

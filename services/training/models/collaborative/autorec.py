@@ -158,9 +158,8 @@ class AutoRec(RatingModel):
         known = users >= 0
         of_user = learnt["users"][users] * known[:, None]
         usual = learnt["user_offsets"][users] * known + learnt["item_offsets"][items]
-        of_both = (of_user * learnt["codes"][items]).sum(1)
-        predicted: Floats = (of_both + usual + learnt["mean"]).astype(np.float32)
-        return predicted
+        of_pair = (of_user * learnt["codes"][items]).sum(1)
+        return np.asarray(of_pair + usual + learnt["mean"], np.float32)
 
     def score(self, histories: Histories) -> Floats:
         """See Model.score: the rating expected of each item."""
@@ -168,8 +167,7 @@ class AutoRec(RatingModel):
         known = (users >= 0)[:, None]
         by_code = (learnt["users"][users] * known) @ learnt["codes"].T
         scores = by_code + learnt["user_offsets"][users, None] * known + learnt["item_offsets"]
-        expected: Floats = (scores + learnt["mean"]).astype(np.float32)
-        return expected
+        return np.asarray(scores + learnt["mean"], np.float32)
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""

@@ -145,8 +145,8 @@ class TowerModel(Model):
 
     def step_items(self, asked: AskedEvents) -> Tensor:
         """Return the items that a step needs vectors of, ascending."""
-        needed: Tensor = torch.unique(torch.cat([asked.seen.flatten(), asked.in_step]))
-        return needed
+        found: Tensor = torch.unique(torch.cat([asked.seen.flatten(), asked.in_step]))
+        return found
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit. The curve stands in `curve`."""

@@ -60,7 +60,7 @@ class _Autoencoder(nn.Module):
 
     def __init__(self, items: int, config: AutoencoderConfig, *, variational: bool) -> None:
         super().__init__()
-        self.variational = variational
+        self.items, self.variational = items, variational
         self.shown = nn.Dropout(config.dropout)
         self.encode = nn.Sequential(
             nn.Linear(items, config.hidden),
@@ -162,9 +162,7 @@ class _Rebuilding(Model):
         restore_module(self._module, tensors)
 
     def _items(self) -> int:
-        first = self._module.encode[0]
-        assert isinstance(first, nn.Linear)
-        return first.in_features
+        return self._module.items
 
     def _autoencoder(self, items: int) -> _Autoencoder:
         return _Autoencoder(items, self.config, variational=self.variational)

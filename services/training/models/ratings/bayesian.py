@@ -184,21 +184,20 @@ class _Chain:
         inputs = others[grouped.others]
         targets = grouped.ratings - inputs[:, -1]
         inputs[:, -1] = 1  # the row's own bias
-        precisions: Doubles = np.empty((len(centres), *precision.shape))
-        wanted: Doubles = np.empty(centres.shape)
+        squares = np.empty((len(centres), *precision.shape))
+        products = np.empty(centres.shape)
         bounds = zip(grouped.starts[:-1], grouped.starts[1:], strict=True)
         for row, (start, end) in enumerate(bounds):
             some = inputs[start:end]
-            precisions[row] = some.T @ some
-            wanted[row] = targets[start:end] @ some
-        precisions = self.noise * precisions + precision
-        wanted = self.noise * wanted + centres @ precision
+            squares[row] = some.T @ some
+            products[row] = targets[start:end] @ some
+        precisions = self.noise * squares + precision
+        wanted = self.noise * products + centres @ precision
         roots = np.linalg.cholesky(precisions)
         means = np.linalg.solve(precisions, wanted[..., None])
         noise = self._rng.normal(size=(*centres.shape, 1))
-        drawn: Doubles = np.linalg.solve(roots.transpose(0, 2, 1), noise)
-        drawn += means
-        return drawn[..., 0]
+        drawn = means + np.linalg.solve(roots.transpose(0, 2, 1), noise)
+        return drawn[..., 0].astype(np.float64, copy=False)
 
 
 def _grouped(

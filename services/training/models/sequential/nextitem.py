@@ -116,7 +116,9 @@ class SequentialModel(Model):
         times = None if some.times_s is None else _on(some.times_s, device)[at]
         hidden = self._network(_on(some.items, device)[at], times)
         newest = hidden[torch.arange(len(some), device=device), lengths - 1]
-        scores = self._network.queries(newest).float() @ self._network.item_vectors().float().T
+        with torch.autocast(device.type, enabled=False):  # eight bits would make equals of many
+            queries = self._network.queries(newest).float()
+            scores = queries @ self._network.item_vectors().float().T
         found: Floats = scores.cpu().numpy()
         return found
 

@@ -148,7 +148,7 @@ class _Told(Model):
         raise NotImplementedError
 
 
-def test_choices_are_each_parts_first_items_without_the_own_history_and_the_target() -> None:
+def test_choices_are_each_parts_first_items_without_the_own_history() -> None:
     asked = leave_last_out(dataset([[0, 1, 4, 2]], 6)).test  # knows 0, 1 and 4, asks for 2
     up, down = (np.arange(6, dtype=np.float32)[None] * sign for sign in (1, -1))
 
@@ -157,6 +157,13 @@ def test_choices_are_each_parts_first_items_without_the_own_history_and_the_targ
     items = choices.scores[0, choices.there[0], 0].argsort().argsort()
     assert len(items) == 3  # 5 and 3 by the first, 2 by the second, which is the target: 0, 1 known
     assert choices.there[0, choices.of_target[0]]
+
+
+def test_a_target_that_no_part_proposes_teaches_nothing() -> None:
+    asked = leave_last_out(dataset([[0, 1, 4, 2]], 6)).test
+    up = np.arange(6, dtype=np.float32)[None]
+
+    assert not len(choices_of([_Told(up)], asked, 2).of_target)  # 5 and 3
 
 
 def test_likeliest_weights_have_no_slope() -> None:

@@ -29,7 +29,7 @@ def examples(count: int = 300, seed: int = 0, says: float = 8.0) -> list[Example
 
 
 def fitted(says: float = 8.0) -> AdditiveRanker:
-    ranker = AdditiveRanker(FEATURES)
+    ranker = AdditiveRanker(FEATURES, RankerConfig(loyalty=1.0))
     ranker.fit(examples(says=says))
     return ranker
 

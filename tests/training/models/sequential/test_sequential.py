@@ -57,10 +57,10 @@ def small(name: str, **options: object) -> SequentialModel:
         config.network, dim=16, length=8, dropout=0.0, blocks=min(config.network.blocks, 2)
     )
     training = Training(epochs=80, learning_rate=0.01)
-    changes = {"network": network, "training": training, "batch_events": 200, **options}
+    changes: dict[str, object] = {"network": network, "training": training, "batch_events": 200}
     if config.negatives:
         changes["negatives"] = 20
-    model = kind(msgspec.structs.replace(config, **changes))
+    model = kind(msgspec.structs.replace(config, **changes | options))
     assert isinstance(model, SequentialModel)
     return model
 
@@ -85,6 +85,23 @@ def test_a_model_learns_what_is_planted_and_loads_as_it_was_saved(
     loaded = type(model).load(tmp_path)
     asked = histories([1, 2, 3], [4], [5, 6])
     np.testing.assert_allclose(loaded.score(asked), model.score(asked), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_learnt_in_bf16_is_scored_in_float32() -> None:
+    training = Training(epochs=80, learning_rate=0.01, precision="bf16", average=0.9)
+    model = small("fuxi", training=training)
+    model.fit(log(), Run())
+    assert share_right(model) > 0.9
+    scores = model.score(histories([1, 2, 3]))
+    assert len(np.unique(scores)) == len(np.unique(scores.astype(np.float32))) == ITEMS
+    assert (torch.from_numpy(scores).bfloat16().float().numpy() != scores).any()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_quick_is_said_to_end_in_half_an_hour(name: str) -> None:
+    quick = model_type(name).config_type.of("quick")
+    assert isinstance(quick, SequentialConfig)
+    assert 0 < quick.training.time_limit_s <= 25 * 60
 
 
 @pytest.mark.parametrize("name", SMALL)
