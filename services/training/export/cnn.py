@@ -38,6 +38,9 @@ class _Features(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(_MEAN)[:, None, None])
         self.register_buffer("spread", 255 * torch.tensor(_SPREAD)[:, None, None])
 
+    mean: Tensor
+    spread: Tensor
+
     def forward(self, image: Tensor) -> Tensor:
         pixels = image.permute(0, 3, 1, 2).float()
         features: Tensor = self.network((pixels - self.mean) / self.spread).flatten(1)

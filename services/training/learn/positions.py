@@ -30,7 +30,7 @@ class Positions:
         count = max(1, round(len(self._asked) * share))
         order: Ints = rng.permutation(self._asked)[:count]
         chosen = torch.from_numpy(order).to(self._items.device)
-        return list(chosen.split(size))
+        return list(torch.split(chosen, size))
 
     def context(self, places: Tensor) -> Tensor:
         """Return the items before each place, (b, k), the newest last."""

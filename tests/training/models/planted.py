@@ -10,7 +10,7 @@ import numpy as np
 
 from services.training.content.contents import ItemContents
 from services.training.data.dataset import Dataset
-from services.training.data.histories import Histories, grouped
+from services.training.data.histories import Floats, Histories, grouped
 
 GROUPS = 3
 OF_GROUP = 10
@@ -41,7 +41,8 @@ def contents(data: Dataset) -> ItemContents:
     angles = 2 * np.pi * (numbers % OF_GROUP) / OF_GROUP
     group = np.eye(GROUPS, dtype=np.float32)[numbers // OF_GROUP]
     place = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    whole = np.concatenate([group, place], axis=1) / np.float32(np.sqrt(2))
+    both: Floats = np.concatenate([group, place], axis=1)
+    whole = both / np.float32(np.sqrt(2))
     there = np.ones(data.n_items, bool)
     return ItemContents(group, place, whole, there, there, group)
 

@@ -106,7 +106,8 @@ class Cdl(Model):
             middle = network.encoder(inputs[known])
             given_back = network.decoder(middle)
             apart = F.mse_loss(middle, wanted[known]) / scale
-            return apart + config.reconstruction * F.mse_loss(given_back, inputs[known])
+            total: Tensor = apart + config.reconstruction * F.mse_loss(given_back, inputs[known])
+            return total
 
         training = Training(
             epochs=config.epochs, learning_rate=config.learning_rate, weight_decay=0.01

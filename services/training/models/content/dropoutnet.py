@@ -74,6 +74,9 @@ class _Towers(nn.Module):
             nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
 
+    features: Tensor
+    known: Tensor
+
     def items(self) -> Tensor:
         """Return (n, t) unit rows."""
         said = F.normalize(self.content(self.features), dim=1)

@@ -169,7 +169,7 @@ class MovieModel(Model):
             module = MovieNetworks(data.n_items, n_words, config).to(run.device)
 
         def loss(batch: Tensor) -> Tensor:
-            some, column = places.targets(batch).unique(return_inverse=True)
+            some, column = torch.unique(places.targets(batch), return_inverse=True)
             items = module.items(pictures[some], words[some])  # (c, t)
             scores = module.queries(places.context(batch)) @ items.T / config.temperature
             return F.cross_entropy(scores - log_shares[some], column)
@@ -183,7 +183,7 @@ class MovieModel(Model):
             replace(run, validate=None),  # every item would go through the networks each epoch
         )
         with scoring(module):
-            rows = torch.arange(data.n_items, device=run.device).split(AT_ONCE)
+            rows = torch.split(torch.arange(data.n_items, device=run.device), AT_ONCE)
             items = torch.cat([module.items(pictures[some], words[some]) for some in rows])
         self._kept = _KeptMovies(items, data.n_items, config).to(run.device)
         self._kept.take(module)
@@ -215,6 +215,8 @@ class _KeptMovies(nn.Module):
         self.register_buffer("vectors", vectors.clone())  # (n, t)
         asking = msgspec.structs.replace(config, poster=False, text=False)
         self.networks = MovieNetworks(items, 0, asking)
+
+    vectors: Tensor
 
     def take(self, module: MovieNetworks) -> None:
         """Take the asking side of networks that were fitted."""

@@ -61,6 +61,13 @@ class _Convolutions(nn.Module):
         self.joined = nn.ModuleList([nn.Linear(2 * hidden, hidden) for _ in range(2)])
         self.exit = nn.Sequential(nn.GELU(), nn.Linear(hidden, width))
 
+    features: Tensor
+    walked: Tensor
+    is_walked: Tensor
+    walked_weights: Tensor
+    alike: Tensor
+    alike_weights: Tensor
+
     def items(self) -> Tensor:
         """Return (n, t) unit rows."""
         walked = self.is_walked

@@ -49,6 +49,9 @@ class _Factors(nn.Module):
         self.look = nn.Linear(columns, config.factors, bias=False)
         self.appeal = nn.Linear(columns, 1, bias=False)  # of a look to everybody
 
+    visual: Tensor
+    known: Tensor
+
     def of_items(self) -> tuple[Tensor, Tensor]:
         """Return (n, 2 k) factors and (n,) offsets; what nobody chose has those of its look."""
         own = self.items * self.known

@@ -15,7 +15,7 @@ from services.training.content.contents import (
     content_key,
 )
 from services.training.data.dataset import Dataset
-from services.training.data.histories import Histories, grouped
+from services.training.data.histories import Floats, Histories, grouped
 
 KINDS, ITEMS, USERS = 4, 48, 80
 NEW = np.arange(ITEMS - 2 * KINDS, ITEMS)  # items that nobody chose, two of each kind
@@ -63,10 +63,11 @@ def keep_contents(data: Dataset, *, told: bool = True) -> None:
     rng = np.random.default_rng(1)
     said = kinds() if told else rng.permutation(kinds())
 
-    def vectors(columns: int) -> np.ndarray:
+    def vectors(columns: int) -> Floats:
         rows = 0.3 * rng.normal(size=(ITEMS, columns)) / np.sqrt(columns)
         rows += np.eye(KINDS, columns)[said]
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        unit: Floats = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return unit
 
     everything = np.ones(ITEMS, bool)
     flags = np.zeros((ITEMS, 1), np.float32)

@@ -17,8 +17,9 @@ def people(*told: Attributes) -> Dataset:
 
 
 def test_words_and_truths_are_flags_of_their_values() -> None:
-    told: list[Attributes] = [{"country": "DE", "member": True}] * 5 + [{"country": "FR"}] * 6
-    flags = UserFlags.of(people(*told))
+    german: Attributes = {"country": "DE", "member": True}
+    french: Attributes = {"country": "FR"}
+    flags = UserFlags.of(people(*[german] * 5, *[french] * 6))
     assert flags.names == ("country=FR", "country=DE", "member=true")
     rows = flags.rows([{"country": "DE", "member": False}, {"country": "FR", "member": True}, {}])
     assert rows.tolist() == [[0, 1, 0], [1, 0, 1], [0, 0, 0]]
