@@ -1,9 +1,9 @@
-"""Fit one model on all but what it is chosen by, and write it into a folder."""
+"""Fit one model on all but what it is chosen by, and write it into a folder, or as a bundle."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -22,7 +22,14 @@ from services.training.commands.options import (
 )
 from services.training.commands.under_way import INTERRUPTED, FitBars, interruptible, stop_request
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
+from services.training.data.splits import Asked, Split
+from services.training.evaluation.measure import accuracy, answers
 from services.training.fits import Fits
+from services.training.models.model import Model, Run
+from shared.inputs.refusals import BadInput
+
+SERVED: Final = "tower"  # the model whose bundle services run
+DAY_ZERO: Final = "covisits"  # what ranks in a system without a bundle, nearly alone
 
 
 def train(
@@ -36,6 +43,13 @@ def train(
     out: Annotated[
         Path | None, typer.Option(file_okay=False, help="Write the model there, too.")
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help=f"Write a bundle there for `freshet models publish` (of {SERVED}).",
+        ),
+    ] = None,
     posters: Posters = None,
     fits_folder: FitsFolder = options.FITS,
     again: Again = False,
@@ -43,6 +57,8 @@ def train(
     """Fit a model, chosen by each user's second last event; what was begun before goes on."""
     choices = ModelChoices(preset, config)
     choice = choices.of(model)
+    if bundle is not None and choice.model != SERVED:
+        raise BadInput(f"--bundle is of a model that services run: {SERVED}, was {choice.model}")
     dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
     split = split_of(LEAVE_LAST_OUT, dataset, seed)
     stop = stop_request()
@@ -57,6 +73,7 @@ def train(
             progress=bars.of,
         )
         fit = fits.fit(choice, again=again)
+        day_zero = fits.fit(choices.of(DAY_ZERO)) if bundle is not None and fit.complete else None
     if out is not None:
         fit.model.save(out)
     where = fit.folder if out is None else out
@@ -64,6 +81,37 @@ def train(
         options.errors.print(f"the best so far is in {where}; the same command goes on from here")
         raise typer.Exit(INTERRUPTED)
     options.console.print(f"{choice.name}: fitted in {fit.seconds:.1f} s, in {where}")
+    if bundle is not None and day_zero is not None:
+        run = Run(seed=seed, device=device)
+        _write_bundle(bundle, fit.model, day_zero.model, split, run)
+
+
+def _write_bundle(folder: Path, tower: Model, day_zero: Model, split: Split, run: Run) -> None:
+    """Write a bundle with what it reaches beside day zero, and say so."""
+    from services.training.content.contents import contents_of
+    from services.training.export.bundle import write_trained_bundle
+    from services.training.models.sequential.tower import SessionTower
+
+    assert isinstance(tower, SessionTower)
+    before = _reached(day_zero, split.test, run.seed)
+    evaluation = {
+        "data": split.train.name,
+        "split": split.name,
+        "seed": run.seed,
+        **_reached(tower, split.test, run.seed),
+        "day_zero": before,
+    }
+    contents = contents_of(split.train)
+    written = write_trained_bundle(folder, tower, split.train, contents, evaluation, run)
+    options.console.print(
+        f"{folder}: bundle {written.space}, ndcg@10 {evaluation['ndcg@10']:.4f}, "
+        f"day zero {before['ndcg@10']:.4f}"
+    )
+
+
+def _reached(model: Model, asked: Asked, seed: int) -> dict[str, float]:
+    figures = accuracy(answers(model.score, asked).ranks, seed)
+    return {name: round(float(figures[name]), 6) for name in ("hr@10", "ndcg@10")}
 
 
 def add_to(app: typer.Typer) -> None:

@@ -49,7 +49,8 @@ def write_trained_bundle(
 
     data: that the tower was fitted on; contents: of its items, by the encoders' bundle, whose files
     are copied; evaluation: as services/cli/models/gate.py reads it. Its space is named after what
-    it holds, so that other vectors never have the same name. Raises BadBundle, OSError.
+    it holds, so that other vectors never have the same name. Where nothing is known of any item,
+    later ones have no vector. Raises BadBundle, OSError.
     """
     base = Bundle.load(encoders, bundles.ENCODER_FILES)
     rows = tower.item_vectors()
@@ -60,14 +61,14 @@ def write_trained_bundle(
     files = dict(base.files)
     with TemporaryDirectory() as made:
         tower.export_session(Path(made))
-        # A fit of its own: it neither asks the session tower's validation nor its checkpoints.
-        alone = replace(run, validate=None, checkpoints=None)
-        network, _ = fit_item_tower(
-            views[:, described], rows[described], config or ItemTowerConfig(), alone
-        )
-        write_item_tower(network, Path(made) / bundles.TOWER)
-        for name in (bundles.SESSION, bundles.TOWER):
-            files[name] = (Path(made) / name).read_bytes()
+        if described.any():
+            # A fit of its own: it neither asks the session tower's validation nor its checkpoints.
+            alone = replace(run, validate=None, checkpoints=None)
+            network, _ = fit_item_tower(
+                views[:, described], rows[described], config or ItemTowerConfig(), alone
+            )
+            write_item_tower(network, Path(made) / bundles.TOWER)
+        files |= {path.name: path.read_bytes() for path in Path(made).iterdir()}
     files[bundles.TOWER_ROWS] = tower_rows(data, rows, learnt)
     shape = {"dim": rows.shape[1], "model": tower.name, "length": tower.config.network.length}
     manifest = json.loads((encoders / bundles.MANIFEST).read_bytes())
