@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,11 +113,13 @@ def test_items_of_which_nothing_is_known_have_their_rows_alone(
     data: Dataset, contents: ItemContents, tower: SessionTower, tmp_path: Path
 ) -> None:
     nothing = np.zeros(data.n_items, bool)
-    silent = ItemContents(
-        *(np.zeros_like(each) for each in (contents.texts, contents.pictures, contents.fused)),
-        nothing,
-        nothing,
-        contents.attributes,
+    silent = replace(
+        contents,
+        texts=np.zeros_like(contents.texts),
+        pictures=np.zeros_like(contents.pictures),
+        fused=np.zeros_like(contents.fused),
+        has_text=nothing,
+        has_picture=nothing,
     )
     written = write_trained_bundle(tmp_path, tower, data, silent, EVALUATION, Run())
 
