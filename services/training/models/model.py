@@ -30,7 +30,7 @@ class FitFailed(RuntimeError):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a model can be told; each has its own, whose defaults are its choice by validation."""
+    """What a model can be told; each has its own, which says what its defaults were chosen by."""
 
     @classmethod
     def of(cls, preset: Preset) -> Self:

@@ -31,7 +31,7 @@ from services.training.models.model import Config, Model, Preset, Run, Tensors
 
 
 class DropoutNetConfig(Config, frozen=True):
-    """Sizes and weights; chosen on ML-1M's validation split of new items."""
+    """Sizes and weights; not tuned."""
 
     inputs: Literal["all", "fused"] = "all"  # fused: the serving vector alone, which is exported
     texts: int = 64  # main directions of texts that `all` takes

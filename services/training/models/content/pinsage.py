@@ -30,7 +30,7 @@ from services.training.models.model import Config, Model, Run, Tensors
 
 
 class PinSageConfig(Config, frozen=True):
-    """Sizes and weights; chosen on ML-1M's validation split of new items."""
+    """Sizes and weights; not tuned."""
 
     width: int = 64  # t
     hidden: int = 128

@@ -25,7 +25,7 @@ from services.training.models.model import Config, Model, Run, Tensors
 
 
 class VbprConfig(Config, frozen=True):
-    """Sizes and weights; chosen on ML-1M's validation split of new items."""
+    """Sizes and weights; not tuned."""
 
     factors: int = 32
     visual: bool = True

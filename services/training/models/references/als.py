@@ -15,7 +15,7 @@ from services.training.models.references.item_to_item import chosen
 
 
 class AlsConfig(Config, frozen=True):
-    """The factors and how sure a choice is; chosen on ML-1M's validation split."""
+    """The factors and how sure a choice is; not tuned."""
 
     factors: int = 128
     confidence: float = 10.0  # what a choice counts beside what was not chosen, which counts 1

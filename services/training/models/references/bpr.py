@@ -14,7 +14,7 @@ from services.training.models.model import Config, Model, Run, Tensors
 
 
 class BprConfig(Config, frozen=True):
-    """Sizes and steps; chosen on ML-1M's validation split."""
+    """Sizes and steps; not tuned."""
 
     factors: int = 64
     epochs: int = 30

@@ -18,7 +18,7 @@ from services.training.models.references.item_to_item import (
 
 
 class EaseConfig(Config, frozen=True):
-    """The ridge, and what counts as input; chosen on ML-1M's validation split."""
+    """The ridge, as the paper has it for such data, and what counts as input; not tuned."""
 
     ridge: float = 500.0  # added to the diagonal of X'X
     recency: float = 0.0  # an item of the history weighs 1 / (items after it + 1)^power

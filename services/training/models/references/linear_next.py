@@ -29,7 +29,7 @@ EPSILON: Final = 1e-6  # keeps items that were never met from making X'X singula
 
 
 class LinearNextConfig(Config, frozen=True):
-    """The input's weights and the ridge; chosen on ML-1M's validation split."""
+    """The input's weights, and the ridge that is best on ML-1M's validation split."""
 
     recency: float = 1.0  # an item of the history weighs 1 / (items after it + 1)^power
     read: int = 50  # last items of the history that are read

@@ -21,7 +21,7 @@ from services.training.models.references.item_to_item import (
 
 
 class SessionKnnConfig(Config, frozen=True):
-    """What a session is, and whom it is compared with; chosen on ML-1M's validation split."""
+    """What a session is, and whom it is compared with; not tuned."""
 
     length: int = 20  # events of a session: a history is cut into runs of them
     neighbours: int = 500
