@@ -21,6 +21,7 @@ from services.training.commands.options import (
     Seed,
 )
 from services.training.commands.under_way import INTERRUPTED, FitBars, interruptible, stop_request
+from services.training.content.contents import ItemContents, contents_of
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
 from services.training.data.splits import Asked, Split
 from services.training.evaluation.measure import accuracy, answers
@@ -29,6 +30,7 @@ from services.training.models.model import Model, Run
 from shared.inputs.refusals import BadInput
 
 SERVED: Final = "tower"  # the model whose bundle services run
+CONTENTS: Final = "contents"  # folder beside the fits: what items look like and say, encoded once
 DAY_ZERO: Final = "covisits"  # what ranks in a system without a bundle, nearly alone
 
 
@@ -83,12 +85,14 @@ def train(
     options.console.print(f"{choice.name}: fitted in {fit.seconds:.1f} s, in {where}")
     if bundle is not None and day_zero is not None:
         run = Run(seed=seed, device=device)
-        _write_bundle(bundle, fit.model, day_zero.model, split, run)
+        contents = contents_of(split.train, cache=fits_folder / CONTENTS)
+        _write_bundle(bundle, fit.model, day_zero.model, split, contents, run)
 
 
-def _write_bundle(folder: Path, tower: Model, day_zero: Model, split: Split, run: Run) -> None:
+def _write_bundle(
+    folder: Path, tower: Model, day_zero: Model, split: Split, contents: ItemContents, run: Run
+) -> None:
     """Write a bundle with what it reaches beside day zero, and say so."""
-    from services.training.content.contents import contents_of
     from services.training.export.bundle import write_trained_bundle
     from services.training.models.sequential.tower import SessionTower
 
@@ -101,7 +105,6 @@ def _write_bundle(folder: Path, tower: Model, day_zero: Model, split: Split, run
         **_reached(tower, split.test, run.seed),
         "day_zero": before,
     }
-    contents = contents_of(split.train)
     written = write_trained_bundle(folder, tower, split.train, contents, evaluation, run)
     options.console.print(
         f"{folder}: bundle {written.space}, ndcg@10 {evaluation['ndcg@10']:.4f}, "
