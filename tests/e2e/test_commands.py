@@ -275,7 +275,7 @@ def test_a_position_that_is_not_reached_is_told_from_a_ranking_that_does_not_ans
         (("similar", "nothing-of-the-kind"), 1, "NOT_FOUND"),
         (("recommend", "u", "-k", "0"), 2, "-k"),
         (("search",), 2, "either --text or --image"),
-        (("import", "files"), 2, "--items, --events or both"),
+        (("import", "files"), 2, "give --items, --users, --events or several"),
         (("recommend", "u\x07"), 1, "INVALID_ARGUMENT: user_id"),
         (("items", "publish", "none.jsonl"), 1, "none.jsonl: No such file or directory"),
         (("nonsense",), 2, "No such command"),
