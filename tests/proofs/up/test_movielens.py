@@ -41,7 +41,7 @@ def test_everything_is_in_effect_when_the_import_ends(imported: Up) -> None:
     services = imported.json("status")["services"]
 
     assert services["ranking"]["catalogue"]["items"] == 1682
-    assert services["sessions"]["lag"] == {"clicks": 0}
+    assert services["sessions"]["lag"] == {"clicks": 0, "users": 0}
     assert imported.json("dead-letters")["total"] == 0
 
 
