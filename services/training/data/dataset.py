@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from freshet.contract.items import Item
-from services.training.data.histories import Histories
+from services.training.data.histories import Histories, Ints
 
 Attributes = Mapping[str, str | float | bool]
 
@@ -33,6 +35,10 @@ class Dataset:
     def n_users(self) -> int:
         """Return how many users there are; numbers run from 0."""
         return len(self.user_ids)
+
+    def counts(self) -> Ints:
+        """Return how often each item was chosen, (n_items,)."""
+        return np.bincount(self.events.items, minlength=self.n_items)
 
     def with_events(self, events: Histories) -> Dataset:
         """Return the same tables with other events."""

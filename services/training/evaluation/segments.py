@@ -46,7 +46,7 @@ def _by_length(asked: Asked) -> Mapping[str, Rows]:
 
 
 def _by_popularity(asked: Asked, learnt: Dataset) -> Mapping[str, Rows]:
-    counts = np.bincount(learnt.events.items, minlength=learnt.n_items)[asked.targets]
+    counts = learnt.counts()[asked.targets]
     if not len(counts):
         return {}
     bounds = np.quantile(counts, np.arange(1, len(FIFTHS)) / len(FIFTHS), method="lower")

@@ -55,7 +55,7 @@ def write_trained_bundle(
     base = Bundle.load(encoders, bundles.ENCODER_FILES)
     rows = tower.item_vectors()
     fusion = Fusion.load(base.files["fusion.npz"])
-    learnt = np.bincount(data.events.items, minlength=data.n_items) > 0
+    learnt = data.counts() > 0
     views = content_views(contents, fusion)
     described = learnt & (views != 0).any(axis=(0, 2))
     files = dict(base.files)

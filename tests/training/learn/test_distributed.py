@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +48,3 @@ def test_one_process_takes_all_windows() -> None:
     rows, weight = share(np.array([3, 1, 2]))
     assert rows.tolist() == [0, 1, 2]
     assert weight == 1
-
-
-if find_spec("torchrec") is not None:  # no part of the lock: what it needs loads on few machines
-
-    @pytest.mark.timeout(300)
-    def test_a_table_that_two_processes_share_is_as_one_process_would_have_it() -> None:
-        try:
-            import fbgemm_gpu  # noqa: F401  # whose operators TorchRec shards by
-        except (ImportError, OSError) as error:
-            pytest.skip(f"TorchRec cannot shard here: {error}")
-        together = _started("tests.training.learn.shard_together")
-        assert together.returncode == 0, together.stderr

@@ -31,10 +31,10 @@ from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
 from services.training.learn.presets import by_preset
 from services.training.models.model import Config, Model, Preset, Run, Tensors
+from shared.bundles.bundle import SESSION
 
 AT_ONCE: Final = 512  # histories that are scored together
 WINDOW: Final = 200  # events that are asked together: what a step costs, not what it sees
-SESSION: Final = "session.onnx"  # as a bundle names it
 FLAGS: Final = "flags"  # tensor of the names of users' flags
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,8 +36,7 @@ from services.training.models.collaborative.towers import (
     rows_of_normal,
 )
 from services.training.models.model import Tensors
-
-TOWER: Final = "tower.onnx"  # as a bundle names it
+from shared.bundles.bundle import TOWER
 
 
 class TwoTowerConfig(TowerConfig, frozen=True):
@@ -123,7 +122,7 @@ class TwoTower(TowerModel):
 
     def build(self, data: Dataset, user_flags: Floats) -> Towers:
         """See TowerModel.build."""
-        counts = np.bincount(data.events.items, minlength=data.n_items).astype(np.float32)
+        counts = data.counts().astype(np.float32)
         return _ByContent(self.config, user_flags, self._content(data), counts)
 
     def _content(self, data: Dataset) -> Floats:

@@ -66,7 +66,7 @@ class Cdl(Model):
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""
         config = self.config
-        learnt = np.bincount(data.events.items, minlength=data.n_items) > 0
+        learnt = data.counts() > 0
         inputs = torch.from_numpy(features_of(contents_of(data), learnt)).to(run.device)
         known = torch.from_numpy(learnt).to(run.device)
         chosen = _chosen(data.events, data.n_items)

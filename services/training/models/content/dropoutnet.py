@@ -28,6 +28,7 @@ from services.training.learn.loop import Training, learn, scoring, seeded
 from services.training.learn.losses import full_softmax
 from services.training.learn.positions import Positions
 from services.training.models.model import Config, Model, Preset, Run, Tensors
+from shared.bundles.bundle import TOWER
 
 
 class DropoutNetConfig(Config, frozen=True):
@@ -114,7 +115,7 @@ class DropoutNet(Model):
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""
         config = self.config
-        learnt = np.bincount(data.events.items, minlength=data.n_items) > 0
+        learnt = data.counts() > 0
         contents = contents_of(data)
         features = (
             contents.fused
@@ -171,7 +172,7 @@ class DropoutNet(Model):
             raise ValueError("inputs must be fused, as a service knows no more of an item")
         tower = _Unit(copy.deepcopy(self._module.content))
         example = torch.ones(3, self._module.features.shape[1])
-        write_onnx(tower, folder / "tower.onnx", {"content": example}, "tower")
+        write_onnx(tower, folder / TOWER, {"content": example}, "tower")
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""

@@ -158,7 +158,7 @@ class MovieModel(Model):
         config = self.config
         if not (config.poster or config.text):
             raise FitFailed("movie: poster or text must take part: nothing else tells items apart")
-        counts = np.bincount(data.events.items, minlength=data.n_items)
+        counts = data.counts()
         table, n_words = words_of(data, counts > 0, config.words)
         words = torch.from_numpy(table).to(run.device)
         pictures = torch.from_numpy(small_pictures(data, config.side)).to(run.device)

@@ -93,7 +93,7 @@ class PinSage(Model):
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""
         config = self.config
-        learnt = np.bincount(data.events.items, minlength=data.n_items) > 0
+        learnt = data.counts() > 0
         features = features_of(contents_of(data), learnt)
         known = np.flatnonzero(learnt)
         numbers = np.zeros(data.n_items, np.int64)

@@ -69,7 +69,7 @@ class Vbpr(Model):
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""
         config = self.config
-        learnt = np.bincount(data.events.items, minlength=data.n_items) > 0
+        learnt = data.counts() > 0
         contents = contents_of(data)
         visual = main_directions(
             unit(contents.pictures), learnt & contents.has_picture, config.directions

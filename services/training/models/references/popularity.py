@@ -17,7 +17,7 @@ class Popularity(Model):
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""
-        self._counts = np.bincount(data.events.items, minlength=data.n_items).astype(np.float32)
+        self._counts = data.counts().astype(np.float32)
 
     def score(self, histories: Histories) -> Floats:
         """See Model.score."""

@@ -6,6 +6,7 @@ a row's end is never looked at from within it, as no event looks at a later one.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Final
 
@@ -42,7 +43,7 @@ def causal(length: int, device: torch.device) -> Tensor:
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
-class Block(nn.Module):
+class Block(nn.Module, ABC):
     """One layer of an encoder; `relations` where its attention knows how far apart events are."""
 
     def __init__(
@@ -53,9 +54,9 @@ class Block(nn.Module):
         self.relations = Relations(heads, length, time_buckets) if relative else None
         self.dropout = dropout
 
+    @abstractmethod
     def forward(self, events: Tensor, times_s: Tensor | None) -> Tensor:
         """Return the events (b, l, d) as those before them let them be seen."""
-        raise NotImplementedError
 
     def split(self, values: Tensor) -> Tensor:
         """Return (b, l, d) as (b, h, l, d / h)."""

@@ -136,7 +136,7 @@ class _Fitting:
             if has_times and data.events.times_s is not None
             else None
         )
-        counts = np.bincount(data.events.items, minlength=data.n_items).astype(np.float32)
+        counts = data.counts().astype(np.float32)
         self._popularity = torch.from_numpy(counts**config.popular_negatives).to(self._device)
         self._loss = _loss(config, data.n_items)
 

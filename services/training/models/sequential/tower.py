@@ -8,7 +8,6 @@ training). So an item that came after training takes part by a vector made of it
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import torch
 
@@ -16,8 +15,7 @@ from services.training.data.histories import Floats
 from services.training.export.session_graph import write_session
 from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
-
-SESSION: Final = "session.onnx"  # as a bundle names it
+from shared.bundles.bundle import SESSION
 
 
 class SessionTowerConfig(SequentialConfig, frozen=True):
