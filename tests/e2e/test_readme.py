@@ -30,7 +30,7 @@ from tests.servers import ROOT, eventually, kafka_tool
 pytestmark = pytest.mark.e2e
 
 README = (ROOT / "README.md").read_text()
-ELSEWHERE = {".venv", ".git", "node_modules", ".freshet", ".pytest_cache"}
+ELSEWHERE = {".venv", ".venv-training", ".git", "node_modules", ".freshet", ".pytest_cache"}
 LISTED = r" *-?\d+\.\d{3}  \S.*  \(.+\)"  # score, title, reason
 PAGES = sorted(
     page for page in ROOT.rglob("*.md") if ELSEWHERE.isdisjoint(page.relative_to(ROOT).parts)
