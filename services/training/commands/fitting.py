@@ -26,10 +26,10 @@ from services.training.data.protocols import LEAVE_LAST_OUT, split_of
 from services.training.data.splits import Asked, Split
 from services.training.evaluation.measure import accuracy, answers
 from services.training.fits import Fits
-from services.training.models.model import Model, Run
+from services.training.models.model import Model, Run, ServedModel
+from services.training.models.registry import MODELS, model_type
 from shared.inputs.refusals import BadInput
 
-SERVED: Final = "tower"  # the model whose bundle services run
 CONTENTS: Final = "contents"  # folder beside the fits: what items look like and say, encoded once
 DAY_ZERO: Final = "covisits"  # what ranks in a system without a bundle, nearly alone
 
@@ -49,7 +49,7 @@ def train(
         Path | None,
         typer.Option(
             file_okay=False,
-            help=f"Write a bundle there for `freshet models publish` (of {SERVED}).",
+            help="Write a bundle of its towers there, for `freshet models publish`.",
         ),
     ] = None,
     posters: Posters = None,
@@ -59,8 +59,10 @@ def train(
     """Fit a model, chosen by each user's second last event; what was begun before goes on."""
     choices = ModelChoices(preset, config)
     choice = choices.of(model)
-    if bundle is not None and choice.model != SERVED:
-        raise BadInput(f"--bundle is of a model that services run: {SERVED}, was {choice.model}")
+    if bundle is not None and not issubclass(model_type(choice.model), ServedModel):
+        raise BadInput(
+            f"--bundle is of a model that services run: {', '.join(served())}, was {choice.model}"
+        )
     dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
     split = split_of(LEAVE_LAST_OUT, dataset, seed)
     stop = stop_request()
@@ -90,26 +92,30 @@ def train(
 
 
 def _write_bundle(
-    folder: Path, tower: Model, day_zero: Model, split: Split, contents: ItemContents, run: Run
+    folder: Path, model: Model, day_zero: Model, split: Split, contents: ItemContents, run: Run
 ) -> None:
     """Write a bundle with what it reaches beside day zero, and say so."""
     from services.training.export.bundle import write_trained_bundle
-    from services.training.models.sequential.tower import SessionTower
 
-    assert isinstance(tower, SessionTower)
+    assert isinstance(model, ServedModel)
     before = _reached(day_zero, split.test, run.seed)
     evaluation = {
         "data": split.train.name,
         "split": split.name,
         "seed": run.seed,
-        **_reached(tower, split.test, run.seed),
+        **_reached(model, split.test, run.seed),
         "day_zero": before,
     }
-    written = write_trained_bundle(folder, tower, split.train, contents, evaluation, run)
+    written = write_trained_bundle(folder, model, split.train, contents, evaluation, run)
     options.console.print(
         f"{folder}: bundle {written.space}, ndcg@10 {evaluation['ndcg@10']:.4f}, "
         f"day zero {before['ndcg@10']:.4f}"
     )
+
+
+def served() -> list[str]:
+    """Return the models that a bundle is written of."""
+    return [name for name in MODELS if issubclass(model_type(name), ServedModel)]
 
 
 def _reached(model: Model, asked: Asked, seed: int) -> dict[str, float]:

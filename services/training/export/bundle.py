@@ -22,9 +22,9 @@ import numpy as np
 from services.training.content.contents import DAY_ZERO, ItemContents
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats
-from services.training.export.item_tower import ItemTowerConfig, fit_item_tower, write_item_tower
-from services.training.models.model import Run
-from services.training.models.sequential.tower import SessionTower
+from services.training.export.item_tower import ItemTowerConfig, fit_item_tower
+from services.training.export.tower_graphs import write_item_tower
+from services.training.models.model import Run, ServedModel
 from shared.bundles import bundle as bundles
 from shared.bundles.bundle import Bundle
 from shared.bundles.fusion import Fusion
@@ -36,7 +36,7 @@ _COPIED: Final = ("dim", "image", "text", "golden")  # of the manifest, from the
 
 def write_trained_bundle(
     folder: Path,
-    tower: SessionTower,
+    model: ServedModel,
     data: Dataset,
     contents: ItemContents,
     evaluation: Mapping[str, Any],
@@ -45,32 +45,33 @@ def write_trained_bundle(
     encoders: Path = DAY_ZERO,
     config: ItemTowerConfig | None = None,
 ) -> Bundle:
-    """Fit an item tower to what a session tower learnt, and write both as a bundle.
+    """Write a fitted model's towers as a bundle; an item tower that it lacks is fitted to its rows.
 
-    data: that the tower was fitted on; contents: of its items, by the encoders' bundle, whose files
+    data: that the model was fitted on; contents: of its items, by the encoders' bundle, whose files
     are copied; evaluation: as services/cli/models/gate.py reads it. Its space is named after what
     it holds, so that other vectors never have the same name. Where nothing is known of any item,
     later ones have no vector. Raises BadBundle, OSError.
     """
     base = Bundle.load(encoders, bundles.ENCODER_FILES)
-    rows = tower.item_vectors()
+    rows = model.item_vectors()
     fusion = Fusion.load(base.files["fusion.npz"])
     learnt = data.counts() > 0
     views = content_views(contents, fusion)
     described = learnt & (views != 0).any(axis=(0, 2))
     files = dict(base.files)
     with TemporaryDirectory() as made:
-        tower.export_session(Path(made))
-        if described.any():
+        session, tower = Path(made) / bundles.SESSION, Path(made) / bundles.TOWER
+        model.export_session(session)
+        if not model.export_items(tower) and described.any():
             # A fit of its own: it neither asks the session tower's validation nor its checkpoints.
             alone = replace(run, validate=None, checkpoints=None)
             network, _ = fit_item_tower(
                 views[:, described], rows[described], config or ItemTowerConfig(), alone
             )
-            write_item_tower(network, Path(made) / bundles.TOWER)
+            write_item_tower(network, views.shape[2], tower)
         files |= {path.name: path.read_bytes() for path in Path(made).iterdir()}
     files[bundles.TOWER_ROWS] = tower_rows(data, rows, learnt)
-    shape = {"dim": rows.shape[1], "model": tower.name, "length": tower.config.network.length}
+    shape = {"dim": rows.shape[1], "model": model.name, "length": model.length}
     manifest = json.loads((encoders / bundles.MANIFEST).read_bytes())
     return write_bundle(
         folder,

@@ -9,7 +9,6 @@ Legend: m items; v views of each item's content; d content dimensions; t tower d
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from services.training.data.histories import Floats, Ints
-from services.training.export.onnx_file import write_onnx
 from services.training.learn.batches import equal_in_rows
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
 from services.training.models.model import Config, Run
@@ -96,13 +94,6 @@ def fit_item_tower(
         replace(run, validate=nearness if len(held) else None),
     )
     return tower, curve
-
-
-def write_item_tower(tower: ContentTower, path: Path) -> None:
-    """Write tower.onnx: `content` (n, d) → `tower` (n, t)."""
-    first = tower.layers[0]
-    assert isinstance(first, nn.Linear)
-    write_onnx(tower, path, {"content": torch.randn(3, first.in_features)}, "tower")
 
 
 def _no_scores(_: object) -> Floats:

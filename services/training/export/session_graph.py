@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from services.training.export.onnx_file import write_onnx
+from services.training.export.tower_graphs import write_session_tower
 from services.training.models.sequential.blocks import PositionBlock, SoftmaxBlock, causal
-from services.training.models.sequential.network import Network
+from services.training.models.sequential.network import Network, Recurrent
 
 NOT_SEEN: Final = -1e9  # added to a weight before its softmax; of rows of nothing else no NaN comes
 
@@ -27,16 +27,11 @@ class SessionGraph(nn.Module):
     """A network of softmax or position layers and cosines, over vectors in place of numbers."""
 
     def __init__(self, network: Network) -> None:
-        """Raises ValueError for a network whose layers or scores are others."""
         super().__init__()
         config = network.config
-        layers = list(network.encoder.children())
-        known = all(isinstance(layer, SoftmaxBlock | PositionBlock) for layer in layers)
-        if not known or not config.temperature or config.time_buckets:
-            raise ValueError("a session tower has softmax or position layers, cosines and no times")
         self.length, self.heads, self.dim = config.length, config.heads, config.dim
         self.places, self.last = network.places, network.last
-        self.layers = nn.ModuleList(layers)
+        self.layers = network.encoder
 
     def forward(self, items: Tensor, mask: Tensor) -> Tensor:
         """Return queries (b, t) of unit length; items (b, l, t), mask (b, l) 1 where one stands."""
@@ -44,8 +39,9 @@ class SessionGraph(nn.Module):
         if self.places is not None:
             at = (mask.cumsum(1).long() - 1).clamp_min(0)
             events = events + self.places.weight[at]
-        for number, layer in enumerate(self.layers, 1):
-            asked = self.length if number < len(self.layers) else 1
+        layers = list(self.layers.children())
+        for number, layer in enumerate(layers, 1):
+            asked = self.length if number < len(layers) else 1
             if isinstance(layer, SoftmaxBlock):
                 events = self._by_softmax(layer, events, mask, asked)
             else:
@@ -89,11 +85,29 @@ class SessionGraph(nn.Module):
         return events + added
 
 
+class RecurrentSessionGraph(nn.Module):
+    """A network of recurrent units and cosines, over vectors in place of numbers."""
+
+    def __init__(self, network: Network, units: nn.GRU) -> None:
+        super().__init__()
+        self.units, self.last = units, network.last
+
+    def forward(self, items: Tensor, mask: Tensor) -> Tensor:
+        """Return queries (b, t) of unit length; items (b, l, t), mask (b, l) 1 where one stands."""
+        length = mask.sum(1, keepdim=True).long()
+        # To the front, as nothing may come before the first event.
+        at = (torch.arange(mask.shape[1], device=mask.device) - length) % mask.shape[1]
+        states, _ = self.units(items.take_along_dim(at[:, :, None], 1))
+        newest = states.take_along_dim((length - 1).clamp_min(0)[:, :, None], 1)[:, 0]
+        return F.normalize(self.last(newest), dim=1)
+
+
 def write_session(network: Network, path: Path) -> None:
-    """Write session.onnx: `items` (b, l, t) and `mask` (b, l) → `query` (b, t)."""
-    graph = SessionGraph(network)
-    examples = {
-        "items": F.normalize(torch.randn(3, graph.length, graph.dim), dim=-1),
-        "mask": torch.ones(3, graph.length),
-    }
-    write_onnx(graph, path, examples, "query")
+    """Write a network of cosines as a session tower, as ServedModel says."""
+    encoder = network.encoder
+    graph: nn.Module = (
+        RecurrentSessionGraph(network, encoder.units)
+        if isinstance(encoder, Recurrent)
+        else SessionGraph(network)
+    )
+    write_session_tower(graph, network.config.length, network.config.dim, path)

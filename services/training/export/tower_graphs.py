@@ -14,9 +14,8 @@ from torch.nn import functional as F
 
 from services.training.export.onnx_file import write_onnx
 
-if TYPE_CHECKING:  # which write themselves by this module
+if TYPE_CHECKING:  # which writes itself by this module
     from services.training.models.collaborative.towers import UserTower
-    from services.training.models.collaborative.two_tower import ItemTower
 
 
 class UserGraph(nn.Module):
@@ -37,26 +36,25 @@ class UserGraph(nn.Module):
         return queries
 
 
-class ContentGraph(nn.Module):
-    """The item's tower for items without number."""
+class UnitGraph(nn.Module):
+    """Layers whose rows are brought to unit length: an item's tower for items without number."""
 
-    def __init__(self, item: ItemTower) -> None:
+    def __init__(self, layers: nn.Module) -> None:
         super().__init__()
-        self.item = item
+        self.layers = layers
 
     def forward(self, content: Tensor) -> Tensor:
         """Return unit vectors (n, t) for contents (n, d)."""
-        return F.normalize(self.item(content), dim=1)
+        return F.normalize(self.layers(content), dim=1)
 
 
-def write_user_tower(user: UserTower, others: Tensor, path: Path) -> None:
-    """Write session.onnx: `items` (b, l, t) and `mask` (b, l) → `query` (b, t)."""
-    items = F.normalize(torch.randn(3, user.length, user.dim), dim=2)
-    inputs = {"items": items, "mask": torch.ones(3, user.length)}
-    write_onnx(UserGraph(user, others), path, inputs, "query")
+def write_session_tower(graph: nn.Module, length: int, dim: int, path: Path) -> None:
+    """Write what sees histories: `items` (b, length, dim) and `mask` (b, length) → `query`."""
+    items = F.normalize(torch.randn(3, length, dim), dim=2)
+    write_onnx(graph, path, {"items": items, "mask": torch.ones(3, length)}, "query")
 
 
-def write_content_tower(item: ItemTower, columns: int, path: Path) -> None:
-    """Write tower.onnx: `content` (n, d) → `tower` (n, t)."""
+def write_item_tower(graph: nn.Module, columns: int, path: Path) -> None:
+    """Write what sees new items: `content` (n, columns) → `tower`."""
     content = F.normalize(torch.randn(3, columns), dim=1)
-    write_onnx(ContentGraph(item), path, {"content": content}, "tower")
+    write_onnx(graph, path, {"content": content}, "tower")

@@ -109,6 +109,33 @@ class Model(ABC):
         return model
 
 
+class ServedModel(Model):
+    """Sees items and histories as unit vectors of one space, which services run as towers."""
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """Return how many events of a history its session tower sees, the newest."""
+
+    @abstractmethod
+    def item_vectors(self) -> Floats:
+        """Return the unit vectors of all items, (n_items, t)."""
+
+    @abstractmethod
+    def export_session(self, path: Path) -> None:
+        """Write its session tower: `items` (b, l, t) and `mask` (b, l) → `query` (b, t).
+
+        A history's vectors stand at the end of its row, their mask is 1.
+        """
+
+    def export_items(self, path: Path) -> bool:
+        """Write what places items without events: `content` (n, d) → `tower` (n, t).
+
+        d: of the serving space. Returns whether it has learnt such a thing from that vector alone.
+        """
+        return False
+
+
 class RatingModel(Model):
     """Predicts ratings, too."""
 

@@ -12,12 +12,11 @@ import pytest
 import torch
 
 from services.training.data.histories import Floats
-from services.training.export.item_tower import ItemTowerConfig, fit_item_tower, write_item_tower
-from services.training.export.session_graph import SessionGraph
+from services.training.export.item_tower import ItemTowerConfig, fit_item_tower
+from services.training.export.tower_graphs import write_item_tower
 from services.training.learn.loop import Training
 from services.training.models.model import Run
-from services.training.models.sequential.network import Network, NetworkConfig
-from services.training.models.sequential.tower import SessionTower, SessionTowerConfig
+from services.training.models.sequential.tower import BLOCKS, SessionTower, SessionTowerConfig
 from tests.training.models.sequential.test_sequential import histories, log
 
 LENGTH, DIM = 6, 16
@@ -44,13 +43,13 @@ def as_served(model: SessionTower, *rows: list[int]) -> tuple[Floats, Floats]:
     return items.astype(np.float32), mask.astype(np.float32)
 
 
-@pytest.mark.parametrize("block", ["softmax", "position"])
+@pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("positions", ["absolute", "relative", "both"])
 def test_a_session_tower_ranks_in_onnx_as_in_training(
     block: str, positions: str, tmp_path: Path
 ) -> None:
     model = fitted(block=block, heads=2, positions=positions)
-    model.export_session(tmp_path)
+    model.export_session(tmp_path / "session.onnx")
     assert [each.name for each in tmp_path.iterdir()] == ["session.onnx"]
     onnx.checker.check_model(tmp_path / "session.onnx", full_check=True)
     session = ort.InferenceSession(tmp_path / "session.onnx")
@@ -71,8 +70,11 @@ def test_a_session_tower_ranks_in_onnx_as_in_training(
 
 
 def test_a_network_that_no_service_runs_is_refused() -> None:
-    with pytest.raises(ValueError, match="a session tower has softmax or position layers"):
-        SessionGraph(Network(NetworkConfig(block="gated", temperature=0.05), 5))
+    told = {"network": {"block": "gated", "temperature": 0.05}}
+    with pytest.raises(
+        msgspec.ValidationError, match="position, softmax, gru, .* was gated"
+    ):
+        msgspec.convert(told, SessionTowerConfig)
 
 
 def test_content_leads_to_the_rows_that_events_taught(tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_content_leads_to_the_rows_that_events_taught(tmp_path: Path) -> None:
     _, by_chance = fit_item_tower(contents, rng.permutation(rows), config, Run())
     assert by_chance.best_ndcg < 0.6
 
-    write_item_tower(tower, tmp_path / "tower.onnx")
+    write_item_tower(tower, 12, tmp_path / "tower.onnx")
     session = ort.InferenceSession(tmp_path / "tower.onnx")
     (found,) = session.run(["tower"], {"content": contents[:5]})
     with torch.inference_mode():

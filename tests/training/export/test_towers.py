@@ -50,7 +50,7 @@ def test_a_users_tower_asks_in_onnx_as_in_training(name: str, tmp_path: Path) ->
         items[row, 6 - len(history) :] = vectors[history]
         mask[row, 6 - len(history) :] = 1
 
-    model.export_session(tmp_path)
+    model.export_session(tmp_path / "session.onnx")
     queries = run(tmp_path / "session.onnx", items=items, mask=mask)
     np.testing.assert_allclose(queries, expected, rtol=1e-3, atol=1e-5)
     alone = run(tmp_path / "session.onnx", items=items[1:2], mask=mask[1:2])
@@ -62,15 +62,16 @@ def test_an_items_tower_places_new_items_in_onnx_as_in_training(tmp_path: Path) 
     unseen = data.with_events(data.events.kept(data.events.items != 7))
     model = TwoTower(msgspec.structs.replace(TWO_TOWER, training=SHORT), contents)
     model.fit(unseen, Run())
-    model.export_items(tmp_path)
+    assert model.export_items(tmp_path / "tower.onnx")
     placed = run(tmp_path / "tower.onnx", content=contents(data).fused)
     np.testing.assert_allclose(placed[7], model.item_vectors()[7], rtol=1e-3, atol=1e-5)
 
 
-def test_an_items_tower_that_no_service_can_feed_is_refused(tmp_path: Path) -> None:
-    model = TwoTower(msgspec.structs.replace(TWO_TOWER, content="all"), contents)
-    with pytest.raises(ValueError, match="needs content 'serving', was 'all'"):
-        model.export_items(tmp_path)
+def test_an_items_tower_that_no_service_can_feed_is_not_written(tmp_path: Path) -> None:
+    model = TwoTower(msgspec.structs.replace(TWO_TOWER, content="all", training=SHORT), contents)
+    model.fit(log(), Run())
+    assert not model.export_items(tmp_path / "tower.onnx")
+    assert not any(tmp_path.iterdir())
 
 
 def test_wide_and_deep_ranks_in_onnx_as_in_training(tmp_path: Path) -> None:

@@ -24,14 +24,13 @@ from torch.nn import functional as F
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
 from services.training.data.user_attributes import UserFlags
-from services.training.export.tower_graphs import write_user_tower
+from services.training.export.tower_graphs import UserGraph, write_session_tower
 from services.training.learn.asked_events import AskedEvents, EventsOnDevice, WindowRows
 from services.training.learn.batches import equal_in_events, windows
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
 from services.training.learn.presets import by_preset
-from services.training.models.model import Config, Model, Preset, Run, Tensors
-from shared.bundles.bundle import SESSION
+from services.training.models.model import Config, Preset, Run, ServedModel, Tensors
 
 AT_ONCE: Final = 512  # histories that are scored together
 WINDOW: Final = 200  # events that are asked together: what a step costs, not what it sees
@@ -123,7 +122,7 @@ class Towers(nn.Module):
         """Return how many items there are."""
 
 
-class TowerModel(Model):
+class TowerModel(ServedModel):
     """Fits both towers on what came next."""
 
     config: TowerConfig
@@ -194,8 +193,13 @@ class TowerModel(Model):
                 found.append(self.towers.user(views, others).float().cpu().numpy())
         return np.concatenate(found) if found else np.empty((0, self.config.dim), np.float32)
 
+    @property
+    def length(self) -> int:
+        """See ServedModel.length."""
+        return self.config.length
+
     def item_vectors(self) -> Floats:
-        """Return the unit vectors of all items, (i, t)."""
+        """See ServedModel.item_vectors."""
         with scoring(self.towers, self.config.training.precision) as device:
             return np.asarray(self._item_vectors(device).float().cpu().numpy(), np.float32)
 
@@ -206,12 +210,13 @@ class TowerModel(Model):
         """See Model.score: cosines."""
         return self.queries(histories) @ self.item_vectors().T
 
-    def export_session(self, folder: Path) -> None:
-        """Write session.onnx, the user's tower where nothing but the history is known."""
+    def export_session(self, path: Path) -> None:
+        """See ServedModel.export_session: the user's tower where only the history is known."""
         towers = self.towers.cpu()
         with torch.no_grad():
             others = self.others(towers.user_flags[-1:], torch.zeros(1))
-        write_user_tower(towers.user, others, folder / SESSION)
+        graph = UserGraph(towers.user, others)
+        write_session_tower(graph, self.config.length, self.config.dim, path)
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from services.training.content.contents import ItemContents, contents_of
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats
-from services.training.export.tower_graphs import write_content_tower
+from services.training.export.tower_graphs import UnitGraph, write_item_tower
 from services.training.learn.asked_events import AskedEvents
 from services.training.learn.losses import full_softmax
 from services.training.models.collaborative.towers import (
@@ -36,7 +36,6 @@ from services.training.models.collaborative.towers import (
     rows_of_normal,
 )
 from services.training.models.model import Tensors
-from shared.bundles.bundle import TOWER
 
 
 class TwoTowerConfig(TowerConfig, frozen=True):
@@ -138,17 +137,14 @@ class TwoTower(TowerModel):
         """See TowerModel.rebuilt."""
         return _ByContent(self.config, tensors["user_flags"], tensors["content"], tensors["counts"])
 
-    def export_items(self, folder: Path) -> None:
-        """Write tower.onnx, the item's tower for items that have no events yet.
-
-        Raises ValueError for a model that sees more of an item than a service does.
-        """
-        if self.config.content != "serving":
-            raise ValueError(f"an item tower needs content 'serving', was {self.config.content!r}")
+    def export_items(self, path: Path) -> bool:
+        """See ServedModel.export_items: its item tower, where that sees what a service does."""
         towers = self.towers.cpu()
         assert isinstance(towers, _ByContent)
-        assert towers.item is not None
-        write_content_tower(towers.item, towers.content.shape[1], folder / TOWER)
+        if self.config.content != "serving" or towers.item is None:
+            return False
+        write_item_tower(UnitGraph(towers.item), towers.content.shape[1], path)
+        return True
 
     def loss(self, queries: Tensor, asked: AskedEvents, known: Tensor, vectors: Tensor) -> Tensor:
         """See TowerModel.loss: the softmax over the items that came next in the step."""

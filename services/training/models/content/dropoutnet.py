@@ -9,7 +9,6 @@ Legend: b histories; n items; f columns of features; k newest choices; t columns
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Literal
 
@@ -22,13 +21,16 @@ from services.training.content.contents import contents_of
 from services.training.content.features import features_of
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.export.onnx_file import write_onnx
+from services.training.export.tower_graphs import (
+    UnitGraph,
+    write_item_tower,
+    write_session_tower,
+)
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Training, learn, scoring, seeded
 from services.training.learn.losses import full_softmax
 from services.training.learn.positions import Positions
-from services.training.models.model import Config, Model, Preset, Run, Tensors
-from shared.bundles.bundle import TOWER
+from services.training.models.model import Config, Preset, Run, ServedModel, Tensors
 
 
 class DropoutNetConfig(Config, frozen=True):
@@ -89,28 +91,34 @@ class _Towers(nn.Module):
     def queries(self, items: Tensor, newest: Tensor) -> Tensor:
         """Return (b, t) unit rows of newest choices (b, k), which n fills up."""
         there = (newest < len(items)).to(items.dtype)[:, :, None]
-        chosen = F.pad(items, (0, 0, 0, 1))[newest]  # (b, k, t)
+        return self.query_of(F.pad(items, (0, 0, 0, 1))[newest], there)
+
+    def query_of(self, chosen: Tensor, there: Tensor) -> Tensor:
+        """Return (b, t) unit rows of vectors (b, k, t) that are there, 1, or not, 0, (b, k, 1)."""
         weights = (self.recency[:, None] + (there - 1) * 1e9).softmax(1)
         recent = (weights * there * chosen).sum(1)
         mean = (there * chosen).sum(1) / there.sum(1).clamp(min=1)
         return F.normalize(recent + self.query(torch.cat([recent, mean], 1)), dim=1)
 
 
-class _Unit(nn.Module):
-    def __init__(self, layers: nn.Module) -> None:
+class _QueryGraph(nn.Module):
+    """The query as a service asks for it."""
+
+    def __init__(self, towers: _Towers) -> None:
         super().__init__()
-        self.layers = layers
+        self.towers = towers
 
-    def forward(self, rows: Tensor) -> Tensor:
-        return F.normalize(self.layers(rows), dim=1)
+    def forward(self, items: Tensor, mask: Tensor) -> Tensor:
+        return self.towers.query_of(items, mask[:, :, None])
 
 
-class DropoutNet(Model):
-    """Learns by a softmax over the learnt items; serves as `tower.onnx`."""
+class DropoutNet(ServedModel):
+    """Learns by a softmax over the learnt items."""
 
     name = "dropoutnet"
     paper = "Volkovs 2017 (DropoutNet, NeurIPS), by a softmax over items (YouTube, RecSys 2019)"
     config_type = DropoutNetConfig
+    config: DropoutNetConfig
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""
@@ -157,22 +165,28 @@ class DropoutNet(Model):
             scores: Floats = (queries @ items.T).cpu().numpy()
             return scores
 
-    def vectors(self) -> Floats:
-        """Return the items' unit rows, (n, t)."""
+    @property
+    def length(self) -> int:
+        """See ServedModel.length."""
+        return self.config.newest
+
+    def item_vectors(self) -> Floats:
+        """See ServedModel.item_vectors."""
         with scoring(self._module):
             found: Floats = self._module.items().cpu().numpy()
             return found
 
-    def export(self, folder: Path) -> None:
-        """Write `tower.onnx`: `content` (n, d) of the serving space → `tower` (n, t) unit rows.
+    def export_session(self, path: Path) -> None:
+        """See ServedModel.export_session."""
+        graph = _QueryGraph(self._module)
+        write_session_tower(graph, self.config.newest, self.config.width, path)
 
-        It is what a new item gets. Raises ValueError where it learnt from more than that vector.
-        """
+    def export_items(self, path: Path) -> bool:
+        """See ServedModel.export_items: where it has learnt from the serving vector alone."""
         if self.config.inputs != "fused":
-            raise ValueError("inputs must be fused, as a service knows no more of an item")
-        tower = _Unit(copy.deepcopy(self._module.content))
-        example = torch.ones(3, self._module.features.shape[1])
-        write_onnx(tower, folder / TOWER, {"content": example}, "tower")
+            return False
+        write_item_tower(UnitGraph(self._module.content), self._module.features.shape[1], path)
+        return True
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""

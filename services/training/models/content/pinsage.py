@@ -12,6 +12,8 @@ Legend: n items; f columns of features; m neighbours; t columns; b pairs.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -21,12 +23,13 @@ from services.training.content.contents import contents_of
 from services.training.content.features import features_of
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
+from services.training.export.tower_graphs import write_session_tower
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Training, learn, scoring, seeded
 from services.training.learn.losses import full_softmax
 from services.training.learn.positions import Positions
 from services.training.models.content.cosine import unit
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import Config, Run, ServedModel, Tensors
 
 
 class PinSageConfig(Config, frozen=True):
@@ -83,12 +86,20 @@ class _Convolutions(nn.Module):
         return F.normalize(self.exit(x), dim=1)
 
 
-class PinSage(Model):
+class _MeanQuery(nn.Module):
+    """The query as a service asks for it: the mean of the newest choices."""
+
+    def forward(self, items: Tensor, mask: Tensor) -> Tensor:
+        return F.normalize((items * mask[:, :, None]).sum(1), dim=1)
+
+
+class PinSage(ServedModel):
     """Places items by content and company; asks with the mean of the newest choices."""
 
     name = "pinsage"
     paper = "Ying 2018 (arXiv 1806.01973)"
     config_type = PinSageConfig
+    config: PinSageConfig
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""
@@ -142,6 +153,21 @@ class PinSage(Model):
             newest = torch.from_numpy(histories.padded(self.config.newest, len(items)))
             scores: Floats = (self._queries(items, newest.to(device)) @ items.T).cpu().numpy()
             return scores
+
+    @property
+    def length(self) -> int:
+        """See ServedModel.length."""
+        return self.config.newest
+
+    def item_vectors(self) -> Floats:
+        """See ServedModel.item_vectors."""
+        with scoring(self._module):
+            found: Floats = self._module.items().cpu().numpy()
+            return found
+
+    def export_session(self, path: Path) -> None:
+        """See ServedModel.export_session."""
+        write_session_tower(_MeanQuery(), self.config.newest, self.config.width, path)
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""

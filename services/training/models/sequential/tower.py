@@ -1,21 +1,25 @@
 """See a session and items as unit vectors of one space, as a service asks an index for them.
 
-FuXi-beta's layers over vectors: what it is told of a history is the items' vectors alone, and what
-it says is a vector whose cosine with an item's is the score (a learnt temperature stays behind in
-training). So an item that came after training takes part by a vector made of its content.
+FuXi-beta's layers over vectors (SASRec's and GRU4Rec's by configuration): what it is told of a
+history is the items' vectors alone, and what it says is a vector whose cosine with an item's is the
+score (a learnt temperature stays behind in training). So an item that came after training takes
+part by a vector made of its content.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import torch
 
 from services.training.data.histories import Floats
 from services.training.export.session_graph import write_session
+from services.training.models.model import ServedModel
 from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
-from shared.bundles.bundle import SESSION
+
+BLOCKS: Final = ("position", "softmax", "gru")  # that are written as a graph
 
 
 class SessionTowerConfig(SequentialConfig, frozen=True):
@@ -30,20 +34,34 @@ class SessionTowerConfig(SequentialConfig, frozen=True):
         learn_temperature=True,
     )
 
+    def __post_init__(self) -> None:
+        """Refuse a network that no service runs with a ValueError."""
+        network = self.network
+        if network.block not in BLOCKS or not network.temperature or network.time_buckets:
+            raise ValueError(
+                f"a session tower has layers of {', '.join(BLOCKS)}, a temperature and no time "
+                f"buckets, was {network.block}, {network.temperature:g}, {network.time_buckets}"
+            )
 
-class SessionTower(SequentialModel):
+
+class SessionTower(SequentialModel, ServedModel):
     """Two layers of positions by cosines, which a service runs."""
 
     name = "tower"
     paper = "2508.10615, cosines as in 2402.17152"
     config_type = SessionTowerConfig
 
+    @property
+    def length(self) -> int:
+        """See ServedModel.length."""
+        return self.config.network.length
+
     def item_vectors(self) -> Floats:
-        """Return (i, t): each item's unit vector."""
+        """See ServedModel.item_vectors."""
         with torch.no_grad():
             found: Floats = self._network.item_vectors().float().cpu().numpy()
         return found
 
-    def export_session(self, folder: Path) -> None:
-        """Write session.onnx: `items` (b, l, t) and `mask` (b, l) → `query` (b, t)."""
-        write_session(self._network, folder / SESSION)
+    def export_session(self, path: Path) -> None:
+        """See ServedModel.export_session."""
+        write_session(self._network, path)

@@ -110,17 +110,18 @@ def test_an_item_tower_gives_in_onnx_what_an_item_without_a_row_has(
     keep_contents(data)
     model = fitted("dropoutnet", data, inputs="fused")
     assert isinstance(model, DropoutNet)
-    model.export(tmp_path)
+    assert model.export_items(tmp_path / "tower.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "tower.onnx")
     fused = contents_of(data).fused
     (given,) = session.run(["tower"], {"content": fused})
     np.testing.assert_allclose(np.linalg.norm(given, axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(given[NEW], model.vectors()[NEW], atol=1e-5)
+    np.testing.assert_allclose(given[NEW], model.item_vectors()[NEW], atol=1e-5)
     (alone,) = session.run(["tower"], {"content": fused[5:6]})
     np.testing.assert_allclose(alone, given[5:6], atol=1e-6)
 
-    with pytest.raises(ValueError, match="inputs must be fused"):
-        fitted("dropoutnet", data).export(tmp_path)  # type: ignore[attr-defined]
+    seeing_more = fitted("dropoutnet", data, training=Training(epochs=2, patience=0))
+    assert isinstance(seeing_more, DropoutNet)
+    assert not seeing_more.export_items(tmp_path / "none.onnx")
 
 
 @pytest.mark.parametrize("name", [*LEARNT, "movie"])
