@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +15,37 @@ from torch.export import Dim
 OPSET: Final = 18
 
 
-def write_onnx(module: nn.Module, path: Path, inputs: Mapping[str, Tensor], output: str) -> None:
-    """Trace the module, in the order of its inputs, with examples whose first axis may be any."""
+def write_onnx(
+    module: nn.Module,
+    path: Path,
+    inputs: Mapping[str, Tensor],
+    output: str,
+    *,
+    recurrent: bool = False,
+) -> None:
+    """Trace the module, in the order of its inputs, with examples whose first axis may be any.
+
+    recurrent: whether it has such layers, whose first axis only the older exporter leaves free.
+    """
     module = module.cpu().eval()
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # what they leave as it is
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter's own, of PyTorch's ways to come
+        any_first: dict[str, Any] = (
+            {"dynamic_axes": {name: {0: "rows"} for name in (*inputs, output)}}
+            if recurrent
+            else {"dynamic_shapes": tuple({0: Dim.DYNAMIC} for _ in inputs)}
+        )
         torch.onnx.export(
             module,
             tuple(inputs.values()),
             path,
             input_names=list(inputs),
             output_names=[output],
-            dynamic_shapes=tuple({0: Dim.DYNAMIC} for _ in inputs),
             opset_version=OPSET,
             external_data=False,
-            dynamo=True,
             verbose=False,
+            dynamo=not recurrent,
+            **any_first,
         )

@@ -97,17 +97,17 @@ class RecurrentSessionGraph(nn.Module):
         length = mask.sum(1, keepdim=True).long()
         # To the front, as nothing may come before the first event.
         at = (torch.arange(mask.shape[1], device=mask.device) - length) % mask.shape[1]
-        states, _ = self.units(items.take_along_dim(at[:, :, None], 1))
-        newest = states.take_along_dim((length - 1).clamp_min(0)[:, :, None], 1)[:, 0]
-        return F.normalize(self.last(newest), dim=1)
+        states, _ = self.units(items.gather(1, at[:, :, None].expand_as(items)))
+        newest = (length - 1).clamp_min(0)[:, :, None].expand_as(states[:, :1])
+        states = states.gather(1, newest)[:, 0]
+        return F.normalize(self.last(states), dim=1)
 
 
 def write_session(network: Network, path: Path) -> None:
     """Write a network of cosines as a session tower, as ServedModel says."""
-    encoder = network.encoder
-    graph: nn.Module = (
-        RecurrentSessionGraph(network, encoder.units)
-        if isinstance(encoder, Recurrent)
-        else SessionGraph(network)
-    )
-    write_session_tower(graph, network.config.length, network.config.dim, path)
+    length, dim, encoder = network.config.length, network.config.dim, network.encoder
+    if isinstance(encoder, Recurrent):
+        graph = RecurrentSessionGraph(network, encoder.units)
+        write_session_tower(graph, length, dim, path, recurrent=True)
+    else:
+        write_session_tower(SessionGraph(network), length, dim, path)

@@ -48,10 +48,13 @@ class UnitGraph(nn.Module):
         return F.normalize(self.layers(content), dim=1)
 
 
-def write_session_tower(graph: nn.Module, length: int, dim: int, path: Path) -> None:
+def write_session_tower(
+    graph: nn.Module, length: int, dim: int, path: Path, *, recurrent: bool = False
+) -> None:
     """Write what sees histories: `items` (b, length, dim) and `mask` (b, length) → `query`."""
     items = F.normalize(torch.randn(3, length, dim), dim=2)
-    write_onnx(graph, path, {"items": items, "mask": torch.ones(3, length)}, "query")
+    inputs = {"items": items, "mask": torch.ones(3, length)}
+    write_onnx(graph, path, inputs, "query", recurrent=recurrent)
 
 
 def write_item_tower(graph: nn.Module, columns: int, path: Path) -> None:
