@@ -80,7 +80,14 @@ def evaluate(
         else:
             parted = split_of(split, dataset, seed, data)
             protocol = ByLists(parted, make_fits(parted), seed, own_history=own_history)
-        results = Results(json, data=dataset.name, split=split, seed=seed, users=protocol.users)
+        results = Results(
+            json,
+            data=dataset.name,
+            split=split,
+            seed=seed,
+            users=protocol.users,
+            command=options.command_line(),
+        )
         shown: dict[str, Mapping[str, Any]] = {}
         for choice in _chosen(choices, models, protocol):
             told = _told(choice, own_history)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -69,6 +71,11 @@ def read_dataset(
 
     settings = from_environment(KafkaSettings, os.environ)
     return asyncio.run(read_topics(settings, fits_folder / PICTURES))
+
+
+def command_line() -> str:
+    """Return how this process was called, as one would type it: results tell it."""
+    return shlex.join(["freshet", *sys.argv[1:]])
 
 
 def _console(*, stderr: bool) -> Console:

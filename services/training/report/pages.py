@@ -49,6 +49,7 @@ def html(page: str, pictures: Mapping[str, bytes]) -> str:
 def _sections(results: Sequence[Result], plots: Sequence[Mapping[str, str]]) -> Iterator[str]:
     for result, drawn in zip(results, plots, strict=True):
         yield f"## {tables.protocol(result)}\n"
+        yield tables.command(result)
         yield tables.quality(result)
         yield from _plot(drawn, "quality")
         for figure in ("hr@50", "ndcg@10"):

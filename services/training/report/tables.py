@@ -95,9 +95,10 @@ def segments(result: Result, by: str, figure: str = "ndcg@10") -> str:
 
 
 def segmented(result: Result) -> Iterator[str]:
-    """Yield by what the results tell segments apart."""
+    """Yield by what the results tell segments apart: two of them at least."""
     models = result["models"].values()
-    yield from dict.fromkeys(by for model in models for by in model.get("by", {}))
+    told = (by for model in models for by, parts in model.get("by", {}).items() if len(parts) > 1)
+    yield from dict.fromkeys(told)
 
 
 def cell(figures: Mapping[str, Any], name: str) -> str:
@@ -113,3 +114,23 @@ def protocol(result: Result) -> str:
     """Return what was measured how, in a sentence."""
     users = f"{result['users']:,} users"
     return f"{result['data']}, {result['split']}, {users} asked, seed {result['seed']}"
+
+
+def measured(result: Result) -> str:
+    """Return the command that measured it, who was asked, and how long fits took on what."""
+    seconds: dict[str, float] = {}
+    for model in result["models"].values():
+        fits = len(model.get("rmse_folds", "1"))  # of folds, fit_s is the mean
+        where = model["machine"]
+        seconds[where] = seconds.get(where, 0.0) + fits * model["fit_s"]
+    took = ", ".join(f"{_duration(each)} on {where}" for where, each in seconds.items())
+    return command(result) + f"\n{result['users']:,} users, seed {result['seed']}; fits: {took}.\n"
+
+
+def command(result: Result) -> str:
+    """Return what made a result, as a block of code; "" where it is not told."""
+    return f"    {result['command']}\n" if "command" in result else ""
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"

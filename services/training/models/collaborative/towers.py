@@ -126,6 +126,7 @@ class Towers(nn.Module):
 class TowerModel(Model):
     """Fits both towers on what came next."""
 
+    on_device = True
     config: TowerConfig
 
     @abstractmethod

@@ -89,6 +89,7 @@ class PinSage(Model):
     name = "pinsage"
     paper = "Ying 2018 (arXiv 1806.01973)"
     config_type = PinSageConfig
+    on_device = True
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""

@@ -75,6 +75,7 @@ class SequentialModel(Model):
     """Fits a network on windows of histories, every event of which is asked what comes next."""
 
     config_type = SequentialConfig
+    on_device = True
     config: SequentialConfig
 
     def fit(self, data: Dataset, run: Run) -> None:

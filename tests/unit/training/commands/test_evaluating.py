@@ -48,6 +48,22 @@ def test_a_table_shows_each_model(data: Path) -> None:
     assert [line.split()[0] for line in said.splitlines()[-2:]] == ["popularity", "firsts"]
 
 
+def test_results_tell_the_command_that_made_them(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["…/__main__.py", "evaluate", "--models", "a model"])
+
+    results = evaluate(data, "--models", "popularity")
+
+    assert results["command"] == "freshet evaluate --models 'a model'"
+
+
+def test_what_no_device_fits_names_the_processors_whatever_the_device(data: Path) -> None:
+    results = evaluate(data, "--models", "popularity", "--device", "cuda")
+
+    assert results["models"]["popularity"]["machine"].endswith(" cores")
+
+
 def test_models_of_several_calls_stand_side_by_side(data: Path) -> None:
     evaluate(data, "--models", "popularity")
 
@@ -167,7 +183,7 @@ def test_results_tell_segments_apart_and_how_a_fit_went(
 ) -> None:
     def learns(run: Run) -> None:
         for epoch in (1, 2):
-            run.progress.step(epoch - 0.5, 2, loss=1.0, **{"ndcg@10": 9.0})  # the best until then
+            run.progress.step(epoch - 0.5, 2, loss=1.0, **{"best ndcg@10": 9.0})
             run.progress.step(epoch, 2, loss=1.0, **{"ndcg@10": epoch / 10})
 
     monkeypatch.setattr(Firsts, "while_fitted", staticmethod(learns))
