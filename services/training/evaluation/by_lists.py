@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.training.data.splits import Asked, Split
+from services.training.evaluation.by_index import FOUND, VectorModel, index_recall
 from services.training.evaluation.measure import (
     Answers,
     Figures,
@@ -46,6 +47,7 @@ class ByLists:
         return {
             **fit.cost(),
             "score_us": tested.score_us,
+            **self._of_index(fit.model),
             **self._of(tested),
             "validation": accuracy(validated.ranks, self._seed),
             "parts": {
@@ -61,6 +63,11 @@ class ByLists:
             },
             "curve": fit.curve(),
         }
+
+    def _of_index(self, model: Model) -> Figures:
+        if not isinstance(model, VectorModel):
+            return {}
+        return {f"index_recall@{FOUND}": index_recall(model, self._split.test.histories)}
 
     def _answers(self, model: Model, asked: Asked) -> Answers:
         return answers(model.score, asked, own_history=self._own_history)
