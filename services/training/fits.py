@@ -138,7 +138,7 @@ class Fits:
                 checkpoints=checkpoints,
                 progress=heard,
                 stopped=self._stop,
-                fitted=self._fitted,
+                fitted=self.fitted,
             )
             self._stop.begin()
             model.fit(self._data, run)
@@ -160,7 +160,8 @@ class Fits:
             shutil.rmtree(checkpoints)
         return Fit(model, folder, seconds, where, complete)
 
-    def _fitted(self, name: str) -> Model:
+    def fitted(self, name: str) -> Model:
+        """Return the model of a name, kept or fitted now. Raises what `fit` does."""
         return self.fit(self._choose(name)).model
 
 

@@ -33,14 +33,14 @@ FromTopics = Annotated[
 Posters = Annotated[
     Path | None, typer.Option(exists=True, file_okay=False, help="Folder of MOVIE_ID.jpg.")
 ]
-ConfigFile = Annotated[
-    Path | None,
+ConfigFiles = Annotated[
+    list[Path] | None,
     typer.Option(
         "--config",
         exists=True,
         dir_okay=False,
         help="TOML: a table for each model, such as [sasrec]; a key `model` in it tells whose other"
-        " name this is.",
+        " name this is. Given again, a later file says what it says of a model beside the former.",
     ),
 ]
 PresetName = Annotated[
