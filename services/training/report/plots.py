@@ -38,6 +38,8 @@ def plots(result: Result) -> dict[str, bytes]:
     with mpl.rc_context(_STYLE):
         drawn = {"quality": _quality(result), "cost": _cost(result)}
         drawn |= {f"by-{by.replace('_', '-')}": _segments(result, by) for by in segmented(result)}
+        if any(len(model.get("parts", ())) > 1 for model in result["models"].values()):
+            drawn["parts"] = _parts(result)
         if any(model.get("curve") for model in result["models"].values()):
             drawn["training"] = _curves(result)
         return {name: _svg(figure) for name, figure in drawn.items()}
@@ -87,14 +89,29 @@ def _name(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
 
 
 def _segments(result: Result, by: str) -> Figure:
-    models = [(name, model) for name, model in by_quality(result) if by in model.get("by", {})]
+    return _lines(
+        [
+            (name, model["by"][by])
+            for name, model in by_quality(result)
+            if by in model.get("by", {})
+        ],
+        by.replace("_", " "),
+    )
+
+
+def _parts(result: Result) -> Figure:
+    told = [(name, model["parts"]) for name, model in by_quality(result) if model.get("parts")]
+    return _lines(told, "part of the test")
+
+
+def _lines(told: Sequence[tuple[str, Mapping[str, Any]]], by: str) -> Figure:
+    """Draw NDCG@10 of models, (name, its figures by what stands at the axis), the best of them."""
     figure, axes = _axes(3.6)
-    for name, model in models[:SHOWN]:
-        told: Mapping[str, Any] = model["by"][by]
-        values = [segment["ndcg@10"] for segment in told.values()]
-        axes.plot(range(len(told)), values, marker="o", markersize=4, label=name)
-        axes.set_xticks(range(len(told)), list(told))
-    axes.set_xlabel(by.replace("_", " "))
+    for name, figures in told[:SHOWN]:
+        values = [each["ndcg@10"] for each in figures.values()]
+        axes.plot(range(len(values)), values, marker="o", markersize=4, label=name)
+        axes.set_xticks(range(len(values)), list(figures))
+    axes.set_xlabel(by)
     axes.set_ylabel("ndcg@10")
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside right upper", frameon=False)

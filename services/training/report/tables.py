@@ -42,13 +42,22 @@ def main_figure(result: Result) -> str:
 def quality(result: Result) -> str:
     """Return all models with what they reach, the best first; 95 % intervals in brackets."""
     models = by_quality(result)
-    shown = [
+    shown = (
         name
         for name in (*LISTS, *RATINGS, *PROBABILITIES)
         if any(name in model for _, model in models)
+    )
+    return figures(result, *shown)
+
+
+def figures(result: Result, *names: str) -> str:
+    """Return some figures of the models that have any of them, the best first."""
+    rows = [
+        [name, *(cell(model, figure) for figure in names)]
+        for name, model in by_quality(result)
+        if any(figure in model for figure in names)
     ]
-    rows = [[name, *(cell(model, figure) for figure in shown)] for name, model in models]
-    return markdown_table(["model", *(name.replace("_", " ") for name in shown)], rows)
+    return markdown_table(["model", *(name.replace("_", " ") for name in names)], rows)
 
 
 def costs(result: Result) -> str:

@@ -58,3 +58,13 @@ def test_names_in_a_plot_of_costs_do_not_cover_each_other(tmp_path: Path) -> Non
     drawn = (out / "lists-cost.svg").read_text()
     assert ">apart<" in drawn
     assert 1 < len(re.findall(r">model-\d<", drawn)) < 9
+
+
+def test_parts_of_a_test_are_drawn_where_there_are_several(tmp_path: Path) -> None:
+    parts = {"after-0": {"ndcg@10": 0.05}, "after-10": {"ndcg@10": 0.1}}
+    models = {"fuxi": {**RESULT["models"]["fuxi"], "parts": parts}}
+
+    out = made(tmp_path, {**RESULT, "models": models})
+
+    assert "lists-parts.svg" in (out / "report.md").read_text()
+    assert ">after-10<" in (out / "lists-parts.svg").read_text()

@@ -39,6 +39,16 @@ def test_the_best_model_stands_first_with_its_interval() -> None:
     ]
 
 
+def test_chosen_figures_are_of_those_who_have_any() -> None:
+    models = {"tower": {"ndcg@10": 0.2, "index_recall@50": 0.99}, "als": {"ndcg@10": 0.1}}
+
+    assert tables.figures({"models": models}, "index_recall@50").splitlines() == [
+        "| model | index recall@50 |",
+        "| --- | ---: |",
+        "| tower | 0.9900 |",
+    ]
+
+
 def test_of_errors_the_least_stands_first() -> None:
     folds = {"models": {"svd": {"rmse": 0.934}, "mean": {"rmse": 1.126}, "other": {"rmse": 0.95}}}
 
