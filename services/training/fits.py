@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -41,6 +42,7 @@ PROGRESS: Final = "progress.jsonl"
 CHECKPOINTS: Final = "checkpoints"
 VALIDATION: Final = "ndcg@10"  # what progress calls it
 DIGEST_CHARACTERS: Final = 12
+PROCESSORS: Final = "cpu"  # as PyTorch names them
 IS_FIRST: Final = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun, which writes
 
 
@@ -74,12 +76,9 @@ class Fit:
     def curve(self) -> list[tuple[float, float]]:
         """Return how NDCG@10 of validation rose: what was done, in epochs, and the figure then."""
         told = map(json.loads, (self.folder / PROGRESS).read_text().splitlines())
-        whole = {
-            each["done"]: each[VALIDATION]
-            for each in told
-            if VALIDATION in each and float(each["done"]).is_integer()
-        }
-        return sorted(whole.items())
+        return sorted(
+            {each["done"]: each[VALIDATION] for each in told if VALIDATION in each}.items()
+        )
 
 
 class Fits:
@@ -139,13 +138,13 @@ class Fits:
                 checkpoints=checkpoints,
                 progress=heard,
                 stopped=self._stop,
-                fitted=self._fitted,
+                fitted=self.fitted,
             )
             self._stop.begin()
             model.fit(self._data, run)
         seconds = known.get("fit_s", 0.0) + time.monotonic() - began
         complete = not self._stop.made
-        where = machine(self._device)
+        where = machine(self._device if type_of_model.on_device else PROCESSORS)
         if not IS_FIRST:
             return Fit(model, folder, seconds, where, complete)
         model.save(folder)
@@ -161,7 +160,8 @@ class Fits:
             shutil.rmtree(checkpoints)
         return Fit(model, folder, seconds, where, complete)
 
-    def _fitted(self, name: str) -> Model:
+    def fitted(self, name: str) -> Model:
+        """Return the model of a name, kept or fitted now. Raises what `fit` does."""
         return self.fit(self._choose(name)).model
 
 
@@ -203,7 +203,16 @@ def machine(device: str) -> str:
         import torch
 
         return str(torch.cuda.get_device_name(device))
-    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    return f"{_processor()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def _processor() -> str:
+    """Return the processor's name where Linux tells it, else its architecture."""
+    try:
+        told = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        told = None
+    return told[1] if told else platform.machine()
 
 
 def _validate(asked: Asked, score: Scoring) -> float:

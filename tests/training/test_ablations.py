@@ -14,5 +14,5 @@ FILE = Path(__file__).parents[2] / "docs" / "quality" / "ablations.toml"
 
 @pytest.mark.parametrize("name", tomllib.loads(FILE.read_text()))
 def test_a_variant_is_of_its_model_and_differs_from_it(name: str) -> None:
-    choice = ModelChoices("quick", FILE).of(name)
+    choice = ModelChoices("quick", [FILE]).of(name)
     assert choice.config != ModelChoices("quick").of(choice.model).config

@@ -9,7 +9,7 @@ Legend: n vectors; d numbers of the space; q queries; k hits.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import hnswlib
 import numpy as np
@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from services.ranking.index import hits
 from services.ranking.index.hits import Hits
-
-EF: Final = 96  # candidates held while searching; recall@60 is 0.98 or more up to 100,000
+from shared.catalogue.snapshots import HNSW_EF
 
 
 class HnswBase:
     """An immutable HNSW graph over labels 0 to count - 1."""
 
-    def __init__(self, graph: Any, *, ef: int = EF) -> None:
+    def __init__(self, graph: Any, *, ef: int = HNSW_EF) -> None:
         """graph: an hnswlib index in the space "ip" that nobody changes any more."""
         graph.set_ef(ef)
         graph.set_num_threads(1)  # requests are the parallelism
@@ -33,7 +32,7 @@ class HnswBase:
         self.dim = int(graph.dim)
 
     @classmethod
-    def load(cls, path: str, dim: int, *, ef: int = EF) -> HnswBase:
+    def load(cls, path: str, dim: int, *, ef: int = HNSW_EF) -> HnswBase:
         """Load a verified file. Raises RuntimeError if it is truncated."""
         graph = hnswlib.Index("ip", dim)
         graph.load_index(path)

@@ -1,9 +1,9 @@
-"""Make choices of models from names, a preset and a file of configurations."""
+"""Make choices of models from names, a preset and files of configurations."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,16 +18,18 @@ ALL: Final = "all"
 
 
 class ModelChoices:
-    """Makes choices by a preset and what a file says differently."""
+    """Makes choices by a preset and what files say differently."""
 
-    def __init__(self, preset: Preset, file: Path | None = None) -> None:
-        """file: TOML with a table of differences from the preset for each name. Raises BadInput."""
+    def __init__(self, preset: Preset, files: Sequence[Path] = ()) -> None:
+        """files: TOML with a table of differences for each name. Raises BadInput."""
         self._preset = preset
-        self._file = file
-        self._tables = {} if file is None else _tables(file)
+        self._files = files
+        self._tables: dict[str, Any] = {}
+        for file in files:
+            self._tables = _changed(self._tables, _tables(file))
 
     def names(self, listed: str) -> list[str]:
-        """Return the names of a comma list, or all: every model, then those of the file.
+        """Return the names of a comma list, or all: every model, then those of the files.
 
         Raises BadInput for one that is none.
         """
@@ -39,15 +41,21 @@ class ModelChoices:
         return names
 
     def of(self, name: str) -> Choice:
-        """Return the choice of a name. Raises BadInput, and ModuleNotFoundError of its needs."""
+        """Return the choice of a name: another name's model, as the files have it, but for its own.
+
+        Raises BadInput, and ModuleNotFoundError of its needs.
+        """
         model = self.model(name)
         config_type = model_type(model).config_type
-        said = {key: value for key, value in self._table(name).items() if key != "model"}
-        chosen = _changed(msgspec.to_builtins(config_type.of(self._preset)), said)
+        chosen = msgspec.to_builtins(config_type.of(self._preset))
+        for said in dict.fromkeys((model, name)):
+            table = {key: value for key, value in self._table(said).items() if key != "model"}
+            chosen = _changed(chosen, table)
         try:
             return Choice(name, model, msgspec.convert(chosen, config_type))
         except msgspec.ValidationError as error:
-            raise BadInput(f"{self._file}: [{name}]: {error}") from None
+            files = ", ".join(map(str, self._files))
+            raise BadInput(f"{files}: [{name}]: {error}") from None
 
     def model(self, name: str) -> str:
         """Return which model a name stands for. Raises BadInput."""

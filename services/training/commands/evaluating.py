@@ -15,7 +15,7 @@ from services.training.commands import options
 from services.training.commands.choices import ALL, ModelChoices
 from services.training.commands.options import (
     Again,
-    ConfigFile,
+    ConfigFiles,
     DataUnlessTopics,
     Device,
     FitsFolder,
@@ -45,7 +45,7 @@ def evaluate(
     json: Annotated[
         Path | None, typer.Option("--json", dir_okay=False, help="Keep results there.")
     ] = None,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     preset: PresetName = "quick",
     seed: Seed = 0,
     device: Device = "cpu",
@@ -60,7 +60,7 @@ def evaluate(
 
     Models whose results stand in the JSON file already, by the same configuration, are left.
     """
-    choices = ModelChoices(preset, config)
+    choices = ModelChoices(preset, config or ())
     choices.names(models)  # refuses what is none, before anything else is done
     dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
     stop = stop_request()
@@ -80,7 +80,14 @@ def evaluate(
         else:
             parted = split_of(split, dataset, seed, data)
             protocol = ByLists(parted, make_fits(parted), seed, own_history=own_history)
-        results = Results(json, data=dataset.name, split=split, seed=seed, users=protocol.users)
+        results = Results(
+            json,
+            data=dataset.name,
+            split=split,
+            seed=seed,
+            users=protocol.users,
+            command=options.command_line(),
+        )
         shown: dict[str, Mapping[str, Any]] = {}
         for choice in _chosen(choices, models, protocol):
             told = _told(choice, own_history)

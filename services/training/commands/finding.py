@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -29,6 +30,7 @@ from services.training.data.histories import Floats
 from services.training.data.read import read
 from services.training.evaluation.lists import category_flags
 from services.training.evaluation.significance import intervals
+from services.training.fits import PROCESSORS, machine
 from shared.bundles.bundle import Bundle
 from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
@@ -59,10 +61,20 @@ def evaluate_content(
     dataset = read(data, posters)
     if not any(_complete(dataset, item_id) for item_id in dataset.item_ids):
         raise BadInput(f"{data}: must have items with title, category and picture (--posters)")
+    began = time.monotonic()
     figures = content_figures(dataset, bundle, seed)
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
-        described = {"data": dataset.name, "bundle": bundle.name, "seed": seed, **figures}
+        described = {
+            "data": dataset.name,
+            "bundle": bundle.name,
+            "seed": seed,
+            "items": sum(_complete(dataset, item_id) for item_id in dataset.item_ids),
+            "command": options.command_line(),
+            "seconds": round(time.monotonic() - began, 1),
+            "machine": machine(PROCESSORS),
+            **figures,
+        }
         json.write_text(json_text.dumps(described, indent=1) + "\n")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("measured", "by", "figure"):

@@ -11,7 +11,7 @@ from services.training.commands import options
 from services.training.commands.choices import ModelChoices
 from services.training.commands.options import (
     Again,
-    ConfigFile,
+    ConfigFiles,
     DataUnlessTopics,
     Device,
     FitsFolder,
@@ -38,7 +38,7 @@ def train(
     model: Annotated[str, typer.Argument(help="Its name, or one of the file of configurations.")],
     data: DataUnlessTopics = None,
     from_topics: FromTopics = False,
-    config: ConfigFile = None,
+    config: ConfigFiles = None,
     preset: PresetName = "quick",
     seed: Seed = 0,
     device: Device = "cpu",
@@ -57,7 +57,7 @@ def train(
     again: Again = False,
 ) -> None:
     """Fit a model, chosen by each user's second last event; what was begun before goes on."""
-    choices = ModelChoices(preset, config)
+    choices = ModelChoices(preset, config or ())
     choice = choices.of(model)
     if bundle is not None and not issubclass(model_type(choice.model), ServedModel):
         raise BadInput(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -31,14 +33,14 @@ FromTopics = Annotated[
 Posters = Annotated[
     Path | None, typer.Option(exists=True, file_okay=False, help="Folder of MOVIE_ID.jpg.")
 ]
-ConfigFile = Annotated[
-    Path | None,
+ConfigFiles = Annotated[
+    list[Path] | None,
     typer.Option(
         "--config",
         exists=True,
         dir_okay=False,
         help="TOML: a table for each model, such as [sasrec]; a key `model` in it tells whose other"
-        " name this is.",
+        " name this is. Given again, a later file says what it says of a model beside the former.",
     ),
 ]
 PresetName = Annotated[
@@ -69,6 +71,11 @@ def read_dataset(
 
     settings = from_environment(KafkaSettings, os.environ)
     return asyncio.run(read_topics(settings, fits_folder / PICTURES))
+
+
+def command_line() -> str:
+    """Return how this process was called, as one would type it: results tell it."""
+    return shlex.join(["freshet", *sys.argv[1:]])
 
 
 def _console(*, stderr: bool) -> Console:

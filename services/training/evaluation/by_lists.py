@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.training.data.splits import Asked, Split
+from services.training.evaluation.by_index import FOUND, VectorModel, index_recall
 from services.training.evaluation.measure import (
     Answers,
     Figures,
@@ -10,6 +11,7 @@ from services.training.evaluation.measure import (
     accuracy,
     answers,
     brief_accuracy,
+    gain,
 )
 from services.training.evaluation.segments import segments
 from services.training.fits import Choice, Fits
@@ -36,7 +38,8 @@ class ByLists:
     def measure(self, choice: Choice, *, again: bool) -> Figures | None:
         """Fit a model; return its figures, None where it was stopped.
 
-        Those of validation, of parts of the test and of segments stand in tables of their own.
+        Those of validation, of parts of the test and of segments stand in tables of their own. A
+        variant, which has another name than its model, is compared with that, user by user.
         """
         fit = self._fits.fit(choice, again=again)
         if not fit.complete:
@@ -46,7 +49,9 @@ class ByLists:
         return {
             **fit.cost(),
             "score_us": tested.score_us,
+            **self._of_index(fit.model),
             **self._of(tested),
+            **self._gain(choice, tested),
             "validation": accuracy(validated.ranks, self._seed),
             "parts": {
                 name: self._of(self._answers(fit.model, asked))
@@ -61,6 +66,17 @@ class ByLists:
             },
             "curve": fit.curve(),
         }
+
+    def _gain(self, choice: Choice, tested: Answers) -> Figures:
+        if choice.name == choice.model:
+            return {}
+        plain = self._answers(self._fits.fitted(choice.model), self._split.test)
+        return gain(tested.ranks, plain.ranks, self._seed)
+
+    def _of_index(self, model: Model) -> Figures:
+        if not isinstance(model, VectorModel):
+            return {}
+        return {f"index_recall@{FOUND}": index_recall(model, self._split.test.histories)}
 
     def _answers(self, model: Model, asked: Asked) -> Answers:
         return answers(model.score, asked, own_history=self._own_history)

@@ -1,7 +1,9 @@
 """Keep results in a JSON file that several processes may add to.
 
 {"data": "ml-1m", "split": "leave-last-out", "seed": 0, "users": 6040,
- "models": {"covisits": {"hr@10": …, "hr@10_interval": [low, high], …, "fit_s": …}, …}}
+ "command": "freshet evaluate …", "models": {"covisits": {"hr@10": …, "fit_s": …}, …}}
+
+Intervals of a figure stand beside it: "hr@10_interval": [low, high].
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ DIGITS: Final = 6
 class Results:
     """The file of one protocol: what was split how, by which seed."""
 
-    def __init__(self, file: Path | None, *, data: str, split: str, seed: int, users: int) -> None:
+    def __init__(
+        self, file: Path | None, *, data: str, split: str, seed: int, users: int, command: str
+    ) -> None:
         """Open the file, which may not be there yet. Raises BadInput where it is of another.
 
-        file: None keeps nothing.
+        file: None keeps nothing. command: what adds to it; the file holds the last one.
         """
         self.file = file
+        self._command = command
         self._protocol = {"data": data, "split": split, "seed": seed, "users": users}
         self._read()
 
@@ -61,7 +66,7 @@ class Results:
 
     def _read(self) -> dict[str, Any]:
         if self.file is None or not self.file.exists():
-            return {**self._protocol, "models": {}}
+            return {**self._protocol, "command": self._command, "models": {}}
         try:
             known = json.loads(self.file.read_text())
             found = {name: known[name] for name in self._protocol}
@@ -73,7 +78,7 @@ class Results:
                 f"{self.file}: holds results of {_told(found)}, not of {_told(self._protocol)}; "
                 "--json names another file"
             )
-        return {**self._protocol, "models": models}
+        return {**self._protocol, "command": self._command, "models": models}
 
 
 @contextmanager

@@ -190,7 +190,7 @@ class _Fit:
             rate = self._curve.steps / max(self._seconds(), 1e-9)
             figures = {"loss": float(np.mean(losses)), "steps_per_s": rate}
             if self._curve.best_epoch:
-                figures["ndcg@10"] = self._curve.best_ndcg
+                figures["best ndcg@10"] = self._curve.best_ndcg
             self._run.progress.step(number + step / of, self._config.epochs, **figures)
             if step < of and distributed.any_of(self._run.stopped()):
                 return None

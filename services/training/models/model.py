@@ -67,6 +67,7 @@ class Model(ABC):
     name: ClassVar[str]  # as the command names it
     paper: ClassVar[str]  # where it is from
     config_type: ClassVar[type[Config]] = Config
+    on_device: ClassVar[bool] = False  # whether it is fitted where the run says, or on processors
 
     def __init__(self, config: Config | None = None) -> None:
         self.config: Any = config if config is not None else self.config_type()

@@ -23,6 +23,7 @@ img{background:#fff}}
 _CAPTIONS: Final = {
     "quality": "What each model reaches.",
     "cost": "What that costs to fit.",
+    "parts": "The best models in each part of the test.",
     "training": "How the best ones learnt.",
 }
 
@@ -49,11 +50,13 @@ def html(page: str, pictures: Mapping[str, bytes]) -> str:
 def _sections(results: Sequence[Result], plots: Sequence[Mapping[str, str]]) -> Iterator[str]:
     for result, drawn in zip(results, plots, strict=True):
         yield f"## {tables.protocol(result)}\n"
+        yield tables.command(result)
         yield tables.quality(result)
         yield from _plot(drawn, "quality")
         for figure in ("hr@50", "ndcg@10"):
             if of_parts := tables.parts(result, figure):
                 yield of_parts
+        yield from _plot(drawn, "parts")
         for by in tables.segmented(result):
             yield f"### By {by.replace('_', ' ')}\n"
             yield tables.segments(result, by)

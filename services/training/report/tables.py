@@ -42,13 +42,22 @@ def main_figure(result: Result) -> str:
 def quality(result: Result) -> str:
     """Return all models with what they reach, the best first; 95 % intervals in brackets."""
     models = by_quality(result)
-    shown = [
+    shown = (
         name
         for name in (*LISTS, *RATINGS, *PROBABILITIES)
         if any(name in model for _, model in models)
+    )
+    return figures(result, *shown)
+
+
+def figures(result: Result, *names: str) -> str:
+    """Return some figures of the models that have any of them, the best first."""
+    rows = [
+        [name, *(cell(model, figure) for figure in names)]
+        for name, model in by_quality(result)
+        if any(figure in model for figure in names)
     ]
-    rows = [[name, *(cell(model, figure) for figure in shown)] for name, model in models]
-    return markdown_table(["model", *(name.replace("_", " ") for name in shown)], rows)
+    return markdown_table(["model", *(name.replace("_", " ") for name in names)], rows)
 
 
 def costs(result: Result) -> str:
@@ -95,9 +104,10 @@ def segments(result: Result, by: str, figure: str = "ndcg@10") -> str:
 
 
 def segmented(result: Result) -> Iterator[str]:
-    """Yield by what the results tell segments apart."""
+    """Yield by what the results tell segments apart: two of them at least."""
     models = result["models"].values()
-    yield from dict.fromkeys(by for model in models for by in model.get("by", {}))
+    told = (by for model in models for by, parts in model.get("by", {}).items() if len(parts) > 1)
+    yield from dict.fromkeys(told)
 
 
 def cell(figures: Mapping[str, Any], name: str) -> str:
@@ -113,3 +123,23 @@ def protocol(result: Result) -> str:
     """Return what was measured how, in a sentence."""
     users = f"{result['users']:,} users"
     return f"{result['data']}, {result['split']}, {users} asked, seed {result['seed']}"
+
+
+def measured(result: Result) -> str:
+    """Return the command that measured it, who was asked, and how long fits took on what."""
+    seconds: dict[str, float] = {}
+    for model in result["models"].values():
+        fits = len(model.get("rmse_folds", "1"))  # of folds, fit_s is the mean
+        where = model["machine"]
+        seconds[where] = seconds.get(where, 0.0) + fits * model["fit_s"]
+    took = ", ".join(f"{_duration(each)} on {where}" for where, each in seconds.items())
+    return command(result) + f"\n{result['users']:,} users, seed {result['seed']}; fits: {took}.\n"
+
+
+def command(result: Result) -> str:
+    """Return what made a result, as a block of code; "" where it is not told."""
+    return f"    {result['command']}\n" if "command" in result else ""
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"

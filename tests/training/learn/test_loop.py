@@ -188,3 +188,16 @@ def test_progress_tells_of_loss_and_validation() -> None:
     assert heard[-1][1] == 2
     assert heard[-1][2]["ndcg@10"] == 0.2
     assert heard[0][2].keys() == {"loss", "steps_per_s"}
+
+
+def test_progress_tells_validation_only_when_it_was_asked() -> None:
+    told: list[float] = []
+
+    class Heard(FitProgress):
+        def step(self, done: float, of: float, **figures: float) -> None:
+            if "ndcg@10" in figures:
+                told.append(figures["ndcg@10"])
+
+    fit(module(), Run(validate=validated(0.1, 0.2), progress=Heard()), epochs=4, validate_every=2)
+
+    assert told == [0.1, 0.2]

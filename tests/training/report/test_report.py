@@ -47,3 +47,24 @@ def test_the_same_results_make_the_same_bytes(tmp_path: Path) -> None:
 def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"lists\.json: must hold results of evaluate, has no split"):
         made(tmp_path, {"data": "ml-1m"})
+
+
+def test_names_in_a_plot_of_costs_do_not_cover_each_other(tmp_path: Path) -> None:
+    like = RESULT["models"]["fuxi"]
+    models = {f"model-{n}": like for n in range(9)} | {"apart": {**like, "fit_s": 1.0}}
+
+    out = made(tmp_path, {**RESULT, "models": models})
+
+    drawn = (out / "lists-cost.svg").read_text()
+    assert ">apart<" in drawn
+    assert 1 < len(re.findall(r">model-\d<", drawn)) < 9
+
+
+def test_parts_of_a_test_are_drawn_where_there_are_several(tmp_path: Path) -> None:
+    parts = {"after-0": {"ndcg@10": 0.05}, "after-10": {"ndcg@10": 0.1}}
+    models = {"fuxi": {**RESULT["models"]["fuxi"], "parts": parts}}
+
+    out = made(tmp_path, {**RESULT, "models": models})
+
+    assert "lists-parts.svg" in (out / "report.md").read_text()
+    assert ">after-10<" in (out / "lists-parts.svg").read_text()

@@ -53,6 +53,7 @@ class Blend(Model):
     name = "blend"
     paper = "stacking, Breiman 1996; coordinate ascent on a ranking's figure, Metzler & Croft 2007"
     config_type = BlendConfig
+    on_device = True
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit. Raises ValueError where nothing is there to choose by."""

@@ -171,6 +171,7 @@ class WideDeep(Model):
     name = "wide-deep"
     paper = "Cheng et al. 2016, arXiv 1606.07792"
     config_type = WideDeepConfig
+    on_device = True
     config: WideDeepConfig
 
     def __init__(

@@ -87,6 +87,7 @@ class AutoRec(RatingModel):
     name = "autorec"
     paper = "Sedhain et al. 2015, AutoRec: Autoencoders Meet Collaborative Filtering"
     config_type = AutoRecConfig
+    on_device = True
     config: AutoRecConfig
 
     def fit(self, data: Dataset, run: Run) -> None:

@@ -125,6 +125,7 @@ class _Pairs(nn.Module):
 
 class _Ncf(Model):
     config_type = NcfConfig
+    on_device = True
     config: NcfConfig
     paper = "He et al. 2017, arXiv 1708.05031"
 

@@ -125,6 +125,7 @@ class Towers(nn.Module):
 class TowerModel(ServedModel):
     """Fits both towers on what came next."""
 
+    on_device = True
     config: TowerConfig
 
     @abstractmethod

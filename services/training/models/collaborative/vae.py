@@ -88,6 +88,7 @@ class _Autoencoder(nn.Module):
 
 class _Rebuilding(Model):
     paper = "Liang et al. 2018, arXiv 1802.05814"
+    on_device = True
     config: AutoencoderConfig
     variational: bool
 

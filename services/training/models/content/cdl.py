@@ -62,6 +62,7 @@ class Cdl(Model):
     name = "cdl"
     paper = "Wang 2015 (arXiv 1409.2944)"
     config_type = CdlConfig
+    on_device = True
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""

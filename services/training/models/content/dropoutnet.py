@@ -119,6 +119,7 @@ class DropoutNet(ServedModel):
     paper = "Volkovs 2017 (DropoutNet, NeurIPS), by a softmax over items (YouTube, RecSys 2019)"
     config_type = DropoutNetConfig
     config: DropoutNetConfig
+    on_device = True
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""

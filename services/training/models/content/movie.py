@@ -152,6 +152,7 @@ class MovieModel(Model):
     name = "movie"
     paper = "the mission's example; softmax of a batch: Yi 2019 (RecSys)"
     config_type = MovieConfig
+    on_device = True
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit. Raises FitFailed where neither poster nor text takes part."""

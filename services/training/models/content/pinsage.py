@@ -100,6 +100,7 @@ class PinSage(ServedModel):
     paper = "Ying 2018 (arXiv 1806.01973)"
     config_type = PinSageConfig
     config: PinSageConfig
+    on_device = True
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""

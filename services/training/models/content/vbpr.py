@@ -65,6 +65,7 @@ class Vbpr(Model):
     name = "vbpr"
     paper = "He 2016 (arXiv 1510.01784)"
     config_type = VbprConfig
+    on_device = True
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""

@@ -29,6 +29,7 @@ class Bpr(Model):
     name = "bpr"
     paper = "Rendle 2009 (arXiv 1205.2618), by Adam"
     config_type = BprConfig
+    on_device = True
 
     def fit(self, data: Dataset, run: Run) -> None:
         """See Model.fit."""

@@ -5,7 +5,7 @@ Legend: b windows; l events; n events asked; k negatives; i items.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -75,6 +75,7 @@ class SequentialModel(Model):
     """Fits a network on windows of histories, every event of which is asked what comes next."""
 
     config_type = SequentialConfig
+    on_device = True
     config: SequentialConfig
 
     def fit(self, data: Dataset, run: Run) -> None:
@@ -88,15 +89,14 @@ class SequentialModel(Model):
 
     def score(self, histories: Histories) -> Floats:
         """See Model.score; of a history without events every item has the same score."""
-        scores = np.zeros((len(histories), self._network.items.num_embeddings), np.float32)
-        # Of about equal length, so that little is padded; a row is the same whatever stands beside.
-        order = np.argsort(-histories.lengths, kind="stable")
-        order = order[histories.lengths[order] > 0]
         with scoring(self._network, self.config.training.precision):
-            for start in range(0, len(order), SCORED_AT_ONCE):
-                rows = order[start : start + SCORED_AT_ONCE]
-                scores[rows] = self._scores(histories.take(rows))
-        return scores
+            vectors = self._network.item_vectors().float()
+            return self._of_queries(histories, len(vectors), lambda queries: queries @ vectors.T)
+
+    def queries(self, histories: Histories) -> Floats:
+        """Return what is asked after each history, (u, d): zeros after one without events."""
+        with scoring(self._network, self.config.training.precision):
+            return self._of_queries(histories, self.config.network.dim, lambda queries: queries)
 
     def tensors(self) -> Tensors:
         """See Model.tensors."""
@@ -107,7 +107,23 @@ class SequentialModel(Model):
         self._network = Network(self.config.network, len(tensors["items.weight"]))
         restore_module(self._network, tensors)
 
-    def _scores(self, histories: Histories) -> Floats:
+    def _of_queries(
+        self, histories: Histories, columns: int, made: Callable[[Tensor], Tensor]
+    ) -> Floats:
+        """Return what is made of the queries, (u, columns), some at a time."""
+        found = np.zeros((len(histories), columns), np.float32)
+        # Of about equal length, so that little is padded; a row is the same whatever stands beside.
+        order = np.argsort(-histories.lengths, kind="stable")
+        order = order[histories.lengths[order] > 0]
+        for start in range(0, len(order), SCORED_AT_ONCE):
+            rows = order[start : start + SCORED_AT_ONCE]
+            newest = self._after_newest(histories.take(rows))
+            with torch.autocast(newest.device.type, enabled=False):  # else many would be equal
+                found[rows] = made(self._network.queries(newest).float()).cpu().numpy()
+        return found
+
+    def _after_newest(self, histories: Histories) -> Tensor:
+        """Return what the network makes of each history's newest event, (u, d)."""
         some = histories.newest(self.config.network.length)
         device = self._network.items.weight.device
         starts, lengths = _on(some.starts[:-1], device), _on(some.lengths, device)
@@ -115,12 +131,8 @@ class SequentialModel(Model):
         at = (starts[:, None] + columns).clamp_max(len(some.items) - 1)
         times = None if some.times_s is None else _on(some.times_s, device)[at]
         hidden = self._network(_on(some.items, device)[at], times)
-        newest = hidden[torch.arange(len(some), device=device), lengths - 1]
-        with torch.autocast(device.type, enabled=False):  # eight bits would make equals of many
-            queries = self._network.queries(newest).float()
-            scores = queries @ self._network.item_vectors().float().T
-        found: Floats = scores.cpu().numpy()
-        return found
+        newest: Tensor = hidden[torch.arange(len(some), device=device), lengths - 1]
+        return newest
 
 
 class _Fitting:

@@ -48,6 +48,22 @@ def test_a_table_shows_each_model(data: Path) -> None:
     assert [line.split()[0] for line in said.splitlines()[-2:]] == ["popularity", "firsts"]
 
 
+def test_results_tell_the_command_that_made_them(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["…/__main__.py", "evaluate", "--models", "a model"])
+
+    results = evaluate(data, "--models", "popularity")
+
+    assert results["command"] == "freshet evaluate --models 'a model'"
+
+
+def test_what_no_device_fits_names_the_processors_whatever_the_device(data: Path) -> None:
+    results = evaluate(data, "--models", "popularity", "--device", "cuda")
+
+    assert results["models"]["popularity"]["machine"].endswith(" cores")
+
+
 def test_models_of_several_calls_stand_side_by_side(data: Path) -> None:
     evaluate(data, "--models", "popularity")
 
@@ -100,6 +116,35 @@ def test_a_model_can_stand_by_several_names(data: Path) -> None:
 
     shares = {name: each["config"]["share"] for name, each in results["models"].items()}
     assert shares == {"firsts": 0.5, "fewer": 0.1}
+
+
+def test_a_variant_is_compared_with_its_model_user_by_user(data: Path) -> None:
+    Path("c.toml").write_text('[fewer]\nmodel = "firsts"\nshare = 0.1\n')
+
+    results = evaluate(data, "--models", "firsts,fewer", "--config", "c.toml")["models"]
+
+    assert "ndcg@10_gain" not in results["firsts"]
+    assert results["fewer"]["ndcg@10_gain"] == 0  # of the same lists
+    assert results["fewer"]["ndcg@10_gain_interval"] == [0, 0]
+
+
+def test_a_later_file_says_what_it_says_beside_the_former(data: Path) -> None:
+    Path("a.toml").write_text("[firsts]\nshare = 0.1\npace.epochs = 3\n")
+    Path("b.toml").write_text("[firsts.pace]\nepochs = 4\n")
+
+    results = evaluate(data, "--models", "firsts", "--config", "a.toml", "--config", "b.toml")
+
+    config = results["models"]["firsts"]["config"]
+    assert config == {"share": 0.1, "pace": {"epochs": 4, "rate": 0.1}}
+
+
+def test_a_variant_differs_from_its_model_as_the_files_have_that(data: Path) -> None:
+    Path("c.toml").write_text('[firsts.pace]\nepochs = 3\n[fewer]\nmodel = "firsts"\nshare = 0.1\n')
+
+    results = evaluate(data, "--models", "fewer", "--config", "c.toml")
+
+    config = results["models"]["fewer"]["config"]
+    assert config == {"share": 0.1, "pace": {"epochs": 3, "rate": 0.1}}
 
 
 def test_results_of_another_protocol_are_not_overwritten(data: Path) -> None:
@@ -167,7 +212,7 @@ def test_results_tell_segments_apart_and_how_a_fit_went(
 ) -> None:
     def learns(run: Run) -> None:
         for epoch in (1, 2):
-            run.progress.step(epoch - 0.5, 2, loss=1.0, **{"ndcg@10": 9.0})  # the best until then
+            run.progress.step(epoch - 0.5, 2, loss=1.0, **{"best ndcg@10": 9.0})
             run.progress.step(epoch, 2, loss=1.0, **{"ndcg@10": epoch / 10})
 
     monkeypatch.setattr(Firsts, "while_fitted", staticmethod(learns))

@@ -17,7 +17,13 @@ RESULT = {
             "ndcg@10": 0.1977,
             "ndcg@10_interval": [0.19, 0.21],
             "parts": {"among-new": {"hr@50": 0.4}},
-            "by": {"history": {"1-50": {"users": 2000, "ndcg@10": 0.17}}},
+            "by": {
+                "history": {
+                    "1-50": {"users": 2000, "ndcg@10": 0.17},
+                    "over 50": {"users": 4040, "ndcg@10": 0.21},
+                },
+                "item_age": {"never learnt": {"users": 6040, "ndcg@10": 0.1977}},
+            },
             **COSTS,
         },
     },
@@ -30,6 +36,16 @@ def test_the_best_model_stands_first_with_its_interval() -> None:
         "| --- | ---: | ---: |",
         "| fuxi | 0.3354 | 0.1977 [0.1900, 0.2100] |",
         "| popularity | 0.0369 | 0.0180 |",
+    ]
+
+
+def test_chosen_figures_are_of_those_who_have_any() -> None:
+    models = {"tower": {"ndcg@10": 0.2, "index_recall@50": 0.99}, "als": {"ndcg@10": 0.1}}
+
+    assert tables.figures({"models": models}, "index_recall@50").splitlines() == [
+        "| model | index recall@50 |",
+        "| --- | ---: |",
+        "| tower | 0.9900 |",
     ]
 
 
@@ -50,12 +66,31 @@ def test_parts_and_segments_are_of_those_who_have_them() -> None:
     assert tables.parts(RESULT, "hr@50").splitlines()[2:] == ["| fuxi |  | 0.4000 |"]
     assert list(tables.segmented(RESULT)) == ["history"]
     assert tables.segments(RESULT, "history").splitlines() == [
-        "| ndcg@10 | 1-50 (2,000) |",
-        "| --- | ---: |",
-        "| fuxi | 0.1700 |",
+        "| ndcg@10 | 1-50 (2,000) | over 50 (4,040) |",
+        "| --- | ---: | ---: |",
+        "| fuxi | 0.1700 | 0.2100 |",
     ]
-    assert tables.segments(RESULT, "item_age") == ""
+    assert tables.segments(RESULT, "item_year") == ""
 
 
 def test_the_protocol_is_a_sentence() -> None:
     assert tables.protocol(RESULT) == "ml-1m, leave-last-out, 6,040 users asked, seed 0"
+
+
+def test_how_it_was_measured_tells_the_command_and_what_fits_took_where() -> None:
+    models = {
+        "als": {"fit_s": 100.0, "machine": "16 cores"},
+        "ease": {"fit_s": 50.4, "machine": "16 cores"},
+        "fuxi": {"fit_s": 98.4, "machine": "one GPU"},
+    }
+
+    assert tables.measured({**RESULT, "command": "freshet evaluate", "models": models}) == (
+        "    freshet evaluate\n\n"
+        "6,040 users, seed 0; fits: 3 minutes on 16 cores, 98 s on one GPU.\n"
+    )
+
+
+def test_a_fit_of_folds_counts_for_each_of_them() -> None:
+    svd = {"fit_s": 20.0, "machine": "two cores", "rmse_folds": [0.93] * 5}
+
+    assert "fits: 100 s on two cores" in tables.measured({**RESULT, "models": {"svd": svd}})
