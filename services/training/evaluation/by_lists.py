@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.training.data.splits import Asked, Split
+from services.training.evaluation import comparison
 from services.training.evaluation.measure import (
     Answers,
     Figures,
@@ -47,6 +48,7 @@ class ByLists:
             **fit.cost(),
             "score_us": tested.score_us,
             **self._of(tested),
+            "of_users": comparison.of_lists(tested.ranks),
             "validation": accuracy(validated.ranks, self._seed),
             "parts": {
                 name: self._of(self._answers(fit.model, asked))
