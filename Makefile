@@ -36,7 +36,7 @@ lint: $(VENV)/installed-test ## Style, spelling
 types: $(VENV)/installed-test ## Static types
 	$(BIN)/mypy --exclude '^(services|tests|tests/unit)/training/' freshet shared services deploy/models/export tests
 
-types-training: $(TRAINING)/installed-training ## Static types of training, where PyTorch is
+types-training: $(TRAINING)/installed-test-training ## Static types of training, where PyTorch is
 	$(TRAINING)/bin/mypy services/training tests/training tests/unit/training
 
 arch: $(VENV)/installed-test ## Which part may import which
@@ -51,7 +51,7 @@ protos-check: $(VENV)/installed-test ## Contracts: lint, generated code in step
 test-unit: $(VENV)/installed-test ## Without servers, in parallel
 	$(PYTEST) -n auto tests/unit
 
-test-training: $(TRAINING)/installed-training ## Models that are fitted with PyTorch
+test-training: $(TRAINING)/installed-test-training ## Models that are fitted with PyTorch
 	$(TRAINING)/bin/pytest -q -n 2 tests/training
 
 test-integration: $(VENV)/installed-test ## On the project's own Kafka and Valkey
@@ -79,6 +79,6 @@ $(VENV)/installed-%: deploy/locks/%.txt pyproject.toml deploy/locks/install
 	@deploy/locks/install $*
 	@touch $@
 
-$(TRAINING)/installed-training: deploy/locks/training.txt pyproject.toml deploy/locks/install
-	@deploy/locks/install training
+$(TRAINING)/installed-%: deploy/locks/%.txt pyproject.toml deploy/locks/install
+	@deploy/locks/install $*
 	@touch $@

@@ -38,7 +38,6 @@ from services.embedding.settings import NAME, EmbeddingSettings
 from services.embedding.snapshots.indexer import Indexer
 from shared.bundles.bundle import Bundle
 from shared.bundles.golden import started
-from shared.bundles.towers import OnnxItemTower, check_item_tower
 from shared.catalogue import active_bundle
 from shared.runtime import metrics
 from shared.runtime.dead_letters import DeadLetterWriter
@@ -95,10 +94,7 @@ class EncodedSpace:
     async def load(self, bundle: Bundle) -> None:
         """Start the models of a bundle and try them. Raises BadBundle."""
         threads = self._settings.encoder_threads or None
-        encoders, fusion = await asyncio.to_thread(started, bundle, threads)
-        tower = OnnxItemTower(bundle) if bundle.tower else None
-        if tower is not None:
-            await asyncio.to_thread(check_item_tower, bundle, tower)
+        encoders, fusion, tower = await asyncio.to_thread(started, bundle, threads)
         batcher = await self._ends.enter_async_context(Batcher(encoders))
         _, fetcher, decoders, search_decoders, precedence = self._tools
         self.encoder = ItemEncoder(

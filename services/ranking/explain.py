@@ -19,7 +19,6 @@ from services.ranking.requests import ExplainQuery
 from services.ranking.serving_space import ServingSpace
 from services.ranking.stages import degraded, sources
 from services.ranking.stages.arrange import full_categories
-from services.ranking.stages.features import NAMES
 from services.ranking.stages.recommendation import (
     ARRANGE,
     CANDIDATES,
@@ -31,6 +30,7 @@ from services.ranking.stages.recommendation import (
     Rows,
 )
 from services.ranking.stages.sources import BIT, Candidates
+from shared.bundles.candidates import NAMES
 from shared.runtime.deadline import Deadline
 
 NOT_PROPOSED: Final = "not_proposed"

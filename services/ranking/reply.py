@@ -17,12 +17,13 @@ from freshet.v1 import state_pb2
 from services.ranking.serving_space import ServingSpace
 from services.ranking.stages import sources
 from services.ranking.stages.blend import PARTS, Ranked
-from services.ranking.stages.features import FeatureColumn, recency
+from services.ranking.stages.features import recency
 from services.ranking.stages.float16 import to_float32
 from services.ranking.stages.reasons import PINNED, Facts, LikedTitle, Reasons, lifted_by
 from services.ranking.stages.recommendation import RankingInput, Recommendation
 from services.ranking.stages.similar_items import SimilarItems
 from services.ranking.stages.sources import BIT
+from shared.bundles.candidates import FeatureColumn
 from shared.catalogue.catalogue import Catalogue
 from shared.runtime.deadline import Deadline
 from shared.users.event_types import EventWeights

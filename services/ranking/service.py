@@ -23,13 +23,13 @@ from services.ranking.live.space_feed import SpaceFeed
 from services.ranking.live.state_reader import StateReader
 from services.ranking.live.trending import LocalTrending
 from services.ranking.models import onnx_ranker
-from services.ranking.models.onnx_ranker import BadRanker
 from services.ranking.models.serving_models import ServingModels
 from services.ranking.server import Recommender
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import NAME, RankingSettings
 from services.ranking.stages.blend import Ranker
 from shared.bundles.bundle import BadBundle
+from shared.bundles.ranker import BadRanker
 from shared.bundles.store import BundleStore
 from shared.catalogue.active_bundle import ActiveBundle, BundleFollower
 from shared.catalogue.catalogue import Catalogue
@@ -40,7 +40,7 @@ from shared.runtime.call_guard import Admission, CallGuard
 from shared.runtime.grpc_server import Server
 from shared.runtime.redis_client import connect, disconnect, refuse_cluster
 from shared.runtime.retry import retry_until_available
-from shared.runtime.service import Refused, Service, tune_collector
+from shared.runtime.service import Fatal, Refused, Service, tune_collector
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,10 @@ class RankingService(Service):
             self.ends.push_async_callback(end)
 
     async def start(self) -> None:
-        """Listen, read everything, then be ready. Waits for Kafka and Redis as long as it takes."""
+        """Listen, read everything, then be ready. Waits for Kafka and Redis as long as it takes.
+
+        Raises Fatal where what the active bundle brings cannot be used.
+        """
         settings = self.settings
         self.health_port = await self.health.start(settings.health_port)
         self.grpc_port = await self._server.start(settings.port)
@@ -123,7 +126,10 @@ class RankingService(Service):
             await self._trending.renew()
         except Unavailable as error:
             log.warning("beginning without trending: %s", error)
-        await self._serve(bundle)
+        try:
+            await self._serve(bundle)
+        except BadBundle as error:
+            raise Fatal(f"space {bundle.space} cannot be served: {error}") from None
         self.background.start(self._trending.run(), "trending")
         self.background.start(self._impressions.run(), "impressions")
         self.background.start(self._look_after(), "look-after")
@@ -219,7 +225,7 @@ class RankingService(Service):
         try:
             await self._serve(bundle)
         except (KafkaError, OSError, ValueError) as error:
-            log.error("space %s cannot be served: %r", bundle.space, error)
+            log.error("space %s cannot be served: %s", bundle.space, str(error) or repr(error))
 
 
 def _models(settings: RankingSettings) -> ServingModels | None:

@@ -9,28 +9,35 @@ length (n items, d numbers of the space, t of tower vectors, b histories of l it
     tower.onnx     content (n, d) → tower (n, t): where an item stands among behaviour
     tower.npz      keys uint64 (m,) ascending, vectors float16 (m, t): the same, as learnt
     session.onnx   items (b, l, t) with zeros in front, mask (b, l) → query (b, t): what comes next
-    ranker.onnx    (n, f) → scores (n,), or contributions (n, p); its metadata name both
+    ranker.onnx    (n, f) → scores (n,), or contributions (n, p) (shared/bundles/ranker.py)
 
 and says in its manifest: `tower` (TowerShape), `evaluation` (figures, free), and beside the golden
-outputs of the encoders `tower_vectors` and `session_queries` (shared/bundles/towers.py).
+outputs of the encoders `tower_vectors` and `session_queries` (shared/bundles/towers.py) and
+`ranker_parts` (shared/bundles/ranker.py).
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
+from zipfile import BadZipFile
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 FORMATS: Final = (1, 2)
 FORMAT: Final = FORMATS[-1]  # that is written
-ENCODER_FILES: Final = ("image.onnx", "text.onnx", "tokenizer.json", "fusion.npz")
+FUSION: Final = "fusion.npz"
+ENCODER_FILES: Final = ("image.onnx", "text.onnx", "tokenizer.json", FUSION)
 TOWER: Final = "tower.onnx"
 TOWER_ROWS: Final = "tower.npz"
 SESSION: Final = "session.onnx"
@@ -38,6 +45,7 @@ RANKER: Final = "ranker.onnx"
 TRAINED_FILES: Final = (TOWER, TOWER_ROWS, SESSION, RANKER)
 FILES: Final = (*ENCODER_FILES, *TRAINED_FILES)
 MANIFEST: Final = "manifest.json"
+GOLDEN_VECTORS: Final = ("text_vectors", "picture_vectors")  # of the encoders
 
 _MAX_FILE_BYTES = 2 * 1024**3
 _SPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -87,12 +95,41 @@ class Bundle:
                 golden=manifest["golden"],
                 files={name: _verified(folder / name, listed[name]) for name in wanted},
                 tower=None if tower is None else msgspec.convert(tower, TowerShape),
-                evaluation=manifest.get("evaluation", {}),
+                evaluation=msgspec.convert(manifest.get("evaluation", {}), dict[str, Any]),
             )
         except BadBundle:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise BadBundle(f"{folder}/{MANIFEST}: {type(error).__name__}: {error}") from None
+
+    def golden_rows(self, name: str, columns: int, rows: int | None = None) -> NDArray[np.float32]:
+        """Return what the manifest keeps of golden vectors, (n, columns); rows: n, where known.
+
+        Raises BadBundle where they are of another shape, or not there.
+        """
+        try:
+            kept = np.array(self.golden[name], np.float32)
+        except (KeyError, TypeError, ValueError):
+            kept = np.empty(0, np.float32)
+        if kept.ndim != 2 or kept.shape[1] != columns or rows not in (None, len(kept)):
+            wanted = f"({'n' if rows is None else rows}, {columns})"
+            raise BadBundle(
+                f"bundle {self.space}: golden {name} must be {wanted}, were {kept.shape}"
+            )
+        return kept
+
+
+def arrays_in(npz: bytes, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Read arrays of a verified .npz by name. Raises ValueError, which goes on from its name."""
+    try:
+        with np.load(io.BytesIO(npz), allow_pickle=False) as file:
+            lacking = [name for name in names if name not in file]
+            found = {name: file[name] for name in names if name in file}
+    except (ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"cannot be read: {error}") from None
+    if lacking:
+        raise ValueError(f"lacks {', '.join(lacking)}")
+    return found
 
 
 def describe(data: bytes) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Encoders:
 
     def _encode_tokens(self, texts: list[str], rows: int) -> NDArray[np.float32]:
         tokenized = self._tokenizer.encode_batch(texts)
-        longest = max(len(tokens.ids) for tokens in tokenized)
+        longest = max(1, *(len(tokens.ids) for tokens in tokenized))
         columns = min(-(-longest // _TOKENS_STEP) * _TOKENS_STEP, self.bundle.max_tokens)
         ids = np.zeros((rows, columns), np.int64)  # (rows, l)
         mask = np.zeros((rows, columns), np.int64)

@@ -15,24 +15,25 @@ meaning: a text-only item is found by a complete one and by a picture alike.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.bundles.bundle import FUSION, arrays_in
+
 Floats = NDArray[np.float32]
 
-_ARRAYS = (
-    "image_common",
-    "image_own",
-    "colour_centre",
-    "colour_scale",
-    "text_mean",
-    "text_common",
-    "weights",
-)
+_ARRAYS = {  # by name, how many axes it has
+    "image_common": 2,
+    "image_own": 2,
+    "colour_centre": 1,
+    "colour_scale": 1,
+    "text_mean": 1,
+    "text_common": 2,
+    "weights": 1,
+}
 _FARTHEST_COLOUR = 3.0  # in units of colour_scale; a black square is no more of a colour than that
 _SHORTEST = 1e-6  # under this length a vector has no direction to speak of
 
@@ -65,12 +66,12 @@ class Fusion:
     @classmethod
     def load(cls, npz: bytes) -> Self:
         """Read a verified fusion.npz. Raises ValueError when its arrays do not fit together."""
-        with np.load(io.BytesIO(npz), allow_pickle=False) as file:
-            missing = [name for name in _ARRAYS if name not in file]
-            if missing:
-                raise ValueError(f"fusion.npz lacks {', '.join(missing)}")
-            fusion = cls(**{name: file[name].astype(np.float32) for name in _ARRAYS})
-        fusion._check()
+        try:
+            arrays = arrays_in(npz, _ARRAYS)
+            fusion = cls(**{name: array.astype(np.float32) for name, array in arrays.items()})
+            fusion._check()
+        except ValueError as error:
+            raise ValueError(f"{FUSION} {error}") from None
         return fusion
 
     @property
@@ -152,13 +153,14 @@ class Fusion:
 
     def _check(self) -> None:
         fits = (
-            self.image_own.shape[0] == self.image_common.shape[0]
+            all(getattr(self, name).ndim == axes for name, axes in _ARRAYS.items())
+            and self.image_own.shape[0] == self.image_common.shape[0]
             and self.text_common.shape == (len(self.text_mean), self._common)
             and self.colour_scale.shape == self.colour_centre.shape
             and self.weights.shape == (4,)
         )
         if not fits or not all(np.isfinite(getattr(self, name)).all() for name in _ARRAYS):
-            raise ValueError("fusion.npz: the arrays do not fit together or are not finite")
+            raise ValueError("has arrays that do not fit together or are not finite")
 
 
 def _checked(features: Floats, columns: int, name: str) -> Floats:

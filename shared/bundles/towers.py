@@ -8,11 +8,10 @@ Legend: n items; d numbers of the serving space; t of tower vectors; b histories
 
 from __future__ import annotations
 
-import io
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile
 
 import numpy as np
 import onnxruntime as ort
@@ -20,15 +19,19 @@ from numpy.typing import NDArray
 
 from shared.bundles.bundle import (
     FORMAT,
+    GOLDEN_VECTORS,
+    RANKER,
     SESSION,
     TOWER,
     TOWER_ROWS,
     BadBundle,
     Bundle,
     TowerShape,
+    arrays_in,
     write_files,
 )
 from shared.bundles.onnx_model import BadModel, open_model
+from shared.bundles.ranker import opened_ranker
 from shared.faults import SystemFault
 
 Floats = NDArray[np.float32]
@@ -70,16 +73,16 @@ class OnnxItemTower:
         assert self._model is not None
         return _unit(_run(self._model, "tower", {"content": contents}), self.dim)
 
-    def golden(self, golden: Mapping[str, Any]) -> Floats:
-        """Return the tower vectors of a manifest's golden contents, or the first learnt rows.
+    def golden(self, bundle: Bundle) -> Floats:
+        """Return the tower vectors of a bundle's golden contents, or the first learnt rows.
 
         Raises BadBundle where the model gives something else.
         """
         if self._model is None:
             return self._rows[:GOLDEN_ROWS].astype(np.float32)
-        contents = [*golden["text_vectors"], *golden["picture_vectors"]][:GOLDEN_ROWS]
+        contents = [bundle.golden_rows(name, bundle.dim) for name in GOLDEN_VECTORS]
         try:
-            return self.of_content(np.array(contents, np.float32))
+            return self.of_content(np.concatenate(contents)[:GOLDEN_ROWS])
         except SystemFault as error:
             raise BadBundle(f"{TOWER}: {error}") from None
 
@@ -113,58 +116,69 @@ class OnnxSessionTower:
         """
         return _unit(_run(self._session, "query", {"items": items, "mask": mask}), self.dim)
 
-    def golden(self, golden: Mapping[str, Any]) -> Floats:
-        """Return the queries of the first 1, 2, … of a manifest's golden tower vectors.
+    def golden(self, bundle: Bundle) -> Floats:
+        """Return the queries of the first 1, 2, … of a bundle's golden tower vectors.
 
         Raises BadBundle where the model gives something else.
         """
-        rows = np.array(golden["tower_vectors"], np.float32)
+        rows = bundle.golden_rows("tower_vectors", self.dim)
         try:
             return np.stack([self.query(rows[: n + 1]) for n in range(len(rows))])
         except SystemFault as error:
             raise BadBundle(f"{SESSION}: {error}") from None
 
 
-def check_item_tower(bundle: Bundle, tower: OnnxItemTower) -> float:
-    """Compare with the golden tower vectors → the lowest cosine. Raises BadBundle."""
-    return _compared(bundle, "tower_vectors", tower.golden(bundle.golden))
+def item_tower_of(bundle: Bundle) -> OnnxItemTower | None:
+    """Load a bundle's item tower and compare it with its golden outputs; None where it has none.
+
+    Raises BadBundle.
+    """
+    if bundle.tower is None and not {TOWER, TOWER_ROWS} & set(bundle.files):
+        return None
+    tower = OnnxItemTower(bundle)
+    _compare(bundle, "tower_vectors", tower.golden(bundle))
+    return tower
 
 
-def check_session_tower(bundle: Bundle, tower: OnnxSessionTower) -> float:
-    """Compare with the golden session queries → the lowest cosine. Raises BadBundle."""
-    return _compared(bundle, "session_queries", tower.golden(bundle.golden))
+def session_tower_of(bundle: Bundle) -> OnnxSessionTower | None:
+    """Load a bundle's session tower and compare it likewise; None where it has none.
+
+    Raises BadBundle.
+    """
+    if SESSION not in bundle.files:
+        return None
+    tower = OnnxSessionTower(bundle)
+    _compare(bundle, "session_queries", tower.golden(bundle))
+    return tower
 
 
-def _compared(bundle: Bundle, name: str, here: Floats) -> float:
-    there = np.array(bundle.golden.get(name, ()), np.float32)
-    if there.shape != here.shape:
-        raise BadBundle(
-            f"bundle {bundle.space}: golden {name} must be {here.shape}, were {there.shape}"
-        )
+def _compare(bundle: Bundle, name: str, here: Floats) -> None:
+    there = bundle.golden_rows(name, here.shape[1], len(here))
     lowest = float((here * there).sum(axis=1).min())
     if not lowest >= LEAST_COSINE:
         raise BadBundle(
             f"bundle {bundle.space} gives other {name} here than where it was built: "
             f"cosine {lowest:.3f}, at least {LEAST_COSINE} is needed"
         )
-    return lowest
 
 
 def write_bundle(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
-    """Write a trained bundle, and what its towers give here beside its golden contents.
+    """Write a trained bundle, and what its models give here beside its golden contents.
 
-    manifest: all but `format`, `files` and the towers' golden outputs. Returns it as it is read.
-    Raises BadBundle for what could not be read again.
+    manifest: all but `format`, `files` and the golden outputs of what was trained. Returns it as it
+    is read. Raises BadBundle for what could not be read again.
     """
-    manifest = {**manifest, "format": FORMAT, "golden": dict(manifest["golden"])}
-    golden = manifest["golden"]
+    golden = dict(manifest["golden"])
+    manifest = {**manifest, "format": FORMAT, "golden": golden}
     write_files(folder, manifest, files)
-    bundle = Bundle.load(folder)
+    bundle = dataclasses.replace(Bundle.load(folder), golden=golden)
     if bundle.tower is not None:
-        golden["tower_vectors"] = rounded(OnnxItemTower(bundle).golden(golden))
+        golden["tower_vectors"] = rounded(OnnxItemTower(bundle).golden(bundle))
         if SESSION in files:
-            golden["session_queries"] = rounded(OnnxSessionTower(bundle).golden(golden))
-        write_files(folder, manifest, files)
+            golden["session_queries"] = rounded(OnnxSessionTower(bundle).golden(bundle))
+    if RANKER in files:
+        golden["ranker_parts"] = rounded(opened_ranker(bundle).golden())
+    write_files(folder, manifest, files)
     return Bundle.load(folder)
 
 
@@ -193,11 +207,15 @@ def _learnt(bundle: Bundle, shape: TowerShape) -> tuple[NDArray[np.uint64], NDAr
     if TOWER_ROWS not in bundle.files:
         return np.empty(0, np.uint64), np.empty((0, shape.dim), np.float16)
     try:
-        with np.load(io.BytesIO(bundle.files[TOWER_ROWS]), allow_pickle=False) as file:
-            keys, rows = file["keys"], file["vectors"]
-    except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
-        raise BadBundle(f"{TOWER_ROWS} cannot be read: {error}") from None
-    if (keys.dtype, rows.dtype) != (np.uint64, np.float16) or rows.shape != (len(keys), shape.dim):
+        keys, rows = arrays_in(bundle.files[TOWER_ROWS], ("keys", "vectors")).values()
+    except ValueError as error:
+        raise BadBundle(f"{TOWER_ROWS} {error}") from None
+    if (
+        keys.dtype != np.uint64
+        or rows.dtype != np.float16
+        or keys.ndim != 1
+        or rows.shape != (len(keys), shape.dim)
+    ):
         raise BadBundle(
             f"{TOWER_ROWS} must have keys uint64 (m,) and vectors float16 (m, {shape.dim}), "
             f"had {keys.dtype} {keys.shape} and {rows.dtype} {rows.shape}"

@@ -38,11 +38,11 @@ from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.blend import PARTS
-from services.ranking.stages.features import FeatureColumn
 from services.ranking.stages.sources import Candidates
 from services.sessions.fold.fold import FoldEvent, fold
 from services.sessions.fold.settings import FoldSettings
 from shared.bundles.bundle import Bundle
+from shared.bundles.candidates import FeatureColumn
 from shared.bundles.content import text_of
 from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion

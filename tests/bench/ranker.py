@@ -25,12 +25,12 @@ from services.ranking.recommend import rank, recommend
 from services.ranking.requests import RecommendQuery
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.blend import BlendSettings
-from services.ranking.stages.features import NAMES
 from services.ranking.stages.sources import Candidates
 from services.sessions.fold.fold import fold
 from services.sessions.fold.settings import FoldSettings
 from services.training.models.blended.ranker import AdditiveRanker, Example
 from shared.bundles.bundle import Bundle
+from shared.bundles.candidates import NAMES
 from shared.runtime.deadline import Costs, Deadline
 from tests import servers
 from tests.bench.blend import Imported, encoded, events_of, figures, imported, rank_of

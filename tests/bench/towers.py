@@ -36,8 +36,9 @@ from services.ranking.models.serving_models import ServingModels
 from services.ranking.recommend import recommend
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
-from services.ranking.stages.features import NAMES
 from shared.bundles.bundle import SESSION, Bundle, TowerShape
+from shared.bundles.candidates import NAMES
+from shared.bundles.ranker import RankerModel
 from shared.bundles.towers import OnnxSessionTower
 from shared.catalogue.snapshots import HNSW_EF_CONSTRUCTION, HNSW_M
 from shared.runtime.deadline import Costs, Deadline
@@ -153,7 +154,7 @@ def _usual() -> ServingModels:
     shape = TowerShape(dim=WIDTH, model="random", length=LENGTH)
     files = {SESSION: _transformer()}
     tower = OnnxSessionTower(Bundle(SPACE, DIM, 0, 0, 0, {}, files, shape))
-    return ServingModels(SPACE, OnnxRanker(_network()), tower)
+    return ServingModels(SPACE, OnnxRanker(RankerModel(_network())), tower)
 
 
 def _network() -> bytes:

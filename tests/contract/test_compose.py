@@ -43,7 +43,7 @@ def test_the_validator_would_refuse_a_mistake(right: str, wrong: str) -> None:
 
 
 def test_kafka_redis_and_every_service_are_there() -> None:
-    others = {"kafka", "redis", "keys", "tools"}
+    others = {"kafka", "redis", "keys", "tools", "training"}
     assert set(CONTAINERS) == others | {"sessions", "embedding", "ranking"}
 
 
@@ -103,6 +103,15 @@ def test_bundles_are_published_by_the_command_to_where_embedding_and_ranking_rea
     environ = STAGES["runtime"].env()
     assert environ["FRESHET_BUNDLES"].startswith(f"{environ['FRESHET_SNAPSHOTS']}/")
     assert f"snapshots:{environ['FRESHET_SNAPSHOTS']}" in CONTAINERS["tools"]["volumes"]
+
+
+def test_what_training_writes_is_published_by_the_command() -> None:
+    assert CONTAINERS["training"]["build"]["target"] == "training"
+    assert CONTAINERS["training"]["profiles"] == ["training"], "nothing else starts it"
+    assert CONTAINERS["training"]["volumes"] == ["training:/var/lib/freshet/training"]
+    assert "training:/var/lib/freshet/training:ro" in CONTAINERS["tools"]["volumes"]
+    made = " ".join(text for keyword, text in STAGES["runtime"].instructions if keyword == "RUN")
+    assert "/var/lib/freshet/training" in made, "a new volume belongs to the images' user"
 
 
 @pytest.mark.parametrize("name", [*OURS, "tools"])

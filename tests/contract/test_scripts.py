@@ -38,18 +38,26 @@ def run(*command: str | Path, **environ: str) -> str:
     return done.stdout
 
 
-def test_an_installation_says_each_step_with_its_seconds(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "venv"),
+    [("cli", ".venv"), ("test", ".venv")]
+    + [("training", ".venv-training"), ("test-training", ".venv-training")],
+)
+def test_an_installation_says_each_step_with_its_seconds(
+    name: str, venv: str, tmp_path: Path
+) -> None:
     locks = tmp_path / "deploy" / "locks"
     locks.mkdir(parents=True)
     shutil.copy(ROOT / "deploy" / "locks" / "install", locks)
-    (locks / "cli.txt").write_text("one==1.0\ntwo==2.0\n")
+    (locks / f"{name}.txt").write_text("one==1.0\ntwo==2.0\n")
     python = program(tmp_path / "python", PYTHON)
 
-    printed = run(locks / "install", "cli", PYTHON=str(python)).splitlines()
+    printed = run(locks / "install", name, PYTHON=str(python)).splitlines()
 
     assert len(printed) == 3
     assert all(re.search(r"\.\.\. \d+ s$", line) for line in printed)
-    assert "2 packages of deploy/locks/cli.txt" in printed[1]
+    assert f"making {venv} " in printed[0]
+    assert f"2 packages of deploy/locks/{name}.txt" in printed[1]
 
 
 def test_ci_runs_make_test_in_a_clone_with_nothing_beside_it(tmp_path: Path) -> None:

@@ -14,15 +14,9 @@ from services.cli import endpoints, lag
 from services.cli.addresses import Addresses
 from services.cli.failures import Failed
 from services.cli.models.gate import Evaluation, refusal
-from shared.bundles.bundle import MANIFEST, SESSION, BadBundle, Bundle
+from shared.bundles.bundle import MANIFEST, BadBundle, Bundle
 from shared.bundles.golden import started
 from shared.bundles.store import AlreadyPublished, BundleStore, Publication
-from shared.bundles.towers import (
-    OnnxItemTower,
-    OnnxSessionTower,
-    check_item_tower,
-    check_session_tower,
-)
 from shared.catalogue import active_bundle
 from shared.catalogue.active_bundle import Standing
 from shared.clock import now_ms
@@ -32,14 +26,10 @@ ASK_AGAIN_S: Final = 0.5
 
 
 def tried(folder: Path) -> Bundle:
-    """Load a bundle as embedding would and run its models over the golden inputs. Raises Failed."""
+    """Load a bundle as services do and run its models over the golden inputs. Raises Failed."""
     try:
         bundle = Bundle.load(folder)
         started(bundle)
-        if bundle.tower is not None:
-            check_item_tower(bundle, OnnxItemTower(bundle))
-        if SESSION in bundle.files:
-            check_session_tower(bundle, OnnxSessionTower(bundle))
     except BadBundle as error:
         raise Failed(f"{folder} cannot be served: {error}") from None
     return bundle

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.ranking.models.onnx_ranker import BadRanker, OnnxRanker
-from shared.bundles.bundle import RANKER, SESSION, BadBundle, Bundle
-from shared.bundles.towers import OnnxSessionTower, check_session_tower
+from services.ranking.models.onnx_ranker import OnnxRanker
+from shared.bundles.bundle import RANKER, SESSION, Bundle
+from shared.bundles.ranker import ranker_of
+from shared.bundles.towers import OnnxSessionTower, session_tower_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,9 @@ class ServingModels:
     def load(cls, folder: Path) -> ServingModels:
         """Load and check a bundle's. Raises BadBundle."""
         bundle = Bundle.load(folder, (SESSION, RANKER))
-        ranker = tower = None
-        if RANKER in bundle.files:
-            try:
-                ranker = OnnxRanker(bundle.files[RANKER])
-            except BadRanker as error:
-                raise BadBundle(f"{folder}/{RANKER}: {error}") from None
-        if SESSION in bundle.files:
-            tower = OnnxSessionTower(bundle)
-            check_session_tower(bundle, tower)
-        return cls(bundle.space, ranker, tower)
+        ranker = ranker_of(bundle)
+        return cls(
+            bundle.space,
+            None if ranker is None else OnnxRanker(ranker),
+            session_tower_of(bundle),
+        )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from freshet.contract.items import Attribute
 from freshet.settings import setting
-from services.ranking.stages.features import NAMES, FeatureColumn
+from shared.bundles.candidates import NAMES, FeatureColumn
 
 Floats = NDArray[np.float32]
 Attributes = Mapping[str, Attribute]  # of a user, by name

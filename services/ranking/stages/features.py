@@ -1,7 +1,7 @@
 """Describe each candidate to the ranker: one matrix, the same online and offline. Pure.
 
-Everything lies in -1 to 1 unless its line says otherwise; absent is 0. The blend reads the first
-columns (blend.PARTS), an ONNX ranker reads all of them, by name.
+The blend reads the first columns (blend.PARTS), an ONNX ranker reads all of them, by name
+(shared/bundles/candidates.py).
 
 Legend: n candidates; d dimensions; q query vectors; f features.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,38 +21,10 @@ from services.ranking.stages.float16 import to_float32
 from services.ranking.stages.products import products
 from services.ranking.stages.signals import Signals, Weighted
 from services.ranking.stages.user_profile import CONTENT_OF, UserProfile
+from shared.bundles.candidates import NAMES, FeatureColumn
 from shared.catalogue.catalogue import Catalogue, Items
 from shared.users import keys, log2_weights
 from shared.users.log2_weights import HalfLives
-
-
-class FeatureColumn(IntEnum):
-    """Columns of the matrix; the blend scores by the first ones, up to TOWER (blend.PARTS)."""
-
-    SESSION = 0  # cosine to the present visit's vector
-    INTERESTS = 1  # to the nearest of a few tastes
-    LONG_TERM = 2
-    COVISITS = 3
-    TRENDING = 4
-    CONTENT = 5  # cosine to the nearest of the last liked items
-    POPULARITY = 6
-    FRESHNESS = 7
-    DISLIKE = 8
-    TOWER = 9  # cosine of the tower vector to what the session tower makes of the history
-    NEW = 10  # by this new items compete for the places that are theirs (new_places.py)
-    TRENDING_ALL = 11  # share of the strongest, square root
-    TRENDING_CATEGORY = 12
-    TRENDING_SEGMENT = 13
-    LAST_ITEM = 14  # cosine to the newest liked item
-    CATEGORY_AFFINITY = 15  # share of the history's positive weight in the item's categories
-    PRICE_LOG = 16  # log1p(price): 0 to about 15
-    PRICE_RATIO = 17  # log1p(price) less its mean over what is liked
-    AGE_DAYS_LOG = 18  # log1p(days since arrival): 0 to about 10
-    EVENTS_SHARE = 19  # history's length in 50 entries: beyond 1 where histories are longer
-    IDLE_HOURS_LOG = 20  # log1p(hours since the last event): 0 to about 9
-
-
-NAMES: Final = tuple(column.name.lower() for column in FeatureColumn)
 
 DISLIKE_FROM: Final = np.float32(0.5)  # cosine from which an item is like a disliked one
 NEW_FROM: Final = np.float32(0.5)  # freshness: an item is new for one half-life

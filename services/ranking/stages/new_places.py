@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.settings import setting
-from services.ranking.stages.features import NEW_FROM, FeatureColumn, likeness
+from services.ranking.stages.features import NEW_FROM, likeness
+from shared.bundles.candidates import FeatureColumn
 
 MET_FROM: Final = np.float32(0.5)  # popularity: 1/256 of the visits of the most visited item
 

@@ -9,21 +9,11 @@ Legend: c rows of a table; n of them; d dimensions; q queries.
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 
 from services.ranking.stages.float16 import to_float32
-
-# Rows of a block: a multiple of what BLAS kernels take at once (4, 6, 8, 12 or 16), so that no row
-# is left over for another kernel. Measured on OpenBLAS's for Nehalem to Cooper Lake, and Zen.
-BLOCK: Final = 48
-
-
-def padded(count: int) -> int:
-    """Return how many rows fill the blocks that so many rows need."""
-    return -(-count // BLOCK) * BLOCK
+from shared.bundles.candidates import BLOCK, padded
 
 
 def products(

@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.ranking.stages.features import NEW_FROM, FeatureColumn
+from services.ranking.stages.features import NEW_FROM
+from shared.bundles.candidates import FeatureColumn
 from shared.users import event_types
 
 PINNED: Final = "picked for this place"

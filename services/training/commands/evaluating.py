@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,6 +14,7 @@ from services.training.commands import options
 from services.training.commands.choices import ALL, ModelChoices
 from services.training.commands.options import (
     Again,
+    Against,
     ConfigFiles,
     DataUnlessTopics,
     Device,
@@ -24,12 +24,13 @@ from services.training.commands.options import (
     PresetName,
     Seed,
 )
-from services.training.commands.under_way import INTERRUPTED, FitBars, interruptible, stop_request
+from services.training.commands.under_way import INTERRUPTED, fits_under_way
 from services.training.data.protocols import K_FOLD, LEAVE_LAST_OUT, NAMES, split_of
 from services.training.evaluation.by_lists import ByLists
 from services.training.evaluation.by_ratings import ByRatings
 from services.training.evaluation.results import Results
-from services.training.fits import Choice, Fits
+from services.training.fits import Choice
+from services.training.report import tables
 
 LIST_FIGURES: Final = ("hr@10", "ndcg@10", "mrr@10", "coverage@10", "score_us")
 RATING_FIGURES: Final = ("rmse", "mae")
@@ -55,31 +56,24 @@ def evaluate(
     own_history: Annotated[
         bool, typer.Option("--own-history", help="Rank what a user has chosen already, too.")
     ] = False,
+    against: Against = None,
 ) -> None:
     """Fit models and measure them on what they have not seen, over the whole catalogue.
 
     Models whose results stand in the JSON file already, by the same configuration, are left.
     """
     choices = ModelChoices(preset, config or ())
-    choices.names(models)  # refuses what is none, before anything else is done
+    # refuses what is none, before anything else is done
+    options.check_known(against, choices.names(models), "--models")
     dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
-    stop = stop_request()
-    with interruptible(stop), FitBars() as bars:
-        make_fits = partial(
-            Fits,
-            fits_folder,
-            seed=seed,
-            device=device,
-            choose=choices.of,
-            stop=stop,
-            progress=bars.of,
-        )
+    stopped = False
+    with fits_under_way(fits_folder, choices.of, seed=seed, device=device) as fits_on:
         protocol: ByLists | ByRatings
         if split == K_FOLD:
-            protocol = ByRatings(dataset, make_fits, seed)
+            protocol = ByRatings(dataset, fits_on, seed)
         else:
             parted = split_of(split, dataset, seed, data)
-            protocol = ByLists(parted, make_fits(parted), seed, own_history=own_history)
+            protocol = ByLists(parted, fits_on(parted), seed, own_history=own_history)
         results = Results(
             json,
             data=dataset.name,
@@ -94,13 +88,18 @@ def evaluate(
             known = results.models.get(choice.name, {})
             if again or not told.items() <= known.items():
                 figures = protocol.measure(choice, again=again)
-                if figures is None:
+                if stopped := figures is None:
                     options.errors.print(f"{choice.name}: the same command goes on with its fit")
                     break
                 known = results.add(choice.name, told, figures)
             shown[choice.name] = known
     options.console.print(_table(shown, RATING_FIGURES if split == K_FOLD else LIST_FIGURES))
-    if stop.made:
+    header, rows = tables.compared(
+        {"models": shown, "seed": seed}, against if against in shown else None
+    )
+    if rows:
+        options.console.print(_plain_table(header, rows))
+    if stopped:
         raise typer.Exit(INTERRUPTED)
 
 
@@ -124,13 +123,20 @@ def _told(choice: Choice, own_history: bool) -> dict[str, Any]:
 
 
 def _table(shown: Mapping[str, Mapping[str, Any]], figures: Sequence[str]) -> Table:
+    rows = [
+        [name, *(_cell(of_model, figure) for figure in figures), f"{of_model['fit_s']:,.1f}"]
+        for name, of_model in shown.items()
+    ]
+    return _plain_table(["model", *figures, "fit s"], rows)
+
+
+def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table whose columns but the first are numbers."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("model")
-    for figure in (*figures, "fit s"):
-        table.add_column(figure, justify="right")
-    for name, of_model in shown.items():
-        cells = [_cell(of_model, figure) for figure in figures]
-        table.add_row(name, *cells, f"{of_model['fit_s']:,.1f}")
+    for at, name in enumerate(header):
+        table.add_column(name, justify="right" if at else "left")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

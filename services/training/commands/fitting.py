@@ -20,12 +20,11 @@ from services.training.commands.options import (
     PresetName,
     Seed,
 )
-from services.training.commands.under_way import INTERRUPTED, FitBars, interruptible, stop_request
+from services.training.commands.under_way import INTERRUPTED, fits_under_way
 from services.training.content.contents import ItemContents, contents_of
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
 from services.training.data.splits import Asked, Split
 from services.training.evaluation.measure import accuracy, answers
-from services.training.fits import Fits
 from services.training.models.model import Model, Run, ServedModel
 from services.training.models.registry import MODELS, model_type
 from shared.inputs.refusals import BadInput
@@ -65,17 +64,8 @@ def train(
         )
     dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
     split = split_of(LEAVE_LAST_OUT, dataset, seed)
-    stop = stop_request()
-    with interruptible(stop), FitBars() as bars:
-        fits = Fits(
-            fits_folder,
-            split,
-            seed=seed,
-            device=device,
-            choose=choices.of,
-            stop=stop,
-            progress=bars.of,
-        )
+    with fits_under_way(fits_folder, choices.of, seed=seed, device=device) as fits_on:
+        fits = fits_on(split)
         fit = fits.fit(choice, again=again)
         day_zero = fits.fit(choices.of(DAY_ZERO)) if bundle is not None and fit.complete else None
     if out is not None:

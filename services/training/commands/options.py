@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,6 +17,7 @@ from freshet.settings import from_environment
 from services.training.data.dataset import Dataset
 from services.training.data.read import read
 from services.training.models.model import Preset
+from shared.inputs.refusals import BadInput
 
 WIDTH: Final = 200  # columns where nobody's window sets them, so that nothing is cut
 
@@ -53,6 +55,10 @@ FitsFolder = Annotated[
 ]
 Again = Annotated[bool, typer.Option("--again", help="Fit anew what was fitted before.")]
 
+Against = Annotated[
+    str | None, typer.Option(help="The model that the others are compared with; else the best.")
+]
+
 FITS: Final = Path(".freshet/training")
 
 PICTURES: Final = "pictures"  # below FITS, of items that were streamed
@@ -71,6 +77,12 @@ def read_dataset(
 
     settings = from_environment(KafkaSettings, os.environ)
     return asyncio.run(read_topics(settings, fits_folder / PICTURES))
+
+
+def check_known(against: str | None, models: Collection[str], where: str) -> None:
+    """Raise BadInput where a model that others are to be compared with is not among them."""
+    if against is not None and against not in models:
+        raise BadInput(f"--against {against}: {where} has only {', '.join(models)}")
 
 
 def command_line() -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.training.commands.options import errors
+from services.training.data.splits import Split
+from services.training.fits import Choice, Fits
 from services.training.models.model import FitProgress
 from services.training.stopping import StopRequest
 
@@ -19,19 +23,29 @@ LINE_EVERY_S: Final = 30.0  # of a fit, where no terminal shows bars
 
 
 @contextmanager
-def interruptible(stop: StopRequest) -> Iterator[None]:
-    """Hear requests to stop in the body. Exits with 130 where one ended it."""
+def fits_under_way(
+    folder: Path, choose: Callable[[str], Choice], *, seed: int, device: str
+) -> Iterator[Callable[[Split], Fits]]:
+    """Yield what fits models on a split: with bars, and to be stopped.
+
+    Exits with 130 where the body was ended by a signal; a fit that hears of it ends itself, and is
+    not complete.
+    """
+    stop = StopRequest(lambda: errors.print("ending after this step; Ctrl-C again ends at once"))
     try:
-        with stop.heard():
-            yield
+        with stop.heard(), FitBars() as bars:
+            yield partial(
+                Fits,
+                folder,
+                seed=seed,
+                device=device,
+                choose=choose,
+                stop=stop,
+                progress=bars.of,
+            )
     except KeyboardInterrupt:
         errors.print("interrupted; what was finished is kept")
         raise typer.Exit(INTERRUPTED) from None
-
-
-def stop_request() -> StopRequest:
-    """Return what makes a fit end after its step, and says so."""
-    return StopRequest(lambda: errors.print("ending after this step; Ctrl-C again ends at once"))
 
 
 class FitBars:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.training.data.splits import Asked, Split
+from services.training.evaluation import comparison
 from services.training.evaluation.by_index import FOUND, VectorModel, index_recall
 from services.training.evaluation.measure import (
     Answers,
@@ -52,6 +53,7 @@ class ByLists:
             **self._of_index(fit.model),
             **self._of(tested),
             **self._gain(choice, tested),
+            "of_users": comparison.of_lists(tested.ranks),
             "validation": accuracy(validated.ranks, self._seed),
             "parts": {
                 name: self._of(self._answers(fit.model, asked))

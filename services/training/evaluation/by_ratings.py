@@ -11,6 +11,7 @@ from services.training.data.folds import k_folds
 from services.training.data.histories import Ints
 from services.training.data.protocols import K_FOLD
 from services.training.data.splits import Split, nobody_asked
+from services.training.evaluation import comparison
 from services.training.evaluation.measure import Figures
 from services.training.evaluation.significance import Values, drawn_means, interval
 from services.training.fits import Choice, Fits
@@ -78,6 +79,7 @@ def errors_of_users(users: Ints, errors: Values, seed: int) -> Figures:
     sums = np.stack([np.bincount(rows, each).astype(np.float64) for each in summed], axis=1)
     squared, absolute, counts = drawn_means(sums, seed).T
     return {
+        "of_users": comparison.of_ratings(sums[:, 0], sums[:, 2]),
         "rmse": rmse(errors),
         "rmse_interval": interval(np.sqrt(squared / counts)),
         "mae": mae(errors),

@@ -1,4 +1,4 @@
-"""Say how far figures can be trusted: bootstrap intervals, and paired tests of two models.
+"""Say how far figures can be trusted: bootstrap intervals, and a paired test of two models.
 
 Legend: u users, who are what varies; m metrics; d draws.
 """
@@ -28,16 +28,6 @@ def interval(drawn: Values) -> tuple[float, float]:
     """Return what 95 % of drawn figures lie between, (d,)."""
     low, high = np.quantile(drawn, TAILS).tolist()
     return low, high
-
-
-def paired_bootstrap(first: Values, second: Values, seed: int, draws: int = DRAWS) -> float:
-    """Return how often users drawn anew would turn the difference round: p of both sides.
-
-    first, second: (u,) of the same users.
-    """
-    drawn = drawn_means((first - second)[:, None], seed, draws)[:, 0]
-    against = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-    return min(1.0, 2 * (against + 1) / (draws + 1))
 
 
 def randomisation(first: Values, second: Values, seed: int, draws: int = DRAWS) -> float:

@@ -26,11 +26,21 @@ _CAPTIONS: Final = {
     "parts": "The best models in each part of the test.",
     "training": "How the best ones learnt.",
 }
+_COMPARED: Final = (
+    "Differences with what 95 % of them lie between, by users drawn anew; p by models swapped at"
+    " random for each user, times the number of comparisons as Holm has it."
+)
 
 
-def markdown(results: Sequence[Result], plots: Sequence[Mapping[str, str]]) -> str:
-    """Return a page of all results; plots: for each, the address of each plot by name."""
-    return "\n".join(["# What the models reach\n", *_sections(results, plots)])
+def markdown(
+    results: Sequence[Result], plots: Sequence[Mapping[str, str]], against: str | None = None
+) -> str:
+    """Return a page of all results.
+
+    plots: for each, the address of each plot by name; against: the model that others are compared
+    with, the best.
+    """
+    return "\n".join(["# What the models reach\n", *_sections(results, plots, against)])
 
 
 def html(page: str, pictures: Mapping[str, bytes]) -> str:
@@ -47,12 +57,17 @@ def html(page: str, pictures: Mapping[str, bytes]) -> str:
     )
 
 
-def _sections(results: Sequence[Result], plots: Sequence[Mapping[str, str]]) -> Iterator[str]:
+def _sections(
+    results: Sequence[Result], plots: Sequence[Mapping[str, str]], against: str | None
+) -> Iterator[str]:
     for result, drawn in zip(results, plots, strict=True):
         yield f"## {tables.protocol(result)}\n"
         yield tables.command(result)
         yield tables.quality(result)
         yield from _plot(drawn, "quality")
+        if compared := tables.comparisons(result, against):
+            yield f"### Beyond chance\n\n{_COMPARED}\n"
+            yield compared
         for figure in ("hr@50", "ndcg@10"):
             if of_parts := tables.parts(result, figure):
                 yield of_parts

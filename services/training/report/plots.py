@@ -68,13 +68,13 @@ def _cost(result: Result) -> Figure:
     axes.margins(x=0.12)
     axes.set_xlabel("seconds to fit, on the machine that the table of costs names")
     axes.set_ylabel(by)
+    figure.draw_without_rendering()
     _name(axes, points)
     return figure
 
 
 def _name(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write each point's name beside it, the first ones first; none over another."""
-    axes.figure.draw_without_rendering()
+    """Write the name of each point of drawn axes beside it, the first first, none over another."""
     written: list[Bbox] = []
     for name, x, y in points:
         for offset, side in _BESIDE:

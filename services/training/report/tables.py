@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from services.training.evaluation import comparison
+
 Result = Mapping[str, Any]
 Model = Mapping[str, Any]
 
@@ -58,6 +60,36 @@ def figures(result: Result, *names: str) -> str:
         if any(figure in model for figure in names)
     ]
     return markdown_table(["model", *(name.replace("_", " ") for name in names)], rows)
+
+
+def comparisons(result: Result, against: str | None = None) -> str:
+    """Return `compared` as a table, "" where there is nothing to compare."""
+    header, rows = compared(result, against)
+    return markdown_table(header, rows) if rows else ""
+
+
+def compared(result: Result, against: str | None = None) -> tuple[list[str], list[list[str]]]:
+    """Return how the others compare with one model, user by user: header, and rows, nearest first.
+
+    against: the model, else the best one of those whose results keep what it takes.
+    """
+    models = dict(by_quality(result))
+    kept = [name for name, model in models.items() if "of_users" in model]
+    if not kept:
+        return [], []
+    against = against or kept[0]
+    found = comparison.comparisons(models, against, result["seed"])
+    rows = [
+        [
+            name,
+            f"{each.difference:+.4f} [{each.low:+.4f}, {each.high:+.4f}]",
+            f"{each.p:.3f}",
+            "yes" if each.is_significant else "no",
+        ]
+        for name, each in sorted(found.items(), key=lambda named: abs(named[1].difference))
+    ]
+    header = [f"{main_figure(result)} less that of {against}", "difference", "p", "significant"]
+    return header, rows
 
 
 def costs(result: Result) -> str:

@@ -17,11 +17,12 @@ from freshet.publisher import Publisher
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.state_reader import COVISITS_READ
 from services.ranking.live.trending import TrendRows
-from services.ranking.stages.features import NAMES, FeatureSettings, covisited, features, trends_for
+from services.ranking.stages.features import FeatureSettings, covisited, features, trends_for
 from services.ranking.stages.signals import Signals, Weighted
 from services.ranking.stages.user_profile import profile_of
 from services.sessions.fold.event_columns import FoldEvent
 from services.sessions.fold.settings import FoldSettings
+from shared.bundles.candidates import NAMES
 from shared.catalogue.catalogue import Catalogue
 from shared.clock import now_ms
 from shared.users import keys, states

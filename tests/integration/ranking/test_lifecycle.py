@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import json
 import os
 import signal
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +28,21 @@ from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
 from services.embedding.snapshots import build
 from services.ranking.service import RankingService
-from shared.bundles.bundle import describe
+from shared.bundles.bundle import MANIFEST, RANKER, describe
+from shared.bundles.ranker import RankerModel
 from shared.bundles.store import BundleStore, Publication
 from shared.catalogue import snapshots
 from shared.catalogue.arrow import to_table, write_table
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Manifest
 from shared.clock import now_ms
+from shared.runtime.service import Fatal
 from shared.users import keys
 from tests import servers
 from tests.integration.ranking.world import DIM, SPACE, World, world
 from tests.servers import eventually
-from tests.unit.ranking.models.test_onnx_ranker import model
 from tests.unit.ranking.shop import Shop, item_vector, near
+from tests.unit.shared.bundles.graphs import ranker_model
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("collector")]
 
@@ -173,41 +174,67 @@ async def test_it_follows_the_active_space_without_a_gap_and_holds_no_other(
         assert len((await there.recommend("nobody")).items) == 10
 
 
+def published(folder: Path, space: str, ranker: bytes, parts: Sequence[Sequence[float]]) -> str:
+    """Publish a bundle of which ranking reads the ranker alone; return the store's URL."""
+    manifest = {
+        "format": 2,
+        "space": space,
+        "dim": 8,
+        "golden": {"ranker_parts": parts},
+        "image": {"width": 1},
+        "text": {"width": 1, "max_tokens": 1},
+        "files": {RANKER: describe(ranker)},
+    }
+    (folder / RANKER).write_bytes(ranker)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    publication = Publication(space=space, dim=8, published_ms=1, files=(MANIFEST, RANKER))
+    BundleStore(str(folder / "bundles")).publish(folder, publication)
+    return str(folder / "bundles")
+
+
+async def move_to(there: World, space: str) -> None:
+    """Let another space have one item, and be served."""
+    await kafka_edge.ensure_topics(there.kafka, [topics.item_vectors(space)])
+    moved = item_vector("moved", np.eye(8, dtype=np.float16)[0])
+    moved = msgspec.structs.replace(moved, space=space)
+    await there.put([moved], topic=topics.item_vectors(space).name)
+    await there.activate(space, 8)
+
+
 async def test_a_published_bundle_brings_its_ranker_and_takes_it_along(
     kafka: str, valkey: str, tmp_path: Path
 ) -> None:
-    ranker = model([1.0], ["freshness"])
-    (tmp_path / "ranker.onnx").write_bytes(ranker)
-    manifest = {
-        "format": 2,
-        "space": "other",
-        "dim": 8,
-        "golden": {},
-        "image": {"width": 1},
-        "text": {"width": 1, "max_tokens": 1},
-        "files": {"ranker.onnx": describe(ranker)},
-    }
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    url = str(tmp_path / "bundles")
-    files = ("manifest.json", "ranker.onnx")
-    published = Publication(space="other", dim=8, published_ms=1, files=files)
-    BundleStore(url).publish(tmp_path, published)
+    model = ranker_model([1.0], ["freshness"])
+    ranker = RankerModel(model)
+    url = published(tmp_path, "other", model, ranker.golden().tolist())
     async with world(kafka, valkey, Shop(each=5).items, FRESHET_BUNDLES=url) as there:
-        name = topics.item_vectors("other").name
-        await kafka_edge.ensure_topics(there.kafka, [topics.item_vectors("other")])
-        moved = item_vector("moved", np.eye(8, dtype=np.float16)[0])
-        await there.put([msgspec.structs.replace(moved, space="other")], topic=name)
 
         async def ranked_by(space: str, ranker: str) -> bool:
             versions = (await there.recommend("nobody")).versions
             return (versions.space, versions.ranker) == (space, ranker)
 
         assert await ranked_by(SPACE, "blend")
-        await there.activate("other", 8)
-        learnt = f"onnx-{hashlib.sha256(ranker).hexdigest()[:12]}"
-        await eventually(lambda: ranked_by("other", learnt), within_s=20, what="its ranker")
+        await move_to(there, "other")
+        await eventually(lambda: ranked_by("other", ranker.name), within_s=20, what="its ranker")
         await there.activate()
         await eventually(lambda: ranked_by(SPACE, "blend"), within_s=30, what="the blend again")
+
+
+async def test_a_bundle_that_gives_something_else_here_is_not_served_and_the_present_one_is(
+    kafka: str, valkey: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = published(tmp_path, "broken", ranker_model([1.0], ["freshness"]), [[9.0]] * 6)
+    async with world(kafka, valkey, Shop(each=5).items, FRESHET_BUNDLES=url) as there:
+        await move_to(there, "broken")
+        why = "space broken cannot be served: bundle broken gives other ranker_parts here"
+        await eventually(lambda: why in caplog.text, within_s=20, what="the reason")
+        assert (await there.recommend("nobody")).versions.space == SPACE
+
+        another = RankingService(there.settings)
+        with pytest.raises(Fatal, match=why):  # it has none that it could go on with
+            await another.start()
+        await another.stop()
+        await there.activate()
 
 
 async def test_without_redis_lists_go_on_flagged_within_their_deadline(

@@ -17,7 +17,7 @@ from freshet.v1 import embedding_pb2, embedding_pb2_grpc
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.state_reader import StateReader, UserStates
 from services.ranking.stages.blend import BlendSettings
-from services.ranking.stages.features import NAMES
+from shared.bundles.candidates import NAMES
 from tests.integration.ranking.world import SPACE, World, world
 from tests.servers import eventually
 from tests.unit.ranking.shop import NOW_MS, Shop, near

@@ -18,13 +18,14 @@ from services.ranking.models.onnx_ranker import OnnxRanker
 from services.ranking.recommend import _with_tower_query, rank
 from services.ranking.serving_space import ServingSpace
 from services.ranking.stages.blend import PARTS
-from services.ranking.stages.features import NAMES
-from services.ranking.stages.products import BLOCK, products
+from services.ranking.stages.products import products
 from services.ranking.stages.recommendation import RankingInput
 from services.ranking.stages.sources import Candidates
-from tests.unit.ranking.models.test_onnx_ranker import model
+from shared.bundles.candidates import BLOCK, NAMES
+from shared.bundles.ranker import RankerModel
 from tests.unit.ranking.shop import Shop
 from tests.unit.ranking.test_recommend import a_deadline
+from tests.unit.shared.bundles.graphs import ranker_model
 
 BOOSTS = [
     pb.BoostRule(name="few", match=pb.Filters(categories_any=["lamp", "vase"]), factor=1.5),
@@ -74,7 +75,7 @@ HIDDEN = np.random.default_rng(3).standard_normal((len(NAMES), 2))
 RANKERS = {
     "the blend": SHOP.space.ranker,
     "a trained ranker": OnnxRanker(
-        model(HIDDEN.astype(np.float32), list(NAMES), parts=json.dumps(["one", "two"]))
+        RankerModel(ranker_model(HIDDEN, list(NAMES), parts=json.dumps(["one", "two"])))
     ),
 }
 ROWS = list(range(len(SHOP.catalogue)))

@@ -19,9 +19,9 @@ from services.ranking.recommend import recommend
 from services.ranking.settings import RankingSettings
 from services.ranking.stages import degraded
 from services.ranking.stages.blend import BlendSettings
-from services.ranking.stages.features import NAMES, FeatureColumn
 from services.ranking.stages.recommendation import Recommendation
 from services.ranking.stages.sources import BIT
+from shared.bundles.candidates import NAMES, FeatureColumn
 from shared.faults import SystemFault
 from shared.runtime.deadline import COLD, Costs, Deadline
 from tests.unit.ranking.shop import NOW_MS, TOWER_DIM, Shop, item_vector, near, towering

@@ -14,26 +14,23 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from services.training.content.contents import contents_of
 from services.training.content.features import features_of
 from services.training.data.dataset import Dataset
-from services.training.data.histories import Floats, Histories
 from services.training.export.tower_graphs import (
     UnitGraph,
     write_item_tower,
     write_session_tower,
 )
-from services.training.learn.checkpoints import restore_module, tensors_of
-from services.training.learn.loop import Training, learn, scoring, seeded
-from services.training.learn.losses import full_softmax
-from services.training.learn.positions import Positions
-from services.training.models.model import Config, Preset, Run, ServedModel, Tensors
+from services.training.models.content.placing import PlacingConfig, PlacingModel, PlacingModule
+from services.training.models.model import Preset
 
 
-class DropoutNetConfig(Config, frozen=True):
+class DropoutNetConfig(PlacingConfig, frozen=True):
     """Sizes and weights; not tuned."""
 
     inputs: Literal["all", "fused"] = "all"  # fused: the serving vector alone, which is exported
@@ -41,15 +38,8 @@ class DropoutNetConfig(Config, frozen=True):
     pictures: int = 32
     width: int = 64  # t
     hidden: int = 128
-    newest: int = 20  # k
     dropout: float = 0.2
     left_out: float = 0.5  # share of items' own rows that a step leaves out
-    temperature: float = 0.05
-    batch: int = 256
-    share: float = 0.1  # of all places in an epoch
-    training: Training = Training(
-        epochs=10, learning_rate=3e-3, weight_decay=0.01, schedule="cosine", warm_up=50, patience=0
-    )
 
     @classmethod
     def of(cls, preset: Preset) -> DropoutNetConfig:
@@ -57,7 +47,7 @@ class DropoutNetConfig(Config, frozen=True):
         return cls() if preset == "quick" else cls(share=1.0)
 
 
-class _Towers(nn.Module):
+class _Towers(PlacingModule):
     def __init__(self, features: Tensor, known: Tensor, config: DropoutNetConfig) -> None:
         super().__init__()
         self._config = config
@@ -81,7 +71,7 @@ class _Towers(nn.Module):
     known: Tensor
 
     def items(self) -> Tensor:
-        """Return (n, t) unit rows."""
+        """See PlacingModule.items."""
         said = F.normalize(self.content(self.features), dim=1)
         own = self.own * self.known
         if self.training:
@@ -89,7 +79,7 @@ class _Towers(nn.Module):
         return F.normalize(said + own, dim=1)
 
     def queries(self, items: Tensor, newest: Tensor) -> Tensor:
-        """Return (b, t) unit rows of newest choices (b, k), which n fills up."""
+        """See PlacingModule.queries."""
         there = (newest < len(items)).to(items.dtype)[:, :, None]
         return self.query_of(F.pad(items, (0, 0, 0, 1))[newest], there)
 
@@ -112,75 +102,32 @@ class _QueryGraph(nn.Module):
         return self.towers.query_of(items, mask[:, :, None])
 
 
-class DropoutNet(ServedModel):
+class DropoutNet(PlacingModel):
     """Learns by a softmax over the learnt items."""
 
     name = "dropoutnet"
     paper = "Volkovs 2017 (DropoutNet, NeurIPS), by a softmax over items (YouTube, RecSys 2019)"
     config_type = DropoutNetConfig
     config: DropoutNetConfig
-    on_device = True
+    _module: _Towers
 
-    def fit(self, data: Dataset, run: Run) -> None:
-        """See Model.fit."""
-        config = self.config
-        learnt = data.counts() > 0
-        contents = contents_of(data)
+    def _begun(self, data: Dataset, learnt: NDArray[np.bool_], rng: np.random.Generator) -> _Towers:
+        config, contents = self.config, contents_of(data)
         features = (
             contents.fused
             if config.inputs == "fused"
             else features_of(contents, learnt, config.texts, config.pictures)
         )
-        known = np.flatnonzero(learnt)
-        numbers = np.zeros(data.n_items, np.int64)
-        numbers[known] = np.arange(len(known))
-        rows, column_of = (torch.from_numpy(each).to(run.device) for each in (known, numbers))
-        places = Positions(data.events, config.newest, data.n_items, run.device)
-        with seeded(run):
-            self._module = _Towers(
-                torch.from_numpy(features),
-                torch.from_numpy(learnt[:, None].astype(np.float32)),
-                config,
-            ).to(run.device)
+        known = learnt[:, None].astype(np.float32)
+        return _Towers(torch.from_numpy(features), torch.from_numpy(known), config)
 
-        def loss(batch: Tensor) -> Tensor:
-            items = self._module.items()
-            queries = self._module.queries(items, places.context(batch)) / config.temperature
-            return full_softmax(queries, items[rows], column_of[places.targets(batch)])
-
-        learn(
-            self._module,
-            lambda rng: places.batches(rng, config.batch, config.share),
-            loss,
-            self.score,
-            config.training,
-            run,
-        )
-
-    def score(self, histories: Histories) -> Floats:
-        """See Model.score."""
-        with scoring(self._module) as device:
-            items = self._module.items()
-            newest = histories.padded(self.config.newest, len(items))
-            queries = self._module.queries(items, torch.from_numpy(newest).to(device))
-            scores: Floats = (queries @ items.T).cpu().numpy()
-            return scores
-
-    @property
-    def length(self) -> int:
-        """See ServedModel.length."""
-        return self.config.newest
-
-    def item_vectors(self) -> Floats:
-        """See ServedModel.item_vectors."""
-        with scoring(self._module):
-            found: Floats = self._module.items().cpu().numpy()
-            return found
+    def _restored(self, tensors: dict[str, Tensor]) -> _Towers:
+        return _Towers(tensors["features"], tensors["known"], self.config)
 
     def export_session(self, path: Path) -> None:
         """See ServedModel.export_session."""
         graph = _QueryGraph(self._module)
-        write_session_tower(graph, self.config.newest, self.config.width, path)
+        write_session_tower(graph, self.length, self.config.width, path)
 
     def export_items(self, path: Path) -> bool:
         """See ServedModel.export_items: where it has learnt from the serving vector alone."""
@@ -188,14 +135,3 @@ class DropoutNet(ServedModel):
             return False
         write_item_tower(UnitGraph(self._module.content), self._module.features.shape[1], path)
         return True
-
-    def tensors(self) -> Tensors:
-        """See Model.tensors."""
-        return tensors_of(self._module)
-
-    def restore(self, tensors: Tensors) -> None:
-        """See Model.restore."""
-        self._module = _Towers(
-            torch.from_numpy(tensors["features"]), torch.from_numpy(tensors["known"]), self.config
-        )
-        restore_module(self._module, tensors)

@@ -13,9 +13,11 @@ Legend: n items; f columns of features; m neighbours; t columns; b pairs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,15 +26,21 @@ from services.training.content.features import features_of
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
 from services.training.export.tower_graphs import write_session_tower
-from services.training.learn.checkpoints import restore_module, tensors_of
-from services.training.learn.loop import Training, learn, scoring, seeded
-from services.training.learn.losses import full_softmax
-from services.training.learn.positions import Positions
+from services.training.learn.loop import Training
 from services.training.models.content.cosine import unit
-from services.training.models.model import Config, Run, ServedModel, Tensors
+from services.training.models.content.placing import PlacingConfig, PlacingModel, PlacingModule
+
+BUFFERS: Final = (
+    "features",
+    "is_walked",
+    "walked",
+    "walked_weights",
+    "alike",
+    "alike_weights",
+)
 
 
-class PinSageConfig(Config, frozen=True):
+class PinSageConfig(PlacingConfig, frozen=True):
     """Sizes and weights; not tuned."""
 
     width: int = 64  # t
@@ -43,14 +51,12 @@ class PinSageConfig(Config, frozen=True):
     as_new: float = 0.3  # share of learnt items that a step looks at as if they were new
     dropout: float = 0.2
     temperature: float = 0.1
-    batch: int = 256  # pairs
-    share: float = 0.1  # of all pairs in an epoch
     training: Training = Training(
         epochs=6, learning_rate=3e-3, weight_decay=0.01, schedule="cosine", warm_up=50, patience=0
     )
 
 
-class _Convolutions(nn.Module):
+class _Convolutions(PlacingModule):
     def __init__(self, tensors: dict[str, Tensor], config: PinSageConfig) -> None:
         super().__init__()
         self._config = config
@@ -72,7 +78,7 @@ class _Convolutions(nn.Module):
     alike_weights: Tensor
 
     def items(self) -> Tensor:
-        """Return (n, t) unit rows."""
+        """See PlacingModule.items."""
         walked = self.is_walked
         if self.training:
             drawn = torch.rand(walked.shape, device=walked.device)
@@ -85,6 +91,10 @@ class _Convolutions(nn.Module):
             x = F.normalize(F.relu(joined(torch.cat([x, company], 1))), dim=1)
         return F.normalize(self.exit(x), dim=1)
 
+    def queries(self, items: Tensor, newest: Tensor) -> Tensor:
+        """Return the means of the newest choices; see PlacingModule.queries."""
+        return F.normalize(F.pad(items, (0, 0, 0, 1))[newest].sum(1), dim=1)
+
 
 class _MeanQuery(nn.Module):
     """The query as a service asks for it: the mean of the newest choices."""
@@ -93,94 +103,31 @@ class _MeanQuery(nn.Module):
         return F.normalize((items * mask[:, :, None]).sum(1), dim=1)
 
 
-class PinSage(ServedModel):
+class PinSage(PlacingModel):
     """Places items by content and company; asks with the mean of the newest choices."""
 
     name = "pinsage"
     paper = "Ying 2018 (arXiv 1806.01973)"
     config_type = PinSageConfig
     config: PinSageConfig
-    on_device = True
 
-    def fit(self, data: Dataset, run: Run) -> None:
-        """See Model.fit."""
+    def _begun(
+        self, data: Dataset, learnt: NDArray[np.bool_], rng: np.random.Generator
+    ) -> _Convolutions:
         config = self.config
-        learnt = data.counts() > 0
         features = features_of(contents_of(data), learnt)
-        known = np.flatnonzero(learnt)
-        numbers = np.zeros(data.n_items, np.int64)
-        numbers[known] = np.arange(len(known))
-        rows, column_of = (torch.from_numpy(each).to(run.device) for each in (known, numbers))
-        places = Positions(data.events, config.newest, data.n_items, run.device)
-        with seeded(run) as rng:
-            walked = walked_neighbours(
-                data.events, data.n_items, config.walks, config.neighbours, rng
-            )
-            alike = alike_neighbours(features, learnt, config.neighbours)
-            named = {
-                "features": features,
-                "is_walked": learnt[:, None],
-                "walked": walked[0],
-                "walked_weights": walked[1],
-                "alike": alike[0],
-                "alike_weights": alike[1],
-            }
-            tensors = {name: torch.from_numpy(value) for name, value in named.items()}
-            self._module = _Convolutions(tensors, config).to(run.device)
+        walked = walked_neighbours(data.events, data.n_items, config.walks, config.neighbours, rng)
+        alike = alike_neighbours(features, learnt, config.neighbours)
+        buffers = (features, learnt[:, None], *walked, *alike)
+        named = zip(BUFFERS, map(torch.from_numpy, buffers), strict=True)
+        return _Convolutions(dict(named), config)
 
-        def loss(batch: Tensor) -> Tensor:
-            items = self._module.items()
-            queries = self._queries(items, places.context(batch)) / config.temperature
-            return full_softmax(queries, items[rows], column_of[places.targets(batch)])
-
-        learn(
-            self._module,
-            lambda rng: places.batches(rng, config.batch, config.share),
-            loss,
-            self.score,
-            config.training,
-            run,
-        )
-
-    @staticmethod
-    def _queries(items: Tensor, newest: Tensor) -> Tensor:
-        """Return (b, t) unit means of the newest choices, (b, newest), which n fills up."""
-        return F.normalize(F.pad(items, (0, 0, 0, 1))[newest].sum(1), dim=1)
-
-    def score(self, histories: Histories) -> Floats:
-        """See Model.score."""
-        with scoring(self._module) as device:
-            items = self._module.items()
-            newest = torch.from_numpy(histories.padded(self.config.newest, len(items)))
-            scores: Floats = (self._queries(items, newest.to(device)) @ items.T).cpu().numpy()
-            return scores
-
-    @property
-    def length(self) -> int:
-        """See ServedModel.length."""
-        return self.config.newest
-
-    def item_vectors(self) -> Floats:
-        """See ServedModel.item_vectors."""
-        with scoring(self._module):
-            found: Floats = self._module.items().cpu().numpy()
-            return found
+    def _restored(self, tensors: dict[str, Tensor]) -> _Convolutions:
+        return _Convolutions({name: tensors[name] for name in BUFFERS}, self.config)
 
     def export_session(self, path: Path) -> None:
         """See ServedModel.export_session."""
-        write_session_tower(_MeanQuery(), self.config.newest, self.config.width, path)
-
-    def tensors(self) -> Tensors:
-        """See Model.tensors."""
-        return tensors_of(self._module)
-
-    def restore(self, tensors: Tensors) -> None:
-        """See Model.restore."""
-        buffers = ("features", "is_walked", "walked", "walked_weights", "alike", "alike_weights")
-        self._module = _Convolutions(
-            {name: torch.from_numpy(tensors[name]) for name in buffers}, self.config
-        )
-        restore_module(self._module, tensors)
+        write_session_tower(_MeanQuery(), self.length, self.config.width, path)
 
 
 def walked_neighbours(

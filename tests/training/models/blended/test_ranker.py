@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 
 from services.ranking.models import onnx_ranker
-from services.ranking.stages.features import NAMES
 from services.training.models.blended.ranker import AdditiveRanker, Example, RankerConfig
+from shared.bundles.candidates import NAMES
 
 FEATURES = ("session", "covisits", "popularity")
 

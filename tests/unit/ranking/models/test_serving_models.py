@@ -9,8 +9,9 @@ import pytest
 from services.ranking.models.serving_models import ServingModels
 from shared.bundles.bundle import MANIFEST, RANKER, SESSION, BadBundle, Bundle
 from shared.bundles.towers import rounded
-from tests.unit.ranking.models.test_onnx_ranker import PICKED, model
-from tests.unit.shared.bundles.graphs import trained_bundle
+from tests.unit.shared.bundles.graphs import put_file, ranker_model, trained_bundle
+
+PICKED = ["freshness", "session"]
 
 
 def test_a_bundle_of_encoders_alone_brings_nothing(day_zero: Path) -> None:
@@ -19,7 +20,7 @@ def test_a_bundle_of_encoders_alone_brings_nothing(day_zero: Path) -> None:
 
 
 def test_only_what_serves_here_is_read(bundle: Bundle, tmp_path: Path) -> None:
-    trained_bundle(tmp_path, bundle, more={RANKER: model([1.0, 1.0], PICKED)})
+    trained_bundle(tmp_path, bundle, more={RANKER: ranker_model([1.0, 1.0], PICKED)})
     for path in tmp_path.iterdir():
         if path.name not in (MANIFEST, SESSION, RANKER):
             path.unlink()
@@ -34,7 +35,7 @@ def test_only_what_serves_here_is_read(bundle: Bundle, tmp_path: Path) -> None:
 def test_a_file_that_is_not_what_the_manifest_names_is_refused(
     bundle: Bundle, tmp_path: Path, name: str
 ) -> None:
-    trained_bundle(tmp_path, bundle, more={RANKER: model([1.0, 1.0], PICKED)})
+    trained_bundle(tmp_path, bundle, more={RANKER: ranker_model([1.0, 1.0], PICKED)})
     with (tmp_path / name).open("ab") as file:
         file.write(b"\0")
     with pytest.raises(BadBundle, match=f"{name} is not the file that the manifest names"):
@@ -42,7 +43,8 @@ def test_a_file_that_is_not_what_the_manifest_names_is_refused(
 
 
 def test_a_ranker_that_cannot_score_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    trained_bundle(tmp_path, bundle, more={RANKER: model([1.0], ["magic"])})
+    trained_bundle(tmp_path, bundle)
+    put_file(tmp_path, RANKER, ranker_model([1.0], ["magic"]))
     with pytest.raises(BadBundle, match=r"ranker\.onnx: it wants features unknown here: magic"):
         ServingModels.load(tmp_path)
 

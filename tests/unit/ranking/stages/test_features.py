@@ -5,7 +5,6 @@ import pytest
 from numpy.typing import NDArray
 
 from services.ranking.stages.features import (
-    NAMES,
     Covisited,
     FeatureSettings,
     covisited,
@@ -15,6 +14,7 @@ from services.ranking.stages.features import (
 )
 from services.ranking.stages.signals import NO_SIGNALS, Signals, Weighted
 from services.ranking.stages.user_profile import profile_of
+from shared.bundles.candidates import NAMES
 from shared.users import keys
 from tests.unit.ranking.shop import DAY_MS, NOW_MS, VECTORS, Shop, item_vector, near, weighted
 

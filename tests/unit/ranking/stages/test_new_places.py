@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.ranking.stages.features import NAMES, FeatureColumn
 from services.ranking.stages.new_places import Placed, placed
+from shared.bundles.candidates import NAMES, FeatureColumn
 
 
 def table_of(count: int, new: dict[int, float], like: float = 0.5) -> NDArray[np.float32]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from services.ranking.stages.blend import PARTS
-from services.ranking.stages.features import FeatureColumn
 from services.ranking.stages.reasons import Facts, Floats, LikedTitle, Reasons, lifted_by
+from shared.bundles.candidates import FeatureColumn
 from shared.users import event_types
 
 LAMP = LikedTitle("Lamp", event_types.CLICK)

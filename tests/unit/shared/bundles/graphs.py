@@ -7,6 +7,7 @@ counting most, and a norm: both are simple enough to be computed again in numpy.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from shared.bundles.bundle import SESSION, TOWER, TOWER_ROWS, Bundle
+from shared.bundles.bundle import MANIFEST, SESSION, TOWER, TOWER_ROWS, Bundle, describe
 from shared.bundles.towers import write_bundle
 from shared.users.keys import item_key
 
@@ -97,6 +98,34 @@ def session_query(history: Floats, length: int) -> Floats:
     return np.asarray(total / np.linalg.norm(total))
 
 
+def ranker_model(
+    weights: Any, names: list[str] | None = None, inputs: int = 1, **metadata: str
+) -> bytes:
+    """Return a linear ranker: contributions (n, p) = features (n, f) · weights (f, p)."""
+    matrix = np.array(weights, np.float32).reshape(len(weights), -1)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x0", "w"], ["y"])],
+        "ranker",
+        [tensor(f"x{number}", "n", len(matrix)) for number in range(inputs)],
+        [tensor("y", "n", matrix.shape[1])],
+        [constant("w", matrix)],
+    )
+    return serialized(
+        graph, **metadata, **({} if names is None else {"features": json.dumps(names)})
+    )
+
+
+def listwise_ranker() -> bytes:
+    """Return a ranker whose scores are shares of all candidates' beside it."""
+    graph = helper.make_graph(
+        [helper.make_node("Softmax", ["x"], ["y"], axis=0)],
+        "listwise",
+        [tensor("x", "n", 1)],
+        [tensor("y", "n", 1)],
+    )
+    return serialized(graph, features='["session"]')
+
+
 def learnt_rows(rows: Mapping[str, Floats]) -> bytes:
     """Return a tower.npz: item id → its learnt vector."""
     keyed = sorted((item_key(item_id), vector) for item_id, vector in rows.items())
@@ -138,3 +167,18 @@ def trained_bundle(
         "golden": base.golden,
     }
     return write_bundle(folder, manifest, {**files, **(more or {})})
+
+
+def put_file(folder: Path, name: str, data: bytes) -> None:
+    """Put a file into a bundle as if it had been written with it: the manifest names its bytes."""
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["files"][name] = describe(data)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def change_manifest(folder: Path, **changed: Any) -> None:
+    """Change what a bundle says of itself; what is None is taken out."""
+    manifest = json.loads((folder / MANIFEST).read_bytes()) | changed
+    kept = {name: value for name, value in manifest.items() if value is not None}
+    (folder / MANIFEST).write_text(json.dumps(kept))

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from shared.bundles.bundle import ENCODER_FILES, BadBundle, Bundle, describe
+from shared.bundles.bundle import ENCODER_FILES, BadBundle, Bundle, arrays_in, describe
 from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
 from shared.bundles.golden import check_golden
@@ -16,6 +20,12 @@ from shared.bundles.golden import check_golden
 @pytest.fixture
 def copy(day_zero: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(day_zero, tmp_path / "bundle"))
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
@@ -70,6 +80,7 @@ def test_other_manifests_are_refused(copy: Path, text: str) -> None:
         {"space": 7},
         {"dim": "many"},
         {"image": {}},
+        {"evaluation": ["none"]},
         {"files": {}},
         {"files": {name: {"bytes": 10**12, "sha256": ""} for name in ENCODER_FILES}},
     ],
@@ -78,6 +89,33 @@ def test_a_manifest_with_bad_values_is_refused(copy: Path, changes: dict[str, An
     rewrite(copy, **changes)
     with pytest.raises(BadBundle):
         Bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("kept", "shape"),
+    [
+        (None, "()"),
+        ("none", "(0,)"),
+        (2.0, "()"),
+        ([1.0], "(1,)"),
+        ([[1.0, 2.0]], "(1, 2)"),
+        ([[1.0], [1.0, 2.0]], "(0,)"),
+        ([[{}]], "(0,)"),
+    ],
+)
+def test_golden_vectors_are_rows_of_so_many_numbers(bundle: Bundle, kept: Any, shape: str) -> None:
+    changed = dataclasses.replace(bundle, golden={"rows": kept, "good": [[1, 2, 3], [4, 5, 6]]})
+    assert changed.golden_rows("good", 3, 2).tolist() == [[1, 2, 3], [4, 5, 6]]
+    with pytest.raises(BadBundle, match=re.escape(f"golden rows must be (n, 3), were {shape}")):
+        changed.golden_rows("rows", 3)
+    with pytest.raises(BadBundle, match=re.escape("golden good must be (4, 3), were (2, 3)")):
+        changed.golden_rows("good", 3, 4)
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"PK\x03\x04", npy(np.zeros(3))])
+def test_what_is_no_archive_of_arrays_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^cannot be read: "):
+        arrays_in(data, ("keys",))
 
 
 def test_a_bundle_that_gives_other_vectors_than_it_should_is_refused(

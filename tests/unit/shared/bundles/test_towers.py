@@ -13,8 +13,8 @@ from shared.bundles.bundle import MANIFEST, SESSION, TOWER, TOWER_ROWS, BadBundl
 from shared.bundles.towers import (
     OnnxItemTower,
     OnnxSessionTower,
-    check_item_tower,
-    check_session_tower,
+    item_tower_of,
+    session_tower_of,
 )
 from shared.faults import SystemFault
 from shared.users.keys import item_key
@@ -97,8 +97,13 @@ def test_a_history_gives_the_query_of_its_last_items_in_their_order(trained: Bun
 
 
 def test_both_towers_give_here_what_they_gave_where_they_were_built(trained: Bundle) -> None:
-    assert check_item_tower(trained, OnnxItemTower(trained)) > 0.999
-    assert check_session_tower(trained, OnnxSessionTower(trained)) > 0.999
+    assert item_tower_of(trained) is not None
+    assert session_tower_of(trained) is not None
+
+
+def test_a_bundle_of_encoders_alone_has_no_towers(bundle: Bundle) -> None:
+    assert item_tower_of(bundle) is None
+    assert session_tower_of(bundle) is None
 
 
 def other_than(trained: Bundle, name: str) -> Bundle:
@@ -108,16 +113,16 @@ def other_than(trained: Bundle, name: str) -> Bundle:
 
 def test_towers_that_give_something_else_are_refused(trained: Bundle) -> None:
     with pytest.raises(BadBundle, match="gives other tower_vectors here"):
-        check_item_tower(other_than(trained, "tower_vectors"), OnnxItemTower(trained))
+        item_tower_of(other_than(trained, "tower_vectors"))
     with pytest.raises(BadBundle, match="gives other session_queries here"):
-        check_session_tower(other_than(trained, "session_queries"), OnnxSessionTower(trained))
+        session_tower_of(other_than(trained, "session_queries"))
 
 
 def test_golden_outputs_that_are_not_there_are_asked_for(trained: Bundle) -> None:
     golden = {k: v for k, v in trained.golden.items() if k != "session_queries"}
     changed = dataclasses.replace(trained, golden=golden)
     with pytest.raises(BadBundle, match=r"golden session_queries must be \(6, 8\), were \(0,\)"):
-        check_session_tower(changed, OnnxSessionTower(changed))
+        session_tower_of(changed)
 
 
 @pytest.mark.parametrize(
@@ -148,13 +153,13 @@ def test_learnt_rows_that_are_no_archive_are_refused(trained: Bundle, data: byte
 def test_models_of_another_shape_are_refused(trained: Bundle) -> None:
     other = with_file(trained, TOWER, tower_model(RANDOM.standard_normal((trained.dim, 5))))
     with pytest.raises(BadBundle, match=r"tower\.onnx: it must give float32 \(n, 8\)"):
-        check_item_tower(other, OnnxItemTower(other))
+        item_tower_of(other)
     other = with_file(trained, TOWER, tower_model(RANDOM.standard_normal((7, T))))
     with pytest.raises(BadBundle, match=r"tower\.onnx: the model of tower fails"):
-        check_item_tower(other, OnnxItemTower(other))
+        item_tower_of(other)
     other = with_file(trained, SESSION, session_model(T, 12))  # the manifest says 10
     with pytest.raises(BadBundle, match=r"session\.onnx: the model of query fails"):
-        check_session_tower(other, OnnxSessionTower(other))
+        session_tower_of(other)
 
 
 def test_vectors_that_are_not_of_unit_length_are_a_fault(trained: Bundle) -> None:
@@ -170,14 +175,16 @@ def test_vectors_that_are_not_of_unit_length_are_a_fault(trained: Bundle) -> Non
         tower.of_content(np.ones((1, trained.dim), np.float32))
 
 
-def test_a_manifest_that_promises_towers_must_bring_them(trained: Bundle, bundle: Bundle) -> None:
+def test_towers_and_what_a_manifest_says_of_them_come_together(trained: Bundle) -> None:
     without = with_file(with_file(trained, TOWER, None), TOWER_ROWS, None)
     with pytest.raises(BadBundle, match=r"has a tower, but no tower\.onnx or tower\.npz"):
         OnnxItemTower(without)
     with pytest.raises(BadBundle, match=r"has no session\.onnx"):
         OnnxSessionTower(with_file(trained, SESSION, None))
     with pytest.raises(BadBundle, match="says nothing of a tower"):
-        OnnxSessionTower(bundle)
+        session_tower_of(dataclasses.replace(trained, tower=None))
+    with pytest.raises(BadBundle, match="says nothing of a tower"):
+        item_tower_of(dataclasses.replace(trained, tower=None))
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_a_table_shows_each_model(data: Path) -> None:
     said = run("evaluate", "--data", data, "--models", "popularity,firsts").output
 
     assert "hr@10" in said
-    assert [line.split()[0] for line in said.splitlines()[-2:]] == ["popularity", "firsts"]
+    assert [line.split()[0] for line in said.splitlines()[1:3]] == ["popularity", "firsts"]
 
 
 def test_results_tell_the_command_that_made_them(
@@ -223,3 +223,42 @@ def test_results_tell_segments_apart_and_how_a_fit_went(
     assert figures["by"].keys() == {"history", "item_popularity", "item_age", "item_year"}
     assert sum(each["users"] for each in figures["by"]["history"].values()) == 12
     assert figures["by"]["history"]["1-20"]["ndcg@10"] == figures["ndcg@10"]
+
+
+def test_each_model_is_compared_with_the_best_or_another_that_is_named(data: Path) -> None:
+    evaluate(data, "--models", "firsts")
+    arguments = ("evaluate", "--data", data, "--models", "popularity,firsts", "--json", "r.json")
+    said = run(*arguments).output.splitlines()
+    results = json.loads(Path("r.json").read_text())["models"]
+    best, other = sorted(results, key=lambda name: -results[name]["ndcg@10"])
+    assert said[-2].split() == f"ndcg@10 less that of {best} difference p significant".split()
+    difference = results[other]["ndcg@10"] - results[best]["ndcg@10"]
+    assert said[-1].split()[:2] == [other, f"{difference:+.4f}"]
+
+    said = run(*arguments, "--against", other).output.splitlines()
+    assert said[-1].split()[:2] == [best, f"{-difference:+.4f}"]
+
+
+def test_ratings_are_compared_too(data: Path) -> None:
+    Path("c.toml").write_text('[again]\nmodel = "firsts"\nshare = 0.1\n')
+    said = run(
+        *("evaluate", "--data", data, "--models", "firsts,again", "--config", "c.toml"),
+        *("--split", "k-fold"),
+    ).output
+    assert "rmse less that of firsts" in said
+    assert said.splitlines()[-1].split() == [
+        "again",
+        "+0.0000",
+        "[+0.0000,",
+        "+0.0000]",
+        "1.000",
+        "no",
+    ]
+
+
+def test_a_model_to_compare_with_that_is_not_measured_is_refused(data: Path) -> None:
+    result = run(
+        *("evaluate", "--data", data, "--models", "firsts", "--against", "popularity"), fails=True
+    )
+    assert str(result.exception) == "--against popularity: --models has only firsts"
+    assert Firsts.made == 0

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+from services.training.evaluation.comparison import of_lists
+from services.training.evaluation.ranks import ndcg
 from services.training.report import tables
 
 COSTS = {"fit_s": 98.4, "parameters": 3416, "machine": "two cores", "score_us": 40.2}
-RESULT = {
+RESULT: dict[str, Any] = {
     "data": "ml-1m",
     "split": "leave-last-out",
     "seed": 0,
@@ -94,3 +100,22 @@ def test_a_fit_of_folds_counts_for_each_of_them() -> None:
     svd = {"fit_s": 20.0, "machine": "two cores", "rmse_folds": [0.93] * 5}
 
     assert "fits: 100 s on two cores" in tables.measured({**RESULT, "models": {"svd": svd}})
+
+
+def test_models_are_compared_with_the_best_the_nearest_first() -> None:
+    ranks = np.tile([0.0, 1.0, 2.0, 30.0], 50)
+    models = {
+        name: {"ndcg@10": float(ndcg(said, 10).mean()), "of_users": of_lists(said)}
+        for name, said in (("worst", ranks + 5), ("near", ranks + 0.5), ("best", ranks))
+    }
+    lines = tables.comparisons({"models": models, "seed": 0}).splitlines()
+    assert lines[0] == "| ndcg@10 less that of best | difference | p | significant |"
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| near", "| worst"]
+    assert all(line.endswith("| 0.002 | yes |") for line in lines[2:]), "twice 1 of 1,001"
+    against = tables.comparisons({"models": models, "seed": 0}, "near").splitlines()
+    assert [line.split(" | ")[0] for line in against[2:]] == ["| best", "| worst"]
+    assert "| best | +0." in against[2]
+
+
+def test_results_that_keep_too_little_are_not_compared() -> None:
+    assert tables.comparisons(RESULT) == ""
