@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from freshet.contract.records import BadRecord
@@ -21,7 +24,8 @@ def explain(error: BaseException) -> str | None:
         return PYTORCH if error.name == "torch" else f"{error}: `make training` installs it"
     if _is_full(error):
         named = getattr(error, "filename", None)
-        return f"{named or 'where fits are kept'}: the disk is full; what was finished is kept"
+        where = f"{named}: the disk is full" if named else str(error)
+        return f"{where}; what was finished is kept"
     if type(error).__module__ == "aiokafka.errors":
         return f"Kafka: {error}; KAFKA_BOOTSTRAP_SERVERS says where it is"
     if isinstance(error, OSError):
@@ -29,7 +33,18 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file in errors of the body that name none: those of writing into an open one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
 def _is_full(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
     return "No space left on device" in str(error)  # as safetensors and PyTorch write it

@@ -16,16 +16,19 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from safetensors import SafetensorError
 
 from services.training.data.dataset import Dataset
 from services.training.data.splits import Asked, Split
 from services.training.evaluation.measure import validation_ndcg
+from services.training.failures import writing
 from services.training.models.model import (
     Config,
     FitFailed,
@@ -33,6 +36,7 @@ from services.training.models.model import (
     Model,
     Run,
     Scoring,
+    failing_as,
 )
 from services.training.models.registry import model_type
 from services.training.stopping import StopRequest
@@ -75,10 +79,13 @@ class Fit:
 
     def curve(self) -> list[tuple[float, float]]:
         """Return how NDCG@10 of validation rose: what was done, in epochs, and the figure then."""
-        told = map(json.loads, (self.folder / PROGRESS).read_text().splitlines())
-        return sorted(
-            {each["done"]: each[VALIDATION] for each in told if VALIDATION in each}.items()
-        )
+        told: dict[float, float] = {}
+        for line in (self.folder / PROGRESS).read_text().splitlines():
+            with suppress(ValueError):  # half of one is left by a disk that was full
+                each = json.loads(line)
+                if VALIDATION in each:
+                    told[each["done"]] = each[VALIDATION]
+        return sorted(told.items())
 
 
 class Fits:
@@ -123,13 +130,15 @@ class Fits:
         known = _described(folder)
         type_of_model = model_type(choice.model)
         if known.get("complete"):
-            return Fit(type_of_model.load(folder), folder, known["fit_s"], known["machine"])
+            model = _loaded(type_of_model, folder)
+            return Fit(model, folder, known["fit_s"], known["machine"])
         model = type_of_model(choice.config)
         checkpoints = folder / CHECKPOINTS
         checkpoints.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        with (folder / PROGRESS).open("a") as file:
-            heard = _HeardProgress(choice.name, self._progress(choice.name), file.write)
+        # a line at once: a process that is killed leaves no half of one
+        with writing(folder / PROGRESS), (folder / PROGRESS).open("a", buffering=1) as file:
+            heard = _HeardProgress(self._progress(choice.name), file.write)
             run = Run(
                 seed=self._seed,
                 device=self._device,
@@ -141,13 +150,13 @@ class Fits:
                 fitted=self.fitted,
             )
             self._stop.begin()
-            model.fit(self._data, run)
+            with failing_as(choice.name):
+                model.fit(self._data, run)
         seconds = known.get("fit_s", 0.0) + time.monotonic() - began
         complete = not self._stop.made
         where = machine(self._device if type_of_model.on_device else PROCESSORS)
         if not IS_FIRST:
             return Fit(model, folder, seconds, where, complete)
-        model.save(folder)
         described = {
             "model": choice.model,
             "seed": self._seed,
@@ -155,7 +164,9 @@ class Fits:
             "fit_s": seconds,
             "complete": complete,
         }
-        (folder / FIT).write_text(json.dumps(described, indent=1) + "\n")
+        with writing(folder / FIT):
+            model.save(folder)
+            (folder / FIT).write_text(json.dumps(described, indent=1) + "\n")
         if complete:
             shutil.rmtree(checkpoints)
         return Fit(model, folder, seconds, where, complete)
@@ -168,8 +179,7 @@ class Fits:
 class _HeardProgress(FitProgress):
     """Keeps the figures, and refuses those that are no numbers."""
 
-    def __init__(self, name: str, then: FitProgress, write: Callable[[str], Any]) -> None:
-        self._name = name
+    def __init__(self, then: FitProgress, write: Callable[[str], Any]) -> None:
         self._then = then
         self._write = write
 
@@ -177,7 +187,7 @@ class _HeardProgress(FitProgress):
         for figure, value in figures.items():
             if not math.isfinite(value):
                 raise FitFailed(
-                    f"{self._name}: {figure} is {value} at {done:g} of {of:g}; a lower learning "
+                    f"{figure} is {value} at {done:g} of {of:g}; a lower learning "
                     "rate or a larger batch may help"
                 )
         if figures:
@@ -220,5 +230,16 @@ def _validate(asked: Asked, score: Scoring) -> float:
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    file = folder / FIT
-    return json.loads(file.read_text()) if file.exists() else {}
+    """Return what is known of a fit; of one whose end was not written whole, nothing."""
+    try:
+        return dict(json.loads((folder / FIT).read_text()))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _loaded(type_of_model: type[Model], folder: Path) -> Model:
+    """Return a kept model. Raises FitFailed where its files are not what was written."""
+    try:
+        return type_of_model.load(folder)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise FitFailed(f"{folder} cannot be read, --again fits it anew: {error}") from error

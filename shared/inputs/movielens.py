@@ -41,6 +41,9 @@ GENRES_100K: Final = (
 _ARTICLE = re.compile(r"^(?P<name>.+), (?P<article>The|A|An)(?P<rest> \(.*)?$")
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
+_ORDER_ONLY: Final = "ml-1m.txt"
+_TIMED: Final = {"ratings.csv": ",", "ratings.dat": ":", "u.data": "\t"}  # what separates columns
+INTERACTIONS: Final = (_ORDER_ONLY, *_TIMED)
 _NO_GENRES: Final = "(no genres listed)"
 TAGS_AT_MOST: Final = 16  # of a movie, the ones given most often: each is encoded with its title
 _SEPARATORS: Final = {
@@ -111,12 +114,12 @@ def read_interactions(folder: Path, *, now_ms: int, keep_times: bool) -> Interac
 
     Raises BadInput when the folder holds none of the known files.
     """
-    if (folder / "ml-1m.txt").exists():
+    if (folder / _ORDER_ONLY).exists():
         return _order_only(folder, now_ms)
-    for name, separator in (("ratings.csv", ","), ("ratings.dat", ":"), ("u.data", "\t")):
+    for name, separator in _TIMED.items():
         if (folder / name).exists():
             return _timed(folder / name, separator, None if keep_times else now_ms)
-    raise BadInput(f"{folder}: must hold ml-1m.txt, ratings.csv, ratings.dat or u.data")
+    raise BadInput(f"{folder}: must hold {', '.join(INTERACTIONS[:-1])} or {INTERACTIONS[-1]}")
 
 
 def read_movies(folder: Path) -> list[Movie]:
@@ -202,7 +205,7 @@ def spaced_times(users: Ints, now_ms: int) -> Ints:
 
 
 def _order_only(folder: Path, now_ms: int) -> Interactions:
-    file = folder / "ml-1m.txt"
+    file = folder / _ORDER_ONLY
     try:
         table = np.loadtxt(file, dtype=np.int64, ndmin=2).reshape(-1, 2)
     except ValueError as error:

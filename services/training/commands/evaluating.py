@@ -18,11 +18,14 @@ from services.training.commands.options import (
     ConfigFiles,
     DataUnlessTopics,
     Device,
+    Encoding,
     FitsFolder,
     FromTopics,
+    Map,
     Posters,
     PresetName,
     Seed,
+    TimeUnit,
 )
 from services.training.commands.under_way import INTERRUPTED, fits_under_way
 from services.training.data.protocols import K_FOLD, LEAVE_LAST_OUT, NAMES, split_of
@@ -51,6 +54,9 @@ def evaluate(
     seed: Seed = 0,
     device: Device = "cpu",
     posters: Posters = None,
+    columns: Map = None,
+    time_unit: TimeUnit = None,
+    encoding: Encoding = None,
     fits_folder: FitsFolder = options.FITS,
     again: Again = False,
     own_history: Annotated[
@@ -65,14 +71,16 @@ def evaluate(
     choices = ModelChoices(preset, config or ())
     # refuses what is none, before anything else is done
     options.check_known(against, choices.names(models), "--models")
-    dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
+    options.check_device(device)
+    form = options.table_form(columns, time_unit, encoding)
+    dataset = options.read_dataset(data, posters, form, fits_folder, from_topics=from_topics)
     stopped = False
     with fits_under_way(fits_folder, choices.of, seed=seed, device=device) as fits_on:
         protocol: ByLists | ByRatings
         if split == K_FOLD:
             protocol = ByRatings(dataset, fits_on, seed)
         else:
-            parted = split_of(split, dataset, seed, data)
+            parted = split_of(split, dataset, seed, data, form)
             protocol = ByLists(parted, fits_on(parted), seed, own_history=own_history)
         results = Results(
             json,

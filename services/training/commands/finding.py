@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from services.training.commands import options
-from services.training.commands.options import Data, Posters, Seed
+from services.training.commands.options import Data, Encoding, Map, Posters, Seed
 from services.training.content.contents import DAY_ZERO
 from services.training.content.findings import (
     NEIGHBOURS,
@@ -45,6 +45,8 @@ Figures = dict[str, Any]
 def evaluate_content(
     data: Data,
     posters: Posters = None,
+    columns: Map = None,
+    encoding: Encoding = None,
     bundle: Annotated[
         Path, typer.Option(exists=True, file_okay=False, help="Folder of the model bundle.")
     ] = DAY_ZERO,
@@ -58,7 +60,7 @@ def evaluate_content(
     Categories are what is asked for, so the items' texts are their titles alone. Takes about a
     minute a thousand pictures on a core.
     """
-    dataset = read(data, posters)
+    dataset = read(data, posters, options.table_form(columns, None, encoding))
     if not any(_complete(dataset, item_id) for item_id in dataset.item_ids):
         raise BadInput(f"{data}: must have items with title, category and picture (--posters)")
     began = time.monotonic()

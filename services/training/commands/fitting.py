@@ -14,11 +14,14 @@ from services.training.commands.options import (
     ConfigFiles,
     DataUnlessTopics,
     Device,
+    Encoding,
     FitsFolder,
     FromTopics,
+    Map,
     Posters,
     PresetName,
     Seed,
+    TimeUnit,
 )
 from services.training.commands.under_way import INTERRUPTED, fits_under_way
 from services.training.content.contents import ItemContents, contents_of
@@ -52,6 +55,9 @@ def train(
         ),
     ] = None,
     posters: Posters = None,
+    columns: Map = None,
+    time_unit: TimeUnit = None,
+    encoding: Encoding = None,
     fits_folder: FitsFolder = options.FITS,
     again: Again = False,
 ) -> None:
@@ -62,7 +68,9 @@ def train(
         raise BadInput(
             f"--bundle is of a model that services run: {', '.join(served())}, was {choice.model}"
         )
-    dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
+    options.check_device(device)
+    form = options.table_form(columns, time_unit, encoding)
+    dataset = options.read_dataset(data, posters, form, fits_folder, from_topics=from_topics)
     split = split_of(LEAVE_LAST_OUT, dataset, seed)
     with fits_under_way(fits_folder, choices.of, seed=seed, device=device) as fits_on:
         fits = fits_on(split)

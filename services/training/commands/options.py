@@ -8,15 +8,19 @@ import shlex
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 from rich.console import Console
 
 from freshet.settings import from_environment
 from services.training.data.dataset import Dataset
+from services.training.data.events.tables import TableForm
 from services.training.data.read import read
 from services.training.models.model import Preset
+from shared.inputs.columns import parse_map
+from shared.inputs.convert import Reading
+from shared.inputs.lines import check_encoding
 from shared.inputs.refusals import BadInput
 
 WIDTH: Final = 200  # columns where nobody's window sets them, so that nothing is cut
@@ -35,6 +39,19 @@ FromTopics = Annotated[
 Posters = Annotated[
     Path | None, typer.Option(exists=True, file_okay=False, help="Folder of MOVIE_ID.jpg.")
 ]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="COLUMN=FIELD",
+        help="What a column of tables is; nothing after = leaves it out. As often as need be.",
+    ),
+]
+TimeUnit = Annotated[
+    Literal["s", "ms", "us", "ns"] | None,
+    typer.Option("--time-unit", help="Of tables' numbers that are times."),
+]
+Encoding = Annotated[str | None, typer.Option(help="Of tables, such as cp1252; else utf-8.")]
 ConfigFiles = Annotated[
     list[Path] | None,
     typer.Option(
@@ -64,19 +81,43 @@ FITS: Final = Path(".freshet/training")
 PICTURES: Final = "pictures"  # below FITS, of items that were streamed
 
 
+def table_form(columns: list[str] | None, time_unit: str | None, encoding: str | None) -> TableForm:
+    """Return how tables are written by what the command line says. Raises BadInput."""
+    if encoding is not None:
+        check_encoding(encoding)
+    return TableForm(Reading(tuple(map(parse_map, columns or ())), time_unit), encoding)
+
+
 def read_dataset(
-    data: Path | None, posters: Path | None, fits_folder: Path, *, from_topics: bool
+    data: Path | None,
+    posters: Path | None,
+    form: TableForm,
+    fits_folder: Path,
+    *,
+    from_topics: bool,
 ) -> Dataset:
     """Read a folder, or the live topics. Raises BadInput, BadSetting, KafkaError."""
     if from_topics == (data is not None):
         raise typer.BadParameter("give --data or --from-topics, and not both")
     if data is not None:
-        return read(data, posters)
+        return read(data, posters, form)
     from freshet.kafka_clients import KafkaSettings
     from services.training.data.events.topics import read_topics
 
     settings = from_environment(KafkaSettings, os.environ)
     return asyncio.run(read_topics(settings, fits_folder / PICTURES))
+
+
+def check_device(device: str) -> None:
+    """Raise BadInput where PyTorch cannot calculate on a device; of a CPU it is not asked."""
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # a name that is none, or no driver for it
+        raise BadInput(f"--device {device}: {str(error).splitlines()[0]}") from None
 
 
 def check_known(against: str | None, models: Collection[str], where: str) -> None:

@@ -11,6 +11,11 @@ from services.training.data.histories import grouped
 from shared.inputs import movielens
 
 
+def is_there(folder: Path) -> bool:
+    """Say whether a folder holds what MovieLens calls interactions."""
+    return any((folder / name).exists() for name in movielens.INTERACTIONS)
+
+
 def read(folder: Path, posters: Path | None = None) -> Dataset:
     """Read a folder: 100K, 1M in both forms, 10M and newer; times as they are in the file.
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from services.training.data.cold import new_items, new_users
 from services.training.data.dataset import Dataset
+from services.training.data.events.tables import AS_IT_SAYS, TableForm
 from services.training.data.given import GIVEN, given
 from services.training.data.over_time import global_time
 from services.training.data.splits import Split, leave_last_out
@@ -26,13 +27,21 @@ SPLITS: Final[Mapping[str, Callable[[Dataset, int], Split]]] = {
 NAMES: Final = (*SPLITS, GIVEN, K_FOLD)
 
 
-def split_of(name: str, data: Dataset, seed: int, folder: Path | None = None) -> Split:
-    """Split a dataset, which is of a folder if of any.
+def split_of(
+    name: str,
+    data: Dataset,
+    seed: int,
+    folder: Path | None = None,
+    form: TableForm = AS_IT_SAYS,
+) -> Split:
+    """Split a dataset, which is of a folder with tables of a form, if of any.
 
     Raises BadInput for an unknown split, or where nobody can be asked.
     """
-    if name == GIVEN and folder is not None:
-        return given(data, folder)
+    if name == GIVEN:
+        if folder is None:
+            raise BadInput(f"the split {GIVEN} is of a folder, --data")
+        return given(data, folder, form)
     if name not in SPLITS:
         raise BadInput(f"a split must be one of {', '.join(NAMES)}, was {name}")
     split = SPLITS[name](data, seed)

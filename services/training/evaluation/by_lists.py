@@ -16,7 +16,7 @@ from services.training.evaluation.measure import (
 )
 from services.training.evaluation.segments import segments
 from services.training.fits import Choice, Fits
-from services.training.models.model import Model
+from services.training.models.model import Model, failing_as
 
 
 class ByLists:
@@ -45,8 +45,13 @@ class ByLists:
         fit = self._fits.fit(choice, again=again)
         if not fit.complete:
             return None
-        tested = self._answers(fit.model, self._split.test)
-        validated = self._answers(fit.model, self._split.validation)
+        with failing_as(choice.name):
+            tested = self._answers(fit.model, self._split.test)
+            validated = self._answers(fit.model, self._split.validation)
+            parts = {
+                name: self._of(self._answers(fit.model, asked))
+                for name, asked in self._split.parts.items()
+            }
         return {
             **fit.cost(),
             "score_us": tested.score_us,
@@ -55,10 +60,7 @@ class ByLists:
             **self._gain(choice, tested),
             "of_users": comparison.of_lists(tested.ranks),
             "validation": accuracy(validated.ranks, self._seed),
-            "parts": {
-                name: self._of(self._answers(fit.model, asked))
-                for name, asked in self._split.parts.items()
-            },
+            "parts": parts,
             "by": {
                 by: {
                     name: brief_accuracy(tested.ranks[rows], self._seed)

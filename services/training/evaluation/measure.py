@@ -44,17 +44,18 @@ class Answers:
 
 def answers(score: Scoring, asked: Asked, k: int = FIRST, *, own_history: bool = False) -> Answers:
     """Ask a model, some users at a time. own_history: whether own items stay in the ranking."""
-    k = k if asked.among is None else min(k, int(np.count_nonzero(asked.among)))
-    all_ranks, first, seconds = [np.empty(0)], [np.empty((0, k), np.int64)], 0.0
+    all_ranks, first, seconds = [np.empty(0)], [], 0.0
     for part in asked_in_parts(asked):
         began = time.perf_counter()
         scores = score(part.histories)
         seconds += time.perf_counter() - began
         all_ranks.append(ranks_of(scores, part, own_history=own_history))
         ranked = ranked_scores(scores, part, own_history=own_history)
-        first.append(lists.first_items(ranked, k))
+        rankable = ranked.shape[1] if part.among is None else int(np.count_nonzero(part.among))
+        first.append(lists.first_items(ranked, min(k, rankable)))
     taken_us = seconds * 1e6 / max(len(asked), 1)
-    return Answers(asked, np.concatenate(all_ranks), np.concatenate(first), taken_us)
+    shown = np.concatenate(first) if first else np.empty((0, k), np.int64)
+    return Answers(asked, np.concatenate(all_ranks), shown, taken_us)
 
 
 def validation_ndcg(score: Scoring, asked: Asked) -> float:

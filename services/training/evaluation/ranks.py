@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from services.training.data.histories import Floats, Histories
 from services.training.data.splits import Asked
+from services.training.models.model import FitFailed
 
 AT_ONCE = 512  # users whose scores stand in memory together
 
@@ -35,12 +36,12 @@ def without_history(scores: Floats, histories: Histories) -> Floats:
 def ranked_scores(scores: Floats, asked: Asked, *, own_history: bool = False) -> Floats:
     """Return the scores with what is not ranked at minus infinity: (u, i).
 
-    own_history: whether a user's own items stay in the ranking. Raises ValueError for scores that
+    own_history: whether a user's own items stay in the ranking. Raises FitFailed for scores that
     are not a number.
     """
     if np.isnan(scores).any():
         row = int(np.flatnonzero(np.isnan(scores).any(axis=1))[0])
-        raise ValueError(f"scores must be numbers; those of row {row} are not")
+        raise FitFailed(f"scores must be numbers; those of row {row} are not")
     if not own_history:
         scores = without_history(scores, asked.histories)
     if asked.among is not None:
@@ -56,7 +57,7 @@ def ranks_of(
 ) -> Ranks:
     """Return how many items stand before each target, (u,) from 0; of equals, half of them.
 
-    A target is ranked although it stands in the history, as it was chosen again. Raises ValueError
+    A target is ranked although it stands in the history, as it was chosen again. Raises FitFailed
     for scores that are not a number.
     """
     rows = np.arange(len(asked))

@@ -14,8 +14,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final
 
+from services.training.failures import writing
 from shared.inputs.refusals import BadInput
 
 DIGITS: Final = 6
@@ -27,14 +29,19 @@ class Results:
     def __init__(
         self, file: Path | None, *, data: str, split: str, seed: int, users: int, command: str
     ) -> None:
-        """Open the file, which may not be there yet. Raises BadInput where it is of another.
+        """Open the file, which may not be there yet; None keeps nothing.
 
-        file: None keeps nothing. command: what adds to it; the file holds the last one.
+        command: what adds to it; the file holds the last one. Raises BadInput where it is of
+        another protocol, OSError where none can be written.
         """
         self.file = file
         self._command = command
         self._protocol = {"data": data, "split": split, "seed": seed, "users": users}
         self._read()
+        if file is not None:  # before hours of fitting, not after
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with writing(file), TemporaryFile(dir=file.parent):
+                pass
 
     @property
     def models(self) -> dict[str, Any]:
@@ -52,8 +59,7 @@ class Results:
         result = {**told, **_rounded(figures)}
         if self.file is None:
             return result
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with _alone_in(self.file.parent):
+        with writing(self.file), _alone_in(self.file.parent):
             known = self._read()
             known["models"][name] = result
             new = self.file.with_name(f".{self.file.name}.new")

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from services.training.models.model import Tensors
+from services.training.models.model import FitFailed, Tensors
 
 SEPARATOR: Final = ":"  # of a group and a tensor's name
 
@@ -39,7 +39,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
-    """Return groups and words as they were written. Raises ValueError where it is no checkpoint."""
+    """Return groups and words as they were written. Raises FitFailed where it is no checkpoint."""
     groups: dict[str, dict[str, Tensor]] = {}
     try:
         with safe_open(path, "pt") as found:
@@ -48,7 +48,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
                 groups.setdefault(group, {})[name] = found.get_tensor(key)
             return groups, found.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path} is no checkpoint: {error}") from error
+        raise FitFailed(f"{path} is no checkpoint: {error}; remove it to begin") from error
 
 
 def tensors_of(module: nn.Module) -> Tensors:

@@ -105,8 +105,7 @@ def learn(
 
     Best by the run's validation; the last ones where it has none. An epoch draws by seed and
     number, so that a fit that is resumed goes on as if it had not ended. Raises FitFailed for a
-    loss that is no number; OSError where a checkpoint cannot be written; ValueError where it is
-    another module's.
+    loss that is no number, and a checkpoint of another module; OSError where none can be written.
     """
     return _Fit(module, config, run).through(epoch, loss, score)
 
@@ -291,9 +290,7 @@ class _Fit:
             return
         groups, said = read_checkpoint(path)
         if said.get("of") != self._described():
-            raise ValueError(
-                f"{path} is of another configuration, seed or data: remove it to begin"
-            )
+            raise FitFailed(f"{path} is of another configuration, seed or data: remove it to begin")
         self._curve = msgspec.json.decode(said["curve"], type=Curve)
         self._seconds_before = self._curve.points[-1].seconds
         device = self._parameters[0].device

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self
@@ -25,8 +26,17 @@ CONFIG: Final = "model.json"
 TENSORS: Final = "model.safetensors"
 
 
-class FitFailed(RuntimeError):
-    """A fit cannot go on; the text says of which model, where, and what would help."""
+class FitFailed(ValueError):
+    """A model cannot be fitted or asked; the text says where, and what would help."""
+
+
+@contextmanager
+def failing_as(name: str) -> Iterator[None]:
+    """Say of what fails in the body which model it was."""
+    try:
+        yield
+    except FitFailed as error:
+        raise FitFailed(f"{name}: {error}") from None
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
 from services.training.data.splits import Asked
 from services.training.evaluation.ranks import asked_in_parts, ndcg, without_history
-from services.training.models.model import Config, Model, Preset, Run, Tensors
+from services.training.models.model import Config, FitFailed, Model, Preset, Run, Tensors
 from services.training.models.registry import model_type
 
 PARTS: Final = "parts"  # a folder in which each part is kept by its name
@@ -56,13 +56,13 @@ class Blend(Model):
     on_device = True
 
     def fit(self, data: Dataset, run: Run) -> None:
-        """See Model.fit. Raises ValueError where nothing is there to choose by."""
+        """See Model.fit. Raises FitFailed where nothing is there to choose by."""
         if run.fitted is None or run.validation is None or not len(run.validation):
-            raise ValueError(f"{self.name} needs fitted parts and a validation split")
+            raise FitFailed("it needs fitted parts and a validation split")
         self._parts = [run.fitted(name) for name in self.config.parts]
         choices = choices_of(self._parts, run.validation, self.config.candidates)
         if not len(choices.of_target):
-            raise ValueError(f"{self.name}: no part has what was chosen among its first items")
+            raise FitFailed("no part has what was chosen among its first items")
         self.weights = climbed(choices, likeliest(choices))
         figures = {f"weight {part.name}": float(w) for part, w in self._named()}
         run.progress.step(1, 1, **figures)

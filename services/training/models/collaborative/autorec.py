@@ -23,7 +23,7 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
 from services.training.learn.batches import equal_in_rows
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
-from services.training.models.model import Config, RatingModel, Run, Tensors
+from services.training.models.model import Config, FitFailed, RatingModel, Run, Tensors
 
 HELD_OUT: Final = 0.1  # of the ratings, which the number of epochs is chosen by
 
@@ -91,10 +91,10 @@ class AutoRec(RatingModel):
     config: AutoRecConfig
 
     def fit(self, data: Dataset, run: Run) -> None:
-        """See Model.fit. Raises ValueError for data without ratings."""
+        """See Model.fit. Raises FitFailed for data without ratings."""
         events = data.events
         if events.values is None:
-            raise ValueError(f"autorec learns from ratings; {data.name} has none")
+            raise FitFailed(f"it learns from ratings; {data.name} has none")
         ratings = _Ratings(events.users[events.rows()], events.items, events.values)
         held = np.zeros(len(events.items), bool)
         with seeded(run) as rng:

@@ -158,7 +158,7 @@ class MovieModel(Model):
         """See Model.fit. Raises FitFailed where neither poster nor text takes part."""
         config = self.config
         if not (config.poster or config.text):
-            raise FitFailed("movie: poster or text must take part: nothing else tells items apart")
+            raise FitFailed("poster or text must take part: nothing else tells items apart")
         counts = data.counts()
         table, n_words = words_of(data, counts > 0, config.words)
         words = torch.from_numpy(table).to(run.device)

@@ -17,7 +17,7 @@ from scipy import linalg
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config, Preset, RatingModel, Run, Tensors
+from services.training.models.model import Config, FitFailed, Preset, RatingModel, Run, Tensors
 from services.training.models.ratings.svdpp import rated_items
 
 Doubles = NDArray[np.float64]
@@ -47,9 +47,9 @@ class BayesianFactors(RatingModel):
     config_type = BayesianConfig
 
     def fit(self, data: Dataset, run: Run) -> None:
-        """See Model.fit. Raises ValueError for events without ratings."""
+        """See Model.fit. Raises FitFailed for events without ratings."""
         if data.events.values is None:
-            raise ValueError(f"{self.name} needs ratings; {data.name} has none")
+            raise FitFailed(f"it learns from ratings; {data.name} has none")
         ratings = data.events.values.astype(np.float64)
         self._range: Floats = np.array([ratings.min(), ratings.max()], np.float32)
         self._mean: Floats = np.array([ratings.mean()], np.float32)

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config, RatingModel, Run, Tensors
+from services.training.models.model import Config, FitFailed, RatingModel, Run, Tensors
 
 
 class FactorsConfig(Config, frozen=True):
@@ -38,9 +38,9 @@ class Factors(RatingModel):
         """Return what each rated item counts in a user's factors, (u, i)."""
 
     def fit(self, data: Dataset, run: Run) -> None:
-        """See Model.fit. Raises ValueError for events without ratings."""
+        """See Model.fit. Raises FitFailed for events without ratings."""
         if data.events.values is None:
-            raise ValueError(f"{self.name} needs ratings; {data.name} has none")
+            raise FitFailed(f"it learns from ratings; {data.name} has none")
         rng = np.random.default_rng(run.seed)
         ratings, config = data.events.values, self.config
         self._range: Floats = np.array([ratings.min(), ratings.max()], np.float32)

@@ -9,12 +9,16 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
 from services.training.__main__ import main
+from services.training.data.histories import Floats, Histories
 from services.training.models import registry
-from services.training.models.model import Run
+from services.training.models.model import FitFailed, Run
+from tests.unit.training.commands.folders import movielens
 from tests.unit.training.commands.models import Firsts
 
 Said = pytest.CaptureFixture[str]
@@ -113,6 +117,125 @@ def test_a_full_disk_is_said_with_what_is_kept(
     said = said_by(capsys, monkeypatch, "train", "firsts", "--data", str(data))
 
     assert "model.safetensors: the disk is full; what was finished is kept" in said
+
+
+def test_results_that_find_no_place_are_named_and_those_of_before_kept(
+    data: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said_by(capsys, monkeypatch, *evaluated("popularity", data), code=0)
+    before = Path("r.json").read_text()
+    write_text = Path.write_text
+
+    def full(path: Path, text: str) -> int:
+        if path.name.startswith(".r.json"):
+            write_text(path, text[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")  # as a write says it: no name
+        return write_text(path, text)
+
+    monkeypatch.setattr(Path, "write_text", full)
+
+    said = said_by(capsys, monkeypatch, *evaluated("firsts", data))
+
+    assert said == "freshet: r.json: the disk is full; what was finished is kept\n"
+    assert Path("r.json").read_text() == before
+    assert not list(Path().glob(".r.json*"))
+
+
+def test_where_results_cannot_be_written_is_said_before_anything_is_fitted(
+    data: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").touch()
+    arguments = ("evaluate", "--data", str(data), "--models", "firsts", "--json", "file/r.json")
+
+    said = said_by(capsys, monkeypatch, *arguments)
+
+    assert said.startswith("freshet: file: ")
+    assert Firsts.made == 0
+
+
+def test_scores_that_are_no_numbers_are_said_with_their_model(
+    data: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(self: Firsts, histories: Histories) -> Floats:
+        return np.full((len(histories), 15), np.nan, np.float32)
+
+    monkeypatch.setattr(Firsts, "score", score)
+
+    said = said_by(capsys, monkeypatch, *evaluated("firsts", data))
+
+    assert said == "freshet: firsts: scores must be numbers; those of row 0 are not\n"
+
+
+def test_a_model_that_the_data_do_not_suit_says_why(
+    data: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(run: Run) -> None:
+        raise FitFailed("it learns from ratings; films has none")
+
+    while_fitted(monkeypatch, fails)
+
+    said = said_by(capsys, monkeypatch, "train", "firsts", "--data", str(data))
+
+    assert said == "freshet: firsts: it learns from ratings; films has none\n"
+
+
+def test_a_kept_fit_that_cannot_be_read_is_named_and_made_again_when_asked_for(
+    data: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = ("train", "firsts", "--data", str(data))
+    said_by(capsys, monkeypatch, *train, code=0)
+    (folder,) = Path(".freshet/training/films").iterdir()
+    (folder / "model.safetensors").write_bytes(b"half")
+
+    said = said_by(capsys, monkeypatch, *train)
+    assert said.startswith(f"freshet: {folder} cannot be read, --again fits it anew: ")
+
+    said_by(capsys, monkeypatch, *train, "--again", code=0)
+    assert Firsts.made == 2
+
+
+def test_notes_of_a_fit_that_were_cut_off_are_no_reason_to_fail(
+    data: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    while_fitted(monkeypatch, lambda run: run.progress.step(1, 2, **{"ndcg@10": 0.1}))
+    said_by(capsys, monkeypatch, "train", "firsts", "--data", str(data), code=0)
+    (folder,) = Path(".freshet/training/films").iterdir()
+    with (folder / "progress.jsonl").open("a") as notes:
+        notes.write('{"done": 2, "of')
+    said_by(capsys, monkeypatch, *evaluated("firsts", data), code=0)
+    assert json.loads(Path("r.json").read_text())["models"]["firsts"]["curve"] == [[1, 0.1]]
+
+    (folder / "fit.json").write_text('{"model": "fi')  # as a full disk leaves it
+    said_by(capsys, monkeypatch, "train", "firsts", "--data", str(data), code=0)
+    assert Firsts.made == 2
+
+
+def test_a_device_that_is_none_is_refused_before_anything_is_read(
+    capsys: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def empty(count: int, *, device: str) -> None:
+        raise RuntimeError("no such device\nand a long explanation")
+
+    torch = ModuleType("torch")
+    torch.empty = empty  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch", torch)
+
+    said = said_by(
+        capsys, monkeypatch, "train", "popularity", "--data", str(tmp_path), "--device", "gpu"
+    )
+
+    assert said == "freshet: --device gpu: no such device\n"
+
+
+def test_a_catalogue_smaller_than_a_list_is_measured(
+    capsys: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = movielens(tmp_path / "few", users=5, items=6, events=4)
+
+    said_by(capsys, monkeypatch, *evaluated("popularity", data), code=0)
+
+    assert json.loads(Path("r.json").read_text())["models"]["popularity"]["hr@10"] == 1
 
 
 def test_a_fit_of_which_the_end_was_not_written_is_made_again(

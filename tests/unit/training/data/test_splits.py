@@ -169,3 +169,8 @@ def test_a_split_that_asks_nobody_is_refused() -> None:
 def test_a_split_that_is_not_known_is_refused_with_those_that_are() -> None:
     with pytest.raises(BadInput, match="one of leave-last-out, .*k-fold, was random"):
         split_of("random", dataset([[0, 1, 2]], 3), 0)
+
+
+def test_the_given_split_is_of_a_folder() -> None:
+    with pytest.raises(BadInput, match="the split given is of a folder, --data"):
+        split_of("given", dataset([[0, 1, 2]], 3), 0)

@@ -10,7 +10,10 @@ import pytest
 
 from services.training.data.dataset import Dataset
 from services.training.data.events import tables
+from services.training.data.events.tables import TableForm
 from services.training.data.read import read
+from shared.inputs.columns import parse_map
+from shared.inputs.convert import Reading
 from shared.inputs.refusals import BadInput
 
 CSV = """\
@@ -147,7 +150,62 @@ def test_a_picture_that_is_not_there_is_refused_with_its_place(tmp_path: Path) -
 
 
 def test_a_folder_without_any_known_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="must hold ml-1m.txt, ratings.csv, ratings.dat or u.data"):
+    with pytest.raises(BadInput, match=r"must hold interactions\.csv.*, or MovieLens: ml-1m\.txt"):
         read(tmp_path)
     with pytest.raises(BadInput, match="must hold interactions.csv, .tsv, .jsonl or .parquet"):
         tables.read(tmp_path)
+
+
+def form(*mapped: str, time_unit: str | None = None, encoding: str | None = None) -> TableForm:
+    return TableForm(Reading(tuple(map(parse_map, mapped)), time_unit), encoding)
+
+
+@pytest.mark.parametrize("write_as", [write_csv, write_jsonl, write_parquet])
+def test_a_column_is_what_it_is_said_to_be(
+    tmp_path: Path, write_as: Callable[[Path, str], Path]
+) -> None:
+    folder = write_as(tmp_path, CSV.replace("sku", "thing").replace("customer", "person"))
+    with pytest.raises(BadInput, match=r"(item_id|user_id)"):
+        read(folder)
+
+    data = read(folder, form=form("thing=item_id", "person=user_id"))
+
+    assert chosen(data) == {"ann": ["hat", "shoe"], "bob": ["hat", "shoe"]}
+
+
+def test_items_and_users_are_read_so_too(tmp_path: Path) -> None:
+    write_csv(tmp_path, CSV.replace("sku", "thing"))
+    write(tmp_path, "items.csv", "thing,called\nhat,Hat\n")
+    write(tmp_path, "users.csv", "customer,land\nann,PL\n")
+
+    data = read(tmp_path, form=form("thing=item_id", "called=title", "land=country"))
+
+    assert data.items["hat"].title == "Hat"
+    assert data.attributes["ann"]["country"] == "PL"
+
+
+def test_a_column_that_no_table_has_is_refused(tmp_path: Path) -> None:
+    write_csv(tmp_path, CSV)
+    write(tmp_path, "items.csv", "sku,name\nhat,Hat\n")
+
+    with pytest.raises(BadInput, match=r"--map think=item_id must name a column .*sku.*name"):
+        read(tmp_path, form=form("think=item_id"))
+
+
+def test_text_of_another_encoding_and_times_of_another_unit_are_read(tmp_path: Path) -> None:
+    text = "customer,sku,when\nann,caf\u00e9,1700000000000000\n"
+    (tmp_path / "interactions.csv").write_bytes(text.encode("cp1252"))
+    with pytest.raises(BadInput, match="must be utf-8, unless --encoding says"):
+        read(tmp_path, form=form("when=time_ms"))
+
+    data = read(tmp_path, form=form("when=time_ms", time_unit="us", encoding="cp1252"))
+
+    assert chosen(data) == {"ann": ["caf\u00e9"]}
+    assert data.events.times_s is not None
+    assert data.events.times_s.tolist() == [1_700_000_000]
+
+
+def test_only_tables_are_read_otherwise_than_they_say(tmp_path: Path) -> None:
+    (tmp_path / "u.data").write_text("1\t1\t5\t874724710\n")
+    with pytest.raises(BadInput, match=r"has no interactions\.\* that could be read otherwise"):
+        read(tmp_path, form=form("a=item_id"))
