@@ -40,7 +40,9 @@ RATING_FIGURES: Final = ("rmse", "mae")
 
 
 def evaluate(
-    models: Annotated[str, typer.Option(help=f"Names with commas between, or {ALL}.")],
+    models: Annotated[
+        str, typer.Option(help=f"Names with commas between (train --help has them), or {ALL}.")
+    ],
     data: DataUnlessTopics = None,
     from_topics: FromTopics = False,
     split: Annotated[
@@ -151,9 +153,11 @@ def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 def _cell(figures: Mapping[str, Any], name: str) -> str:
     if name not in figures:
         return ""
+    if name.endswith("_us"):
+        return f"{figures[name]:,.0f}"
     interval = figures.get(f"{name}_interval")
     within = "" if interval is None else f" ({interval[0]:.4f}–{interval[1]:.4f})"
-    return f"{figures[name]:.4g}{within}"
+    return f"{figures[name]:.4f}{within}"
 
 
 def add_to(app: typer.Typer) -> None:

@@ -37,7 +37,9 @@ DAY_ZERO: Final = "covisits"  # what ranks in a system without a bundle, nearly 
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="Its name, or one of the file of configurations.")],
+    model: Annotated[
+        str, typer.Argument(help=f"A name of --config, or one of {', '.join(sorted(MODELS))}.")
+    ],
     data: DataUnlessTopics = None,
     from_topics: FromTopics = False,
     config: ConfigFiles = None,
