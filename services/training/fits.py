@@ -40,6 +40,7 @@ from services.training.models.model import (
 )
 from services.training.models.registry import model_type
 from services.training.stopping import StopRequest
+from shared.inputs.refusals import BadInput
 
 FIT: Final = "fit.json"
 PROGRESS: Final = "progress.jsonl"
@@ -132,6 +133,8 @@ class Fits:
         if known.get("complete"):
             model = _loaded(type_of_model, folder)
             return Fit(model, folder, known["fit_s"], known["machine"])
+        if type_of_model.on_device:
+            _check_device(self._device)
         model = type_of_model(choice.config)
         checkpoints = folder / CHECKPOINTS
         checkpoints.mkdir(parents=True, exist_ok=True)
@@ -227,6 +230,18 @@ def _processor() -> str:
 
 def _validate(asked: Asked, score: Scoring) -> float:
     return validation_ndcg(score, asked)
+
+
+def _check_device(device: str) -> None:
+    """Raise BadInput where PyTorch cannot calculate on a device; of a CPU it is not asked."""
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # a name that is none, or no driver for it
+        raise BadInput(f"--device {device}: {str(error).splitlines()[0]}") from None
 
 
 def _described(folder: Path) -> dict[str, Any]:

@@ -73,7 +73,6 @@ def evaluate(
     choices = ModelChoices(preset, config or ())
     # refuses what is none, before anything else is done
     options.check_known(against, choices.names(models), "--models")
-    options.check_device(device)
     form = options.table_form(columns, time_unit, encoding)
     dataset = options.read_dataset(data, posters, form, fits_folder, from_topics=from_topics)
     stopped = False

@@ -70,7 +70,6 @@ def train(
         raise BadInput(
             f"--bundle is of a model that services run: {', '.join(served())}, was {choice.model}"
         )
-    options.check_device(device)
     form = options.table_form(columns, time_unit, encoding)
     dataset = options.read_dataset(data, posters, form, fits_folder, from_topics=from_topics)
     split = split_of(LEAVE_LAST_OUT, dataset, seed)

@@ -108,18 +108,6 @@ def read_dataset(
     return asyncio.run(read_topics(settings, fits_folder / PICTURES))
 
 
-def check_device(device: str) -> None:
-    """Raise BadInput where PyTorch cannot calculate on a device; of a CPU it is not asked."""
-    if device == "cpu":
-        return
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # a name that is none, or no driver for it
-        raise BadInput(f"--device {device}: {str(error).splitlines()[0]}") from None
-
-
 def check_known(against: str | None, models: Collection[str], where: str) -> None:
     """Raise BadInput where a model that others are to be compared with is not among them."""
     if against is not None and against not in models:

@@ -210,8 +210,8 @@ def test_notes_of_a_fit_that_were_cut_off_are_no_reason_to_fail(
     assert Firsts.made == 2
 
 
-def test_a_device_that_is_none_is_refused_before_anything_is_read(
-    capsys: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_device_that_is_none_is_refused_where_a_model_would_use_it(
+    data: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def empty(count: int, *, device: str) -> None:
         raise RuntimeError("no such device\nand a long explanation")
@@ -219,12 +219,14 @@ def test_a_device_that_is_none_is_refused_before_anything_is_read(
     torch = ModuleType("torch")
     torch.empty = empty  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch", torch)
+    on = ("--data", str(data), "--device", "gpu")
+    said_by(capsys, monkeypatch, "train", "popularity", *on, code=0)
+    monkeypatch.setattr(Firsts, "on_device", True)
 
-    said = said_by(
-        capsys, monkeypatch, "train", "popularity", "--data", str(tmp_path), "--device", "gpu"
-    )
+    said = said_by(capsys, monkeypatch, "train", "firsts", *on)
 
     assert said == "freshet: --device gpu: no such device\n"
+    assert Firsts.made == 0
 
 
 def test_a_catalogue_smaller_than_a_list_is_measured(
