@@ -50,7 +50,11 @@ def command(
 
 
 def run(
-    image: Image, program: Sequence[str], environ: Mapping[str, str], snapshots: Path
+    image: Image,
+    program: Sequence[str],
+    environ: Mapping[str, str],
+    snapshots: Path,
+    within_s: float = 120,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in the image to its end."""
     return subprocess.run(
@@ -58,7 +62,7 @@ def run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=within_s,
         check=False,
     )
 

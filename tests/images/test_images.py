@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.bundles.bundle import Bundle
+from shared.bundles.golden import started
 from tests import servers
 from tests.images import container
 from tests.images.container import Container
@@ -21,7 +23,7 @@ pytestmark = [pytest.mark.images, pytest.mark.timeout(3600)]
 
 MIB = 1024 * 1024
 # Of what a target adds to its base. Whoever goes beyond knows what for, and says so here.
-AT_MOST_MIB = {"sessions": 250, "embedding": 360, "ranking": 300, "tools": 520}
+AT_MOST_MIB = {"sessions": 250, "embedding": 360, "ranking": 300, "tools": 520, "training": 6500}
 # A service's own store at S3; of Google's and Azure's, that what speaks to them can be imported.
 USE_STORES = """
 import fsspec
@@ -33,10 +35,17 @@ store = open_store("s3://images/snapshots", "space")
 store.replace("current", b"it is there")
 print(store.read("current", 100).decode())
 """
+# Everybody chooses the items in their order, each from another one on.
+EVENTS = "user_id,item_id,timestamp\n" + "".join(
+    f"u{user},i{(user + event) % 30},{1_700_000_000 + event}\n"
+    for user in range(40)
+    for event in range(10)
+)
 BuildImage = Callable[..., Image]
 
+PYTORCH = re.compile(r"site-packages/(torch|triton|nvidia)\b")  # which one image alone holds
 UNWANTED = re.compile(
-    r"site-packages/(torch|tensorflow|triton|nvidia|jax|pytest|_pytest|mypy|hypothesis)\b"
+    r"site-packages/(tensorflow|jax|pytest|_pytest|mypy|hypothesis)\b"
     r"|bin/(\S*-)?(gcc|g\+\+|cc|c\+\+|cpp|ld|as|clang|make|uv)(-\d+)?$"  # compilers
     r"|(^|/)tests?/|(^|/)conftest\.py$|(^|/)test_(?!utils|cases)[^/]*\.py$"
     r"|(^|/)\.cache/|^var/cache/apt/|^var/lib/apt/lists/|^tmp/|^app/.*__pycache__/"
@@ -45,10 +54,11 @@ UNWANTED = re.compile(
 
 
 @pytest.mark.parametrize("name", AT_MOST_MIB)
-def test_an_image_holds_no_torch_compiler_test_or_cache(name: str, image: BuildImage) -> None:
+def test_an_image_holds_no_compiler_test_or_cache(name: str, image: BuildImage) -> None:
     added = [path for path, _ in beyond(image(name), image("base"))]
     assert "usr/local/lib/python3.11/site-packages/numpy/__init__.py" in added
     assert [path for path in added if UNWANTED.search(path)] == []
+    assert any(map(PYTORCH.search, added)) == (name == "training")
 
 
 @pytest.mark.parametrize("name", AT_MOST_MIB)
@@ -109,6 +119,25 @@ async def test_services_start_from_their_images_answer_their_probe_and_end_on_si
     finally:
         for service in started:
             service.kill()
+
+
+def test_the_training_image_fits_a_model_and_writes_a_bundle_that_services_load(
+    image: BuildImage, snapshots: Path
+) -> None:
+    training, volume = image("training"), "/var/lib/freshet/snapshots"
+    shown = container.run(training, training.command, {}, snapshots, within_s=600)
+    assert "evaluate" in shown.stdout, shown.stderr
+    (snapshots / "data").mkdir()
+    (snapshots / "data" / "interactions.csv").write_text(EVENTS)
+    (snapshots / "fast.toml").write_text("[tower.training]\nepochs = 1\n")
+    train = [*training.config["Entrypoint"], "train", "tower", "--data", f"{volume}/data"]
+    train += ["--config", f"{volume}/fast.toml", "--fits", f"{volume}/fits"]
+    done = container.run(
+        training, [*train, "--bundle", f"{volume}/bundle"], {}, snapshots, within_s=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, _, tower = started(Bundle.load(snapshots / "bundle"))
+    assert tower is not None
 
 
 def test_an_image_with_object_stores_reads_what_it_wrote_to_one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 
 from deploy.models.export.build import build
 from deploy.models.export.drawn import drawn_pictures
+from services.cli.demo import catalogue
 from services.training.export import cnn
 from services.training.export.cnn import picture_model
 from shared.bundles.bundle import Bundle
 from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
-from shared.bundles.golden import check_golden
-from shared.bundles.picture import MOMENTS
+from shared.bundles.golden import check_golden, started
+from shared.bundles.picture import MOMENTS, decode
 from shared.inputs.refusals import BadInput
 
 SMALL = "torchvision:shufflenet_v2_x0_5"
@@ -42,6 +44,14 @@ def test_a_bundle_with_another_cnn_is_loaded_and_its_pictures_are_told_apart(
     np.testing.assert_allclose(features[1:2], alone, rtol=1e-3, atol=1e-4)
     vectors = fusion.query_image(features)
     assert (vectors @ vectors.T)[~np.eye(3, dtype=bool)].max() < 0.999
+
+    tried, _, tower = started(bundle, threads=1)  # as embedding starts, and publish tries it
+    assert tower is None
+    some = list(islice(catalogue.items(now_ms=0), 0, None, catalogue.COUNT // 9))
+    seen = tried.encode_images(np.stack([decode(item.image_bytes or b"") for item in some]))
+    fused = fusion.fuse(seen, tried.encode_texts([item.title for item in some])).vector
+    assert fused.shape == (len(some), made.dim)
+    assert np.linalg.norm(fused, axis=1) == pytest.approx(np.ones(len(some)), abs=1e-5)
 
 
 def test_weights_of_a_seed_are_the_same_and_fetched_only_where_asked(
