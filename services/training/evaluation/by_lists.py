@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.training.data.splits import Asked, Split
 from services.training.evaluation import comparison
-from services.training.evaluation.by_index import FOUND, VectorModel, index_recall
+from services.training.evaluation.by_index import index_figures
 from services.training.evaluation.measure import (
     Answers,
     Figures,
@@ -12,7 +12,6 @@ from services.training.evaluation.measure import (
     accuracy,
     answers,
     brief_accuracy,
-    gain,
 )
 from services.training.evaluation.segments import segments
 from services.training.fits import Choice, Fits
@@ -39,8 +38,7 @@ class ByLists:
     def measure(self, choice: Choice, *, again: bool) -> Figures | None:
         """Fit a model; return its figures, None where it was stopped.
 
-        Those of validation, of parts of the test and of segments stand in tables of their own. A
-        variant, which has another name than its model, is compared with that, user by user.
+        Those of validation, of parts of the test and of segments stand in tables of their own.
         """
         fit = self._fits.fit(choice, again=again)
         if not fit.complete:
@@ -55,9 +53,8 @@ class ByLists:
         return {
             **fit.cost(),
             "score_us": tested.score_us,
-            **self._of_index(fit.model),
+            **index_figures(fit.model, self._split.test.histories),
             **self._of(tested),
-            **self._gain(choice, tested),
             "of_users": comparison.of_lists(tested.ranks),
             "validation": accuracy(validated.ranks, self._seed),
             "parts": parts,
@@ -70,17 +67,6 @@ class ByLists:
             },
             "curve": fit.curve(),
         }
-
-    def _gain(self, choice: Choice, tested: Answers) -> Figures:
-        if choice.name == choice.model:
-            return {}
-        plain = self._answers(self._fits.fitted(choice.model), self._split.test)
-        return gain(tested.ranks, plain.ranks, self._seed)
-
-    def _of_index(self, model: Model) -> Figures:
-        if not isinstance(model, VectorModel):
-            return {}
-        return {f"index_recall@{FOUND}": index_recall(model, self._split.test.histories)}
 
     def _answers(self, model: Model, asked: Asked) -> Answers:
         return answers(model.score, asked, own_history=self._own_history)

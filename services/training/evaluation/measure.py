@@ -92,14 +92,6 @@ def brief_accuracy(target_ranks: Ranks, seed: int) -> Figures:
     return {"users": len(target_ranks), **{name: figures[name] for name in shown}}
 
 
-def gain(target_ranks: Ranks, of_another: Ranks, seed: int) -> Figures:
-    """Return by how much NDCG is better than another model's for the same users, (u,)."""
-    values = ndcg(target_ranks, FIRST) - ndcg(of_another, FIRST)
-    low, high = significance.intervals(values[:, None], seed)[:, 0].tolist()
-    name = f"ndcg@{FIRST}_gain"
-    return {name: float(values.mean()), f"{name}_interval": (low, high)}
-
-
 class ListFigures:
     """Says what lists are like, against what was learnt from."""
 

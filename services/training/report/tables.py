@@ -80,16 +80,34 @@ def compared(result: Result, against: str | None = None) -> tuple[list[str], lis
     against = against or kept[0]
     found = comparison.comparisons(models, against, result["seed"])
     rows = [
-        [
-            name,
-            f"{each.difference:+.4f} [{each.low:+.4f}, {each.high:+.4f}]",
-            f"{each.p:.3f}",
-            "yes" if each.is_significant else "no",
-        ]
+        [name, *_told(each)]
         for name, each in sorted(found.items(), key=lambda named: abs(named[1].difference))
     ]
     header = [f"{main_figure(result)} less that of {against}", "difference", "p", "significant"]
     return header, rows
+
+
+def variants(result: Result) -> str:
+    """Return what each variant of a model that stands there, too, comes to beside it."""
+    models, by = result["models"], main_figure(result)
+    rows = []
+    for model in dict.fromkeys(each["model"] for each in models.values()):
+        named = {name: each for name, each in models.items() if each["model"] == model}
+        if model not in named or len(named) == 1:
+            continue
+        found = comparison.comparisons(named, model, result["seed"])
+        for name, each in named.items():
+            compared = _told(found[name]) if name in found else ["", "", ""]
+            rows.append([name, cell(each, by), *compared])
+    return markdown_table(["variant", by, "less its model's", "p", "significant"], rows)
+
+
+def _told(found: comparison.Comparison) -> list[str]:
+    return [
+        f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
+        f"{found.p:.3f}",
+        "yes" if found.is_significant else "no",
+    ]
 
 
 def costs(result: Result) -> str:

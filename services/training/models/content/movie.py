@@ -162,7 +162,8 @@ class MovieModel(Model):
         counts = data.counts()
         table, n_words = words_of(data, counts > 0, config.words)
         words = torch.from_numpy(table).to(run.device)
-        pictures = torch.from_numpy(small_pictures(data, config.side)).to(run.device)
+        looked_at = data if config.poster else replace(data, pictures={})  # decoding takes a minute
+        pictures = torch.from_numpy(small_pictures(looked_at, config.side)).to(run.device)
         shares = np.maximum(counts, 1) / max(counts.sum(), 1)
         log_shares = torch.from_numpy(np.log(shares).astype(np.float32)).to(run.device)
         places = Positions(data.events, config.newest, data.n_items, run.device)

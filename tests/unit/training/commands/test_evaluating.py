@@ -118,16 +118,6 @@ def test_a_model_can_stand_by_several_names(data: Path) -> None:
     assert shares == {"firsts": 0.5, "fewer": 0.1}
 
 
-def test_a_variant_is_compared_with_its_model_user_by_user(data: Path) -> None:
-    Path("c.toml").write_text('[fewer]\nmodel = "firsts"\nshare = 0.1\n')
-
-    results = evaluate(data, "--models", "firsts,fewer", "--config", "c.toml")["models"]
-
-    assert "ndcg@10_gain" not in results["firsts"]
-    assert results["fewer"]["ndcg@10_gain"] == 0  # of the same lists
-    assert results["fewer"]["ndcg@10_gain_interval"] == [0, 0]
-
-
 def test_a_later_file_says_what_it_says_beside_the_former(data: Path) -> None:
     Path("a.toml").write_text("[firsts]\nshare = 0.1\npace.epochs = 3\n")
     Path("b.toml").write_text("[firsts.pace]\nepochs = 4\n")

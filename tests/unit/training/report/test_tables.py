@@ -119,3 +119,22 @@ def test_models_are_compared_with_the_best_the_nearest_first() -> None:
 
 def test_results_that_keep_too_little_are_not_compared() -> None:
     assert tables.comparisons(RESULT) == ""
+
+
+def test_a_variant_stands_under_its_model_with_its_difference() -> None:
+    ranks = np.tile([0.0, 1.0, 2.0, 30.0], 50)
+    models = {
+        name: {"model": model, "ndcg@10": float(ndcg(said, 10).mean()), "of_users": of_lists(said)}
+        for name, model, said in (
+            ("alone", "alone", ranks),
+            ("tower-plain", "tower", ranks + 5),
+            ("tower", "tower", ranks),
+        )
+    }
+
+    lines = tables.variants({"models": models, "seed": 0}).splitlines()
+
+    assert lines[0] == "| variant | ndcg@10 | less its model's | p | significant |"
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| tower-plain", "| tower"]
+    assert "| -0." in lines[2]
+    assert lines[3].endswith("|  |  |  |")
