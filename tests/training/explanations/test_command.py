@@ -45,7 +45,9 @@ def answering(served: Recommender) -> grpc.GenericRpcHandler:
 
     handlers = {
         method: grpc.unary_unary_rpc_method_handler(
-            answered, getattr(pb, f"{method}Request").FromString, Message.SerializeToString
+            answered,
+            getattr(pb, f"{method}Request").FromString,
+            lambda reply: reply.SerializeToString(),
         )
         for method in ("Recommend", "Explain", "State")
     }
