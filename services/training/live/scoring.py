@@ -5,7 +5,7 @@ Legend: u users; i items; n candidates; f features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -13,10 +13,10 @@ from services.training.content.contents import ItemContents
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
 from services.training.data.splits import Asked
+from services.training.evaluation.ranks import Ranks, ranks_of
 from services.training.live.imported import NOW_MS, catalogue_of, log_of
 from services.training.live.system import LiveSystem
 from services.training.models.blended.ranker import Example
-from services.training.models.model import Scoring
 from shared.bundles.bundle import SESSION, Bundle
 from shared.bundles.towers import OnnxSessionTower
 
@@ -24,7 +24,10 @@ ByFeatures = Callable[[Floats], Floats]  # (n, f) → (n,) scores
 
 
 class LiveScoring:
-    """What others did is that of the training events; a user is who was asked, as of then."""
+    """What others did is that of the training events; a user is who was asked, as of then.
+
+    An item of which neither text nor picture is known is served to nobody: it scores below all.
+    """
 
     def __init__(self, data: Dataset, last_s: int, contents: ItemContents, bundle: Bundle) -> None:
         """Tell all events of the data, whose last time is last_s with those of whoever is asked.
@@ -32,25 +35,28 @@ class LiveScoring:
         contents: by the bundle's encoders. Raises BadBundle.
         """
         tower = OnnxSessionTower(bundle) if SESSION in bundle.files else None
+        catalogue = catalogue_of(data, contents, bundle)
         self._item_ids, self._last_s = data.item_ids, last_s
-        self._rows = np.arange(data.n_items)
-        self._system = LiveSystem(catalogue_of(data, contents, bundle), NOW_MS, tower)
+        self._served = np.array([catalogue.row(item_id) >= 0 for item_id in data.item_ids])
+        self._rows = np.arange(len(catalogue))  # of the items that are served, in their order
+        self._system = LiveSystem(catalogue, NOW_MS, tower)
         self._system.tell(log_of(data.events, last_s, data.item_ids))
 
     def features(self, histories: Histories) -> Iterator[Floats]:
-        """Yield the features of all items for each user, (i, f)."""
+        """Yield the features of all items that are served for each user, (n, f)."""
         for row in range(len(histories)):
             of_user = histories.take(np.array([row]))
             log = log_of(of_user, self._last_s, self._item_ids)
             yield self._system.features(log, self._rows)
 
-    def by(self, score: ByFeatures) -> Scoring:
-        """Return what scores all items for histories, (u, i), as models do."""
-
-        def scores(histories: Histories) -> Floats:
-            return np.stack([score(table) for table in self.features(histories)])
-
-        return scores
+    def ranks(self, asked: Asked, scores: Mapping[str, ByFeatures]) -> dict[str, Ranks]:
+        """Return the ranks of what came next by each way of scoring, (u,) each."""
+        found: dict[str, list[float]] = {name: [] for name in scores}
+        for row, table in enumerate(self.features(asked.histories)):
+            one = asked.take(np.array([row]))
+            for name, score in scores.items():
+                found[name] += ranks_of(self._of_all(score(table))[None], one).tolist()
+        return {name: np.array(each) for name, each in found.items()}
 
     def examples(self, asked: Asked, score: ByFeatures, at_most: int) -> Iterator[Example]:
         """Yield what scores best for each user, and which of it was chosen.
@@ -59,9 +65,15 @@ class LiveScoring:
         what scores low is chosen.
         """
         for row, table in enumerate(self.features(asked.histories)):
-            scores = score(table)
+            scores = self._of_all(score(table))
             scores[asked.histories.of(row)] = -np.inf
-            first = np.argsort(-scores, kind="stable")[:at_most]
-            (chosen,) = np.nonzero(first == asked.targets[row])
-            if len(chosen) and np.isfinite(scores[asked.targets[row]]):
+            scores = scores[self._served]
+            first = np.argsort(-scores, kind="stable")[: min(at_most, np.isfinite(scores).sum())]
+            (chosen,) = np.nonzero(np.flatnonzero(self._served)[first] == asked.targets[row])
+            if len(chosen):
                 yield Example(table[first], int(chosen[0]))
+
+    def _of_all(self, scores: Floats) -> Floats:
+        every = np.full(len(self._served), -np.inf, np.float32)
+        every[self._served] = scores
+        return every
