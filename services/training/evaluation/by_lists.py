@@ -5,6 +5,12 @@ from __future__ import annotations
 from services.training.data.splits import Asked, Split
 from services.training.evaluation import comparison
 from services.training.evaluation.by_index import FOUND, VectorModel, index_recall
+from services.training.evaluation.by_pairs import (
+    JudgedPairs,
+    judged_pairs,
+    pair_figures,
+    pair_gains,
+)
 from services.training.evaluation.measure import (
     Answers,
     Figures,
@@ -16,7 +22,7 @@ from services.training.evaluation.measure import (
 )
 from services.training.evaluation.segments import segments
 from services.training.fits import Choice, Fits
-from services.training.models.model import Model
+from services.training.models.model import Model, ProbabilityModel
 
 
 class ByLists:
@@ -53,6 +59,7 @@ class ByLists:
             **self._of_index(fit.model),
             **self._of(tested),
             **self._gain(choice, tested),
+            **self._of_pairs(choice, fit.model),
             "of_users": comparison.of_lists(tested.ranks),
             "validation": accuracy(validated.ranks, self._seed),
             "parts": {
@@ -74,6 +81,21 @@ class ByLists:
             return {}
         plain = self._answers(self._fits.fitted(choice.model), self._split.test)
         return gain(tested.ranks, plain.ranks, self._seed)
+
+    def _of_pairs(self, choice: Choice, model: Model) -> Figures:
+        """Return what probabilities are worth, of a model that gives them."""
+        if not isinstance(model, ProbabilityModel):
+            return {}
+        judged = self._judged(model)
+        if choice.name == choice.model:
+            return pair_figures(judged, self._seed)
+        plain = self._fits.fitted(choice.model)
+        assert isinstance(plain, ProbabilityModel)
+        gains = pair_gains(judged, self._judged(plain), self._seed)
+        return pair_figures(judged, self._seed) | gains
+
+    def _judged(self, model: ProbabilityModel) -> JudgedPairs:
+        return judged_pairs(model, self._split.test, self._split.train.n_items, self._seed)
 
     def _of_index(self, model: Model) -> Figures:
         if not isinstance(model, VectorModel):

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 
 from services.ranking.models import onnx_ranker
-from services.ranking.models.onnx_ranker import BadRanker
 from services.ranking.stages import blend
-from services.ranking.stages.features import NAMES
 from services.training.data.histories import Floats
+from shared.bundles.candidates import NAMES
+from shared.bundles.ranker import BadRanker
 from shared.inputs.refusals import BadInput
 from shared.scored_item import ScoredItem
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from services.ranking.stages import blend
 from services.ranking.stages.blend import BlendSettings
-from services.ranking.stages.features import NAMES
 from services.training.content.contents import ItemContents
 from services.training.data.histories import Floats
 from services.training.data.splits import Split
@@ -20,6 +19,7 @@ from services.training.models.blended.ranker import AdditiveRanker
 from services.training.models.model import FitProgress
 from services.training.models.registry import RANKER
 from shared.bundles.bundle import Bundle
+from shared.bundles.candidates import NAMES
 from shared.inputs.refusals import BadInput
 
 BLEND: Final = "blend"  # as it would serve the same bundle

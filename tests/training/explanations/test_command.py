@@ -22,8 +22,8 @@ from google.protobuf.message import Message
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.models import onnx_ranker
 from services.ranking.server import SERVICE, Recommender
-from services.ranking.stages.features import NAMES
 from services.training.models.blended.ranker import AdditiveRanker, Example
+from shared.bundles.candidates import NAMES
 from shared.runtime.call_guard import STATUSES
 from tests.servers import ROOT
 from tests.unit.ranking.test_server import answer, recommender
@@ -43,7 +43,7 @@ def answering(served: Recommender) -> grpc.GenericRpcHandler:
         except tuple(STATUSES) as error:
             context.abort(STATUSES[type(error)], str(error))
 
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[Message, Message]] = {
         method: grpc.unary_unary_rpc_method_handler(
             answered,
             getattr(pb, f"{method}Request").FromString,

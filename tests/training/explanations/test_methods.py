@@ -12,10 +12,10 @@ from torch import nn
 
 from services.ranking.stages import blend
 from services.ranking.stages.blend import PARTS, BlendSettings
-from services.ranking.stages.features import NAMES
 from services.training.explanations.methods import METHODS, Method, by_lime, by_shap
 from services.training.explanations.scoring import Score
 from services.training.models.blended.ranker import AdditiveRanker, Example, RankerConfig
+from shared.bundles.candidates import NAMES
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of shap's plots
 

@@ -13,7 +13,6 @@ from freshet.contract.items import Item
 from services.ranking.models.serving_models import ServingModels
 from services.ranking.recommend import rank
 from services.ranking.stages.blend import BlendSettings
-from services.ranking.stages.features import NAMES
 from services.ranking.stages.sources import Candidates
 from services.training.commands.fitting import train
 from services.training.content.contents import DAY_ZERO as DAY_ZERO_BUNDLE
@@ -25,6 +24,7 @@ from services.training.live.learning import BLEND, WITHOUT_TOWER, LearntRanker, 
 from services.training.models.model import FitProgress
 from services.training.models.registry import RANKER
 from shared.bundles.bundle import SESSION, TOWER, Bundle
+from shared.bundles.candidates import NAMES
 from shared.inputs.refusals import BadInput
 from tests.training.models.planted import log
 from tests.unit.ranking.shop import Shop

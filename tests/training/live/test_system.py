@@ -14,7 +14,6 @@ from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.blend import PARTS
-from services.ranking.stages.features import FeatureColumn
 from services.ranking.stages.sources import Candidates
 from services.sessions.fold.fold import FoldEvent, fold
 from services.sessions.fold.settings import FoldSettings
@@ -25,6 +24,7 @@ from services.training.live.imported import NOW_MS, catalogue_of, log_of
 from services.training.live.scoring import LiveScoring
 from services.training.live.system import LiveSystem
 from shared.bundles.bundle import SESSION, TOWER, Bundle, TowerShape
+from shared.bundles.candidates import FeatureColumn
 from shared.bundles.towers import OnnxSessionTower
 from shared.runtime.deadline import Costs, Deadline
 from shared.users import states

@@ -16,13 +16,14 @@ from services.ranking import explain, requests
 from services.ranking.models.onnx_ranker import OnnxRanker
 from services.ranking.recommend import DIVERSITY, NEAREST, count_candidates, recommend
 from services.ranking.stages.recommendation import Recommendation
+from shared.bundles.ranker import RankerModel
 from shared.runtime import metrics
 from shared.runtime.deadline import COLD, Deadline
 from tests.unit.ranking.live.offer_makers import offer
-from tests.unit.ranking.models.test_onnx_ranker import model
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 from tests.unit.ranking.test_recommend import a_deadline
 from tests.unit.ranking.test_server import answer, good_requests
+from tests.unit.shared.bundles.graphs import ranker_model
 
 
 @pytest.fixture
@@ -376,7 +377,7 @@ async def test_other_candidates_come_with_their_features_from_the_best_to_the_la
 
 
 async def test_where_a_model_scores_features_have_no_weights(shop: Shop) -> None:
-    scorer = OnnxRanker(model([1.0, 1.0], ["freshness", "session"]))
+    scorer = OnnxRanker(RankerModel(ranker_model([1.0, 1.0], ["freshness", "session"])))
     shop.space = dataclasses.replace(shop.space, ranker=scorer)
     reply = await explained(shop)
     assert not any(feature.HasField("weight") for feature in reply.features)

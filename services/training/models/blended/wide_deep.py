@@ -33,7 +33,7 @@ from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
 from services.training.learn.presets import by_preset
 from services.training.models.collaborative.towers import FLAGS, rows_of_normal
-from services.training.models.model import Config, Model, Preset, Run, Tensors
+from services.training.models.model import Config, Preset, ProbabilityModel, Run, Tensors
 
 AT_ONCE: Final = 8  # users whose pairs with all items stand in memory together
 NO_PAIR: Final = np.iinfo(np.int64).max
@@ -180,7 +180,7 @@ class WideAndDeep(nn.Module):
         return torch.stack(found, 2)
 
 
-class WideDeep(Model):
+class WideDeep(ProbabilityModel):
     """Crosses and a recurrent net over content, fitted jointly."""
 
     name = "wide-deep"
@@ -240,9 +240,7 @@ class WideDeep(Model):
     def contributions(self, histories: Histories, candidates: Ints | None = None) -> Floats:
         """Return what the wide and the deep part add to each logit, (u, c, 2).
 
-        candidates: (u, c) numbers of items; all of them if None. A logit's logistic function is the
-        probability that the item came next rather than was drawn, of one that came next for every
-        `negatives` that were drawn.
+        candidates: (u, c) numbers of items; all of them if None.
         """
         module = self.module
         count = len(module.content)
@@ -260,6 +258,18 @@ class WideDeep(Model):
                 parts = module.parts(state, flags, last, some, vectors)
                 found.append(parts.float().cpu().numpy())
         return np.concatenate(found) if found else np.empty((0, count, 2), np.float32)
+
+    @property
+    def negatives(self) -> int:
+        """See ProbabilityModel.negatives."""
+        drawn: int = self.config.negatives
+        return drawn
+
+    def probabilities(self, histories: Histories, candidates: Ints) -> Floats:
+        """See ProbabilityModel.probabilities."""
+        logits = self.contributions(histories, candidates).sum(2)
+        chances: Floats = 1 / (1 + np.exp(-logits))
+        return chances
 
     def _states(self, histories: Histories, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states after the last events, (u, d), and the last items, (u, r)."""
