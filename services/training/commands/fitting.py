@@ -29,7 +29,7 @@ from services.training.content.contents import DAY_ZERO as DAY_ZERO_BUNDLE
 from services.training.content.contents import ItemContents, contents_of
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
 from services.training.data.splits import Split
-from services.training.evaluation.measure import accuracy, answers
+from services.training.evaluation.measure import accuracy, answers, gain
 from services.training.evaluation.ranks import Ranks
 from services.training.models.model import Model, Run, ServedModel
 from services.training.models.registry import MODELS, RANKER, model_type
@@ -134,7 +134,13 @@ def _write_bundle(
 def _train_ranker(split: Split, base: Path, folder: Path, fits_folder: Path, seed: int) -> None:
     """Fit a ranker over the live features, and write a bundle's copy with it."""
     from services.training.export.bundle import write_ranked_bundle
-    from services.training.live.learning import BLEND, WITHOUT_TOWER, learn_ranker
+    from services.training.live.learning import (
+        BLEND,
+        CANDIDATES,
+        WITHOUT_TOWER,
+        learn_ranker,
+        score_us,
+    )
 
     settings = from_environment(BlendSettings, os.environ)
     contents = contents_of(split.train, base, cache=fits_folder / CONTENTS)
@@ -143,10 +149,13 @@ def _train_ranker(split: Split, base: Path, folder: Path, fits_folder: Path, see
     reached = {name: _reached(ranks, seed) for name, ranks in learnt.ranks.items()}
     evaluation = _evaluation(split, seed, reached[RANKER], reached[WITHOUT_TOWER])
     written = write_ranked_bundle(folder, learnt.ranker, base, evaluation)
+    gained = gain(learnt.ranks[RANKER], learnt.ranks[BLEND], seed)
+    low, high = gained["ndcg@10_gain_interval"]
     options.console.print(
         f"{folder}: bundle {written.space}, ndcg@10 {reached[RANKER]['ndcg@10']:.4f}, "
-        f"the blend {reached[BLEND]['ndcg@10']:.4f}, "
-        f"day zero {reached[WITHOUT_TOWER]['ndcg@10']:.4f}"
+        f"the blend {reached[BLEND]['ndcg@10']:.4f} (gain {low:+.4f} to {high:+.4f}), "
+        f"day zero {reached[WITHOUT_TOWER]['ndcg@10']:.4f}; "
+        f"{score_us(written):.0f} µs for {CANDIDATES} candidates"
     )
 
 

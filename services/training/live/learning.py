@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from services.ranking.models.onnx_ranker import OnnxRanker
 from services.ranking.stages import blend
 from services.ranking.stages.blend import BlendSettings
 from services.training.content.contents import ItemContents
@@ -20,11 +22,13 @@ from services.training.models.model import FitProgress
 from services.training.models.registry import RANKER
 from shared.bundles.bundle import Bundle
 from shared.bundles.candidates import NAMES
+from shared.bundles.ranker import opened_ranker
 from shared.inputs.refusals import BadInput
 
 BLEND: Final = "blend"  # as it would serve the same bundle
 WITHOUT_TOWER: Final = "day zero"  # the blend without what was trained
 CANDIDATES: Final = 500  # of an example: as many as ranking ranks
+CALLS: Final = 200  # that are timed
 USERS_AT_MOST: Final = 2_000  # whose choices are learnt from: 200 kB each while it is fitted
 
 
@@ -70,6 +74,18 @@ def learn_ranker(
     ranks = live.ranks(split.test, scores)
     progress.step(4, 4)
     return LearntRanker(ranker, ranks)
+
+
+def score_us(bundle: Bundle) -> float:
+    """Return the median µs that a bundle's ranker takes for CANDIDATES, as ranking asks it."""
+    ranker = OnnxRanker(opened_ranker(bundle))
+    table = np.random.default_rng(0).random((CANDIDATES, len(NAMES)), np.float32)
+    taken_s = []
+    for _ in range(CALLS):
+        began_s = time.perf_counter()
+        ranker.score(table)
+        taken_s.append(time.perf_counter() - began_s)
+    return float(np.median(taken_s) * 1e6)
 
 
 def _by(settings: BlendSettings) -> ByFeatures:

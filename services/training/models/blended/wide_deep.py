@@ -1,15 +1,15 @@
 """Say how probably an item comes next: Wide & Deep (Cheng et al. 2016, arXiv 1606.07792).
 
 The wide part remembers: weights of crosses, of a user's flags with what a table says of the item,
-of what it says of the last item with it, and of the last item with the item itself (hashed). The
-deep part generalises: a recurrent net over the history (GRU), items by number and by the content
-vector that a CNN and a text encoder gave them, a perceptron above. Their contributions sum to the
-logit, and are fitted jointly.
+of what it says of the last item with it, and of the last few items with the item itself, where a
+pair came often enough to have a weight of its own. The deep part generalises: a recurrent net over
+the history (GRU), items by number and by the content vector that a CNN and a text encoder gave
+them, a perceptron above. Their contributions sum to the logit, and are fitted jointly.
 
 Differs from the paper: one optimiser (AdamW) fits both parts, instead of FTRL the wide one.
 
-Legend: b windows; l events of one; n events asked; c candidates of each; d dimensions; h hidden
-units; a flags of users; g columns of what is said of items; i items.
+Legend: b windows; l events of one; n events asked; r of the last of them; c candidates of each; d
+dimensions; h hidden units; a flags of users; g columns of what is said of items; i items; p pairs.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class WideDeepConfig(Config, frozen=True):
     hidden: tuple[int, ...] = (128, 64)
     crossed: int = 3  # last items that are crossed with an item
     pairs_at_least: int = 2  # times that one item followed another so, for a weight of their own
+    pair_dropout: float = 0.0  # so that a pair that came by chance is not believed
     dropout: float = 0.2
     attributes: bool = True  # whether what is known of users is taken
     negatives: int = 4  # items drawn for each event
@@ -63,7 +64,9 @@ class WideDeepConfig(Config, frozen=True):
 class Wide(nn.Module):
     """Remembers crosses; all weights begin at nothing."""
 
-    def __init__(self, items: int, flags: int, columns: int, pairs: Ints) -> None:
+    def __init__(
+        self, items: int, flags: int, columns: int, pairs: Ints, dropout: float = 0.0
+    ) -> None:
         """pairs: (p,) known ones as `pair_numbers` has them, ascending."""
         super().__init__()
         self.offsets = nn.Parameter(torch.zeros(items))
@@ -71,6 +74,7 @@ class Wide(nn.Module):
         self.by_last = nn.Parameter(torch.zeros(columns, columns))
         self.register_buffer("known", torch.from_numpy(pairs))
         self.pairs = nn.Parameter(torch.zeros(len(pairs)))
+        self.dropout = nn.Dropout(dropout)
 
     known: Tensor
 
@@ -91,7 +95,7 @@ class Wide(nn.Module):
             pair = before[:, None] * len(self.offsets) + candidates
             at = torch.searchsorted(self.known, pair)
             there = (self.known[at] == pair) & (before >= 0)[:, None]
-            found = found + self.pairs[at] * there / (age + 1)
+            found = found + self.dropout(self.pairs[at] * there) / (age + 1)
         return found
 
 
@@ -151,7 +155,7 @@ class WideAndDeep(nn.Module):
         for name, table in (("user_flags", user_flags), ("content", content), ("columns", columns)):
             self.register_buffer(name, torch.from_numpy(table))
         items, flags = len(content), user_flags.shape[1]
-        self.wide = Wide(items, flags, columns.shape[1], pairs)
+        self.wide = Wide(items, flags, columns.shape[1], pairs, config.pair_dropout)
         self.deep = Deep(config, items, flags, content.shape[1])
         self.counts = [config.parts != "deep", config.parts != "wide"]
         # What is drawn outnumbers what came next: to learn that first would take many steps.
