@@ -31,6 +31,7 @@ CANDIDATES_AT_MOST: Final = 1_000
 EXCLUDE_AT_MOST: Final = 1_000
 COST_AT_MOST: Final = 4_096  # of a list's filters and boosts together; one filter's is below 1,500
 SURFACE_BYTES: Final = 64
+OTHERS_AT_MOST: Final = 500
 
 
 class Seen(IntEnum):
@@ -104,6 +105,8 @@ def check_explain(request: pb.ExplainRequest) -> None:
     check_id("item_id", request.item_id)
     _check_list(request)
     check_rules(request.rules, K_AT_MOST)
+    if not 0 <= request.others <= OTHERS_AT_MOST:
+        refuse("others", f"between 0 and {OTHERS_AT_MOST}", shorten_number(request.others))
 
 
 def check_forget(request: pb.ForgetRequest) -> None:

@@ -911,6 +911,7 @@ class ExplainRequest(_message.Message):
     EXCLUDE_FIELD_NUMBER: _builtins.int
     SEEN_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     item_id: _builtins.str
     k: _builtins.int
@@ -920,6 +921,8 @@ class ExplainRequest(_message.Message):
     seen: Global___SeenPolicy.ValueType
     diversity: _builtins.float
     """0-1; absent: 0.2"""
+    others: _builtins.int
+    """Of how many other candidates of the list the features are wanted, to compare with: 0-500."""
     @_builtins.property
     def context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -942,10 +945,11 @@ class ExplainRequest(_message.Message):
         exclude: _abc.Iterable[_builtins.str] | None = ...,
         seen: Global___SeenPolicy.ValueType = ...,
         diversity: _builtins.float | None = ...,
+        others: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "diversity", b"diversity", "filters", b"filters", "rules", b"rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "filters", b"filters", "item_id", b"item_id", "k", b"k", "rules", b"rules", "seen", b"seen", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "filters", b"filters", "item_id", b"item_id", "k", b"k", "others", b"others", "rules", b"rules", "seen", b"seen", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
@@ -961,6 +965,7 @@ class ExplainResponse(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     FATE_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item(self) -> Global___RankedItem:
         """with the score that it has, or would have if it had not fallen before it was ranked"""
@@ -971,6 +976,10 @@ class ExplainResponse(_message.Message):
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]: ...
     @_builtins.property
     def fate(self) -> Global___ItemFate: ...
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureRow]:
+        """evenly from the best candidate to the last, without the item"""
+
     def __init__(
         self,
         *,
@@ -978,10 +987,11 @@ class ExplainResponse(_message.Message):
         versions: _impression_pb2.Versions | None = ...,
         features: _abc.Iterable[Global___Feature] | None = ...,
         fate: Global___ItemFate | None = ...,
+        others: _abc.Iterable[Global___FeatureRow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fate", b"fate", "item", b"item", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fate", b"fate", "features", b"features", "item", b"item", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fate", b"fate", "features", b"features", "item", b"item", "others", b"others", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1046,21 +1056,51 @@ class Feature(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     value: _builtins.float
+    weight: _builtins.float
+    """of one unit, in the blend's score; absent where another ranker scored"""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         value: _builtins.float = ...,
+        weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "name", b"name", "value", b"value", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___Feature: _TypeAlias = Feature  # noqa: Y015
+
+@_typing.final
+class FeatureRow(_message.Message):
+    """The inputs of the ranker for one candidate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """in the order of ExplainResponse.features"""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Feature: _TypeAlias = Feature  # noqa: Y015
+Global___FeatureRow: _TypeAlias = FeatureRow  # noqa: Y015
 
 @_typing.final
 class ForgetRequest(_message.Message):

@@ -23,7 +23,13 @@ class Failed(RuntimeError):
 
 
 # How gRPC begins where no server said a word; all else comes from ranking itself.
-NOT_REACHED: Final = ("failed to connect", "DNS resolution failed", "Socket closed", "Connection")
+NOT_REACHED: Final = (
+    "failed to connect",
+    "connections to all backends failing",
+    "DNS resolution failed",
+    "Socket closed",
+    "Connection",
+)
 
 SPEAK_FOR_THEMSELVES = (
     AlreadyRunning,

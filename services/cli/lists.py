@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -24,6 +24,8 @@ from freshet.v1.recommender_pb2 import (
 )
 from services.cli import options
 from services.cli.terminal import columns, counted, print_json
+
+Reply = TypeVar("Reply", bound=Message)
 
 
 def as_dict(message: Message) -> dict[str, Any]:
@@ -49,6 +51,16 @@ def show(
         print_json({n: v for n, v in as_dict(reply).items() if n not in set(hidden)})
     else:
         options.console.print(render())
+
+
+def show_all(
+    replies: Sequence[Reply], render: Callable[[Reply], RenderableType], *, as_json: bool
+) -> None:
+    """Print replies one after the other: an array for programs."""
+    if as_json:
+        print_json([as_dict(reply) for reply in replies])
+    for reply in [] if as_json else replies:
+        options.console.print(render(reply))
 
 
 def ranked(
@@ -121,10 +133,11 @@ def _step(name: str, added: int, removed: int) -> str:
 def explanation(reply: ExplainResponse) -> RenderableType:
     """Return an item's score, what it is made of, and whether the list holds it, or why not."""
     item, fate = reply.item, reply.fate
-    table = columns("part", "adds", right=("adds",))
+    table = columns("part", "value", "adds", right=("value", "adds"))
+    values = {feature.name: f"{feature.value:.3f}" for feature in reply.features}
     for part in sorted(item.contributions, key=lambda part: -abs(part.value)):
-        table.add_row(part.name, f"{part.value:+.3f}")
-    table.add_row("score", f"{item.score:.3f}")
+        table.add_row(part.name, values.get(part.name, ""), f"{part.value:+.3f}")
+    table.add_row("score", "", f"{item.score:.3f}")
     ranked = f"rank {fate.rank + 1} of {fate.ranked}" if fate.HasField("rank") else "not ranked"
     if fate.HasField("position"):
         became = f"listed at {fate.position + 1} ({ranked})"

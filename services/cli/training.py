@@ -39,13 +39,17 @@ def python_of(environ: Mapping[str, str], checkout: Path = CHECKOUT) -> str:
 
 def become(command: str, arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Go on as the training command, which so gets the terminal and its signals. Raises OSError."""
-    paths = [str(CHECKOUT), *filter(None, [environ.get("PYTHONPATH")])]
     if FROM_TOPICS in arguments:
         where = find_addresses(default_data_folder(), environ)
         environ = {**environ, "KAFKA_BOOTSTRAP_SERVERS": where.kafka}
-    python = python_of(environ)
-    os.execve(
-        python,
-        [python, "-m", "services.training", command, *arguments],
-        {**environ, "PYTHONPATH": os.pathsep.join(paths)},
-    )
+    line, environ = command_of(command, arguments, environ)
+    os.execve(line[0], line, environ)
+
+
+def command_of(
+    command: str, arguments: Sequence[str], environ: Mapping[str, str]
+) -> tuple[list[str], Mapping[str, str]]:
+    """Return the command line of a training command, and its environment."""
+    paths = [str(CHECKOUT), *filter(None, [environ.get("PYTHONPATH")])]
+    line = [python_of(environ), "-m", "services.training", command, *arguments]
+    return line, {**environ, "PYTHONPATH": os.pathsep.join(paths)}

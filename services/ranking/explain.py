@@ -19,6 +19,7 @@ from services.ranking.requests import ExplainQuery
 from services.ranking.serving_space import ServingSpace
 from services.ranking.stages import degraded, sources
 from services.ranking.stages.arrange import full_categories
+from services.ranking.stages.blend import PARTS, Ranked
 from services.ranking.stages.recommendation import (
     ARRANGE,
     CANDIDATES,
@@ -105,13 +106,25 @@ async def explain(
         alone = Candidates(np.array([row]), np.array([proposed.sum()]))
         scored = await rank(alone, recommendation.input, space, deadline)
     (item,) = reply.items_of(scored, recommendation, space, explain=True)
-    values = zip(NAMES, scored.features[0].tolist(), strict=True)
+    others = recommendation.ranked.features[recommendation.ranked.rows != row]
+    spread = np.linspace(0, len(others) - 1, min(query.others, len(others))).astype(np.int64)
     return pb.ExplainResponse(
         item=item,
         versions=space.versions(),
-        features=[pb.Feature(name=name, value=value) for name, value in values],
+        features=_features(scored, space),
         fate=fate_of(row, recommendation, space),
+        others=[pb.FeatureRow(values=values) for values in others[spread].tolist()],
     )
+
+
+def _features(scored: Ranked, space: ServingSpace) -> list[pb.Feature]:
+    """Return an item's features, with their weights where the blend scored it."""
+    by_blend = scored.part_names is space.fallback.parts
+    weights = dict(zip(PARTS, space.fallback.weights.tolist(), strict=True)) if by_blend else {}
+    return [
+        pb.Feature(name=name, value=value, weight=weights.get(name, 0.0) if by_blend else None)
+        for name, value in zip(NAMES, scored.features[0].tolist(), strict=True)
+    ]
 
 
 def fate_of(row: int, recommendation: Recommendation, space: ServingSpace) -> pb.ItemFate:

@@ -65,6 +65,7 @@ class ExplainQuery(msgspec.Struct, frozen=True, gc=False):
 
     item_id: str
     listing: RecommendQuery
+    others: int = 0  # candidates whose features are wanted, too
 
 
 def recommend(message: pb.RecommendRequest) -> RecommendQuery:
@@ -110,7 +111,8 @@ def search(message: pb.SearchRequest) -> ItemQuery:
 def explain(message: pb.ExplainRequest) -> ExplainQuery:
     """Check an ExplainRequest."""
     check_explain(message)
-    return ExplainQuery(message.item_id, _list_query(message, users=(message.user_id,)))
+    listing = _list_query(message, users=(message.user_id,))
+    return ExplainQuery(message.item_id, listing, message.others)
 
 
 def state(message: pb.StateRequest) -> tuple[str, PositionToken | None]:

@@ -9,6 +9,7 @@ import typer
 from services.training.commands import (
     building,
     evaluating,
+    explaining,
     finding,
     fitting,
     options,
@@ -31,7 +32,7 @@ def common() -> None:
     """Fit models, measure them under one protocol, and keep what they learnt."""
 
 
-for commands in (fitting, evaluating, finding, reporting, building):
+for commands in (fitting, evaluating, explaining, finding, reporting, building):
     commands.add_to(app)
 
 

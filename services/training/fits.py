@@ -150,7 +150,7 @@ class Fits:
                 checkpoints=checkpoints,
                 progress=heard,
                 stopped=self._stop,
-                fitted=self._fitted,
+                fitted=self.fitted,
             )
             self._stop.begin()
             with failing_as(choice.name):
@@ -174,7 +174,8 @@ class Fits:
             shutil.rmtree(checkpoints)
         return Fit(model, folder, seconds, where, complete)
 
-    def _fitted(self, name: str) -> Model:
+    def fitted(self, name: str) -> Model:
+        """Return the model of a name, kept or fitted now. Raises what `fit` does."""
         return self.fit(self._choose(name)).model
 
 

@@ -21,6 +21,14 @@ class Likeness(StrEnum):
     BLEND = "blend"
 
 
+class ScoreMethod(StrEnum):
+    """How a score is split."""
+
+    EXACT = "exact"
+    SHAP = "shap"
+    LIME = "lime"
+
+
 User = Annotated[str, typer.Argument(help="The user's id.")]
 After = Annotated[
     str, typer.Option("--after", help="Wait for this position token's effect, such as 3:1024.")
@@ -52,18 +60,51 @@ def recommend(
 
 def explain(
     user: User,
-    item: Annotated[str, typer.Argument(help="The item's id.")],
     data: Data,
+    item: Annotated[
+        str | None, typer.Argument(help="The item's id.", show_default="all that are listed")
+    ] = None,
+    method: Annotated[
+        ScoreMethod,
+        typer.Option(
+            help="exact: the parts that the score is the sum of, and what became of the item."
+            " shap, lime: what its features add to an ordinary candidate's (`make training`)."
+        ),
+    ] = ScoreMethod.EXACT,
     k: Count = 10,
+    others: Annotated[
+        int,
+        typer.Option(
+            min=2, max=500, help="Candidates of the list that shap and lime compare with."
+        ),
+    ] = 100,
+    ranker: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="The model that scores, for shap and lime.",
+            show_default="that of the served bundle",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what shap and lime draw.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Take an item's score for a user apart, and say what became of it on the way to the list."""
-    from freshet.v1.recommender_pb2 import ExplainRequest
-    from services.cli import lists
+    from services.cli import explaining, lists
 
-    request = ExplainRequest(user_id=user, item_id=item, k=k)
-    reply = endpoints.ask_ranking(endpoints.addresses(data), lambda stub: stub.Explain, request)
-    lists.show(reply, lambda: lists.explanation(reply), as_json=as_json)
+    where = endpoints.addresses(data)
+    compared = 0 if method is ScoreMethod.EXACT else others
+    items = explaining.listed(where, user, k) if item is None else [item]
+    replies = [explaining.ask(where, user, each, k, compared) for each in items]
+    if method is not ScoreMethod.EXACT:
+        options = ["--method", method, "--seed", str(seed), *(["--json"] if as_json else [])]
+        code = explaining.split(where, user, replies, ranker, options, one=item is not None)
+        raise typer.Exit(code)
+    if item is not None:
+        lists.show(replies[0], lambda: lists.explanation(replies[0]), as_json=as_json)
+    else:
+        lists.show_all(replies, lists.explanation, as_json=as_json)
 
 
 def similar(

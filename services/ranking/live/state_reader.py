@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -17,13 +17,11 @@ from freshet.contract import topics
 from freshet.contract.users import User
 from freshet.errors import Unavailable
 from services.ranking.stages import signals
-from services.ranking.stages.signals import Weighted
+from services.ranking.stages.signals import COVISITS_READ, Weighted
 from shared.breaker import Breaker
 from shared.runtime.redis_client import Command, RedisExchange, is_wrong_type
 from shared.users import keys, positions, standing, states
 from shared.users.states import UserState
-
-COVISITS_READ: Final = 100  # followers of an item: the strongest, of at most 200
 
 
 class UserStates(NamedTuple):

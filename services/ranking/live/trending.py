@@ -12,7 +12,7 @@ from freshet.errors import Unavailable
 from services.ranking.live.state_reader import Reader
 from services.ranking.stages import signals
 from services.ranking.stages.features import NO_TREND, Trend, trend_of
-from services.ranking.stages.signals import Weighted
+from services.ranking.stages.signals import ALL_AT_MOST, SCOPE_AT_MOST, Weighted
 from shared.catalogue.catalogue import Applied, Catalogue
 from shared.users.keys import ALL_SCOPE, POPULAR_SCOPE
 
@@ -20,8 +20,6 @@ RENEW_EVERY_S: Final = 1.0
 AWAIT_EVERY_S: Final = 0.1  # before the first event, so that the first list shows what it says
 STALE_AFTER_S: Final = 5.0  # trending halves in 6 hours: some seconds are no difference
 TIMEOUT_S: Final = 0.5
-ALL_AT_MOST: Final = 1_000
-SCOPE_AT_MOST: Final = 60  # of a category or segment; a list takes 40 of them
 SCOPES_AT_MOST: Final = 256  # categories and segments in use; about 1 KB each
 FORGET_AFTER_S: Final = 300.0  # a scope that nobody asked for
 LOOKED_UP_AT_MOST: Final = 512  # scopes whose rows are kept

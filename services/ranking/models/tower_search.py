@@ -17,8 +17,8 @@ from freshet.errors import Overloaded
 from services.ranking.index import watch
 from services.ranking.index.served import ON_LOOP_S, IndexSearcher
 from services.ranking.stages import degraded
-from services.ranking.stages.float16 import to_float32
 from services.ranking.stages.sources import TOWER_AT_MOST
+from services.ranking.stages.user_profile import tower_history
 from shared.bundles.towers import OnnxSessionTower
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.snapshots import Snapshot
@@ -50,7 +50,7 @@ class TowerSearch:
 
         None where no item of it has a tower vector, or where it was left out, which is named.
         """
-        history = self._history(chosen)
+        history = tower_history(chosen, self.index.indexed.vectors())
         if not len(history):
             return None
         cost = deadline.costs.of(TOWER)
@@ -92,10 +92,3 @@ class TowerSearch:
             deadline.leave_out(degraded.TOWER_SKIPPED)
             return None
         return rows[scores > 0]  # what has no tower vector is at 0
-
-    def _history(self, chosen: Rows) -> Floats:
-        """Return the tower vectors of what was chosen, an item's repeats in a row once, (n, t)."""
-        last = np.ones(len(chosen), np.bool_)  # of each run
-        last[:-1] = chosen[1:] != chosen[:-1]
-        vectors = to_float32(self.index.indexed.vectors().take(chosen[last], axis=0))
-        return vectors[vectors.any(axis=1)]

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from services.ranking.stages.float16 import to_float32
 from shared.catalogue.catalogue import Catalogue
 from shared.users import event_types, exclusions
 from shared.users.event_types import EventWeights
@@ -142,6 +143,17 @@ def _nobody(dim: int) -> UserProfile:
     return UserProfile(
         (), (), none, nothing, nothing, interests, (), none, none, none, none, 0, float("nan")
     )
+
+
+def tower_history(chosen: NDArray[np.int64], vectors: NDArray[np.float16]) -> Floats:
+    """Return what a session tower sees of rows that were chosen, oldest first: (n, t) of (c, t).
+
+    An item's repeats in a row count once, and what has no tower vector not at all.
+    """
+    last = np.ones(len(chosen), np.bool_)  # of each run
+    last[:-1] = chosen[1:] != chosen[:-1]
+    seen = to_float32(vectors.take(chosen[last], axis=0))
+    return seen[seen.any(axis=1)]
 
 
 def _by_weight(

@@ -5,15 +5,16 @@ Legend: u users; i items; t dimensions.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Final, Protocol, runtime_checkable
 
+import hnswlib
 import numpy as np
 
 from services.training.data.histories import Floats, Histories
 from services.training.evaluation.lists import first_items
 from services.training.evaluation.measure import Figures
 from services.training.models.model import Model
+from shared.catalogue.snapshots import HNSW_EF, HNSW_EF_CONSTRUCTION, HNSW_M
 
 FOUND: Final = 50
 
@@ -30,21 +31,14 @@ class VectorModel(Protocol):
 
 
 def index_figures(model: Model, histories: Histories) -> Figures:
-    """Return what the index finds, of a model that has vectors, where hnswlib is installed.
-
-    It is where services are; fitting models alone does not need it.
-    """
-    if not isinstance(model, VectorModel) or find_spec("hnswlib") is None:
+    """Return what the index finds, of a model that has vectors."""
+    if not isinstance(model, VectorModel):
         return {}
     return {f"index_recall@{FOUND}": index_recall(model, histories)}
 
 
 def index_recall(model: VectorModel, histories: Histories, k: int = FOUND) -> float:
     """Return the share of the exactly first k items that HNSW finds, as services search it."""
-    import hnswlib
-
-    from shared.catalogue.snapshots import HNSW_EF, HNSW_EF_CONSTRUCTION, HNSW_M
-
     queries, vectors = model.queries(histories), model.item_vectors()
     graph = hnswlib.Index("ip", vectors.shape[1])
     graph.init_index(len(vectors), M=HNSW_M, ef_construction=HNSW_EF_CONSTRUCTION)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from services.training.data.splits import Asked, Split
 from services.training.evaluation import comparison
 from services.training.evaluation.by_index import index_figures
+from services.training.evaluation.by_pairs import (
+    JudgedPairs,
+    judged_pairs,
+    pair_figures,
+    pair_gains,
+)
 from services.training.evaluation.measure import (
     Answers,
     Figures,
@@ -15,7 +21,7 @@ from services.training.evaluation.measure import (
 )
 from services.training.evaluation.segments import segments
 from services.training.fits import Choice, Fits
-from services.training.models.model import Model, failing_as
+from services.training.models.model import Model, ProbabilityModel, failing_as
 
 
 class ByLists:
@@ -55,6 +61,7 @@ class ByLists:
             "score_us": tested.score_us,
             **index_figures(fit.model, self._split.test.histories),
             **self._of(tested),
+            **self._of_pairs(choice, fit.model),
             "of_users": comparison.of_lists(tested.ranks),
             "validation": accuracy(validated.ranks, self._seed),
             "parts": parts,
@@ -67,6 +74,21 @@ class ByLists:
             },
             "curve": fit.curve(),
         }
+
+    def _of_pairs(self, choice: Choice, model: Model) -> Figures:
+        """Return what probabilities are worth, of a model that gives them."""
+        if not isinstance(model, ProbabilityModel):
+            return {}
+        judged = self._judged(model)
+        if choice.name == choice.model:
+            return pair_figures(judged, self._seed)
+        plain = self._fits.fitted(choice.model)
+        assert isinstance(plain, ProbabilityModel)
+        gains = pair_gains(judged, self._judged(plain), self._seed)
+        return pair_figures(judged, self._seed) | gains
+
+    def _judged(self, model: ProbabilityModel) -> JudgedPairs:
+        return judged_pairs(model, self._split.test, self._split.train.n_items, self._seed)
 
     def _answers(self, model: Model, asked: Asked) -> Answers:
         return answers(model.score, asked, own_history=self._own_history)

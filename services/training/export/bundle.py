@@ -24,6 +24,7 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats
 from services.training.export.item_tower import ItemTowerConfig, fit_item_tower
 from services.training.export.tower_graphs import write_item_tower
+from services.training.models.blended.ranker import AdditiveRanker
 from services.training.models.model import Run, ServedModel
 from shared.bundles import bundle as bundles
 from shared.bundles.bundle import Bundle
@@ -83,6 +84,23 @@ def write_trained_bundle(
         },
         files,
     )
+
+
+def write_ranked_bundle(
+    folder: Path, ranker: AdditiveRanker, base: Path, evaluation: Mapping[str, Any]
+) -> Bundle:
+    """Write another bundle with a ranker of its own.
+
+    evaluation: as services/cli/models/gate.py reads it. Raises BadBundle, OSError.
+    """
+    bundle = Bundle.load(base)
+    with TemporaryDirectory() as made:
+        file = Path(made) / bundles.RANKER
+        ranker.export(file)
+        files = {**bundle.files, bundles.RANKER: file.read_bytes()}
+    manifest = json.loads((base / bundles.MANIFEST).read_bytes())
+    named = {"space": space_of(bundle.space, files), "evaluation": dict(evaluation)}
+    return write_bundle(folder, {**manifest, **named}, files)
 
 
 def content_views(contents: ItemContents, fusion: Fusion) -> Floats:

@@ -147,6 +147,19 @@ class ServedModel(Model):
         return False
 
 
+class ProbabilityModel(Model):
+    """Says, too, how probable it is that an item came next rather than was drawn at random."""
+
+    @property
+    @abstractmethod
+    def negatives(self) -> int:
+        """Return how many were drawn for each that came next, where the probabilities hold."""
+
+    @abstractmethod
+    def probabilities(self, histories: Histories, candidates: NDArray[np.int64]) -> Floats:
+        """Return the probability of each user's candidates, (u, c) numbers of items."""
+
+
 class RatingModel(Model):
     """Predicts ratings, too."""
 

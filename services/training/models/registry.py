@@ -7,6 +7,8 @@ from typing import Final
 
 from services.training.models.model import Model
 
+RANKER: Final = "ranker"  # no Model: it sees features, not histories (services/training/live)
+
 # name → module below services.training.models, class
 MODELS: Final = {
     "popularity": ("references.popularity", "Popularity"),

@@ -15,10 +15,9 @@ from freshet.contract.records import content_type
 from freshet.kafka_clients import KafkaSettings
 from freshet.publisher import Publisher
 from freshet.v1 import recommender_pb2 as pb
-from services.ranking.live.state_reader import COVISITS_READ
 from services.ranking.live.trending import TrendRows
 from services.ranking.stages.features import FeatureSettings, covisited, features, trends_for
-from services.ranking.stages.signals import Signals, Weighted
+from services.ranking.stages.signals import COVISITS_READ, Signals, Weighted
 from services.ranking.stages.user_profile import profile_of
 from services.sessions.fold.event_columns import FoldEvent
 from services.sessions.fold.settings import FoldSettings

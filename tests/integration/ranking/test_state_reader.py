@@ -18,12 +18,11 @@ from freshet.errors import Unavailable
 from services.cli.up.process import free_port
 from services.cli.up.valkey import EmbeddedValkey
 from services.ranking.live.state_reader import (
-    COVISITS_READ,
     MemoryReader,
     StateReader,
     UserStates,
 )
-from services.ranking.stages.signals import Weighted
+from services.ranking.stages.signals import COVISITS_READ, Weighted
 from shared.breaker import Breaker
 from shared.catalogue.versions import UNSTATED, LogPlace, RecordVersion
 from shared.runtime.redis_client import RedisSettings, connect

@@ -10,16 +10,13 @@ import onnxruntime as ort
 import pytest
 
 from services.training.data.histories import Floats
-from services.training.export.wide_deep_graphs import write_history, write_ranker
 from services.training.learn.loop import Training
-from services.training.models.blended.wide_deep import WideDeep
 from services.training.models.collaborative.towers import TowerModel
 from services.training.models.collaborative.two_tower import TwoTower
 from services.training.models.collaborative.youtube import YouTubeConfig, YouTubeDnn
 from services.training.models.model import Run
-from tests.training.models.blended.test_wide_deep import SMALL as WIDE_DEEP
 from tests.training.models.collaborative.test_two_tower import SMALL as TWO_TOWER
-from tests.training.models.planted import ITEMS, contents, histories, log
+from tests.training.models.planted import contents, histories, log
 
 SHORT = Training(epochs=2, learning_rate=0.01)
 
@@ -72,27 +69,3 @@ def test_an_items_tower_that_no_service_can_feed_is_not_written(tmp_path: Path) 
     model.fit(log(), Run())
     assert not model.export_items(tmp_path / "tower.onnx")
     assert not any(tmp_path.iterdir())
-
-
-def test_wide_and_deep_ranks_in_onnx_as_in_training(tmp_path: Path) -> None:
-    model = WideDeep(msgspec.structs.replace(WIDE_DEEP, training=SHORT), contents)
-    model.fit(log(), Run())
-    asked = histories([3, 4, 5], users=[0])
-    expected = model.contributions(asked)[0]
-    user = model.module.user_flags[0].numpy()
-
-    write_history(model, tmp_path / "history.onnx")
-    write_ranker(model, tmp_path / "ranker.onnx")
-    items = np.zeros((1, model.config.length), np.int64)
-    items[0, :3] = asked.items
-    state = run(tmp_path / "history.onnx", items=items, lengths=np.array([3]))
-    inputs = {
-        "state": np.repeat(state, ITEMS, axis=0),
-        "user": np.repeat(user[None], ITEMS, axis=0),
-        "last": np.full(ITEMS, 5),
-        "item": np.arange(ITEMS),
-    }
-    parts = run(tmp_path / "ranker.onnx", **inputs)
-    np.testing.assert_allclose(parts, expected, rtol=1e-3, atol=1e-5)
-    some = {name: value[4:6] for name, value in inputs.items()}
-    np.testing.assert_allclose(run(tmp_path / "ranker.onnx", **some), parts[4:6], atol=1e-6)

@@ -29,6 +29,10 @@ def _call(code: grpc.StatusCode, details: str) -> AioRpcError:
             "ranking does not answer (failed to connect to all addresses; last error: x); start",
         ),
         (
+            _call(grpc.StatusCode.UNAVAILABLE, "connections to all backends failing; last error"),
+            "ranking does not answer (connections to all backends failing; last error); start",
+        ),
+        (
             _call(grpc.StatusCode.UNAVAILABLE, "position 0:9 is not applied yet"),
             "UNAVAILABLE: position 0:9 is not applied yet",
         ),

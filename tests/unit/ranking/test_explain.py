@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from freshet.errors import NotFound, Unavailable
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking import explain, requests
+from services.ranking.models.onnx_ranker import OnnxRanker
 from services.ranking.recommend import DIVERSITY, NEAREST, count_candidates, recommend
 from services.ranking.stages.recommendation import Recommendation
+from shared.bundles.ranker import RankerModel
 from shared.runtime import metrics
 from shared.runtime.deadline import COLD, Deadline
 from tests.unit.ranking.live.offer_makers import offer
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near
 from tests.unit.ranking.test_recommend import a_deadline
 from tests.unit.ranking.test_server import answer, good_requests
+from tests.unit.shared.bundles.graphs import ranker_model
 
 
 @pytest.fixture
@@ -344,6 +349,38 @@ async def test_an_item_too_like_what_is_listed_falls_for_diversity(shop: Shop) -
             ranks[n] = became.rank
     assert ranks
     assert all(rank < 30 for rank in ranks.values())
+
+
+async def explained(shop: Shop, **fields: Any) -> pb.ExplainResponse:
+    await shop.space.trending.renew()
+    request = pb.ExplainRequest(**{"user_id": "ann", "item_id": "rug-7", **fields})
+    return await explain.explain(requests.explain(request), shop.space, a_deadline())
+
+
+async def test_features_times_their_weights_are_what_the_blend_adds(shop: Shop) -> None:
+    reply = await explained(shop)
+    parts = {part.name: part.value for part in reply.item.contributions}
+    for feature in reply.features:
+        assert feature.value * feature.weight == pytest.approx(parts.get(feature.name, 0), abs=1e-4)
+
+
+async def test_other_candidates_come_with_their_features_from_the_best_to_the_last(
+    shop: Shop,
+) -> None:
+    assert not (await explained(shop)).others
+    listed, _ = await made(shop)
+    reply = await explained(shop, others=500)
+    expected = listed.ranked.features[listed.ranked.rows != shop.catalogue.row("rug-7")]
+    assert np.array_equal([row.values for row in reply.others], expected)
+    few = await explained(shop, others=3)
+    assert np.array_equal([row.values for row in few.others][::2], expected[[0, -1]])
+
+
+async def test_where_a_model_scores_features_have_no_weights(shop: Shop) -> None:
+    scorer = OnnxRanker(RankerModel(ranker_model([1.0, 1.0], ["freshness", "session"])))
+    shop.space = dataclasses.replace(shop.space, ranker=scorer)
+    reply = await explained(shop)
+    assert not any(feature.HasField("weight") for feature in reply.features)
 
 
 async def test_an_unknown_item_is_not_found(shop: Shop) -> None:

@@ -27,6 +27,7 @@ from scipy import optimize, sparse
 
 from services.training.data.histories import Floats, Ints
 from services.training.models.model import CONFIG, TENSORS, Config
+from services.training.models.registry import RANKER
 
 SCALE_AT_MOST: Final = 10.0  # of the prior: log-odds to its unit
 OPSET: Final = 18
@@ -53,7 +54,7 @@ class RankerConfig(Config, frozen=True):
 class AdditiveRanker:
     """Adds a curve of each feature; exported, its contributions are called as the features."""
 
-    name = "ranker"
+    name = RANKER
     paper = "generalised additive models, Hastie & Tibshirani 1986; listwise, Cao 2007 (ListNet)"
 
     def __init__(self, features: Sequence[str], config: RankerConfig | None = None) -> None:

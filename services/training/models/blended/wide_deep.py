@@ -1,19 +1,20 @@
 """Say how probably an item comes next: Wide & Deep (Cheng et al. 2016, arXiv 1606.07792).
 
 The wide part remembers: weights of crosses, of a user's flags with what a table says of the item,
-of what it says of the last item with it, and of the last item with the item itself (hashed). The
-deep part generalises: a recurrent net over the history (GRU), items by number and by the content
-vector that a CNN and a text encoder gave them, a perceptron above. Their contributions sum to the
-logit, and are fitted jointly.
+of what it says of the last item with it, and of the last few items with the item itself, where a
+pair came often enough to have a weight of its own. The deep part generalises: a recurrent net over
+the history (GRU), items by number and by the content vector that a CNN and a text encoder gave
+them, a perceptron above. Their contributions sum to the logit, and are fitted jointly.
 
 Differs from the paper: one optimiser (AdamW) fits both parts, instead of FTRL the wide one.
 
-Legend: b windows; l events of one; n events asked; c candidates of each; d dimensions; h hidden
-units; a flags of users; g columns of what is said of items; i items.
+Legend: b windows; l events of one; n events asked; r of the last of them; c candidates of each; d
+dimensions; h hidden units; a flags of users; g columns of what is said of items; i items; p pairs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from typing import Final, Literal, Self
 
@@ -32,10 +33,10 @@ from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
 from services.training.learn.presets import by_preset
 from services.training.models.collaborative.towers import FLAGS, rows_of_normal
-from services.training.models.model import Config, Model, Preset, Run, Tensors
+from services.training.models.model import Config, Preset, ProbabilityModel, Run, Tensors
 
 AT_ONCE: Final = 8  # users whose pairs with all items stand in memory together
-HASH: Final = 2_654_435_761  # Knuth's: spreads numbers that stand close together
+NO_PAIR: Final = np.iinfo(np.int64).max
 
 
 class WideDeepConfig(Config, frozen=True):
@@ -45,7 +46,9 @@ class WideDeepConfig(Config, frozen=True):
     dim: int = 64
     length: int = 50  # events that the deep part sees, the newest
     hidden: tuple[int, ...] = (128, 64)
-    crosses: int = 1 << 18  # weights that pairs of last item and item share by their hash
+    crossed: int = 3  # last items that are crossed with an item
+    pairs_at_least: int = 2  # times that one item followed another so, for a weight of their own
+    pair_dropout: float = 0.0  # so that a pair that came by chance is not believed
     dropout: float = 0.2
     attributes: bool = True  # whether what is known of users is taken
     negatives: int = 4  # items drawn for each event
@@ -61,28 +64,39 @@ class WideDeepConfig(Config, frozen=True):
 class Wide(nn.Module):
     """Remembers crosses; all weights begin at nothing."""
 
-    def __init__(self, items: int, flags: int, columns: int, crosses: int) -> None:
+    def __init__(
+        self, items: int, flags: int, columns: int, pairs: Ints, dropout: float = 0.0
+    ) -> None:
+        """pairs: (p,) known ones as `pair_numbers` has them, ascending."""
         super().__init__()
         self.offsets = nn.Parameter(torch.zeros(items))
         self.by_user = nn.Parameter(torch.zeros(flags, columns))
         self.by_last = nn.Parameter(torch.zeros(columns, columns))
-        self.pairs = nn.Parameter(torch.zeros(crosses))
+        self.register_buffer("known", torch.from_numpy(pairs))
+        self.pairs = nn.Parameter(torch.zeros(len(pairs)))
+        self.dropout = nn.Dropout(dropout)
+
+    known: Tensor
 
     def forward(self, flags: Tensor, last: Tensor, candidates: Tensor, columns: Tensor) -> Tensor:
-        """Return logits (n, c) for flags (n, a), last items (n,) and candidates (n, c).
+        """Return logits (n, c) for flags (n, a), last items (n, r) and candidates (n, c).
 
-        columns: (i, g) what is said of all items; last: -1 where there is none.
+        columns: (i, g) what is said of all items; last: newest first, -1 where there is none.
         """
-        of_last = columns[last] * (last >= 0)[:, None]
+        of_last = columns[last[:, 0]] * (last[:, :1] >= 0)
         weights = flags @ self.by_user + of_last @ self.by_last  # (n, g)
         said = torch.einsum("ng,ncg->nc", weights, columns[candidates])
         return self.offsets[candidates] + said + self.remembered(last, candidates)
 
     def remembered(self, last: Tensor, candidates: Tensor) -> Tensor:
-        """Return the weights of pairs, (n, c)."""
-        pair = (last[:, None] * len(self.offsets) + candidates) * HASH
-        found = self.pairs[(pair >> 12) % len(self.pairs)]
-        return found * (last >= 0)[:, None]
+        """Return the weights of pairs, (n, c): those of older items count less."""
+        found = torch.zeros(candidates.shape, device=candidates.device)
+        for age, before in enumerate(last.unbind(1)):
+            pair = before[:, None] * len(self.offsets) + candidates
+            at = torch.searchsorted(self.known, pair)
+            there = (self.known[at] == pair) & (before >= 0)[:, None]
+            found = found + self.dropout(self.pairs[at] * there) / (age + 1)
+        return found
 
 
 class Deep(nn.Module):
@@ -102,7 +116,8 @@ class Deep(nn.Module):
         layers: list[nn.Module] = [nn.ReLU(), nn.Dropout(config.dropout)]
         for before, size in zip(config.hidden, config.hidden[1:], strict=False):
             layers += [nn.Linear(before, size), nn.ReLU(), nn.Dropout(config.dropout)]
-        self.above = nn.Sequential(*layers, nn.Linear(config.hidden[-1], 1))
+        self.above = nn.Sequential(*layers, nn.Linear(config.hidden[-1], 1, bias=False))
+        self.offset = nn.Parameter(torch.zeros(1))
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.of_match, std=first**-0.5)
 
@@ -122,7 +137,7 @@ class Deep(nn.Module):
         match = torch.matmul(vectors, state[:, :, None])[:, :, 0] * state.shape[1] ** -0.5
         hidden = (self.of_state(state) + flags @ self.of_user)[:, None] + self.of_item(vectors)
         logits: Tensor = self.above(hidden + match[:, :, None] * self.of_match)[:, :, 0]
-        return logits
+        return logits + self.offset
 
 
 class WideAndDeep(nn.Module):
@@ -134,14 +149,18 @@ class WideAndDeep(nn.Module):
         user_flags: Floats,  # (u + 1, a), the last of nobody
         content: Floats,  # (i, ·)
         columns: Floats,  # (i, g)
+        pairs: Ints,  # (p,)
     ) -> None:
         super().__init__()
         for name, table in (("user_flags", user_flags), ("content", content), ("columns", columns)):
             self.register_buffer(name, torch.from_numpy(table))
         items, flags = len(content), user_flags.shape[1]
-        self.wide = Wide(items, flags, columns.shape[1], config.crosses)
+        self.wide = Wide(items, flags, columns.shape[1], pairs, config.pair_dropout)
         self.deep = Deep(config, items, flags, content.shape[1])
         self.counts = [config.parts != "deep", config.parts != "wide"]
+        # What is drawn outnumbers what came next: to learn that first would take many steps.
+        offsets = self.wide.offsets if self.counts[0] else self.deep.offset
+        nn.init.constant_(offsets, -math.log(config.negatives))
 
     user_flags: Tensor
     content: Tensor
@@ -151,7 +170,7 @@ class WideAndDeep(nn.Module):
         self,
         state: Tensor,  # (n, d)
         flags: Tensor,  # (n, a)
-        last: Tensor,  # (n,)
+        last: Tensor,  # (n, r)
         candidates: Tensor,  # (n, c)
         vectors: Tensor,  # (i, d) of all items
     ) -> Tensor:
@@ -165,7 +184,7 @@ class WideAndDeep(nn.Module):
         return torch.stack(found, 2)
 
 
-class WideDeep(Model):
+class WideDeep(ProbabilityModel):
     """Crosses and a recurrent net over content, fitted jointly."""
 
     name = "wide-deep"
@@ -189,7 +208,13 @@ class WideDeep(Model):
         flags = np.vstack([self._flags.table(data), np.zeros((1, len(self._flags)), np.float32)])
         contents = self._contents(data)
         with seeded(run):
-            self.module = WideAndDeep(config, flags, contents.fused, contents.attributes)
+            self.module = WideAndDeep(
+                config,
+                flags,
+                contents.fused,
+                contents.attributes,
+                known_pairs(data, config.crossed, config.pairs_at_least),
+            )
             self.module.to(run.device)
         events = EventsOnDevice(data, run.device)
 
@@ -210,7 +235,7 @@ class WideDeep(Model):
         drawn = torch.randint(len(vectors), shape, device=vectors.device)
         candidates = torch.cat([asked.targets[:, None], drawn], 1)
         flags = module.user_flags[asked.users[asked.windows]]
-        last = asked.seen[asked.is_asked]
+        last = _last(asked.seen, self.config.crossed)[asked.is_asked]
         logits = module.parts(states, flags, last, candidates, vectors).sum(2)
         came_next = candidates == asked.targets[:, None]
         mean = F.binary_cross_entropy_with_logits(logits, came_next.to(logits))
@@ -219,9 +244,7 @@ class WideDeep(Model):
     def contributions(self, histories: Histories, candidates: Ints | None = None) -> Floats:
         """Return what the wide and the deep part add to each logit, (u, c, 2).
 
-        candidates: (u, c) numbers of items; all of them if None. A logit's logistic function is the
-        probability that the item came next rather than was drawn, of one that came next for every
-        `negatives` that were drawn.
+        candidates: (u, c) numbers of items; all of them if None.
         """
         module = self.module
         count = len(module.content)
@@ -240,8 +263,20 @@ class WideDeep(Model):
                 found.append(parts.float().cpu().numpy())
         return np.concatenate(found) if found else np.empty((0, count, 2), np.float32)
 
+    @property
+    def negatives(self) -> int:
+        """See ProbabilityModel.negatives."""
+        drawn: int = self.config.negatives
+        return drawn
+
+    def probabilities(self, histories: Histories, candidates: Ints) -> Floats:
+        """See ProbabilityModel.probabilities."""
+        logits = self.contributions(histories, candidates).sum(2)
+        chances: Floats = 1 / (1 + np.exp(-logits))
+        return chances
+
     def _states(self, histories: Histories, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the states after the last events, (u, d), and those events' items, (u,)."""
+        """Return the states after the last events, (u, d), and the last items, (u, r)."""
         lengths = torch.from_numpy(histories.lengths).to(vectors.device)
         longest = max(int(histories.lengths.max()), 1)
         at = np.minimum(histories.starts[:-1, None] + np.arange(longest), len(histories.items) - 1)
@@ -250,7 +285,8 @@ class WideDeep(Model):
         rows, newest = torch.arange(len(lengths), device=vectors.device), (lengths - 1).clamp_min(0)
         some = lengths > 0
         state = self.module.deep.states(vectors[items])[rows, newest] * some[:, None]
-        return state, torch.where(some, items[rows, newest], -1)
+        last = _last(items, self.config.crossed)[rows, newest]
+        return state, torch.where(some[:, None], last, -1)
 
     def score(self, histories: Histories) -> Floats:
         """See Model.score: logits."""
@@ -265,6 +301,25 @@ class WideDeep(Model):
         """See Model.restore."""
         tensors = dict(tensors)
         self._flags = UserFlags.unpacked(tensors.pop(FLAGS))
-        tables = (tensors[name] for name in ("user_flags", "content", "columns"))
+        tables = (tensors[name] for name in ("user_flags", "content", "columns", "wide.known"))
         self.module = WideAndDeep(self.config, *tables)
         restore_module(self.module, tensors)
+
+
+def known_pairs(data: Dataset, crossed: int, at_least: int) -> Ints:
+    """Return the pairs that came so often within so many events, (p,) ascending, then NO_PAIR.
+
+    A pair is the number of the earlier item times how many items there are, plus the later one's.
+    """
+    items, rows = data.events.items, data.events.rows()
+    pairs = [
+        (items[:-after] * data.n_items + items[after:])[rows[:-after] == rows[after:]]
+        for after in range(1, crossed + 1)
+    ]
+    numbers, counts = np.unique(np.concatenate(pairs), return_counts=True)
+    return np.append(numbers[counts >= at_least], NO_PAIR)
+
+
+def _last(seen: Tensor, count: int) -> Tensor:
+    """Return each event's item and those before it, (b, l, r) for (b, l), -1 before the first."""
+    return F.pad(seen, (count - 1, 0), value=-1).unfold(1, count, 1).flip(2)

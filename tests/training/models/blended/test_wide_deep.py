@@ -7,11 +7,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from services.training.data.histories import Histories
 from services.training.learn.loop import Training
-from services.training.models.blended.wide_deep import WideDeep, WideDeepConfig
+from services.training.models.blended.wide_deep import (
+    NO_PAIR,
+    Wide,
+    WideDeep,
+    WideDeepConfig,
+    known_pairs,
+)
 from services.training.models.model import Run
 from tests.training.models.planted import ITEMS, contents, histories, log
 
@@ -19,7 +26,6 @@ SMALL = WideDeepConfig(
     dim=16,
     length=8,
     hidden=(32, 16),
-    crosses=1 << 12,
     dropout=0.0,
     batch_events=200,
     training=Training(epochs=30, learning_rate=0.01),
@@ -89,6 +95,38 @@ def test_one_seed_gives_one_model() -> None:
     )
     assert one.tolist() == two.tolist()
     assert one.tolist() != other.tolist()
+
+
+def test_a_pair_has_a_weight_where_it_came_often_enough() -> None:
+    data = log(users=2).with_events(histories([1, 2, 3], [1, 2, 9], [2, 3]))
+    after_one, after_two = (known_pairs(data, crossed, 2).tolist()[:-1] for crossed in (1, 2))
+    assert after_one == [1 * ITEMS + 2, 2 * ITEMS + 3]
+    assert after_two == after_one  # 1 before 3, and before 9, came once
+    assert 1 * ITEMS + 3 in known_pairs(data, 2, 1)
+
+
+def test_an_older_item_counts_less_and_an_unknown_pair_nothing() -> None:
+    wide = Wide(ITEMS, 0, 0, np.array([1 * ITEMS + 5, NO_PAIR]))
+    torch.nn.init.constant_(wide.pairs, 6.0)
+    last = torch.tensor([[1, 2, 3], [2, 1, -1], [2, 3, 1], [4, -1, -1]])
+    found = wide.remembered(last, torch.tensor([[5, 6]] * 4))
+    assert found.tolist() == [[6, 0], [3, 0], [2, 0], [0, 0]]
+
+
+def test_before_anything_is_learnt_an_item_is_as_likely_as_it_is_drawn() -> None:
+    model = fitted(parts="wide", training=Training(epochs=0))
+    chances = model.probabilities(some(), np.array([[4], [9], [16], [8]]))
+    np.testing.assert_allclose(chances, 1 / (1 + model.negatives), rtol=1e-6)
+
+
+def test_probabilities_come_true() -> None:
+    """Of one that came next for every `negatives` drawn, so many are expected to have come."""
+    model = fitted(training=Training(epochs=8, learning_rate=0.01))
+    rows = [[group * 10 + at, group * 10 + (at + 1) % 10] for group in range(3) for at in range(10)]
+    right = np.array([[row[0] // 10 * 10 + (row[1] + 1) % 10] for row in rows])
+    wrong = (right + 10) % ITEMS
+    assert model.probabilities(histories(*rows), right).mean() > 0.5
+    assert model.probabilities(histories(*rows), wrong).mean() < 0.1
 
 
 def test_a_score_depends_on_no_other_user_and_no_other_candidate() -> None:

@@ -10,7 +10,7 @@ from services.ranking.live import trending
 from services.ranking.live.state_reader import MemoryReader
 from services.ranking.live.trending import LocalTrending, TrendRows
 from services.ranking.stages.features import NO_TREND
-from services.ranking.stages.signals import NONE
+from services.ranking.stages.signals import NONE, SCOPE_AT_MOST
 from tests.servers import eventually
 from tests.unit.ranking.shop import NOW_MS, Shop, item_vector, near, weighted
 
@@ -24,7 +24,7 @@ def reader() -> MemoryReader:
 
 async def test_scopes_in_use_are_renewed_with_all(reader: MemoryReader) -> None:
     copy = LocalTrending(reader)
-    assert copy.missing(["c:x"], time.monotonic()) == [("c:x", trending.SCOPE_AT_MOST)]
+    assert copy.missing(["c:x"], time.monotonic()) == [("c:x", SCOPE_AT_MOST)]
     await copy.renew()
     assert len(copy.scopes["all"].keys) == 2
     assert len(copy.scopes["c:x"].keys) == 1
