@@ -93,6 +93,7 @@ def _write_bundle(
         "data": split.train.name,
         "split": split.name,
         "seed": run.seed,
+        "events": len(split.train.events.items),  # that it learnt from
         **_reached(model, split.test, run.seed),
         "day_zero": before,
     }
