@@ -60,7 +60,7 @@ test-integration: $(VENV)/installed-test ## On the project's own Kafka and Valke
 test-e2e: $(VENV)/installed-test ## The whole system through its public endpoints
 	$(PYTEST) tests/e2e
 
-test-proofs: $(VENV)/installed-test ## Kill loops and faults, slow
+test-proofs: $(VENV)/installed-test $(TRAINING)/installed-training ## Kill loops and faults, slow
 	$(PYTEST) tests/proofs
 
 test-cluster: $(VENV)/installed-test ## Manifests on a real Kubernetes control plane

@@ -138,12 +138,18 @@ def describe(data: bytes) -> dict[str, Any]:
 
 
 def write_files(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Write a bundle's files, then the manifest with their entries: before, it is no bundle."""
+    """Write a bundle's files, then the manifest with their entries: before, it is no bundle.
+
+    A file that holds the same already stays: it may be a link to another bundle's.
+    """
     listed = {name: describe(data) for name, data in sorted(files.items())}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     for name, data in files.items():
-        (folder / name).write_bytes(data)
+        path = folder / name
+        if not path.exists() or path.read_bytes() != data:
+            path.unlink(missing_ok=True)
+            path.write_bytes(data)
     (folder / MANIFEST).write_text(_readable({**manifest, "files": listed}) + "\n")
 
 

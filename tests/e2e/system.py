@@ -103,18 +103,30 @@ class Up:
         environ: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run another `freshet` command against this system; exit code None: whichever."""
-        done = subprocess.run(
-            [sys.executable, "-m", "services.cli", *arguments, "--data", str(self.data)],
+        done = self._run([*arguments, "--data", str(self.data)], stdin, environ or {})
+        assert exit_code in (None, done.returncode), f"{arguments}: {done.stdout}{done.stderr}"
+        return done
+
+    def train(self, *arguments: str) -> str:
+        """Train on what was streamed, where PyTorch is; returns what the command printed."""
+        command = ["train", *arguments, "--from-topics"]
+        done = self._run(command, "", {"FRESHET_DATA": str(self.data)})
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _run(
+        self, arguments: Sequence[str], stdin: str, environ: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "services.cli", *arguments],
             input=stdin,
             capture_output=True,
             text=True,
-            env=self._environ | dict(environ or {}),
+            env=self._environ | dict(environ),
             cwd=ROOT,
             timeout=COMMAND_WITHIN_S,
             check=False,
         )
-        assert exit_code in (None, done.returncode), f"{arguments}: {done.stdout}{done.stderr}"
-        return done
 
     def json(self, *arguments: str, stdin: str = "") -> dict[str, Any]:
         """Run a command with --json and return what it printed."""

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +19,13 @@ from services.cli.options import Data
 
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what it holds first.")]
 Once = Annotated[bool, typer.Option("--once", help="End after the walk-through.")]
+Export = Annotated[
+    Path | None,
+    typer.Option(
+        file_okay=False,
+        help="Write the shop and its earlier shoppers there, as tables to train on, and end.",
+    ),
+]
 
 TRY_IT = """
 It stays up until Ctrl-C. In another terminal:
@@ -32,28 +41,48 @@ def up(data: Data, fresh: Fresh = False) -> None:
     command.run_shown(data, options.console, command.until_interrupted, fresh=fresh)
 
 
-def demo(data: Data, once: Once = False) -> None:
+def demo(data: Data, once: Once = False, export: Export = None) -> None:
     """Open a shop with drawn pictures and simulated shoppers, and walk through it.
 
-    Runs under DATA/demo and starts empty. With --once the last line is JSON.
+    Runs under DATA/demo and starts empty, with a bundle that was trained for this shop
+    (FRESHET_BUNDLE names another). With --once the last line is JSON.
     """
     from services.cli import endpoints
-    from services.cli.demo import walk
+    from services.cli.demo import trained, walk
     from services.cli.up import command
+
+    if export is not None:
+        _export(export)
+        return
 
     def visit(running: Running) -> walk.Figures:
         settings = endpoints.kafka_settings(running.addresses)
-        figures = asyncio.run(walk.run(options.console, settings, running.addresses.ranking))
+        where = running.addresses
+        untrained = partial(trained.untrained_ranking, data / DEMO, where)
+        figures = asyncio.run(walk.run(options.console, settings, where.ranking, untrained))
         if not once:
             options.console.print(TRY_IT.format(freshet=_as_typed()))
             command.until_interrupted(running)
         return figures
 
-    figures = command.run_shown(data / DEMO, options.console, visit, fresh=True)
+    environ = {"FRESHET_BUNDLE": str(trained.BUNDLE), **os.environ}
+    figures = command.run_shown(data / DEMO, options.console, visit, fresh=True, environ=environ)
     if once and figures is None:
         raise typer.Exit(1)  # interrupted
     if once:
         print(json.dumps(figures))
+
+
+def _export(folder: Path) -> None:
+    from services.cli.demo.export import EVENTS, IMAGES, ITEMS, write_tables
+    from shared.clock import now_ms
+
+    with options.console.status("drawing and simulating"):
+        write_tables(folder, now_ms())
+    options.console.say(
+        f"{folder}: {ITEMS}, {IMAGES}/ and {EVENTS}, for "
+        f"`freshet train tower --data {folder} --bundle BUNDLE`"
+    )
 
 
 def _as_typed() -> str:

@@ -19,10 +19,11 @@ APPLIED_WITHIN_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class OpenedShop:
-    """What was published."""
+    """What was published, and what shoppers find next, which was not."""
 
     items: Sequence[Item]
     events: Sequence[Event]
+    finds: Sequence[Event]
 
 
 async def open_shop(console: Console, publisher: Publisher, client: Client) -> OpenedShop:
@@ -34,13 +35,13 @@ async def open_shop(console: Console, publisher: Publisher, client: Client) -> O
         items = await _publish_items(publisher, bars)
         bar = bars.add("encoding pictures and texts", total=len(items))
         await until_served(client, [item.item_id for item in items], bar.reach)
-        past = list(shoppers.events(items, now_ms()))
+        past, finds = shoppers.last_finds(shoppers.events(items, now_ms()))
         bar = bars.add(f"clicks of {shoppers.COUNT} shoppers", total=len(past))
         published = await publisher.many(past, on_token=lambda token: bar.advance())
         for token in published.positions:
             # A state asked for with `after` waits for the event; any user will do.
             await client.state("probe", after=token, timeout=APPLIED_WITHIN_S)
-    return OpenedShop(items, past)
+    return OpenedShop(items, past, finds)
 
 
 async def _publish_items(publisher: Publisher, bars: Bars) -> list[Item]:

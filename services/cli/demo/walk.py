@@ -9,6 +9,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from random import Random
 from typing import TypedDict
 
@@ -18,10 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from freshet import Client, Event, Item, KafkaSettings, Publisher, RankedList
-from services.cli.demo import catalogue, shoppers
+from services.cli.demo import catalogue, shoppers, trained
 from services.cli.demo.fill import OpenedShop, open_shop
 from services.cli.demo.kinds import KINDS
 from services.cli.demo.styles import STYLES
+from services.cli.terminal import Bars
 
 CALLS = 500  # one at a time, for the percentiles
 SHOWN = 6  # items of each list
@@ -29,8 +31,8 @@ EFFECT_WITHIN_S = 30.0
 STEP_WIDTH = 96  # columns of a step's heading, where there are that many
 
 
-class Figures(TypedDict):
-    """What the demo prints as its last line, in JSON."""
+class WalkFigures(TypedDict):
+    """What the walk-through measured."""
 
     click_to_change_ms: float
     item_to_recommended_ms: float
@@ -40,8 +42,21 @@ class Figures(TypedDict):
     events: int
 
 
-async def run(console: Console, kafka: KafkaSettings, ranking_address: str) -> Figures:
-    """Open the shop and walk through it. Raises TimeoutError when an effect does not show."""
+class Figures(WalkFigures, trained.Gains):
+    """What the demo prints as its last line, in JSON."""
+
+
+async def run(
+    console: Console,
+    kafka: KafkaSettings,
+    ranking_address: str,
+    untrained: Callable[[], AbstractAsyncContextManager[str]],
+) -> Figures:
+    """Open the shop and walk through it.
+
+    untrained: runs a ranking to compare with, see trained.untrained_ranking. Raises TimeoutError
+    when an effect does not show.
+    """
     async with (
         Client(ranking_address, tls=False, timeout=2.0) as client,
         Publisher(kafka) as publisher,
@@ -49,7 +64,8 @@ async def run(console: Console, kafka: KafkaSettings, ranking_address: str) -> F
         console.print()
         _step(console, "The shop opens", "Pictures drawn here; each is encoded when it arrives.")
         shop = await open_shop(console, publisher, client)
-        return await _Walk(console, publisher, client, shop).through()
+        figures = await _Walk(console, publisher, client, shop).through()
+        return {**figures, **await _what_training_adds(console, client, shop, untrained)}
 
 
 class _Walk:
@@ -66,7 +82,7 @@ class _Walk:
         self._kind = next(kind for kind in KINDS if kind.name == "lamp")
         self._style = next(style for style in STYLES if style.name == "Retro")
 
-    async def through(self) -> Figures:
+    async def through(self) -> WalkFigures:
         """Take all steps and return the figures."""
         first = await self._client.recommend(self._user)
         _step(
@@ -201,6 +217,37 @@ class _Walk:
         for rank, item in enumerate(reply[:SHOWN], start=1):
             table.add_row(str(rank), item.title, item.reason, f"{item.score:.2f}")
         self._console.print(table)
+
+
+async def _what_training_adds(
+    console: Console,
+    client: Client,
+    shop: OpenedShop,
+    untrained: Callable[[], AbstractAsyncContextManager[str]],
+) -> trained.Gains:
+    """Ask both rankings for what each shopper found next, and show what they reach."""
+    _step(
+        console,
+        "What training adds",
+        f"Its model learnt from {len(shoppers.EARLIER):,} earlier shoppers. These {shoppers.COUNT} "
+        "are others, and nobody was told what each found next. Is it in their lists? A second "
+        "ranking answers, too, with the same knowledge and nothing trained.",
+    )
+    with Bars(console) as bars:
+        bar = bars.add(f"lists of {len(shop.finds)} shoppers, twice", total=len(shop.finds))
+        async with untrained() as address, Client(address, tls=False) as other:
+            gains = await trained.compare(client, other, shop.finds, len(shop.items), bar.reach)
+    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+    for name in ("", "day zero", "trained", ""):
+        table.add_column(name, justify="right" if name else "left")
+    for name, before, after in (
+        ("HR@10", gains["day_zero_hr_at_10"], gains["trained_hr_at_10"]),
+        ("NDCG@10", gains["day_zero_ndcg_at_10"], gains["trained_ndcg_at_10"]),
+    ):
+        gain = Text(f"{after / before - 1:+.0%}" if before else "", "green")
+        table.add_row(name, f"{before:.3f}", f"{after:.3f}", gain)
+    console.print(table)
+    return gains
 
 
 def _ids(reply: RankedList) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -47,7 +48,12 @@ def table(running: Running, folder: Path) -> Table:
 
 
 def run_shown(
-    folder: Path, console: Console, body: Callable[[Running], T], *, fresh: bool
+    folder: Path,
+    console: Console,
+    body: Callable[[Running], T],
+    *,
+    fresh: bool,
+    environ: Mapping[str, str] = os.environ,
 ) -> T | None:
     """Run everything while `body` runs, showing on the console what happens; return its result.
 
@@ -65,7 +71,9 @@ def run_shown(
     try:
         with (
             console.status("starting") as status,
-            run_system(folder, fresh=fresh, tell=tell, progress=progress) as running,
+            run_system(
+                folder, fresh=fresh, environ=environ, tell=tell, progress=progress
+            ) as running,
         ):
             status.stop()
             console.print(table(running, folder))

@@ -163,7 +163,8 @@ def _train_ranker(split: Split, base: Path, folder: Path, fits_folder: Path, see
     gained = comparisons(of_users, BLEND, seed)[RANKER]
     options.console.print(
         f"{folder}: bundle {written.space}, ndcg@10 {reached[RANKER]['ndcg@10']:.4f}, "
-        f"the blend {reached[BLEND]['ndcg@10']:.4f} (gain {gained.low:+.4f} to {gained.high:+.4f}), "
+        f"the blend {reached[BLEND]['ndcg@10']:.4f} "
+        f"(gain {gained.low:+.4f} to {gained.high:+.4f}), "
         f"day zero {reached[WITHOUT_TOWER]['ndcg@10']:.4f}; "
         f"{score_us(written):.0f} µs for {CANDIDATES} candidates"
     )
@@ -172,7 +173,12 @@ def _train_ranker(split: Split, base: Path, folder: Path, fits_folder: Path, see
 def _evaluation(
     split: Split, seed: int, reached: Mapping[str, float], day_zero: Mapping[str, float]
 ) -> dict[str, Any]:
-    measured_on = {"data": split.train.name, "split": split.name, "seed": seed}
+    measured_on = {
+        "data": split.train.name,
+        "split": split.name,
+        "seed": seed,
+        "events": len(split.train.events.items),  # that it learnt from
+    }
     return {**measured_on, **reached, "day_zero": day_zero}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import onnx
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
@@ -49,3 +50,13 @@ def write_onnx(
             dynamo=not recurrent,
             **any_first,
         )
+    _forget_lines_of_code(path)
+
+
+def _forget_lines_of_code(path: Path) -> None:
+    """Leave out where each node was traced: the same weights shall be the same bytes everywhere."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+    onnx.save(model, path)

@@ -25,7 +25,15 @@ FIGURES = {
     "recommend_p99_ms",
     "items",
     "events",
+    "trained_hr_at_10",
+    "trained_ndcg_at_10",
+    "day_zero_hr_at_10",
+    "day_zero_ndcg_at_10",
 }
+STEPS = (
+    *("A newcomer's list", "Three clicks", "A never-seen item", "A delete"),
+    "What training adds",
+)
 
 
 def _memory_bytes(process: psutil.Process) -> int:
@@ -66,6 +74,7 @@ def test_demo_once_walks_through_and_prints_its_figures(tmp_path: Path) -> None:
     assert all(value > 0 for value in figures.values())
     assert figures["items"] == catalogue.COUNT
     assert not (tmp_path / "demo" / "run.json").exists()
-    for step in ("A newcomer's list", "Three clicks", "A never-seen item", "A delete"):
-        assert step in printed
+    for figure in ("hr_at_10", "ndcg_at_10"):
+        assert figures[f"trained_{figure}"] > figures[f"day_zero_{figure}"]
+    assert all(step in printed for step in STEPS)
     assert 0 < max(peaks) < MEMORY_AT_MOST_BYTES

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.bundles.bundle import ENCODER_FILES, BadBundle, Bundle, arrays_in, describe
+from shared.bundles.bundle import (
+    ENCODER_FILES,
+    BadBundle,
+    Bundle,
+    arrays_in,
+    describe,
+    write_files,
+)
 from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
 from shared.bundles.golden import check_golden
@@ -58,6 +65,24 @@ def test_a_longer_a_shorter_and_a_missing_file_are_refused(copy: Path, name: str
     (copy / name).unlink()
     with pytest.raises(BadBundle, match=f"{name}: No such file"):
         Bundle.load(copy)
+
+
+def test_written_again_a_link_to_the_same_bytes_stays_and_another_is_never_written_through(
+    tmp_path: Path,
+) -> None:
+    encoders, folder = tmp_path / "encoders", tmp_path / "trained"
+    encoders.mkdir()
+    folder.mkdir()
+    for name in ("text.onnx", "image.onnx"):
+        (encoders / name).write_bytes(b"as before")
+        (folder / name).symlink_to(f"../encoders/{name}")
+
+    write_files(folder, {}, {"text.onnx": b"as before", "image.onnx": b"another"})
+
+    assert (folder / "text.onnx").is_symlink()
+    assert (encoders / "image.onnx").read_bytes() == b"as before"
+    assert not (folder / "image.onnx").is_symlink()
+    assert (folder / "image.onnx").read_bytes() == b"another"
 
 
 def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
