@@ -11,7 +11,7 @@ from freshet.addresses import check_address
 from freshet.calls import call, check_timeout
 from freshet.channel import RenewedStub
 from freshet.contract import requests
-from freshet.contract.bounds import check_type, refuse
+from freshet.contract.bounds import check_time, check_type, refuse
 from freshet.contract.filters import Filters, filters_message
 from freshet.contract.forms import read_context, read_text
 from freshet.contract.requests import K_DEFAULT, By, Seen
@@ -119,6 +119,7 @@ class Client(LoopBound):
         for reply and impression; empty: ranking makes one.
         """
         with as_invalid_request():
+            check_time("at_ms", at_ms)
             candidates = None if candidates is None else _ids("candidates", candidates)
             if candidates == []:  # on the wire that would be all items
                 refuse("candidates", f"1-{requests.CANDIDATES_AT_MOST} ids", "none")

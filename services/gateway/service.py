@@ -11,11 +11,11 @@ from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS, USERS
 from freshet.publisher import Publisher
 from freshet.settings import BadSetting
 from services.gateway.access.callers import Callers
-from services.gateway.access.public_keys import PublicKeys
 from services.gateway.api.endpoint import Limits
 from services.gateway.app import build_app, endpoints
 from services.gateway.http.server import HttpServer
 from services.gateway.settings import NAME, GatewaySettings
+from shared.access.public_keys import PublicKeys
 from shared.runtime.retry import retry_until_available
 from shared.runtime.service import Service, tune_collector
 

@@ -10,8 +10,7 @@ from freshet.addresses import ADDRESS
 from freshet.kafka_clients import KafkaSettings
 from freshet.prefix import PrefixSettings
 from freshet.settings import Form, setting
-from services.gateway.access.origins import check_origin
-from services.gateway.access.public_keys import check_public_keys_file
+from shared.access.public_keys import check_origin, check_public_keys_file
 from shared.access.settings import DoorSettings
 from shared.runtime.logs import LogSettings
 

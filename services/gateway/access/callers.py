@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from freshet.contract.events import FORGET, Event
 from freshet.errors import Overloaded
 from services.gateway.access.origins import check_host, check_page
-from services.gateway.access.public_keys import PublicKey, PublicKeys
 from services.gateway.http.refusals import HttpRefusal
 from shared.access.door import Door
+from shared.access.public_keys import PublicKey, PublicKeys
 from shared.access.quotas import Quotas
 from shared.access.tokens import NotLetIn, Scope, Token
 from shared.runtime import metrics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,15 +17,6 @@ METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 SENT: Final = ("Authorization", "Content-Type", "X-Request-Id")
 SHOWN: Final = ("Retry-After", "Server-Timing", "X-Request-Id")
 PREFLIGHT_KEPT_S: Final = 600
-_ORIGIN: Final = re.compile(
-    r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?"
-)
-
-
-def check_origin(text: str) -> None:
-    """Raise ValueError unless a text is an origin as browsers write it."""
-    if not _ORIGIN.fullmatch(text):
-        raise ValueError(text)
 
 
 class Origins(CORSMiddleware):

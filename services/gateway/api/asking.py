@@ -25,8 +25,8 @@ from services.gateway.api.endpoint import (
 )
 from services.gateway.api.requests import (
     PICTURE_FIELD,
+    AnyQuestion,
     ExplainBody,
-    Question,
     RecommendBody,
     SearchBody,
     SimilarBody,
@@ -111,7 +111,9 @@ class Asking:
 
 def endpoints(asking: Asking) -> tuple[Endpoint, ...]:
     """Return what asks."""
-    questions: tuple[tuple[str, Any, type[Question], Scope, type, bool, str, ExampleCall], ...] = (
+    questions: tuple[
+        tuple[str, Any, type[AnyQuestion], Scope, type, bool, str, ExampleCall], ...
+    ] = (
         (
             "recommendations",
             asking.recommend,
@@ -217,15 +219,15 @@ def endpoints(asking: Asking) -> tuple[Endpoint, ...]:
     )
 
 
-def _takes_picture(asked: type[Question]) -> bool:
+def _takes_picture(asked: type[AnyQuestion]) -> bool:
     return PICTURE_FIELD in asked.__struct_fields__
 
 
-def _bodies(asked: type[Question]) -> Mapping[str, Any]:
+def _bodies(asked: type[AnyQuestion]) -> Mapping[str, Any]:
     return {JSON: asked} | ({PICTURE: bytes} if _takes_picture(asked) else {})
 
 
-async def _arguments(call: Call, asked: type[Question]) -> dict[str, Any]:
+async def _arguments(call: Call, asked: type[AnyQuestion]) -> dict[str, Any]:
     """Return what is asked: by the query, by a JSON body, or by a picture with a query.
 
     Raises InvalidRequest.

@@ -52,7 +52,7 @@ SeenName = _one_of(Seen)
 ByName = _one_of(By)
 
 
-class Question(
+class AnyQuestion(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
     """What every question has."""
@@ -71,7 +71,7 @@ class Question(
         return given
 
 
-class ListQuestion(Question, frozen=True, kw_only=True):
+class ListQuestion(AnyQuestion, frozen=True, kw_only=True):
     """What says which items a list may hold."""
 
     k: K | None = None

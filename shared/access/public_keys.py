@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from freshet.renewed_files import RenewedFiles
-from services.gateway.access.origins import check_origin
 from shared.access.tokens import AT_ONCE, check_name
 
+# As browsers write it: in lower case, without a path.
+_ORIGIN: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 _KEY: Final = re.compile(r"[\w-]{16,128}", re.ASCII)
 
 
@@ -57,9 +59,23 @@ class PublicKeys:
         return frozenset(known.origin for known in self._known.latest())
 
 
+def new_public_key(name: str, origin: str) -> PublicKey:
+    """Return a key for a page. Raises ValueError for a bad name or origin."""
+    check_name(name)
+    check_origin(origin)
+    key, secret = f"page_{secrets.token_urlsafe(16)}", f"sign_{secrets.token_urlsafe(32)}"
+    return PublicKey(name, origin, key, secret)
+
+
 def sign(user_id: str, secret: str) -> str:
     """Return the signature of a user's id: HMAC-SHA256 in hex, as every language has it."""
     return hmac.new(secret.encode(), user_id.encode(), hashlib.sha256).hexdigest()
+
+
+def check_origin(text: str) -> None:
+    """Raise ValueError unless a text is an origin as browsers write it."""
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError(f"origin must be such as https://shop.example.com, was {text}")
 
 
 def read_public_keys(path: Path) -> tuple[PublicKey, ...]:
