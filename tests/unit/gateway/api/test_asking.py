@@ -62,7 +62,7 @@ async def test_a_list_is_asked_for_with_every_field_of_the_contract(
         "number",
         "flag",
     ]
-    assert request.seen == Seen.INCLUDE
+    assert int(request.seen) == Seen.INCLUDE
     assert request.HasField("diversity")
     assert request.rules.boosts[0].name == "fresh"
     assert request.rules.caps[0].at_most == 2
