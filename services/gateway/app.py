@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -21,6 +23,9 @@ from services.gateway.http.envelope import REQUEST_ID, Envelope
 from services.gateway.http.problems import problem
 from services.gateway.pages import pages
 
+if TYPE_CHECKING:
+    from services.gateway.api.endpoint import Handler
+
 
 def endpoints(publisher: Publisher, client: Client, stream_bytes: int) -> tuple[Endpoint, ...]:
     """Return all of the API, which the routes and the API's page are made from."""
@@ -32,14 +37,21 @@ def endpoints(publisher: Publisher, client: Client, stream_bytes: int) -> tuple[
 
 def build_app(api: tuple[Endpoint, ...], callers: Callers, limits: Limits) -> Starlette:
     """Return the app that serves an API and its pages."""
-    routes = [
-        Route(each.path, handler(each, callers, limits), methods=[each.method]) for each in api
-    ]
+    by_path: dict[str, dict[str, Handler]] = {}
+    for each in api:
+        by_path.setdefault(each.path, {})[each.method] = handler(each, callers, limits)
     return Starlette(
-        routes=[*routes, *pages.routes(api)],
+        routes=[*(_route(path, methods) for path, methods in by_path.items()), *pages.routes(api)],
         middleware=[Middleware(Envelope), Middleware(Origins, allowed=callers.allows_page)],
         exception_handlers={HTTPException: _no_route},
     )
+
+
+def _route(path: str, methods: dict[str, Handler]) -> Route:
+    async def answer(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, answer, methods=list(methods))
 
 
 async def _no_route(request: Request, error: Exception) -> Response:

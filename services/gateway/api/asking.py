@@ -240,6 +240,7 @@ async def _arguments(call: Call, asked: type[AnyQuestion]) -> dict[str, Any]:
     if call.check_media_type(_bodies(asked)) == PICTURE:
         picture = await call.body(IMAGE_BYTES)
         return decoding.read_query(asked, query, **{PICTURE_FIELD: picture}).arguments()
+    decoding.check_names(query, ())  # all stands in the body
     return decoding.read_json(asked, await call.body(BODY_BYTES)).arguments()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, Final, TypeVar
@@ -57,6 +57,13 @@ def read_query(kind: type[Body], query: QueryParams, **more: Any) -> Body:
         return msgspec.convert(fields, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _refusal(error, kind) from None
+
+
+def check_names(query: QueryParams, known: Collection[str]) -> None:
+    """Refuse a parameter that says nothing here."""
+    for name in query:
+        if name not in known:
+            raise _unknown("", name[:64], known)
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -132,15 +139,19 @@ def _refusal(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> Inva
     what, where = told["what"], (told["where"] or "").removeprefix("$").removeprefix(".")
     if unknown := _UNKNOWN.fullmatch(what):
         name = unknown["name"][:64]
-        near = get_close_matches(name, kind.__struct_fields__, n=1) if not where else []
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        return _must(_joined(where, name), f"a field that there is{hint}", "none")
+        return _unknown(where, name, () if where else kind.__struct_fields__)
     if missing := _MISSING.fullmatch(what):
         return _must(_joined(where, missing["name"]), "given", "absent")
     if wrong := _TYPE.fullmatch(what):
         right = f"of type {wrong['right'].removesuffix(' | null')}{wrong['more']}"
         return _must(where or "body", right, wrong["was"] or "another")
     return _must(where or "body", "what the API's page says", what)
+
+
+def _unknown(where: str, name: str, known: Collection[str]) -> InvalidRequest:
+    near = get_close_matches(name, known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return _must(_joined(where, name), f"a field that there is{hint}", "none")
 
 
 def _must(field: str, bound: str, was: str) -> InvalidRequest:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from services.gateway.access.callers import Caller, Callers
     from shared.access.tokens import Scope
 
+    Handler = Callable[[Request], Awaitable[Response]]
+
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 TEXT: Final = "text/plain"
@@ -101,8 +103,8 @@ class Limits:
         self._at_most = in_flight_at_most
 
     def check(self) -> None:
-        """Raise Overloaded where no more is let in."""
-        if self.in_flight >= self._at_most:
+        """Raise Overloaded where the call that is in flight by now is one too many."""
+        if self.in_flight > self._at_most:
             raise Overloaded(
                 f"{self.in_flight} calls in flight, at most {self._at_most} may be", AGAIN_IN_S
             )
@@ -193,10 +195,10 @@ def too_large(at_most: int) -> HttpRefusal:
     return HttpRefusal(413, f"body must be at most {at_most} bytes, was more")
 
 
-def handler(
-    endpoint: Endpoint, callers: Callers, limits: Limits
-) -> Callable[[Request], Awaitable[Response]]:
+def handler(endpoint: Endpoint, callers: Callers, limits: Limits) -> Handler:
     """Return what answers an endpoint's calls."""
+
+    in_query = {each.name for each in endpoint.parameters if each.where == "query"}
 
     async def handle(request: Request) -> Response:
         began_s = time.perf_counter()
@@ -208,6 +210,8 @@ def handler(
                 request, endpoint.called, endpoint.scope, browsers=endpoint.browsers
             )
             call = Call(request, caller, limits)
+            if endpoint.asked is None:
+                decoding.check_names(request.query_params, in_query)
             answer = await endpoint.answer(call)
             response = Response(msgspec.json.encode(answer.value), endpoint.status, media_type=JSON)
             timings = answer.timings

@@ -10,6 +10,7 @@ import pytest
 
 from freshet.contract.requests import By, Seen
 from freshet.v1 import recommender_pb2 as pb
+from tests.unit.freshet.kafka_double import KafkaDouble
 from tests.unit.freshet.ranking_double import Failure, RankingDouble
 from tests.unit.gateway.kit import GatewayKit
 
@@ -166,6 +167,18 @@ async def test_a_picture_is_searched_for_as_a_body_or_in_one(
     search, also, similar = (call.request for call in ranking.calls)
     assert (search.image, search.k, also.image, similar.image) == (picture, 5, picture, picture)
     assert similar.by == By.VISUAL
+
+
+async def test_what_a_query_says_in_vain_is_refused(
+    gateway: GatewayKit, ranking: RankingDouble, kafka: KafkaDouble
+) -> None:
+    beside = await gateway("POST", "/v1/search?k=5", json={"text": "a"})
+    misspelt = await gateway("PUT", "/v1/items/a?backfil=true", json={})
+
+    assert (beside.status, beside.body["field"]) == (400, "k")
+    assert (misspelt.status, misspelt.body["field"]) == (400, "backfil")
+    assert misspelt.body["bound"] == "a field that there is (did you mean backfill?)"
+    assert (ranking.calls, kafka.sent) == ([], [])
 
 
 async def test_words_are_searched_for_and_items_compared(
