@@ -37,9 +37,9 @@ async def test_the_document_is_openapi(document: dict[str, Any]) -> None:
 
 async def test_the_linter_would_refuse_a_mistake(document: dict[str, Any]) -> None:
     del document["paths"]["/v1/items/{item_id}"]["put"]["responses"]
-    document["paths"]["/v1/items/{item_id}"]["put"]["parametres"] = []
+    document["paths"]["/v1/items/{item_id}"]["put"]["inputs"] = []
 
-    with pytest.raises(Exception, match="parametres"):
+    with pytest.raises(Exception, match="inputs"):
         validate(document)
 
 
