@@ -11,7 +11,7 @@ from freshet.addresses import check_address
 from freshet.calls import call, check_timeout
 from freshet.channel import RenewedStub
 from freshet.contract import requests
-from freshet.contract.bounds import check_type, refuse
+from freshet.contract.bounds import check_time, check_type, refuse
 from freshet.contract.filters import Filters, filters_message
 from freshet.contract.forms import read_context, read_text
 from freshet.contract.requests import K_DEFAULT, By, Seen
@@ -106,6 +106,7 @@ class Client(LoopBound):
         trace: bool = False,
         surface: str = "",
         at_ms: int | None = None,
+        request_id: str = "",
         timeout: float | None = None,
     ) -> RankedList:
         """List up to `k` items (1-500) for a user; an unknown one gets trending and new items.
@@ -114,15 +115,17 @@ class Client(LoopBound):
         candidates: rank these alone, 1-1,000. context: `segment` chooses a trending scope.
         diversity: 0-1, absent 0.2. after: a position token whose effect the list shall hold.
         explain: fill `contributions`. trace: fill `trace`. surface: where the list is shown.
-        at_ms: weigh what is known as of this time, for replays of a log.
+        at_ms: weigh what is known as of this time, for replays of a log. request_id: one's own,
+        for reply and impression; empty: ranking makes one.
         """
         with as_invalid_request():
+            check_time("at_ms", at_ms)
             candidates = None if candidates is None else _ids("candidates", candidates)
             if candidates == []:  # on the wire that would be all items
                 refuse("candidates", f"1-{requests.CANDIDATES_AT_MOST} ids", "none")
             request = pb.RecommendRequest(
                 **_list_fields(k, context, filters, exclude, seen, diversity, rules),
-                **_texts(user_id=user_id, after=after, surface=surface),
+                **_texts(user_id=user_id, after=after, surface=surface, request_id=request_id),
                 also_user_ids=_ids("also_user_ids", also_user_ids),
                 candidates=candidates,
                 explain=explain,
@@ -142,6 +145,7 @@ class Client(LoopBound):
         k: int = K_DEFAULT,
         filters: Filters | None = None,
         exclude: Iterable[str] = (),
+        request_id: str = "",
         timeout: float | None = None,
     ) -> RankedList:
         """List items like an item, or like a picture (then by VISUAL or BLEND).
@@ -153,6 +157,7 @@ class Client(LoopBound):
             request = pb.SimilarRequest(
                 **_query(item_id=item_id, image=image),
                 **_items_asked_for(k, filters, exclude),
+                **_texts(request_id=request_id),
                 by=int(by),  # type: ignore[arg-type]
             )
             requests.check_similar(request)
@@ -166,12 +171,15 @@ class Client(LoopBound):
         k: int = K_DEFAULT,
         filters: Filters | None = None,
         exclude: Iterable[str] = (),
+        request_id: str = "",
         timeout: float | None = None,
     ) -> RankedList:
         """List items that fit a text, or a picture."""
         with as_invalid_request():
             request = pb.SearchRequest(
-                **_query(text=text, image=image), **_items_asked_for(k, filters, exclude)
+                **_query(text=text, image=image),
+                **_items_asked_for(k, filters, exclude),
+                **_texts(request_id=request_id),
             )
             requests.check_search(request)
         return list_of(await self._call(self._open().Search, request, timeout, QUERY_TIMEOUT_S))
@@ -223,6 +231,14 @@ class Client(LoopBound):
         method = self._open().Forget
         reply = await self._call(method, request, timeout, FORGET_TIMEOUT_S, repeatable=False)
         return reply.position
+
+    async def applied(self, position: str, *, timeout: float | None = None) -> bool:
+        """Say whether the event at a position token has taken effect, waiting for that a while."""
+        with as_invalid_request():
+            request = pb.AppliedRequest(**_texts(position=position))
+            requests.check_applied(request)
+        reply = await self._call(self._open().Applied, request, timeout, QUERY_TIMEOUT_S)
+        return reply.applied
 
     def _open(self) -> RecommenderAsyncStub:
         self._bind()

@@ -242,6 +242,7 @@ class BlockingClient(_Blocking[client.Client]):
     state = _blocking(client.Client.state)
     explain = _blocking(client.Client.explain)
     forget = _blocking(client.Client.forget)
+    applied = _blocking(client.Client.applied)
 
 
 class BlockingPublisher(_Blocking[publisher.Publisher]):

@@ -27,6 +27,7 @@ HEALTH_PORTS = {
     "sessions": "FRESHET_SESSIONS_HEALTH_PORT",
     "embedding": "FRESHET_EMBEDDING_HEALTH_PORT",
     "ranking": "FRESHET_RANKING_HEALTH_PORT",
+    "gateway": "FRESHET_GATEWAY_HEALTH_PORT",
 }
 
 

@@ -66,6 +66,12 @@ def check_type(field: str, value: object, right: type) -> None:
         refuse(field, f"of type {right.__name__}", type(value).__name__)
 
 
+def check_int32(field: str, number: int, at_least: int, at_most: int) -> None:
+    """Check a whole number that protobuf could not hold: it would refuse it without its field."""
+    if not -(2**31) <= number < 2**31:
+        refuse(field, f"between {at_least} and {at_most}", shorten_number(number))
+
+
 def check_types(value: msgspec.Struct) -> None:
     """Check that a value's fields have their types, which Python itself lets pass.
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from freshet.contract import bounds
 from freshet.contract.bounds import check_finite, check_id, check_text, refuse
@@ -28,30 +29,46 @@ VALUE_COST: Final = 1  # of each name or value that is looked for
 _CURRENCY: Final = re.compile(r"\s*[A-Za-z]{3}\s*", re.ASCII)
 
 
-class Range(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+Names = Annotated[tuple[str, ...], Meta(extra_json_schema={"maxItems": NAMES_AT_MOST})]
+
+
+class Range(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """A range of numbers, both ends included; an absent end is open."""
 
     min: float | None = None
     max: float | None = None
 
 
-class AttributeFilter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class AttributeFilter(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True
+):
     """An attribute that items must have: at all, with one of these values, within a range."""
 
-    name: str
-    any_of: tuple[Attribute, ...] = ()
+    name: bounds.Id
+    any_of: Annotated[
+        tuple[Attribute, ...], Meta(extra_json_schema={"maxItems": NAMES_AT_MOST})
+    ] = ()
     range: Range | None = None
 
 
-class Filters(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Filters(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
     """Which items are allowed; everything that is set must hold."""
 
-    categories_any: tuple[str, ...] = ()
-    categories_none: tuple[str, ...] = ()
-    tags_any: tuple[str, ...] = ()
+    categories_any: Names = ()
+    categories_none: Names = ()
+    tags_any: Names = ()
     price: Range | None = None  # an item without a price is outside every range
     currency: str = ""  # of the price, in either case; empty: a range means the commonest one
-    attributes: tuple[AttributeFilter, ...] = ()
+    attributes: Annotated[
+        tuple[AttributeFilter, ...], Meta(extra_json_schema={"maxItems": ATTRIBUTES_AT_MOST})
+    ] = ()
     include_out_of_stock: bool = False
     include_unavailable: bool = False  # outside their availability window
 

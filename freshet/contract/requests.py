@@ -114,6 +114,11 @@ def check_forget(request: pb.ForgetRequest) -> None:
     check_id("user_id", request.user_id)
 
 
+def check_applied(request: pb.AppliedRequest) -> None:
+    """Check a request for whether an event has taken effect."""
+    position_tokens.parse("position", request.position)
+
+
 def check_k(k: int) -> None:
     """Check the length that a list is asked for with."""
     if not 1 <= k <= K_AT_MOST:
@@ -152,6 +157,8 @@ def _check_items_asked_for(
     check_ids("exclude", request.exclude, EXCLUDE_AT_MOST)
     if request.HasField("filters"):
         check_filters("filters", request.filters)
+    if not isinstance(request, pb.ExplainRequest) and request.request_id:
+        check_id("request_id", request.request_id)
 
 
 def _check_after(token: str) -> None:

@@ -3,50 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from freshet.contract import bounds
-from freshet.contract.bounds import check_id, check_text, check_type, check_types, refuse
-from freshet.contract.filters import Filters, check_filters, check_names, filters_message
+from freshet.contract.bounds import (
+    check_id,
+    check_int32,
+    check_text,
+    check_type,
+    check_types,
+    refuse,
+)
+from freshet.contract.filters import Filters, Names, check_filters, check_names, filters_message
 from freshet.v1 import recommender_pb2 as pb
 
 K_AT_MOST: Final = 500  # items of a list
 RULES_AT_MOST: Final = 32  # of each kind
 FACTOR_AT_MOST: Final = 100.0
 NAME_BYTES: Final = 64
+OF_RULES: Final = Meta(extra_json_schema={"maxItems": RULES_AT_MOST})
 
 
-class Boost(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Boost(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """Multiply the score of items that match, in stock or not: above 1 boosts, below 1 buries."""
 
     match: Filters
-    factor: float
-    name: str = ""  # shown among the contributions as `rule:NAME`
-    segments_any: tuple[str, ...] = ()  # only in lists of these segments; empty: in all
+    factor: Annotated[float, Meta(extra_json_schema={"minimum": 0, "maximum": FACTOR_AT_MOST})]
+    # Shown among the contributions as `rule:NAME`.
+    name: Annotated[str, Meta(extra_json_schema={"maxLength": NAME_BYTES})] = ""
+    segments_any: Names = ()  # only in lists of these segments; empty: in all
 
 
-class Pin(msgspec.Struct, frozen=True, gc=False):
+class Pin(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Put an item on a position of the list, from 0, whatever its score."""
 
-    item_id: str
-    position: int
+    item_id: bounds.Id
+    position: Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": K_AT_MOST - 1})]
 
 
-class Cap(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Cap(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """Let a list hold at most so many items of a category; the empty one is each category."""
 
-    at_most: int
-    category: str = ""
+    at_most: Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": K_AT_MOST})]
+    category: Annotated[str, Meta(extra_json_schema={"maxLength": bounds.ID_BYTES})] = ""
 
 
-class Rules(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class Rules(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
     """What the caller wants of a list beyond the score; at most 32 of each kind."""
 
-    boosts: tuple[Boost, ...] = ()
-    pins: tuple[Pin, ...] = ()
-    caps: tuple[Cap, ...] = ()
+    boosts: Annotated[tuple[Boost, ...], OF_RULES] = ()
+    pins: Annotated[tuple[Pin, ...], OF_RULES] = ()
+    caps: Annotated[tuple[Cap, ...], OF_RULES] = ()
 
 
 def rules_message(rules: Rules | None) -> pb.Rules | None:
@@ -56,6 +73,10 @@ def rules_message(rules: Rules | None) -> pb.Rules | None:
     check_type("rules", rules, Rules)
     for value in (rules, *rules.boosts, *rules.pins, *rules.caps):
         check_types(value)
+    for n, pin in enumerate(rules.pins):
+        check_int32(f"rules.pins[{n}].position", pin.position, 0, K_AT_MOST - 1)
+    for n, cap in enumerate(rules.caps):
+        check_int32(f"rules.caps[{n}].at_most", cap.at_most, 1, K_AT_MOST)
     return pb.Rules(
         boosts=[
             pb.BoostRule(

@@ -357,6 +357,7 @@ class RecommendRequest(_message.Message):
     SURFACE_FIELD_NUMBER: _builtins.int
     TRACE_FIELD_NUMBER: _builtins.int
     AT_MS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     k: _builtins.int
     """1-500; 0: 10"""
@@ -373,6 +374,8 @@ class RecommendRequest(_message.Message):
     """fill RecommendResponse.trace"""
     at_ms: _builtins.int
     """Weigh what is known as of this time, for replays of a log; absent: now. What is available is so now in any case."""
+    request_id: _builtins.str
+    """The caller's own id of this request, which reply and impression carry; 1-128 bytes. Empty: one is made."""
     @_builtins.property
     def also_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """at most 3; their histories are merged for this list"""
@@ -413,10 +416,11 @@ class RecommendRequest(_message.Message):
         surface: _builtins.str = ...,
         trace: _builtins.bool = ...,
         at_ms: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms", "_diversity", b"_diversity", "at_ms", b"at_ms", "diversity", b"diversity", "filters", b"filters", "rules", b"rules"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms", "_diversity", b"_diversity", "after", b"after", "also_user_ids", b"also_user_ids", "at_ms", b"at_ms", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "explain", b"explain", "filters", b"filters", "k", b"k", "rules", b"rules", "seen", b"seen", "surface", b"surface", "trace", b"trace", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms", "_diversity", b"_diversity", "after", b"after", "also_user_ids", b"also_user_ids", "at_ms", b"at_ms", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exclude", b"exclude", "explain", b"explain", "filters", b"filters", "k", b"k", "request_id", b"request_id", "rules", b"rules", "seen", b"seen", "surface", b"surface", "trace", b"trace", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__at_ms: _TypeAlias = _typing.Literal["at_ms"]  # noqa: Y015
     _WhichOneofArgType__at_ms: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms"]  # noqa: Y015
@@ -686,12 +690,15 @@ class SimilarRequest(_message.Message):
     K_FIELD_NUMBER: _builtins.int
     FILTERS_FIELD_NUMBER: _builtins.int
     EXCLUDE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     image: _builtins.bytes
     """at most 4 MiB"""
     by: Global___SimilarBy.ValueType
     k: _builtins.int
     """1-500; 0: 10"""
+    request_id: _builtins.str
+    """as in RecommendRequest"""
     @_builtins.property
     def filters(self) -> Global___Filters: ...
     @_builtins.property
@@ -707,10 +714,11 @@ class SimilarRequest(_message.Message):
         k: _builtins.int = ...,
         filters: Global___Filters | None = ...,
         exclude: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "image", b"image", "item_id", b"item_id", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "exclude", b"exclude", "filters", b"filters", "image", b"image", "item_id", b"item_id", "k", b"k", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "exclude", b"exclude", "filters", b"filters", "image", b"image", "item_id", b"item_id", "k", b"k", "query", b"query", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["item_id", "image"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
@@ -766,12 +774,15 @@ class SearchRequest(_message.Message):
     K_FIELD_NUMBER: _builtins.int
     FILTERS_FIELD_NUMBER: _builtins.int
     EXCLUDE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """1-1,024 bytes"""
     image: _builtins.bytes
     """at most 4 MiB"""
     k: _builtins.int
     """1-500; 0: 10"""
+    request_id: _builtins.str
+    """as in RecommendRequest"""
     @_builtins.property
     def filters(self) -> Global___Filters: ...
     @_builtins.property
@@ -786,10 +797,11 @@ class SearchRequest(_message.Message):
         k: _builtins.int = ...,
         filters: Global___Filters | None = ...,
         exclude: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "image", b"image", "query", b"query", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude", b"exclude", "filters", b"filters", "image", b"image", "k", b"k", "query", b"query", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude", b"exclude", "filters", b"filters", "image", b"image", "k", b"k", "query", b"query", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "image"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
@@ -1140,3 +1152,43 @@ class ForgetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ForgetResponse: _TypeAlias = ForgetResponse  # noqa: Y015
+
+@_typing.final
+class AppliedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.str
+    """position token"""
+    def __init__(
+        self,
+        *,
+        position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppliedRequest: _TypeAlias = AppliedRequest  # noqa: Y015
+
+@_typing.final
+class AppliedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIED_FIELD_NUMBER: _builtins.int
+    applied: _builtins.bool
+    """the effect of the event there, and of those before it, is in what lists are made from"""
+    def __init__(
+        self,
+        *,
+        applied: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppliedResponse: _TypeAlias = AppliedResponse  # noqa: Y015

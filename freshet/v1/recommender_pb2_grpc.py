@@ -65,6 +65,11 @@ class RecommenderStub:
                 request_serializer=freshet_dot_v1_dot_recommender__pb2.ForgetRequest.SerializeToString,
                 response_deserializer=freshet_dot_v1_dot_recommender__pb2.ForgetResponse.FromString,
                 _registered_method=True)
+        self.Applied = channel.unary_unary(
+                '/freshet.v1.Recommender/Applied',
+                request_serializer=freshet_dot_v1_dot_recommender__pb2.AppliedRequest.SerializeToString,
+                response_deserializer=freshet_dot_v1_dot_recommender__pb2.AppliedResponse.FromString,
+                _registered_method=True)
 
 
 class RecommenderServicer:
@@ -114,6 +119,13 @@ class RecommenderServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Applied(self, request, context):
+        """Applied says whether an event has taken effect, and waits for that within half of its deadline.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommenderServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +158,11 @@ def add_RecommenderServicer_to_server(servicer, server):
                     servicer.Forget,
                     request_deserializer=freshet_dot_v1_dot_recommender__pb2.ForgetRequest.FromString,
                     response_serializer=freshet_dot_v1_dot_recommender__pb2.ForgetResponse.SerializeToString,
+            ),
+            'Applied': grpc.unary_unary_rpc_method_handler(
+                    servicer.Applied,
+                    request_deserializer=freshet_dot_v1_dot_recommender__pb2.AppliedRequest.FromString,
+                    response_serializer=freshet_dot_v1_dot_recommender__pb2.AppliedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,6 +328,33 @@ class Recommender:
             '/freshet.v1.Recommender/Forget',
             freshet_dot_v1_dot_recommender__pb2.ForgetRequest.SerializeToString,
             freshet_dot_v1_dot_recommender__pb2.ForgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Applied(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/freshet.v1.Recommender/Applied',
+            freshet_dot_v1_dot_recommender__pb2.AppliedRequest.SerializeToString,
+            freshet_dot_v1_dot_recommender__pb2.AppliedResponse.FromString,
             options,
             channel_credentials,
             insecure,

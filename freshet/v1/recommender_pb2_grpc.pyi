@@ -47,6 +47,8 @@ class RecommenderStub:
     """
     Forget: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.ForgetRequest, _recommender_pb2.ForgetResponse]
     """Forget empties a user's state; done once the returned position is reached."""
+    Applied: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.AppliedRequest, _recommender_pb2.AppliedResponse]
+    """Applied says whether an event has taken effect, and waits for that within half of its deadline."""
 
 @_typing.type_check_only
 class RecommenderAsyncStub(RecommenderStub):
@@ -67,6 +69,8 @@ class RecommenderAsyncStub(RecommenderStub):
     """
     Forget: _aio.UnaryUnaryMultiCallable[_recommender_pb2.ForgetRequest, _recommender_pb2.ForgetResponse]  # type: ignore[assignment]
     """Forget empties a user's state; done once the returned position is reached."""
+    Applied: _aio.UnaryUnaryMultiCallable[_recommender_pb2.AppliedRequest, _recommender_pb2.AppliedResponse]  # type: ignore[assignment]
+    """Applied says whether an event has taken effect, and waits for that within half of its deadline."""
 
 class RecommenderServicer(metaclass=_abc_1.ABCMeta):
     """Ranked lists for users, items and queries."""
@@ -120,5 +124,13 @@ class RecommenderServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.ForgetResponse, _abc.Awaitable[_recommender_pb2.ForgetResponse]]:
         """Forget empties a user's state; done once the returned position is reached."""
+
+    @_abc_1.abstractmethod
+    def Applied(
+        self,
+        request: _recommender_pb2.AppliedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.AppliedResponse, _abc.Awaitable[_recommender_pb2.AppliedResponse]]:
+        """Applied says whether an event has taken effect, and waits for that within half of its deadline."""
 
 def add_RecommenderServicer_to_server(servicer: RecommenderServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -16,18 +16,20 @@ from services.cli.up.lock import holder_of
 
 RUN_FILE: Final = "run.json"
 DEMO: Final = "demo"  # the demo's folder under that of `freshet up`
-SERVICES: Final = ("sessions", "embedding", "ranking")
+SERVICES: Final = ("sessions", "embedding", "ranking", "gateway")
 OWN_ADDRESSES: Final = ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "FRESHET_RANKING_ADDRESS")
 HEALTH_ADDRESSES: Final = {name: f"FRESHET_{name.upper()}_HEALTH_ADDRESS" for name in SERVICES}
 ADDRESSES_OF_SERVICES: Final = (
     "FRESHET_RANKING_ADDRESS",
     "FRESHET_EMBEDDING_ADDRESS",
+    "FRESHET_GATEWAY_ADDRESS",
     *HEALTH_ADDRESSES.values(),
 )
 USUAL_HEALTH: Final = {
     "sessions": "127.0.0.1:9101",
     "embedding": "127.0.0.1:9102",
     "ranking": "127.0.0.1:9103",
+    "gateway": "127.0.0.1:9104",
 }
 
 
@@ -45,6 +47,7 @@ class Addresses(msgspec.Struct, frozen=True):
     redis: str = "redis://127.0.0.1:6379/0"
     ranking: str = "127.0.0.1:50051"
     embedding: str = "127.0.0.1:50061"
+    gateway: str = "127.0.0.1:8080"
     health: dict[str, str] = msgspec.field(default_factory=lambda: dict(USUAL_HEALTH))
     own: bool = False
     bundles: str = ".freshet/bundles"
@@ -120,6 +123,7 @@ def find_addresses(folder: Path, environ: Mapping[str, str] = os.environ) -> Add
         redis=named("REDIS_URL", environ) or known.redis,
         ranking=named("FRESHET_RANKING_ADDRESS", environ) or known.ranking,
         embedding=named("FRESHET_EMBEDDING_ADDRESS", environ) or known.embedding,
+        gateway=named("FRESHET_GATEWAY_ADDRESS", environ) or known.gateway,
         health=health,
         own=known.own and not any(name in environ for name in ADDRESSES_OF_SERVICES),
         bundles=environ.get("FRESHET_BUNDLES", known.bundles),

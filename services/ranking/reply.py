@@ -45,7 +45,7 @@ def recommended(
     user = recommendation.input
     return pb.RecommendResponse(
         items=items_of(recommendation.listed, recommendation, space, explain=user.query.explain),
-        request_id=uuid.uuid4().hex,
+        request_id=user.query.request_id or new_request_id(),
         degraded=deadline.degraded,
         versions=space.versions(),
         state_position=[
@@ -53,6 +53,11 @@ def recommended(
             for partition, offset in user.positions
         ],
     )
+
+
+def new_request_id() -> str:
+    """Return an id for a request whose caller gave it none."""
+    return uuid.uuid4().hex
 
 
 def timings(deadline: Deadline) -> list[pb.StageTiming]:

@@ -17,6 +17,7 @@ from freshet.contract.requests import (
     K_DEFAULT,
     By,
     Seen,
+    check_applied,
     check_explain,
     check_forget,
     check_recommend,
@@ -46,6 +47,7 @@ class RecommendQuery(msgspec.Struct, frozen=True, gc=False):
     surface: str = ""
     trace: bool = False
     at_ms: int | None = None  # what weights and ages are of; None: now
+    request_id: str = ""  # the caller's own
 
 
 class ItemQuery(msgspec.Struct, frozen=True, gc=False):
@@ -58,6 +60,7 @@ class ItemQuery(msgspec.Struct, frozen=True, gc=False):
     k: int = K_DEFAULT
     filters: pb.Filters = pb.Filters()
     exclude: tuple[str, ...] = ()
+    request_id: str = ""  # the caller's own
 
 
 class ExplainQuery(msgspec.Struct, frozen=True, gc=False):
@@ -80,6 +83,7 @@ def recommend(message: pb.RecommendRequest) -> RecommendQuery:
         surface=message.surface,
         trace=message.trace,
         at_ms=message.at_ms if message.HasField("at_ms") else None,
+        request_id=message.request_id,
     )
 
 
@@ -93,6 +97,7 @@ def similar(message: pb.SimilarRequest) -> ItemQuery:
         k=message.k or K_DEFAULT,
         filters=message.filters,
         exclude=tuple(message.exclude),
+        request_id=message.request_id,
     )
 
 
@@ -105,6 +110,7 @@ def search(message: pb.SearchRequest) -> ItemQuery:
         k=message.k or K_DEFAULT,
         filters=message.filters,
         exclude=tuple(message.exclude),
+        request_id=message.request_id,
     )
 
 
@@ -119,6 +125,12 @@ def state(message: pb.StateRequest) -> tuple[str, PositionToken | None]:
     """Check a StateRequest; returns the user and the position to wait for."""
     check_state(message)
     return message.user_id, _position(message.after)
+
+
+def applied(message: pb.AppliedRequest) -> PositionToken:
+    """Check an AppliedRequest; returns the position."""
+    check_applied(message)
+    return position_tokens.parse("position", message.position)
 
 
 def forget(message: pb.ForgetRequest) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Final
 
 from freshet.errors import Unavailable
@@ -44,6 +43,7 @@ NEEDS: Final = {
     "State": Need(Scope.PEOPLE),
     "Explain": Need(Scope.PEOPLE),
     "Forget": Need(Scope.PEOPLE),
+    "Applied": Need(Scope.SERVE),
 }
 
 
@@ -94,6 +94,9 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
     async def Forget(self, request: pb.ForgetRequest, context: Context) -> pb.ForgetResponse:
         return await self._guard.answer("Forget", request, context, self._forget, self._slow_s)
 
+    async def Applied(self, request: pb.AppliedRequest, context: Context) -> pb.AppliedResponse:
+        return await self._guard.answer("Applied", request, context, self._applied, self._slow_s)
+
     async def _recommend(
         self, request: pb.RecommendRequest, deadline: Deadline
     ) -> pb.RecommendResponse:
@@ -135,7 +138,7 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
         deadline.end("similar")
         return pb.SimilarResponse(
             items=reply.similar(listed, catalogue, named),
-            request_id=uuid.uuid4().hex,
+            request_id=query.request_id or reply.new_request_id(),
             degraded=deadline.degraded,
             versions=space.versions(),
             timings=reply.timings(deadline),
@@ -150,7 +153,7 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
         deadline.end("search")
         return pb.SearchResponse(
             items=reply.similar(listed, space.catalogue, named),
-            request_id=uuid.uuid4().hex,
+            request_id=query.request_id or reply.new_request_id(),
             degraded=deadline.degraded,
             versions=space.versions(),
             timings=reply.timings(deadline),
@@ -191,6 +194,15 @@ class Recommender(recommender_pb2_grpc.RecommenderServicer):
         user_id = requests.forget(request)
         position = await deadline.waiting(forget(user_id, self._producer, deadline.left_s()))
         return pb.ForgetResponse(position=str(position))
+
+    async def _applied(self, request: pb.AppliedRequest, deadline: Deadline) -> pb.AppliedResponse:
+        space = self._serving()
+        await read_states((), requests.applied(request), space, deadline)
+        if degraded.STATE_UNAVAILABLE in deadline.degraded:
+            raise Unavailable("the position cannot be read in time")
+        applied = degraded.AFTER_TIMEOUT not in deadline.degraded
+        deadline.degraded.clear()  # counted of lists that somebody sees
+        return pb.AppliedResponse(applied=applied)
 
     def _serving(self) -> ServingSpace:
         if self.space is None:

@@ -17,7 +17,7 @@ class _Read(NamedTuple):
     """What one reading of the files gave, for each kind of port."""
 
     grpc: grpc.ServerCertificateConfiguration
-    http: ssl.SSLContext
+    http: dict[ssl.VerifyMode, ssl.SSLContext]  # by what becomes of who shows no certificate
 
 
 class ServerTls:
@@ -46,15 +46,17 @@ class ServerTls:
             require_client_authentication=self.mutual,
         )
 
-    def http_context(self) -> ssl.SSLContext:
-        """Return the context of an HTTP port, where pages say who needs a certificate.
+    def http_context(self, *, required: bool = False) -> ssl.SSLContext:
+        """Return the context of an HTTP port.
 
-        Probes have none: it is asked for, and looked at where there is one.
+        required: without a certificate of theirs none gets in; else pages say who needs one, as
+        probes have none: it is asked for, and looked at where there is one.
         """
-        context = self._files.latest().http
+        mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        context = self._files.latest().http[mode]
 
         def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-            connection.context = self._files.latest().http
+            connection.context = self._files.latest().http[mode]
 
         context.sni_callback = renew
         return context
@@ -69,14 +71,17 @@ class ServerTls:
 
     def _read(self) -> _Read:
         chain, key = self._certificate.read()
+        authorities = read_authorities(self._client_ca_file) if self.mutual else None
+        config = grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
+        modes = (ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED)
+        return _Read(config, {mode: self._http_context(mode) for mode in modes})
+
+    def _http_context(self, mode: ssl.VerifyMode) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(ALPN)
         context.load_cert_chain(self._certificate.cert_file, self._certificate.key_file)
-        authorities = None
         if self.mutual:
-            authorities = read_authorities(self._client_ca_file)
             context.load_verify_locations(self._client_ca_file)
-            context.verify_mode = ssl.CERT_OPTIONAL
-        config = grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
-        return _Read(config, context)
+            context.verify_mode = mode
+        return context

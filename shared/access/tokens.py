@@ -23,7 +23,9 @@ _BEARER: Final = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
 class Scope(StrEnum):
     """What a token lets its holder do."""
 
-    SERVE = "serve"  # lists for a user; vectors of queries
+    SERVE = "serve"  # gRPC: lists for a user; vectors of queries
+    PUBLISH = "publish"  # HTTP: what users did, what there is to recommend
+    READ = "read"  # HTTP: lists, and whether an event has taken effect
     PEOPLE = "people"  # what is kept of people: see it, mix it, delete it
     OPERATE = "operate"  # see how a service is, make it do things
 
@@ -96,7 +98,7 @@ def digest_of(token: str) -> bytes:
 
 def line_of(name: str, scopes: Iterable[Scope], token: str) -> str:
     """Return the line by which services know a token. Raises ValueError for a bad name."""
-    _check_name(name)
+    check_name(name)
     return f"{name} {_listed(scopes, ',')} {digest_of(token).hex()}"
 
 
@@ -138,7 +140,7 @@ def _tokens(lines: Iterable[str]) -> Iterator[Token]:
             continue
         try:
             name, scopes, digest = line.split()
-            _check_name(name)
+            check_name(name)
             known = Token(name, read_scopes(scopes), bytes.fromhex(digest))
             if len(known.digest) != hashlib.sha256().digest_size:
                 raise ValueError("sha256 must be 64 hexadecimal digits")
@@ -149,7 +151,8 @@ def _tokens(lines: Iterable[str]) -> Iterator[Token]:
         yield known
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise ValueError unless a key's holder can be called so in metrics and refusals."""
     if not _NAME.fullmatch(name):
         raise ValueError("name must be 1-64 letters, digits and . _ -")
 

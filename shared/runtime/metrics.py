@@ -131,3 +131,14 @@ IMPRESSIONS_DROPPED = Counter(
 CATALOGUE_ITEMS = Gauge("freshet_catalogue_items", "Items that can be recommended")
 CATALOGUE_LAG = Gauge("freshet_catalogue_lag_records", "Records of item-vectors not applied yet")
 FRESH_ITEMS = Gauge("freshet_fresh_segment_items", "Items outside the snapshot's index")
+
+# gateway
+HTTP_REQUESTS = Counter(
+    "freshet_http_requests_total", "HTTP calls answered, by path and status", ["path", "status"]
+)
+HTTP_REQUEST_MS = Histogram(
+    "freshet_http_request_milliseconds",
+    "Time of an HTTP call inside the gateway, with what it waits for",
+    ["path"],
+    buckets=_MS,
+)

@@ -21,11 +21,13 @@ from tests.contract.service_settings import check_environment
 pytestmark = pytest.mark.cluster
 
 BASE = ROOT / "k8s" / "base"
-SERVICES = ("sessions", "embedding", "ranking")
+SERVICES = ("sessions", "embedding", "ranking", "gateway")
+WITH_SNAPSHOTS = SERVICES[:3]
 PORTS = {
     "sessions": {9101},
     "embedding": {50061, 9102},
     "ranking": {50051, 9103},
+    "gateway": {8080, 9104},
     "kafka": {9092},
     "redis": {6379},
 }
@@ -71,7 +73,7 @@ def test_snapshots_in_an_object_store_are_let_out_to_by_every_service_and_nothin
     )
     kubernetes_validate.validate(policy, "1.37", strict=True)
     (selected,) = policy["spec"]["podSelector"]["matchExpressions"]
-    assert set(selected["values"]) == set(SERVICES)
+    assert set(selected["values"]) == set(WITH_SNAPSHOTS)
     (egress,) = policy["spec"]["egress"]
     assert egress["ports"] == [{"port": 443, "protocol": "TCP"}]
     assert {"169.254.0.0/16", "10.0.0.0/8"} <= set(egress["to"][0]["ipBlock"]["except"])
@@ -156,10 +158,11 @@ def test_every_pod_is_admitted_and_becomes_ready(applied: ControlPlane) -> None:
             if condition["type"] == "Ready"
         ]
         found = {pod["metadata"]["name"] for pod in pods}
-        rankings = [name for name in found if name.startswith("ranking-")]
-        return names <= found and len(rankings) == 2 and conditions == [True] * 7
+        scaled = [name.split("-")[0] for name in found - names]
+        wanted = ["gateway"] * 2 + ["ranking"] * 2
+        return names <= found and sorted(scaled) == wanted and conditions == [True] * 9
 
-    until(ready, "seven Ready pods, two of them ranking")
+    until(ready, "nine Ready pods, two each of ranking and the gateway")
     refusals = [
         event["message"]
         for event in applied.get("events", "--field-selector", "reason=FailedCreate")
@@ -181,7 +184,7 @@ def endpoints(cluster: ControlPlane, name: str) -> tuple[int, set[int]]:
 
 
 def test_services_are_headless_and_have_the_pods_as_endpoints(applied: ControlPlane) -> None:
-    counts = {"sessions": 2, "embedding": 1, "ranking": 2, "kafka": 1, "redis": 1}
+    counts = {"sessions": 2, "embedding": 1, "ranking": 2, "gateway": 2, "kafka": 1, "redis": 1}
     wanted = {name: (count, PORTS[name]) for name, count in counts.items()}
     until(lambda: {name: endpoints(applied, name) for name in wanted} == wanted, f"{wanted}")
     for service in applied.get("services"):
@@ -194,8 +197,9 @@ def test_ranking_is_spread_over_zones_and_never_scaled_below_two(applied: Contro
         lambda: len({pod["spec"].get("nodeName") for pod in pods_of(applied, "ranking")}) == 2,
         "ranking on two nodes",
     )
-    (scaler,) = applied.get("horizontalpodautoscalers")
-    assert scaler["spec"]["minReplicas"] == 2
+    scalers = applied.get("horizontalpodautoscalers")
+    assert {scaler["metadata"]["name"] for scaler in scalers} == {"ranking", "gateway"}
+    assert {scaler["spec"]["minReplicas"] for scaler in scalers} == {2}
 
 
 def pods_of(cluster: ControlPlane, name: str) -> list[dict[str, Any]]:
@@ -327,7 +331,7 @@ def test_a_pod_finds_its_certificate_and_tokens_and_is_probed_by_https(
     }
     assert {secret: set(data) for secret, data in secrets.items()} == {
         "freshet-tls": {"tls.crt", "tls.key", "ca.crt"},
-        "freshet-tokens": {"tokens", "ranking"},
+        "freshet-tokens": {"tokens", "ranking", "gateway"},
     }
     mounted = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
     files = set()

@@ -28,7 +28,8 @@ COMMAND = {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "FRESHET_DATA"} | {
         f"FRESHET_{service.upper()}_HEALTH_ADDRESS",
     )
 }
-EVERYWHERE = {"FRESHET_SNAPSHOTS", "FRESHET_BUNDLES"}  # of all images, whether they read it or not
+# Of all images, or all pods, whether they read it or not.
+EVERYWHERE = {"FRESHET_SNAPSHOTS", "FRESHET_BUNDLES", "REDIS_URL"}
 
 
 def settings_class(service: str) -> type[Any]:

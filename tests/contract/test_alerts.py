@@ -20,6 +20,7 @@ ALERTS = [rule for rule in RULES if "alert" in rule]
 LABELS = {
     "freshet_degraded_total": metrics.DEGRADED,
     "freshet_requests_total": metrics.REQUESTS,
+    "freshet_http_requests_total": metrics.HTTP_REQUESTS,
 }
 
 

@@ -17,7 +17,7 @@ TEXT = (ROOT / "docker-compose.yml").read_text()
 FILE: dict[str, Any] = yaml.safe_load(TEXT)  # merge keys are resolved
 CONTAINERS: dict[str, dict[str, Any]] = FILE["services"]
 STAGES = stages((ROOT / "deploy" / "Dockerfile").read_text())
-OURS = ("sessions", "embedding", "ranking")
+OURS = ("sessions", "embedding", "ranking", "gateway")
 
 
 def validate(text: str) -> None:
@@ -44,7 +44,7 @@ def test_the_validator_would_refuse_a_mistake(right: str, wrong: str) -> None:
 
 def test_kafka_redis_and_every_service_are_there() -> None:
     others = {"kafka", "redis", "keys", "tools", "training"}
-    assert set(CONTAINERS) == others | {"sessions", "embedding", "ranking"}
+    assert set(CONTAINERS) == others | set(OURS)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -121,7 +121,7 @@ def test_certificates_and_tokens_are_where_the_keys_container_puts_them(name: st
     assert maker["volumes"] == [f"keys:{folder}"]
     assert maker["build"]["target"] == "tools"
     assert f"keys:{folder}:ro" in CONTAINERS[name]["volumes"]
-    made = {Path(file).name for file in key_files().values()} | {"operator.token"}
+    made = {Path(file).name for file in key_files().values()} | {"operator.token", "gateway.token"}
     named = {
         variable: value
         for variable, value in environment(name).items()
@@ -136,8 +136,8 @@ def test_a_service_is_reached_by_tls_and_with_a_token_alone(name: str) -> None:
     given = environment(name)
     assert {"FRESHET_TLS_CERT_FILE", "FRESHET_TLS_KEY_FILE", "FRESHET_TOKENS_FILE"} <= set(given)
     assert "FRESHET_INSECURE" not in given
-    asks_embedding = {"FRESHET_TLS_CA_FILE", "FRESHET_TOKEN_FILE"} <= set(given)
-    assert asks_embedding == (name == "ranking")
+    asks_others = {"FRESHET_TLS_CA_FILE", "FRESHET_TOKEN_FILE"} <= set(given)
+    assert asks_others == (name in ("ranking", "gateway"))
 
 
 def test_redis_keeps_an_append_only_file_and_never_evicts() -> None:

@@ -22,7 +22,7 @@ from tests.contract.dockerfile import ROOT, Stage, files_in_image, in_context, s
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 LOCKS = ROOT / "deploy" / "locks"
-SERVICES = ("sessions", "embedding", "ranking")
+SERVICES = ("sessions", "embedding", "ranking", "gateway")
 IMAGES = (*SERVICES, "tools", "training")
 COMMANDS = {"tools": "services.cli", "training": "services.training"}
 HADOLINT = Path(sys.executable).with_name("hadolint")

@@ -67,6 +67,7 @@ def here(text: str, up: Up) -> str:
     for usual, actual in (
         ("127.0.0.1:50051", addresses.ranking),
         ("127.0.0.1:9092", addresses.kafka),
+        ("127.0.0.1:8080", addresses.gateway),
     ):
         text = text.replace(usual, actual)
     return text
@@ -120,8 +121,9 @@ def history_of(up: Up, user: str) -> list[tuple[str, str]]:
 
 
 def test_every_block_has_its_test() -> None:
-    grpcurl, owns = LOOK_AROUND, [OWN_SHOP, OWN_SHOP, PRINTED[1], OWN_SHOP]
-    known = [MAKE, LOOK_AROUND, PRINTED[0], FROM_PYTHON, grpcurl, *owns]
+    grpcurl = curl = LOOK_AROUND
+    owns = [OWN_SHOP, OWN_SHOP, PRINTED[1], OWN_SHOP]
+    known = [MAKE, LOOK_AROUND, PRINTED[0], FROM_PYTHON, grpcurl, curl, *owns]
     known += [PUBLISH, CONSOLE_PRODUCER, IMPORT, PRINTED[2], OTHER_MODELS]
 
     assert [(each.heading, each.language) for each in markdown.blocks(README)] == known
@@ -130,7 +132,7 @@ def test_every_block_has_its_test() -> None:
 def test_the_demo_has_something_to_show_at_each_command(
     up: Up, shop: list[Item], tmp_path: Path
 ) -> None:
-    look, _ = blocks(LOOK_AROUND)
+    look, *_ = blocks(LOOK_AROUND)
     for line in look.splitlines():
         assert run_shell(line, tmp_path, up.data) or line.startswith("."), line
 
@@ -150,11 +152,19 @@ def test_grpcurl_gets_a_list_from_a_server_that_describes_itself(
     unpack = [str(shared_folder / "tools" / "unpack"), "grpcurl", str(tmp_path / "unpacked")]
     grpcurl = subprocess.run(unpack, capture_output=True, text=True, check=True).stdout.strip()
 
-    _, call = blocks(LOOK_AROUND)
+    _, call, _ = blocks(LOOK_AROUND)
     reply = json.loads(run_shell(here(call, up), tmp_path, grpcurl=[grpcurl]))
 
     assert len(reply["items"]) == 3
     assert all(item["title"] and item["reason"] for item in reply["items"])
+
+
+def test_curl_gets_a_list_and_publishes_a_click(up: Up, shop: list[Item], tmp_path: Path) -> None:
+    *_, calls = blocks(LOOK_AROUND)
+    listed, published = map(json.loads, run_shell(here(calls, up), tmp_path).splitlines())
+
+    assert len(listed["items"]) == 3
+    assert published["count"] == 1
 
 
 @pytest.fixture(scope="module")

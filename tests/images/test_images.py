@@ -23,7 +23,14 @@ pytestmark = [pytest.mark.images, pytest.mark.timeout(3600)]
 
 MIB = 1024 * 1024
 # Of what a target adds to its base. Whoever goes beyond knows what for, and says so here.
-AT_MOST_MIB = {"sessions": 250, "embedding": 360, "ranking": 300, "tools": 520, "training": 6500}
+AT_MOST_MIB = {
+    "sessions": 250,
+    "embedding": 360,
+    "ranking": 300,
+    "gateway": 200,
+    "tools": 520,
+    "training": 6500,
+}
 # A service's own store at S3; of Google's and Azure's, that what speaks to them can be imported.
 USE_STORES = """
 import fsspec

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 from typer.testing import CliRunner, Result
 
 from freshet import Client, FreshetError, Item, NotFound, Publisher, Unavailable
@@ -22,7 +24,7 @@ from tests.servers import Service, eventually
 pytestmark = pytest.mark.integration
 
 Start = Callable[..., Service]
-SERVICES = ("embedding", "sessions", "ranking")
+SERVICES = ("embedding", "sessions", "ranking", "gateway")
 
 
 async def run(*arguments: str) -> Result:
@@ -35,7 +37,7 @@ async def test_services_and_the_command_come_in_and_nobody_else(
 ) -> None:
     folder = tmp_path / "keys"
     write_keys(folder)
-    ports = {name: free_port() for name in ("embedding", "ranking")}
+    ports = {name: free_port() for name in ("embedding", "ranking", "gateway")}
     callers = {
         "FRESHET_TLS_CA_FILE": str(folder / CA),
         "FRESHET_TLS_CERT_FILE": str(folder / CERTIFICATE),
@@ -53,8 +55,11 @@ async def test_services_and_the_command_come_in_and_nobody_else(
         "FRESHET_EMBEDDING_PORT": str(ports["embedding"]),
         "FRESHET_RANKING_PORT": str(ports["ranking"]),
         "FRESHET_EMBEDDING_ADDRESS": f"localhost:{ports['embedding']}",
+        "FRESHET_RANKING_ADDRESS": f"localhost:{ports['ranking']}",
+        "FRESHET_GATEWAY_PORT": str(ports["gateway"]),
     }
-    running = [start_service(name, environ) for name in SERVICES]
+    tokens = {"gateway": {"FRESHET_TOKEN_FILE": str(folder / "gateway.token")}}
+    running = [start_service(name, {**environ, **tokens.get(name, {})}) for name in SERVICES]
     await asyncio.gather(*(service.ready() for service in running))
     for name, value in callers.items():
         monkeypatch.setenv(name, value)
@@ -102,9 +107,23 @@ async def test_services_and_the_command_come_in_and_nobody_else(
         refused.exception
     )
 
+    # The gateway has a token of its own for ranking, and asks its callers for theirs.
+    context = ssl.create_default_context(cafile=folder / CA)
+    context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
+    web = f"https://localhost:{ports['gateway']}/v1"
+    own = {"Authorization": f"Bearer {shop}"}
+    async with ClientSession(headers=own) as session:
+        async with session.get(f"{web}/recommendations?user_id=ada", ssl=context) as reply:
+            assert reply.status == 200, await reply.text()
+        async with session.get(f"{web}/users/ada", ssl=context) as reply:
+            assert (reply.status, (await reply.json(content_type=None))["title"]) == (
+                403,
+                "Forbidden",
+            )
+
     for service in running:
         assert await asyncio.to_thread(service.stop) == 0
         log = service.process.log.read_text(errors="replace")
         secrets = [file.read_text().strip() for file in folder.glob("*.token")]
-        assert len(secrets) == 3
+        assert len(secrets) == 4
         assert not any(secret in log for secret in secrets)

@@ -1,4 +1,4 @@
-"""Make what lets callers in: token, keys."""
+"""Make what lets callers in: token, public-key, keys."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def token(
     scopes: Annotated[
         str,
         typer.Option(
-            help="serve (lists), people (state, explain, forget, also_user_ids), operate (status,"
-            " snapshot)."
+            help="serve (lists by gRPC), publish and read (what comes in, and lists, by HTTP),"
+            " people (state, explain, forget, also_user_ids), operate (status, snapshot)."
         ),
     ] = "serve",
 ) -> None:
@@ -30,6 +30,24 @@ def token(
         raise typer.BadParameter(str(error)) from None
     options.errors.say(f"for the services' FRESHET_TOKENS_FILE:\n{line}\nfor the caller, once:")
     print(made)
+
+
+def public_key(
+    name: Annotated[str, typer.Argument(help="Whose it is, as metrics and refusals call them.")],
+    origin: Annotated[str, typer.Argument(help="Whose pages use it: https://shop.example.com")],
+) -> None:
+    """Make a key for web pages, and the secret by which the shop signs user ids for it."""
+    from shared.access import public_keys
+
+    try:
+        made = public_keys.new_public_key(name, origin)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    options.errors.say(f"for the gateway's FRESHET_PUBLIC_KEYS_FILE:\n{' '.join(made)}")
+    options.errors.say("for the shop's backend, which signs with it (docs/tracking.md):")
+    options.errors.say(made.secret)
+    options.errors.say("for the page:")
+    print(made.key)
 
 
 def keys(
@@ -52,4 +70,5 @@ def keys(
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the app."""
     app.command()(token)
+    app.command()(public_key)
     app.command()(keys)

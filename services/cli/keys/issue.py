@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from services.cli.addresses import SERVICES
-from shared.access.tokens import Scope, line_of, new_token
+from shared.access.tokens import Scope, line_of, new_token, read_tokens
 
 VALID: Final = datetime.timedelta(days=365)
 RENEWED_BEFORE: Final = datetime.timedelta(days=30)  # the end
@@ -27,7 +27,8 @@ CA, CERTIFICATE, KEY, TOKENS = "ca.pem", "server.pem", "server.key", "tokens"  #
 # Who holds a token, and what it is for: `NAME.token`.
 HOLDERS: Final = {
     "ranking": (Scope.SERVE,),  # when it asks embedding
-    "shop": (Scope.SERVE,),
+    "gateway": (Scope.SERVE, Scope.PEOPLE),  # when it asks ranking
+    "shop": (Scope.SERVE, Scope.PUBLISH, Scope.READ),
     "operator": tuple(Scope),
 }
 HERE: Final = ("localhost", "127.0.0.1")
@@ -50,14 +51,22 @@ def write_keys(
     if not (_lasts(folder / CERTIFICATE, subjects, now) and (folder / KEY).exists()):
         _write_certificates(folder, subjects, now)
         made = True
-    if not (folder / TOKENS).exists():
-        tokens = {name: new_token() for name in HOLDERS}
-        for name, token in tokens.items():
-            _write(folder / f"{name}.token", f"{token}\n".encode())
-        lines = [line_of(name, HOLDERS[name], token) for name, token in tokens.items()]
-        _write(folder / TOKENS, "".join(f"{line}\n" for line in lines).encode())
-        made = True
-    return made
+    return _add_tokens(folder) or made
+
+
+def _add_tokens(folder: Path) -> bool:
+    """Write the tokens of holders who have none; return whether there were any."""
+    file = folder / TOKENS
+    known = {token.name for token in read_tokens(file)} if file.exists() else set()
+    tokens = {name: new_token() for name in HOLDERS if name not in known}
+    if not tokens:
+        return False
+    for name, token in tokens.items():
+        _write(folder / f"{name}.token", f"{token}\n".encode())
+    lines = [line_of(name, HOLDERS[name], token) for name, token in tokens.items()]
+    before = file.read_text() if known else ""
+    _write(file, (before + "".join(f"{line}\n" for line in lines)).encode())
+    return True
 
 
 def _names_of_services() -> list[str]:

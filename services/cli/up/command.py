@@ -23,6 +23,7 @@ SHOWN_FOR = {
     "embedding": "gRPC: Embedding",
     "sessions": "its health port",
     "ranking": "gRPC: Recommender",
+    "gateway": "HTTP: the same for web shops",
 }
 
 
@@ -38,6 +39,7 @@ def table(running: Running, folder: Path) -> Table:
         "embedding": where.embedding,
         "sessions": where.health["sessions"],
         "ranking": where.ranking,
+        "gateway": f"http://{where.gateway}",
     }
     for name, purpose in SHOWN_FOR.items():
         process = running.processes.get(name)

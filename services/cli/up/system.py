@@ -77,6 +77,7 @@ def build_system(
         redis=redis,
         ranking=f"127.0.0.1:{ports['FRESHET_RANKING_PORT']}",
         embedding=f"127.0.0.1:{ports['FRESHET_EMBEDDING_PORT']}",
+        gateway=f"127.0.0.1:{ports['FRESHET_GATEWAY_PORT']}",
         health={name: f"127.0.0.1:{port}" for name, port in health.items()},
         own=True,
         bundles=environ.get("FRESHET_BUNDLES", str(folder / "bundles")),
@@ -84,7 +85,7 @@ def build_system(
     settings = service_environment(folder, ports, environ, addresses)
     services = [
         ServiceChild(name, health[name], folder / "logs" / f"{name}.log", settings)
-        for name in ("embedding", "sessions", "ranking")
+        for name in ("embedding", "sessions", "ranking", "gateway")
     ]
     return addresses, Supervisor([servers, services], tell)
 
@@ -102,6 +103,7 @@ def service_environment(
         "KAFKA_BOOTSTRAP_SERVERS": addresses.kafka,
         "REDIS_URL": addresses.redis,
         "FRESHET_EMBEDDING_ADDRESS": addresses.embedding,
+        "FRESHET_RANKING_ADDRESS": addresses.ranking,
         "FRESHET_BUNDLES": addresses.bundles,
     }
 

@@ -46,6 +46,7 @@ class Reader(Protocol):
     ) -> UserStates:
         """Return states, empty ones for unknown users, and what is said of the first.
 
+        partition: of `clicks`, whose applied offset is read; then there may be no users.
         Raises Unavailable.
         """
         ...
@@ -88,10 +89,11 @@ class StateReader:
         self, user_ids: Sequence[str], timeout_s: float, partition: int | None = None
     ) -> UserStates:
         """See Reader.states."""
-        names = [keys.standing(user_ids[0]), *map(keys.user, user_ids)]
+        names = [*map(keys.standing, user_ids[:1]), *map(keys.user, user_ids)]
         if partition is not None:
             names.append(keys.position(topics.CLICKS.name, partition))
-        ((said, *values),) = await self._within(timeout_s, [("MGET", *names)])
+        (values,) = await self._within(timeout_s, [("MGET", *names)])
+        said, values = (values[0], values[1:]) if user_ids else (None, [*values])
         applied = -1
         if partition is not None:
             applied = self._offset(values.pop())
@@ -212,7 +214,7 @@ class MemoryReader:
             [s or states.empty() for s in known],
             [s is not None for s in known],
             applied,
-            self.said.get(user_ids[0]),
+            self.said.get(user_ids[0]) if user_ids else None,
         )
 
     async def sets(

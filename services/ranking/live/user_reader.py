@@ -60,7 +60,7 @@ async def read_input(
 async def read_states(
     users: Sequence[str], after: PositionToken | None, space: ServingSpace, deadline: Deadline
 ) -> UserStates:
-    """Read states, waiting for a position where one is asked for.
+    """Read states, of no user even, waiting for a position where one is asked for.
 
     Raises Overloaded where too many wait for theirs already.
     """
@@ -140,7 +140,7 @@ def _reached(after: PositionToken, read: UserStates | None) -> bool:
     if read is None:
         return False
     guards = [state.guard.get(after.partition, -1) for state in read.states]
-    return max(read.applied, *guards) >= after.offset
+    return max((read.applied, *guards)) >= after.offset
 
 
 def _positions(users: Sequence[UserState]) -> list[PositionToken]:

@@ -91,7 +91,7 @@ async def test_an_arrival_a_delete_and_an_offer_show_in_the_next_lists(
 async def test_what_was_shown_is_written_to_impressions(kafka: str, valkey: str) -> None:
     shop = Shop(each=3)
     async with world(kafka, valkey, shop.items) as there:
-        listed = await there.recommend("ann", k=3, surface="home")
+        listed = await there.recommend("ann", k=3, surface="home", request_id="mine-7")
         consumer: AIOKafkaConsumer = kafka_edge.consumer(there.kafka, "impressions")
         await consumer.start()
         try:
@@ -100,7 +100,7 @@ async def test_what_was_shown_is_written_to_impressions(kafka: str, valkey: str)
             await consumer.stop()
         assert record.key == b"ann"
         shown = impression_pb2.Impression.FromString(record.value)
-        assert shown.request_id == listed.request_id
+        assert shown.request_id == listed.request_id == "mine-7"
         assert [item.item_id for item in shown.items] == [item.item_id for item in listed.items]
         assert shown.surface == "home"
 

@@ -59,12 +59,32 @@ def test_services_are_known_by_their_names_on_both_sides(tmp_path: Path, host: s
 def test_tokens_open_what_their_holders_need(tmp_path: Path) -> None:
     write_keys(tmp_path)
     known = Tokens(str(tmp_path / TOKENS))
-    holders = {"ranking": [Scope.SERVE], "shop": [Scope.SERVE], "operator": list(Scope)}
+    holders = {
+        "ranking": [Scope.SERVE],
+        "gateway": [Scope.SERVE, Scope.PEOPLE],
+        "shop": [Scope.SERVE, Scope.PUBLISH, Scope.READ],
+        "operator": list(Scope),
+    }
 
     for name, scopes in holders.items():
         secret = (tmp_path / f"{name}.token").read_text().strip()
         assert known.holder(f"Bearer {secret}", "a list", Scope.SERVE).scopes == set(scopes)
         assert secret not in (tmp_path / TOKENS).read_text()
+
+
+def test_who_came_to_be_a_holder_since_gets_a_token_and_others_keep_theirs(tmp_path: Path) -> None:
+    write_keys(tmp_path)
+    lines = (tmp_path / TOKENS).read_text().splitlines()
+    before = [line for line in lines if not line.startswith("gateway ")]
+    (tmp_path / TOKENS).write_text("\n".join(before) + "\n")
+
+    assert write_keys(tmp_path)
+
+    secret = (tmp_path / "gateway.token").read_text().strip()
+    holder = Tokens(str(tmp_path / TOKENS)).holder(f"Bearer {secret}", "State", Scope.PEOPLE)
+    assert holder.name == "gateway"
+    assert (tmp_path / TOKENS).read_text().splitlines()[: len(before)] == before
+    assert not write_keys(tmp_path)
 
 
 def test_nobody_else_may_read_them(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def test_ones_own_servers_are_not_started(tmp_path: Path) -> None:
     addresses, supervisor = build_system(tmp_path, USUAL_PORTS, environ, print)
 
     assert (addresses.kafka, addresses.redis) == ("k:1", "redis://r:2/0")
-    assert supervisor.names() == ["embedding", "sessions", "ranking"]
+    assert supervisor.names() == ["embedding", "sessions", "ranking", "gateway"]
 
 
 def test_what_guards_a_system_elsewhere_does_not_guard_this_one(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_what_guards_a_system_elsewhere_does_not_guard_this_one(tmp_path: Path) 
 def test_servers_come_before_services(tmp_path: Path) -> None:
     _, supervisor = build_system(tmp_path, USUAL_PORTS, {}, print)
 
-    assert supervisor.names() == ["kafka", "valkey", "embedding", "sessions", "ranking"]
+    assert supervisor.names() == ["kafka", "valkey", "embedding", "sessions", "ranking", "gateway"]
 
 
 def test_emptying_leaves_what_is_not_freshets(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
         await self._arrived(request, context)
         return pb.RecommendResponse(
             items=ITEMS,
-            request_id="r1",
+            request_id=request.request_id or "r1",
             degraded=["covisits"],
             versions=VERSIONS,
             state_position=[state_pb2.PartitionOffset(partition=3, offset=1024)],
@@ -150,6 +150,10 @@ class RankingDouble(recommender_pb2_grpc.RecommenderServicer):
     async def Forget(self, request: pb.ForgetRequest, context: Context) -> pb.ForgetResponse:
         await self._arrived(request, context)
         return pb.ForgetResponse(position="3:1025")
+
+    async def Applied(self, request: pb.AppliedRequest, context: Context) -> pb.AppliedResponse:
+        await self._arrived(request, context)
+        return pb.AppliedResponse(applied=request.position == "3:1024")
 
 
 @asynccontextmanager

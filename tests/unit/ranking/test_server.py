@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from freshet.contract.users import User, user_of_message
+from freshet.errors import Unavailable
 from freshet.v1 import recommender_pb2 as pb
 from services.ranking.live.impressions import Impressions
 from services.ranking.server import Recommender
@@ -33,6 +34,7 @@ HANDLERS = {
     pb.StateRequest: Recommender._state,
     pb.ExplainRequest: Recommender._explain,
     pb.ForgetRequest: Recommender._forget,
+    pb.AppliedRequest: Recommender._applied,
 }
 
 
@@ -117,6 +119,40 @@ def test_a_state_shows_what_the_shop_says_also_of_who_has_done_nothing_yet() -> 
     nobody = answer(pb.StateRequest(user_id="nobody"), served=served)
     assert not nobody.known
     assert not nobody.state.HasField("user")
+
+
+def test_an_event_has_taken_effect_once_its_partition_is_applied_that_far() -> None:
+    served, shop = recommender(), Shop(each=3)
+    shop.reader.applied[3] = 17
+    served.space = shop.space
+
+    def applied(position: str) -> bool:
+        reply: pb.AppliedResponse = answer(
+            pb.AppliedRequest(position=position), whole_s=0.2, served=served
+        )
+        return reply.applied
+
+    assert applied("3:17")
+    assert applied("3:16")
+    assert not applied("3:18")
+    assert not applied("4:0")
+    shop.reader.gone = True
+    with pytest.raises(Unavailable, match="cannot be read in time"):
+        applied("3:17")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pb.RecommendRequest(user_id="ann", request_id="mine-7"),
+        pb.SimilarRequest(item_id="lamp-3", request_id="mine-7"),
+        pb.SearchRequest(text="lamp", request_id="mine-7"),
+    ],
+)
+def test_a_request_keeps_its_callers_id(message: Message) -> None:
+    assert answer(message).request_id == "mine-7"
+    message.ClearField("request_id")
+    assert len({answer(message).request_id for _ in range(3)} - {""}) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""Wire the gateway: what it waits for at its start, how it ends."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from freshet import kafka_clients
+from freshet.client import Client
+from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS, USERS
+from freshet.publisher import Publisher
+from freshet.settings import BadSetting
+from services.gateway.access.callers import Callers
+from services.gateway.api.endpoint import Limits
+from services.gateway.app import build_app, endpoints
+from services.gateway.http.server import HttpServer
+from services.gateway.settings import NAME, GatewaySettings
+from shared.access.public_keys import PublicKeys
+from shared.runtime.retry import retry_until_available
+from shared.runtime.service import Service, tune_collector
+
+MIB: Final = 1024 * 1024
+
+
+class GatewayService(Service):
+    """Answers HTTP by Kafka and ranking: ready when Kafka's topics are there."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        """Raises BadSetting for a token that others could read on its way to ranking."""
+        super().__init__(NAME, settings.door, ends_with_background=True)
+        self.settings = settings
+        self.port = 0
+        access = settings.access  # with the certificate of the environment, too
+        try:
+            self._client = Client(
+                settings.ranking_address,
+                tls=access.tls,
+                token=access.token_source(),
+            )
+            keys = PublicKeys(settings.public_keys_file) if settings.public_keys_file else None
+        except (OSError, ValueError) as error:
+            raise BadSetting(str(error)) from None
+        self._publisher = Publisher(settings.kafka)
+        callers = Callers(self.door, keys, settings.public_calls_per_s, settings.origins)
+        self._limits = Limits(settings.in_flight_at_most, settings.bodies_mib * MIB)
+        api = endpoints(self._publisher, self._client, settings.stream_mib * MIB)
+        app = build_app(api, callers, self._limits)
+        self._server = HttpServer(app, self.door, settings.trusted_proxies)
+        # Ended backwards: calls in flight end first, then what they publish is sent.
+        for end in (
+            self.health.stop,
+            self._client.close,
+            self._publisher.close,
+            self.background.stop,
+            self._server.stop,
+        ):
+            self.ends.push_async_callback(end)
+
+    async def start(self) -> None:
+        """Wait for Kafka as long as it takes, then listen; ranking may come later."""
+        settings = self.settings
+        await self.health.start(settings.health_port)
+        topics = (CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS, USERS)
+        ensure = partial(kafka_clients.ensure_topics, settings.kafka, topics)
+        await retry_until_available("Kafka", ensure)
+        await self._publisher.__aenter__()
+        await self._client.__aenter__()
+        self.port = await self._server.start(settings.port)
+        tune_collector()
+        self.health.ready = True
+
+    def status(self) -> dict[str, Any]:
+        """Return what GET /status shows."""
+        return {"http_port": self.port, "calls_in_flight": self._limits.in_flight}
