@@ -21,19 +21,24 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from services.ranking.recommend import rank, recommend
-from services.ranking.requests import RecommendQuery
+from services.ranking.recommend import recommend
 from services.ranking.settings import RankingSettings
 from services.ranking.stages.blend import BlendSettings
-from services.ranking.stages.sources import Candidates
-from services.sessions.fold.fold import fold
-from services.sessions.fold.settings import FoldSettings
 from services.training.models.blended.ranker import AdditiveRanker, Example
 from shared.bundles.bundle import Bundle
 from shared.bundles.candidates import NAMES
-from shared.runtime.deadline import Costs, Deadline
 from tests import servers
-from tests.bench.blend import Imported, encoded, events_of, figures, imported, rank_of
+from tests.bench.blend import (
+    Imported,
+    encoded,
+    events_of,
+    figures,
+    imported,
+    questions,
+    rank_of,
+    ranked_all,
+    unhurried,
+)
 
 CANDIDATES: Final = 500  # of an example, and of the timed call
 CALLS: Final = 200
@@ -51,23 +56,11 @@ async def described(
     served: Imported, users: Sequence[str], held_out: int
 ) -> AsyncIterator[Described]:
     """Yield each user's catalogue before the held-out event; 1 is the last, 2 the one before."""
-    space, catalogue = served.space, served.space.catalogue
-    await space.trending.renew()
-    rows = np.arange(len(catalogue))
-    everything = Candidates(rows, np.zeros(len(rows), np.int64))
-    for user in users:
-        sequence, state = served.sequences[user], served.states[user]
-        for event in sequence[-2 : len(sequence) - held_out]:
-            state, _, _ = fold(state, [event], catalogue, FoldSettings())
-        space.reader.users[user] = state  # type: ignore[attr-defined]
-        history = tuple(event.event.item_id for event in sequence[:-held_out])
-        deadline = Deadline(time.monotonic() + 60, time.monotonic, Costs())
-        made = await recommend(RecommendQuery((user,), k=10, exclude=history), space, deadline)
-        ranked = await rank(everything, made.input, space, deadline)
-        target = catalogue.row(sequence[-held_out].event.item_id)
-        seen = [catalogue.row(item_id) for item_id in history]
-        kept = ~np.isin(ranked.rows, seen) | (ranked.rows == target)
-        at = int(np.flatnonzero(ranked.rows[kept] == target)[0])
+    async for question in questions(served, users, held_out):
+        made = await recommend(question.query, served.space, unhurried())
+        ranked = await ranked_all(made.input, served.space)
+        kept = ~np.isin(ranked.rows, question.seen) | (ranked.rows == question.target)
+        at = int(np.flatnonzero(ranked.rows[kept] == question.target)[0])
         yield Described(ranked.features[kept], ranked.scores[kept], at)
 
 

@@ -22,6 +22,7 @@ from services.training.commands.options import (
 )
 from services.training.commands.under_way import INTERRUPTED, fits_under_way
 from services.training.content.contents import ItemContents, contents_of
+from services.training.data.over_time import earliest
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
 from services.training.data.splits import Asked, Split
 from services.training.evaluation.measure import accuracy, answers
@@ -52,6 +53,12 @@ def train(
         ),
     ] = None,
     posters: Posters = None,
+    first: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Learn from so much of all events, the earliest: 0.5 is half."
+        ),
+    ] = 1.0,
     fits_folder: FitsFolder = options.FITS,
     again: Again = False,
 ) -> None:
@@ -63,6 +70,8 @@ def train(
             f"--bundle is of a model that services run: {', '.join(served())}, was {choice.model}"
         )
     dataset = options.read_dataset(data, posters, fits_folder, from_topics=from_topics)
+    if first < 1:
+        dataset = earliest(dataset, first)
     split = split_of(LEAVE_LAST_OUT, dataset, seed)
     with fits_under_way(fits_folder, choices.of, seed=seed, device=device) as fits_on:
         fits = fits_on(split)
