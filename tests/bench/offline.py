@@ -22,6 +22,7 @@ from services.cli.replay.replay import (
 )
 from services.ranking import requests
 from services.ranking.live.state_reader import MemoryReader
+from services.ranking.live.trending import LocalTrending
 from services.ranking.models.serving_models import ServingModels
 from services.ranking.recommend import recommend
 from services.ranking.serving_space import ServingSpace
@@ -113,6 +114,7 @@ class Offline:
         """models: what the catalogue's bundle brings for lists."""
         self.reader = LiveReader()
         self.served_as = DAY_ZERO  # what the list as it is served is called from now on
+        self._trending = LocalTrending(self.reader)
         self._settings = settings
         self._now_ms = now_ms
         self._told = 0
@@ -124,6 +126,7 @@ class Offline:
             catalogue,
             self.reader,
             self._settings,
+            trending=self._trending,
             ranker=None if models is None else models.ranker,
             tower=None if models is None else models.tower,
             now_ms=self._now_ms,
@@ -140,7 +143,7 @@ class Offline:
         log = [FoldEvent(event, 0, first + n, at_ms) for n, event in enumerate(events)]
         self._told += len(events)
         self.fold(log)
-        await self.space.trending.renew()
+        await self._trending.renew()
 
     def fold(self, log: Sequence[FoldEvent]) -> None:
         """Fold a piece of the log, and keep what comes of it."""
