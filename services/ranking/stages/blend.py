@@ -62,8 +62,8 @@ class BlendSettings:
     dislike: float = setting(
         "FRESHET_BLEND_DISLIKE", -0.6, at_least=-8, at_most=0, help="like what was disliked"
     )
-    # By the lists of validation (docs/quality.md, as they are served): beyond, they are as good, and
-    # boosts lose the room that they have below SCORE_AT_MOST.
+    # By the lists of validation (docs/quality.md: as they are served). Beyond it they are as good,
+    # and boosts lose room below SCORE_AT_MOST.
     tower: float = setting(
         "FRESHET_BLEND_TOWER", 64.0, at_least=0, at_most=128, help="what a trained bundle expects"
     )
