@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
+from services.sessions.fold.fold import fold
+from services.sessions.fold.settings import FoldSettings
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
 from services.training.data.read import read
 from services.training.data.splits import Asked
@@ -28,9 +31,10 @@ from services.training.fits import machine
 from services.training.models.model import CONFIG
 from services.training.models.registry import model_type
 from services.training.models.sequential.nextitem import SequentialModel
+from shared.users import states
 from shared.users.session_vectors import VectorSettings
 from tests import servers
-from tests.bench.fold_speed import measured
+from tests.unit.sessions.kit import NOW_S, Log, MemoryItems
 
 LENGTHS: Final = (10, 20, 50, 100, 200)
 DIM: Final = 96  # of the day-zero space
@@ -55,7 +59,13 @@ def figures(model: SequentialModel, asked: Asked, length: int, seed: int) -> dic
 
 def state_bytes(length: int) -> int:
     """Return what Redis holds as the value of a user with so many events."""
-    return round(measured(1_000, DIM, 1, VectorSettings(history=length)).state_bytes)
+    random, log = np.random.default_rng(0), Log()
+    items = MemoryItems(random.standard_normal((length, DIM)))
+    events = [log.event(row, "click", at_s=NOW_S + 60 * row) for row in range(length)]
+    state, _, _ = fold(
+        states.empty(), events, items, FoldSettings(vectors=VectorSettings(history=length))
+    )
+    return len(states.pack(state))
 
 
 def main() -> int:

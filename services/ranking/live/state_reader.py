@@ -23,7 +23,7 @@ from shared.runtime.redis_client import Command, RedisExchange, is_wrong_type
 from shared.users import keys, positions, standing, states
 from shared.users.states import UserState
 
-COVISITS_READ: Final = 100  # followers of an item: the strongest, of at most 200
+COVISITS_READ: Final = 125  # followers of an item: the strongest, of at most 200
 
 
 class UserStates(NamedTuple):
