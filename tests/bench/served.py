@@ -1,12 +1,12 @@
-"""Choose what a trained bundle's tower weighs in the blend, and measure the lists that it gives.
+"""Measure lists with a trained bundle, by what its tower weighs in the blend.
 
     python -m tests.bench.served BUNDLE [--name NAME] [--data FOLDER] [--json FILE]
 
-A set is imported, folded and ranked by the functions that serve, as in tests.bench.blend. The
-weight is the one whose lists have the best NDCG@10 on what some users chose second last; the last
-choice is asked for once, by that weight, of all: `served` is the list of ten as Recommend gives it,
-`undiversified` the same with diversity 0, `untrained` that of a system without the tower; `blend`
-ranks the whole catalogue by the scores alone, `tower` and `covisits` by one part of them.
+A set is imported, folded and ranked by the functions that serve, as in tests.bench.blend. Weights
+are compared by what some users chose second last. The last choice is asked for once, of all, with
+the default one: `served` is the list of ten as Recommend gives it, `undiversified` the same with
+diversity 0, `untrained` that of a system without the tower; `blend` ranks the whole catalogue by
+the scores alone, `tower` and `covisits` by one part of them.
 
 The bundle's tower must have learnt from nothing but the training part of the same split, as that of
 `freshet train tower --data … --bundle …` has. Figures are kept by name in the JSON file, which
@@ -122,9 +122,9 @@ def main() -> int:
     default = servers.shared_folder_path() / "data" / "ml-1m"
     parser.add_argument("--data", type=Path, default=default, help="folder of MovieLens")
     parser.add_argument("--name", help="what its figures are called; default: the folder's name")
-    parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS, help="to choose among")
+    parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS, help="to compare")
     parser.add_argument("--users", type=int, default=10_000, help="measured, at most")
-    parser.add_argument("--choosing", type=int, default=2_000, help="users to choose by, at most")
+    parser.add_argument("--choosing", type=int, default=2_000, help="users to compare them by")
     parser.add_argument("--seed", type=int, default=0, help="of users and intervals drawn")
     parser.add_argument("--json", type=Path, help="keep the figures there")
     options = parser.parse_args()
@@ -143,16 +143,14 @@ def main() -> int:
     tried = {f"{weight:g}": Way(weighing(served.space, weight)) for weight in options.weights}
     choosing = users[: options.choosing]
     validation = figures_of(asyncio.run(listed(served, choosing, 2, tried)), options.seed)
-    best = max(options.weights, key=lambda weight: validation[f"{weight:g}"]["ndcg@10"])
 
-    chosen = replace(served, space=weighing(served.space, best))
     ways = {
-        "served": Way(chosen.space),
-        "undiversified": Way(chosen.space, diversity=0.0),
-        "untrained": Way(replace(chosen.space, tower=None)),
+        "served": Way(served.space),
+        "undiversified": Way(served.space, diversity=0.0),
+        "untrained": Way(replace(served.space, tower=None)),
     }
-    test = figures_of(asyncio.run(listed(chosen, users, 1, ways)), options.seed)
-    ranks = asyncio.run(measure(chosen, users, 1))
+    test = figures_of(asyncio.run(listed(served, users, 1, ways)), options.seed)
+    ranks = asyncio.run(measure(served, users, 1))
     test |= {part: figures(ranks[part], options.seed) for part in ("blend", "tower", "covisits")}
     protocol = {"data": options.data.name, "split": LEAVE_LAST_OUT}
     results = Results(options.json, **protocol, seed=options.seed, users=len(users))
@@ -164,7 +162,7 @@ def main() -> int:
             "took_s": time.monotonic() - began_s,
             "choosing": len(choosing),
             "validation": validation,
-            "weight": best,
+            "weight": BlendSettings().tower,
             "test": test,
         },
     )
