@@ -20,7 +20,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -33,11 +33,13 @@ from freshet.contract.items import Item
 from freshet.contract.records import Origin
 from freshet.contract.topics import ITEMS_BACKFILL
 from services.embedding.items.arrivals import Arrivals
+from services.ranking.models.serving_models import ServingModels
 from services.ranking.recommend import rank, recommend
 from services.ranking.requests import RecommendQuery
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
-from services.ranking.stages.blend import PARTS
+from services.ranking.stages.blend import PARTS, Ranked
+from services.ranking.stages.recommendation import RankingInput, Recommendation
 from services.ranking.stages.sources import Candidates
 from services.sessions.fold.fold import FoldEvent, fold
 from services.sessions.fold.settings import FoldSettings
@@ -46,16 +48,19 @@ from shared.bundles.candidates import FeatureColumn
 from shared.bundles.content import text_of
 from shared.bundles.encoders import Encoders
 from shared.bundles.fusion import Fusion
+from shared.bundles.towers import OnnxItemTower
 from shared.catalogue.catalogue import Catalogue, Change
-from shared.catalogue.item_vectors import ItemVector
+from shared.catalogue.item_vectors import NO_VECTOR, ItemVector
 from shared.inputs import movielens
 from shared.runtime.deadline import Costs, Deadline
+from shared.users.keys import item_key
 from shared.users.states import UserState
 from tests import servers
 from tests.bench.offline import Offline
 
 NOW_MS: Final = 1_800_000_000_000  # of the import, and of the lists
 AT_MOST: Final = 10  # places of a list
+DAY_ZERO: Final = Path("deploy/models/day-zero")
 SAMPLES: Final = {"20 %": 0.2, "5 %": 0.05}
 ALONE: Final = tuple(name for name in PARTS if name != "dislike")  # which proposes nothing
 
@@ -66,6 +71,7 @@ class Encoded(NamedTuple):
     bundle: Bundle
     items: Mapping[str, Item]
     vectors: Mapping[str, NDArray[np.float16]]
+    tower_vectors: Mapping[str, NDArray[np.float16]]  # of those that the bundle's tower knows
 
 
 @dataclass(frozen=True)
@@ -82,9 +88,22 @@ def encoded(folder: Path, bundle: Bundle) -> Encoded:
     items = [movielens.item_of(movie, None) for movie in movielens.read_movies(folder)]
     fusion, encoders = Fusion.load(bundle.files["fusion.npz"]), Encoders(bundle, threads=1)
     texts = encoders.encode_texts([text_of(item) or item.title for item in items])
-    vectors = fusion.fuse(None, texts).vector.astype(np.float16)
+    vectors = fusion.fuse(None, texts).vector
     ids = [item.item_id for item in items]
-    return Encoded(bundle, dict(zip(ids, items, strict=True)), dict(zip(ids, vectors, strict=True)))
+    towers = np.zeros((len(ids), 0), np.float32)
+    if bundle.tower is not None:
+        keys = np.array([item_key(item_id) for item_id in ids], np.uint64)
+        towers = OnnxItemTower(bundle).vectors(keys, vectors)
+    return Encoded(
+        bundle,
+        dict(zip(ids, items, strict=True)),
+        dict(zip(ids, vectors.astype(np.float16), strict=True)),
+        {
+            item_id: tower
+            for item_id, tower in zip(ids, towers.astype(np.float16), strict=True)
+            if tower.any()
+        },
+    )
 
 
 def events_of(folder: Path, share: float, seed: int) -> list[FoldEvent]:
@@ -97,7 +116,12 @@ def events_of(folder: Path, share: float, seed: int) -> list[FoldEvent]:
     return [FoldEvent(event, 0, offset, NOW_MS) for offset, event in enumerate(events)]
 
 
-def imported(events: Sequence[FoldEvent], movies: Encoded, settings: RankingSettings) -> Imported:
+def imported(
+    events: Sequence[FoldEvent],
+    movies: Encoded,
+    settings: RankingSettings,
+    models: ServingModels | None = None,
+) -> Imported:
     """Fold and keep all but each user's last two events, and build what serves."""
     sequences: dict[str, list[FoldEvent]] = defaultdict(list)
     for event in events:
@@ -105,7 +129,7 @@ def imported(events: Sequence[FoldEvent], movies: Encoded, settings: RankingSett
     last = {event.offset for sequence in sequences.values() for event in sequence[-2:]}
     train = [event for event in events if event.offset not in last]
     catalogue = catalogue_of({event.event.item_id for event in events}, movies)
-    system = Offline(catalogue, settings, lambda: NOW_MS)
+    system = Offline(catalogue, settings, lambda: NOW_MS, models)
     system.fold(train)
     return Imported(system.space, dict(system.states), sequences)
 
@@ -130,6 +154,7 @@ def catalogue_of(item_ids: set[str], movies: Encoded) -> Catalogue:
                 version=1,
                 arrived_ms=arrivals.since_ms(movies.items[item_id], origin, None, 0),
                 encoded_ms=NOW_MS,
+                tower_vector=movies.tower_vectors.get(item_id, NO_VECTOR),
             ),
         )
         for item_id in sorted(item_ids)
@@ -137,32 +162,65 @@ def catalogue_of(item_ids: set[str], movies: Encoded) -> Catalogue:
     return catalogue
 
 
-async def measure(served: Imported, users: Sequence[str], held_out: int) -> dict[str, list[float]]:
-    """Return each user's rank of the held-out item, from 0; held_out: 1 the last event, 2 before.
+class Question(NamedTuple):
+    """A list that is wanted, and what its user came to next."""
 
-    Ranks are by what ranked: the list as served, the blend, and each part alone.
+    query: RecommendQuery
+    target: int  # row
+    seen: Sequence[int]  # rows of the user's own history
+
+
+async def questions(
+    served: Imported, users: Sequence[str], held_out: int
+) -> AsyncIterator[Question]:
+    """Yield what each user is asked; 1: for the last event, 2: for the one before.
+
+    Until the next one, readers find that user's state as it is before the held-out event.
     """
     space, catalogue = served.space, served.space.catalogue
-    ranks: dict[str, list[float]] = {name: [] for name in ("served", "blend", *ALONE)}
     await space.trending.renew()
-    rows = np.arange(len(catalogue))
     for user in users:
         sequence, state = served.sequences[user], served.states[user]
         for event in sequence[-2 : len(sequence) - held_out]:
             state, _, _ = fold(state, [event], catalogue, FoldSettings())
         space.reader.users[user] = state  # type: ignore[attr-defined]
         history = tuple(event.event.item_id for event in sequence[:-held_out])
-        target = catalogue.row(sequence[-held_out].event.item_id)
-        query = RecommendQuery((user,), k=AT_MOST, exclude=history)
-        deadline = Deadline(time.monotonic() + 60, time.monotonic, Costs())
-        made = await recommend(query, space, deadline)
-        place = np.flatnonzero(made.listed.rows == target)
-        ranks["served"].append(float(place[0]) if len(place) else np.inf)
-        everything = Candidates(rows, np.zeros(len(rows), np.int64))
-        ranked = await rank(everything, made.input, space, deadline)
-        seen = [catalogue.row(item_id) for item_id in history]
-        kept = ~np.isin(ranked.rows, seen)
-        at = int(np.flatnonzero(ranked.rows[kept] == target)[0])
+        yield Question(
+            RecommendQuery((user,), k=AT_MOST, exclude=history),
+            catalogue.row(sequence[-held_out].event.item_id),
+            [catalogue.row(item_id) for item_id in history],
+        )
+
+
+def unhurried() -> Deadline:
+    """Return a deadline for which nothing is left out."""
+    return Deadline(time.monotonic() + 60, time.monotonic, Costs())
+
+
+def place_of(made: Recommendation, target: int) -> float:
+    """Return where a list has the target, from 0; infinity where it has not."""
+    place = np.flatnonzero(made.listed.rows == target)
+    return float(place[0]) if len(place) else np.inf
+
+
+async def ranked_all(user: RankingInput, space: ServingSpace) -> Ranked:
+    """Rank the whole catalogue, whoever would propose it."""
+    rows = np.arange(len(space.catalogue))
+    return await rank(Candidates(rows, np.zeros(len(rows), np.int64)), user, space, unhurried())
+
+
+async def measure(served: Imported, users: Sequence[str], held_out: int) -> dict[str, list[float]]:
+    """Return each user's rank of the held-out item, from 0; held_out: 1 the last event, 2 before.
+
+    Ranks are by what ranked: the list as served, the blend, and each part alone.
+    """
+    ranks: dict[str, list[float]] = {name: [] for name in ("served", "blend", *ALONE)}
+    async for question in questions(served, users, held_out):
+        made = await recommend(question.query, served.space, unhurried())
+        ranks["served"].append(place_of(made, question.target))
+        ranked = await ranked_all(made.input, served.space)
+        kept = ~np.isin(ranked.rows, question.seen)
+        at = int(np.flatnonzero(ranked.rows[kept] == question.target)[0])
         ranks["blend"].append(rank_of(at, ranked.scores[kept]))
         for name in ALONE:
             values = ranked.features[kept, FeatureColumn[name.upper()]]
@@ -204,17 +262,18 @@ def main() -> int:
     default = servers.shared_folder_path() / "data"
     parser.add_argument("--data", type=Path, default=default, help="folder of ml-1m and ml-100k")
     parser.add_argument("--sets", nargs="+", default=["ml-1m", "ml-100k"], help="folders there")
-    parser.add_argument("--bundle", default="deploy/models/day-zero", help="folder of the bundle")
+    parser.add_argument("--bundle", type=Path, default=DAY_ZERO, help="folder of the bundle")
     parser.add_argument("--users", type=int, default=10_000, help="measured of a set, at most")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--seed", type=int, default=0, help="of the users drawn")
     options = parser.parse_args()
-    bundle = Bundle.load(options.bundle)
+    bundle, models = Bundle.load(options.bundle), ServingModels.load(options.bundle)
     for name in options.sets:
         folder = options.data / name
         movies = encoded(folder, bundle)
         for sample, share in {"all": 1.0, **SAMPLES}.items():
-            served = imported(events_of(folder, share, options.seed), movies, RankingSettings())
+            events = events_of(folder, share, options.seed)
+            served = imported(events, movies, RankingSettings(), models)
             drawn = np.random.default_rng(options.seed).permutation(sorted(served.sequences))
             users = drawn[: options.users].tolist()
             held_out = 1 if options.split == "test" else 2

@@ -140,9 +140,11 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=10_000, help="in the catalogue")
     parser.add_argument("--clicks", type=int, default=200, help="measured, one at a time")
     parser.add_argument("--arrivals", type=int, default=200, help="measured, one at a time")
+    parser.add_argument("--bundle", type=Path, help="folder of the model bundle, if not day zero")
     options = parser.parse_args()
+    bundle = {} if options.bundle is None else {"FRESHET_BUNDLE": str(options.bundle.resolve())}
     with tempfile.TemporaryDirectory() as folder:
-        up = Up(Path(folder))
+        up = Up(Path(folder), bundle)
         ready_s = []
         for _ in range(2):
             started = time.monotonic()

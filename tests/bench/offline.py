@@ -19,6 +19,8 @@ from services.cli.replay.replay import (
 )
 from services.ranking import requests
 from services.ranking.live.state_reader import MemoryReader
+from services.ranking.live.trending import LocalTrending
+from services.ranking.models.serving_models import ServingModels
 from services.ranking.recommend import recommend
 from services.ranking.serving_space import ServingSpace
 from services.ranking.settings import RankingSettings
@@ -55,13 +57,35 @@ class LiveReader(MemoryReader):
 class Offline:
     """A system in memory: a catalogue, states, sets, and the space that lists are made in."""
 
+    space: ServingSpace
+
     def __init__(
-        self, catalogue: Catalogue, settings: RankingSettings, now_ms: Callable[[], int]
+        self,
+        catalogue: Catalogue,
+        settings: RankingSettings,
+        now_ms: Callable[[], int],
+        models: ServingModels | None = None,
     ) -> None:
+        """models: what the catalogue's bundle brings for lists."""
         self.reader = LiveReader()
-        self.space = ServingSpace.build(catalogue, self.reader, settings, now_ms=now_ms)
+        self.served_as = DAY_ZERO  # what the list as it is served is called from now on
+        self._trending = LocalTrending(self.reader)
+        self._settings = settings
         self._now_ms = now_ms
         self._told = 0
+        self.serve(catalogue, models)
+
+    def serve(self, catalogue: Catalogue, models: ServingModels | None = None) -> None:
+        """Make lists over a catalogue from now on, of whatever space; what was told stays told."""
+        self.space = ServingSpace.build(
+            catalogue,
+            self.reader,
+            self._settings,
+            trending=self._trending,
+            ranker=None if models is None else models.ranker,
+            tower=None if models is None else models.tower,
+            now_ms=self._now_ms,
+        )
 
     @property
     def states(self) -> dict[str, UserState]:
@@ -74,7 +98,7 @@ class Offline:
         log = [FoldEvent(event, 0, first + n, at_ms) for n, event in enumerate(events)]
         self._told += len(events)
         self.fold(log)
-        await self.space.trending.renew()
+        await self._trending.renew()
 
     def fold(self, log: Sequence[FoldEvent]) -> None:
         """Fold a piece of the log, and keep what comes of it."""
@@ -99,7 +123,7 @@ class Offline:
         listed, covisits = await self._list(
             user_id=user_id, k=SERVED_AT_MOST, exclude=exclude, diversity=0.0, at_ms=at_ms
         )
-        return {DAY_ZERO: served, COVISITS: by_worth(zip(listed, covisits, strict=True))}
+        return {self.served_as: served, COVISITS: by_worth(zip(listed, covisits, strict=True))}
 
     async def _list(self, **fields: object) -> tuple[list[str], list[float]]:
         """Return a list's items, and what co-visits add to their scores."""

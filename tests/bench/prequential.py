@@ -15,10 +15,12 @@ from pathlib import Path
 
 from services.cli.replay.replay import replay
 from services.cli.replay.run import read_log
+from services.ranking.models.serving_models import ServingModels
 from services.ranking.settings import RankingSettings
 from shared.bundles.bundle import Bundle
+from shared.catalogue.catalogue import Catalogue
 from tests import servers
-from tests.bench.blend import NOW_MS, catalogue_of, encoded
+from tests.bench.blend import DAY_ZERO, NOW_MS, catalogue_of, encoded
 from tests.bench.offline import Offline
 
 
@@ -27,16 +29,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.prequential", description=__doc__)
     default = servers.shared_folder_path() / "data" / "ml-100k"
     parser.add_argument("--data", type=Path, default=default, help="MovieLens folder")
-    parser.add_argument("--bundle", default="deploy/models/day-zero", help="folder of the bundle")
+    parser.add_argument("--bundle", type=Path, help="answers when half of the events are told")
     parser.add_argument("--limit", type=int, help="so many events, the first")
     parser.add_argument("--every", type=int, default=1, help="ask before each such event")
     parser.add_argument("--seed", type=int, default=0, help="which of them")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     log = read_log(options.data, NOW_MS, options.limit)
-    movies = encoded(options.data, Bundle.load(options.bundle))
-    catalogue = catalogue_of({item.item_id for item in log.items}, movies)
-    system = Offline(catalogue, RankingSettings(), lambda: NOW_MS)
+    ids = {item.item_id for item in log.items}
+
+    def catalogue_by(bundle: Bundle) -> Catalogue:
+        return catalogue_of(ids, encoded(options.data, bundle))
+
+    system = Offline(catalogue_by(Bundle.load(DAY_ZERO)), RankingSettings(), lambda: NOW_MS)
+
+    async def go_over() -> None:
+        bundle = Bundle.load(options.bundle)
+        system.serve(catalogue_by(bundle), ServingModels.load(options.bundle))
+        system.served_as = bundle.space
 
     def show(told: int) -> None:
         sys.stderr.write(f"\r{told:,} of {len(log.events):,} events")
@@ -48,6 +58,7 @@ def main() -> int:
         every=options.every,
         seed=options.seed,
         progress=show,
+        at_half=None if options.bundle is None else go_over,
     )
     scores = asyncio.run(asked)
     sys.stderr.write("\n")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -34,7 +35,8 @@ from freshet.v1 import recommender_pb2_grpc
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.process import Guarded, free_port
 from services.cli.up.valkey import EmbeddedValkey
-from services.embedding.snapshots.build import save_index
+from services.embedding.snapshots.build import graphs, save_index
+from shared.bundles.bundle import MANIFEST, Bundle
 from shared.catalogue import snapshots
 from shared.catalogue.active_bundle import ActiveBundle
 from shared.catalogue.arrow import to_table, write_table
@@ -55,19 +57,22 @@ USERS = 500
 EMPTY = np.empty(0, np.float16)
 
 
-def catalogue_of(count: int, dim: int, seed: int) -> list[ItemVector]:
-    """Return items around the centres of their kinds, with title, two categories and price."""
+def catalogue_of(count: int, dim: int, seed: int, tower_dim: int = 0) -> list[ItemVector]:
+    """Return items around the centres of their kinds, with title, two categories and price.
+
+    tower_dim: of the tower vectors that they have, too; 0: none.
+    """
     rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((KINDS, dim))
     kind = rng.integers(0, KINDS, count)
-    vectors = centres[kind] + 0.7 * rng.standard_normal((count, dim))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = _around_kinds(kind, dim, rng)
+    towers = _around_kinds(kind, tower_dim, rng) if tower_dim else np.empty((count, 0), np.float16)
     arrived = now_ms() - rng.integers(0, 90 * 86_400_000, count)
     return [
         ItemVector(
             item_id=f"item-{n}",
             space=SPACE,
-            vector=vectors[n].astype(np.float16),
+            vector=vectors[n],
+            tower_vector=towers[n],
             image_vector=EMPTY,
             text_vector=EMPTY,
             content_hash=b"",
@@ -84,6 +89,25 @@ def catalogue_of(count: int, dim: int, seed: int) -> list[ItemVector]:
         )
         for n in range(count)
     ]
+
+
+def _around_kinds(
+    kind: NDArray[np.int64], dim: int, rng: np.random.Generator
+) -> NDArray[np.float16]:
+    centres = rng.standard_normal((KINDS, dim))
+    vectors = centres[kind] + 0.7 * rng.standard_normal((len(kind), dim))
+    units: NDArray[np.float16] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(
+        np.float16
+    )
+    return units
+
+
+def serving_here(trained: Path, folder: Path) -> Bundle:
+    """Copy what serves lists of a trained bundle, as if it were of the synthetic space."""
+    shutil.copytree(trained, folder)
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"space": SPACE}))
+    return Bundle.load(folder)
 
 
 async def publish(settings: KafkaSettings, items: list[ItemVector]) -> None:
@@ -127,11 +151,13 @@ def write_snapshot(url: str, items: list[ItemVector], dim: int) -> None:
         ef_construction=snapshots.HNSW_EF_CONSTRUCTION,
         offsets={},
         created_ms=now_ms(),
+        tower_dim=0 if rows.tower_vectors is None else rows.tower_vectors.shape[1],
     )
 
     def write(folder: Path) -> None:
         write_table(to_table(rows), folder / snapshots.CATALOGUE)
-        save_index(rows.vectors, manifest, 2, folder / snapshots.INDEX)
+        for file, _, vectors in graphs(rows):
+            save_index(vectors, manifest, 2, folder / file)
 
     snapshots.write(url, manifest, write, lambda folder: None)
 
@@ -272,7 +298,11 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     store.start()
     service = floor = None
     try:
-        items = catalogue_of(options.items, options.dim, options.seed)
+        tower_dim, bundle = 0, folder / "bundle"
+        if options.bundle is not None:
+            shape = serving_here(options.bundle, bundle).tower
+            tower_dim = 0 if shape is None else shape.dim
+        items = catalogue_of(options.items, options.dim, options.seed, tower_dim)
         await publish(KafkaSettings(bootstrap_servers=broker.bootstrap), items)
         await fill(store.url, items, options.dim, options.seed)
         url = str(folder / "snapshots")
@@ -283,6 +313,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, object]:
             "REDIS_URL": store.url,
             "FRESHET_RANKING_PORT": "0",
             "FRESHET_SNAPSHOTS": url if options.snapshot else str(folder / "none"),
+            "FRESHET_BUNDLE": str(bundle),  # where there is none, nothing of one serves
             **dict(pair.split("=", 1) for pair in options.env),
         }
         service = await servers.Service("ranking", environ, folder).ready(within_s=300)
@@ -305,6 +336,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, object]:
             "k": options.k,
             "in_flight": options.in_flight,
             "snapshot": options.snapshot,
+            "tower": service.status()["tower"],
             "ready_s": round(ready_s, 2),
             "memory_mb": memory_mb(pid),
             **figures,
@@ -331,6 +363,7 @@ def main() -> int:
         default=True,
         help="begin with an HNSW snapshot; else every search is exact",
     )
+    parser.add_argument("--bundle", type=Path, help="a trained bundle: its session tower serves")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic data")
     parser.add_argument("--env", action="append", default=[], help="NAME=VALUE for ranking")
     options = parser.parse_args()

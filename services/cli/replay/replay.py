@@ -7,12 +7,12 @@ they are made of (tests/bench/offline.py), so their figures may be compared.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from freshet.contract.events import Event
 from freshet.contract.requests import EXCLUDE_AT_MOST
-from services.cli.replay.scores import Scores
+from services.cli.replay.scores import Scores, half_of
 
 DAY_ZERO: Final = "day-zero"  # the list as it is served by default
 COVISITS: Final = "co-visits"  # what others did next, and nothing else
@@ -48,11 +48,13 @@ async def replay(
     every: int = 1,
     seed: int = 0,
     progress: Callable[[int], None] = lambda told: None,
+    at_half: Callable[[], Awaitable[None]] | None = None,
 ) -> Scores:
     """Tell events in their order and ask before each `every`-th of them.
 
     items: how many could be listed. seed: chooses which of them are asked about. What a user has
-    had before is no question: it is left out of lists.
+    had before is no question: it is left out of lists. at_half: is waited for once half of the
+    events are told, before anything is asked about the others.
     """
     scores = Scores(len(events), items, {})
     had: dict[str, list[str]] = defaultdict(list)
@@ -63,6 +65,9 @@ async def replay(
             if waiting:
                 await system.tell(waiting)
                 waiting = []
+            if at_half is not None and at >= half_of(len(events)):
+                await at_half()
+                at_half = None
             progress(at)
             assert event.time_ms is not None
             question = Question(event.user_id, tuple(past[-EXCLUDE_AT_MOST:]), event.time_ms)

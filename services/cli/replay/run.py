@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,38 +44,13 @@ def read_log(folder: Path, now_ms: int, at_most: int | None = None) -> Log:
     return Log(folder.resolve().name, events, [item for item in movies if item.item_id in named])
 
 
-class HalfTime(Online):
-    """Publishes a bundle once half of the log is told, and calls its lists by its space."""
-
-    def __init__(
-        self,
-        publisher: Publisher,
-        client: Client,
-        lists: Sequence[str],
-        where: Addresses,
-        bundle: Path,
-        after: int,
-    ) -> None:
-        """after: events that are told before."""
-        super().__init__(publisher, client, lists)
-        self._where = where
-        self._bundle = bundle
-        self._left = after
-
-    async def tell(self, events: Sequence[Event]) -> None:
-        """See Replayed.tell."""
-        await super().tell(events)
-        before, self._left = self._left, self._left - len(events)
-        if self._left <= 0 < before:
-            await self._go_over()
-
-    async def _go_over(self) -> None:
-        where = self._where
-        published = await asyncio.to_thread(publish, where, self._bundle, tolerance=1, force=True)
-        await until_active(where, published.space, lambda behind: None)
-        while await self.space() != published.space:  # noqa: ASYNC110 — ranking's, not ours
-            await asyncio.sleep(ASK_AGAIN_S)
-        self.served_as = published.space
+async def go_over(system: Online, where: Addresses, bundle: Path) -> None:
+    """Publish a bundle, wait until lists are made with it, and call them by its space."""
+    published = await asyncio.to_thread(publish, where, bundle, tolerance=1, force=True)
+    await until_active(where, published.space, lambda behind: None)
+    while await system.space() != published.space:  # noqa: ASYNC110 — ranking's, not ours
+        await asyncio.sleep(ASK_AGAIN_S)
+    system.served_as = published.space
 
 
 async def run(
@@ -100,11 +76,15 @@ async def run(
         encoding = bars.add("encoding items", total=len(log.items))
         await until_served(client, [item.item_id for item in log.items], encoding.reach)
         system = Online(publisher, client, lists)
-        if bundle is not None:
-            system = HalfTime(publisher, client, lists, where, bundle, len(log.events) // 2)
         asking = bars.add("asking and telling", total=len(log.events))
         scores = await replay(
-            log.events, len(log.items), system, every=every, seed=seed, progress=asking.reach
+            log.events,
+            len(log.items),
+            system,
+            every=every,
+            seed=seed,
+            progress=asking.reach,
+            at_half=None if bundle is None else partial(go_over, system, where, bundle),
         )
     return {
         "data": log.name,

@@ -18,6 +18,11 @@ SLICES: Final = 10  # of the log, for figures over time
 KNOWN_FROM: Final = (0, 1, 2, 3, 5, 10, 20, 50, 100)  # events of the user's that were told
 
 
+def half_of(events: int) -> int:
+    """Return the number of the first event of a log's second half."""
+    return events // 2
+
+
 class Answered(NamedTuple):
     """One question and its answer."""
 
@@ -42,7 +47,12 @@ class Scores:
         self.asked.setdefault(name, []).append(Answered(at, known, place, counted))
 
     def result(self) -> dict[str, Any]:
-        """Return the figures of each kind of list, as JSON has them."""
+        """Return the figures of each kind of list, as JSON has them.
+
+        Those of the second half are of the same questions whether or not another bundle answers
+        them, so that lists with it and without may be compared.
+        """
+        half = half_of(self.events)
         return {
             name: {
                 **self._figures(asked),
@@ -50,14 +60,20 @@ class Scores:
                     {"events": -(-self.events * (slice_ + 1) // SLICES), **self._figures(part)}
                     for slice_, part in _parts(asked, lambda one: one.at * SLICES // self.events)
                 ],
-                "by_known": {
-                    _range(bucket): self._figures(part)
-                    for bucket, part in _parts(
-                        asked, lambda one: bisect_right(KNOWN_FROM, one.known) - 1
-                    )
-                },
+                "by_known": self._by_known(asked),
+                "second_half": self._late([one for one in asked if one.at >= half]),
             }
             for name, asked in self.asked.items()
+        }
+
+    def _late(self, asked: Sequence[Answered]) -> dict[str, Any]:
+        return {**self._figures(asked), "by_known": self._by_known(asked)} if asked else {}
+
+    def _by_known(self, asked: Sequence[Answered]) -> dict[str, dict[str, float]]:
+        """Return figures by how many events of the user's had been told."""
+        return {
+            _range(bucket): self._figures(part)
+            for bucket, part in _parts(asked, lambda one: bisect_right(KNOWN_FROM, one.known) - 1)
         }
 
     def _figures(self, asked: Sequence[Answered]) -> dict[str, float]:

@@ -30,6 +30,7 @@ from services.training.commands.options import (
 from services.training.commands.under_way import INTERRUPTED, FitBars, fits_under_way
 from services.training.content.contents import DAY_ZERO as DAY_ZERO_BUNDLE
 from services.training.content.contents import ItemContents, contents_of
+from services.training.data.over_time import earliest
 from services.training.data.protocols import LEAVE_LAST_OUT, split_of
 from services.training.data.splits import Split
 from services.training.evaluation.comparison import comparisons, of_lists
@@ -76,6 +77,12 @@ def train(
     columns: Map = None,
     time_unit: TimeUnit = None,
     encoding: Encoding = None,
+    first: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Learn from so much of all events, the earliest: 0.5 is half."
+        ),
+    ] = 1.0,
     fits_folder: FitsFolder = options.FITS,
     again: Again = False,
 ) -> None:
@@ -85,19 +92,20 @@ def train(
     """
     choices = ModelChoices(preset, config or ())
     form = options.table_form(columns, time_unit, encoding)
-    if model == RANKER:
-        if bundle is None:
-            raise BadInput(f"a {RANKER} is of a bundle: --bundle FOLDER says where it goes")
-        dataset = options.read_dataset(data, posters, form, fits_folder, from_topics=from_topics)
-        split = split_of(LEAVE_LAST_OUT, dataset, seed)
-        _train_ranker(split, base, bundle, fits_folder, seed)
-        return
-    choice = choices.of(model)
-    if bundle is not None and not issubclass(model_type(choice.model), ServedModel):
+    choice = None if model == RANKER else choices.of(model)
+    if choice is None and bundle is None:
+        raise BadInput(f"a {RANKER} is of a bundle: --bundle FOLDER says where it goes")
+    if choice and bundle is not None and not issubclass(model_type(choice.model), ServedModel):
         known = ", ".join([*served(), RANKER])
         raise BadInput(f"--bundle is of a model that services run: {known}, was {choice.model}")
     dataset = options.read_dataset(data, posters, form, fits_folder, from_topics=from_topics)
+    if first < 1:
+        dataset = earliest(dataset, first)
     split = split_of(LEAVE_LAST_OUT, dataset, seed)
+    if choice is None:
+        assert bundle is not None
+        _train_ranker(split, base, bundle, fits_folder, seed)
+        return
     with fits_under_way(fits_folder, choices.of, seed=seed, device=device) as fits_on:
         fits = fits_on(split)
         fit = fits.fit(choice, again=again)

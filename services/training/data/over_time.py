@@ -21,11 +21,7 @@ def global_time(data: Dataset, seed: int = 0) -> Split:
     The moments are those of four fifths and nine tenths of all events; what happened at a moment
     is before it. Users may be asked of whom nothing is known yet. Raises BadInput without times.
     """
-    times_s = data.events.times_s
-    if times_s is None:
-        raise BadInput(
-            f"{data.name}: a split by time needs events with times, has their order only"
-        )
+    times_s = _times_of(data)
     choose_s, test_s = np.quantile(times_s, [CHOSEN_FROM, TESTED_FROM], method="lower").tolist()
     return Split(
         "global-time",
@@ -33,6 +29,27 @@ def global_time(data: Dataset, seed: int = 0) -> Split:
         _first_after(data, times_s, choose_s, until_s=test_s),
         _first_after(data, times_s, test_s, until_s=int(times_s.max())),
     )
+
+
+def earliest(data: Dataset, share: float) -> Dataset:
+    """Return the dataset as it was when that share of all events had happened, 0 to 1.
+
+    What shares its moment with the first of the others is left out, too, so that whoever replays
+    the rest meets nothing that was learnt from. Raises BadInput without times.
+    """
+    times_s = _times_of(data)
+    count = int(share * len(times_s))
+    if count == len(times_s):
+        return data
+    return data.with_events(data.events.kept(times_s < np.partition(times_s, count)[count]))
+
+
+def _times_of(data: Dataset) -> Ints:
+    if data.events.times_s is None:
+        raise BadInput(
+            f"{data.name}: a split by time needs events with times, has their order only"
+        )
+    return data.events.times_s
 
 
 def _first_after(data: Dataset, times_s: Ints, moment_s: int, *, until_s: int) -> Asked:

@@ -60,6 +60,19 @@ async def test_every_nth_event_is_asked_about_beginning_where_the_seed_says() ->
         assert [told for _, told in system.asked] == asked
 
 
+async def test_at_half_time_the_first_half_is_told_and_nothing_of_the_second_is_asked() -> None:
+    log = events(*(f"ann i{n}" for n in range(10)))
+    system, halves = Recording([]), list[tuple[int, int]]()
+
+    async def at_half() -> None:
+        halves.append((len(system.told), len(system.asked)))
+
+    await replay(log, 10, system, every=3, seed=2, at_half=at_half)
+
+    assert [told for _, told in system.asked] == [2, 5, 8]
+    assert halves == [(5, 1)]
+
+
 def test_figures_are_those_of_a_count_by_hand() -> None:
     scores = Scores(events=20, items=8, asked={})
     scores.add("list", at=0, known=0, listed=["a", "b"], target="a")  # place 0: gain 1
@@ -80,6 +93,19 @@ def test_figures_are_those_of_a_count_by_hand() -> None:
         "100+": 1,
     }
     assert figures["by_known"]["3-4"]["hr@10"] == 0.5
+    late = figures["second_half"]
+    assert (late["asked"], late["hr@10"], late["ndcg@10"]) == (2, 0, 0)
+    assert late["coverage@10"] == pytest.approx(11 / 8)
+    assert {known: part["asked"] for known, part in late["by_known"].items()} == {
+        "3-4": 1,
+        "100+": 1,
+    }
+
+
+def test_a_list_of_the_first_half_alone_has_no_figures_of_the_second() -> None:
+    scores = Scores(events=20, items=8, asked={})
+    scores.add("list", at=9, known=0, listed=["a"], target="a")
+    assert scores.result()["list"]["second_half"] == {}
 
 
 def test_one_part_alone_orders_what_it_speaks_for() -> None:

@@ -88,6 +88,17 @@ async def test_contributions_sum_to_the_score_and_the_weight_is_a_setting() -> N
     assert with_tower.reason == "because of what you watched last: Lamp-3"
 
 
+async def test_by_default_the_tower_leads_and_co_visits_decide_among_what_it_expects_alike(
+    shop: Shop,
+) -> None:
+    shop.user("ann", [("click", "lamp-3")])
+    shop.follows("lamp-3", {"rug-4": 50.0, "vase-11": 50.0})
+    listed = ids(shop, await make(shop, "ann", k=10, diversity=0))
+    assert listed[0] == "vase-11", "both speak for it"
+    assert "rug-4" not in listed, "co-visits alone do"
+    assert {item_id.rpartition("-")[2] for item_id in listed} <= {"3", "11", "19", "27"}
+
+
 async def test_an_item_is_found_by_the_tower_from_its_arrival_on(shop: Shop) -> None:
     new = item_vector("novel", near(9, 7), tower_vector=towering(3, 7), arrived_ms=NOW_MS)
     shop.put([new])

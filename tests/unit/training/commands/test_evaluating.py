@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -168,6 +169,18 @@ def test_training_writes_a_model_that_can_be_loaded(data: Path, tmp_path: Path) 
     run("train", "firsts", "--data", data, "--out", tmp_path / "out")
 
     assert Firsts.load(tmp_path / "out").tensors()["items"].tolist() == [15]
+
+
+@pytest.mark.parametrize(("first", "days"), [("1", 6), ("0.5", 2)])
+def test_training_on_the_first_half_of_a_log_learns_from_no_later_event(
+    data: Path, first: str, days: int
+) -> None:
+    run("train", "firsts", "--data", data, "--first", first, "--out", "out")
+
+    rows = (line.split("\t") for line in (data / "u.data").read_text().splitlines())
+    # Everybody rates once on each of eight days; the last two of those there are choose and test.
+    learnt = [int(rating) for _, _, rating, time in rows if int(time) < (days + 1) * 86_400]
+    assert Firsts.load(Path("out")).tensors()["mean"][0] == pytest.approx(np.mean(learnt))
 
 
 def test_folds_of_ratings_are_predicted_by_models_of_ratings_alone(data: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.training.data.cold import KNOWN_EVENTS, new_items, new_users
 from services.training.data.dataset import Dataset
-from services.training.data.over_time import global_time
+from services.training.data.over_time import earliest, global_time
 from services.training.data.protocols import SPLITS, split_of
 from services.training.data.splits import Asked, leave_last_out
 from shared.inputs.refusals import BadInput
@@ -126,9 +128,33 @@ def test_a_moment_asks_for_what_each_user_did_first_after_it() -> None:
     assert split.test.histories.of(0).tolist() == [0, 1]
 
 
-def test_a_split_by_time_needs_times() -> None:
+@given(lengths=lengths, seed=seeds, share=st.floats(0, 1))
+def test_the_earliest_of_a_log_are_what_happened_first_of_all(
+    lengths: list[int], seed: int, share: float
+) -> None:
+    data = of_different_items(lengths, seed)
+    times = data.events.times_s
+    assert times is not None
+
+    learnt = earliest(data, share).events
+
+    assert learnt.times_s is not None
+    count = int(share * len(times))
+    assert sorted(learnt.times_s) == sorted(times)[:count]
+    assert len(learnt) == len(lengths), "users stay, if without events"
+
+
+def test_of_a_moment_that_parts_a_log_nothing_is_learnt() -> None:
+    data = dataset([[0, 1, 2], [3, 4, 5]], 6, [[0, 7, 7], [1, 7, 9]])
+
+    assert earliest(data, 0.5).events.items.tolist() == [0, 3]
+    assert earliest(data, 1).events.items.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("parted", [global_time, lambda data: earliest(data, 0.5)])
+def test_a_split_by_time_needs_times(parted: Callable[[Dataset], object]) -> None:
     with pytest.raises(BadInput, match="log: a split by time needs events with times"):
-        global_time(dataset([[0, 1, 2]], 3))
+        parted(dataset([[0, 1, 2]], 3))
 
 
 @given(long_logs, seeds)
