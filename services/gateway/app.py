@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -45,6 +46,15 @@ def build_app(api: tuple[Endpoint, ...], callers: Callers, limits: Limits) -> St
         middleware=[Middleware(Envelope), Middleware(Origins, allowed=callers.allows_page)],
         exception_handlers={HTTPException: _no_route},
     )
+
+
+class IdConvertor(StringConvertor):
+    """Takes the rest of a path as an id, slashes and all; the contract says what an id is."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("id", IdConvertor())
 
 
 def _route(path: str, methods: dict[str, Handler]) -> Route:

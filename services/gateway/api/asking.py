@@ -186,7 +186,7 @@ def endpoints(asking: Asking) -> tuple[Endpoint, ...]:
         *made,
         Endpoint(
             method="GET",
-            path="/v1/users/{user_id:path}",
+            path="/v1/users/{user_id:id}",
             answer=asking.state,
             scope=Scope.PEOPLE,
             summary="Show all that is kept of a user.",
@@ -196,7 +196,7 @@ def endpoints(asking: Asking) -> tuple[Endpoint, ...]:
         ),
         Endpoint(
             method="DELETE",
-            path="/v1/users/{user_id:path}",
+            path="/v1/users/{user_id:id}",
             answer=asking.forget,
             scope=Scope.PEOPLE,
             summary="Forget a user, for good.",

@@ -179,7 +179,7 @@ def endpoints(publishing: Publishing) -> tuple[Endpoint, ...]:
         ),
         Endpoint(
             method="PUT",
-            path="/v1/items/{item_id:path}",
+            path="/v1/items/{item_id:id}",
             answer=publishing.put_item,
             scope=Scope.PUBLISH,
             summary="Publish an item, the whole of it.",
@@ -198,7 +198,7 @@ def endpoints(publishing: Publishing) -> tuple[Endpoint, ...]:
         ),
         Endpoint(
             method="DELETE",
-            path="/v1/items/{item_id:path}",
+            path="/v1/items/{item_id:id}",
             answer=publishing.delete_item,
             scope=Scope.PUBLISH,
             summary="Delete an item: it is in no list any more.",
@@ -209,7 +209,7 @@ def endpoints(publishing: Publishing) -> tuple[Endpoint, ...]:
         ),
         Endpoint(
             method="PATCH",
-            path="/v1/offers/{item_id:path}",
+            path="/v1/offers/{item_id:id}",
             answer=publishing.patch_offer,
             scope=Scope.PUBLISH,
             summary="Publish what changed about an item's price, stock or window.",
@@ -221,7 +221,7 @@ def endpoints(publishing: Publishing) -> tuple[Endpoint, ...]:
         ),
         Endpoint(
             method="DELETE",
-            path="/v1/offers/{item_id:path}",
+            path="/v1/offers/{item_id:id}",
             answer=publishing.delete_offer,
             scope=Scope.PUBLISH,
             summary="Take an offer back: the item's own price, stock and window hold again.",
@@ -232,7 +232,7 @@ def endpoints(publishing: Publishing) -> tuple[Endpoint, ...]:
         ),
         Endpoint(
             method="PUT",
-            path="/v1/users/{user_id:path}",
+            path="/v1/users/{user_id:id}",
             answer=publishing.put_user,
             scope=Scope.PUBLISH,
             summary="Publish what the shop knows of a user, the whole of it.",

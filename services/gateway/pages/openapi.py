@@ -59,7 +59,7 @@ def document(api: Iterable[Endpoint]) -> dict[str, Any]:
     schemas = _Schemas(endpoints)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        path = endpoint.path.replace(":path}", "}")
+        path = endpoint.path.replace(":id}", "}")
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, path, schemas)
     return {
         "openapi": "3.1.0",

@@ -46,7 +46,7 @@ COMMANDS = [
     ["models", "rollback"],
 ]
 GROUPS = {"import", "items", "offers", "users", "events", "models"}
-WITHOUT_ADDRESSES = {("models", "build"), ("token",), ("keys",), ("replay",)}
+WITHOUT_ADDRESSES = {("models", "build"), ("token",), ("public-key",), ("keys",), ("replay",)}
 WITHOUT_ADDRESSES |= {(name,) for name in training.COMMANDS}
 
 

@@ -241,7 +241,9 @@ async def test_offers_users_and_deletes_are_published(
     ]
 
 
-@pytest.mark.parametrize("path", ["/v1/items/", "/v1/items/" + "x" * 129, "/v1/items/%0A"])
+@pytest.mark.parametrize(
+    "path", ["/v1/items/", "/v1/items/" + "x" * 129, "/v1/items/%0A", "/v1/items/a%0A%0Ab"]
+)
 async def test_an_id_of_a_path_has_the_contracts_bounds(gateway: GatewayKit, path: str) -> None:
     for method in ("PUT", "DELETE"):
         got = await gateway(method, path, json={} if method == "PUT" else None)

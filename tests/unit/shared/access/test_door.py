@@ -31,7 +31,7 @@ from tests.certificates import Pki
 from tests.servers import eventually
 from tests.unit.freshet.ranking_double import RankingDouble
 
-SERVE, PEOPLE, OPERATE = Scope
+SERVE, PEOPLE, OPERATE = Scope.SERVE, Scope.PEOPLE, Scope.OPERATE
 Ask = Callable[[Client], Any]
 LONG_S = 30.0  # so that a busy machine decides nothing
 
@@ -246,6 +246,8 @@ class Issued(NamedTuple):
 
     settings: DoorSettings
     serve: str
+    publish: str
+    read: str
     people: str
     operate: str
 
@@ -264,6 +266,7 @@ ASKED: dict[str, tuple[Scope, Ask]] = {
     "Recommend": (SERVE, lambda it: it.recommend("ada")),
     "Similar": (SERVE, lambda it: it.similar("mug")),
     "Search": (SERVE, lambda it: it.search("mug")),
+    "Applied": (SERVE, lambda it: it.applied("3:1024")),
     "State": (PEOPLE, lambda it: it.state("ada")),
     "Explain": (PEOPLE, lambda it: it.explain("ada", "mug")),
     "Forget": (PEOPLE, lambda it: it.forget("ada")),
@@ -298,7 +301,7 @@ async def test_a_method_is_answered_to_its_scope_alone(
             assert f"{method} needs a bearer token of scope {needed}" in str(refused.value)
             assert "freshet_unknown" not in str(refused.value)
         assert len(ports.double.calls) == 1
-    assert counted(method, "PERMISSION_DENIED") == denied + 2
+    assert counted(method, "PERMISSION_DENIED") == denied + len(Scope) - 1
     assert counted(method, "UNAUTHENTICATED") == unknown + 2
 
 

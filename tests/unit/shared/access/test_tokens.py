@@ -10,7 +10,7 @@ import pytest
 
 from shared.access.tokens import NotLetIn, Scope, Tokens, digest_of, line_of, new_token
 
-SERVE, PEOPLE, OPERATE = Scope
+SERVE, PEOPLE, OPERATE = Scope.SERVE, Scope.PEOPLE, Scope.OPERATE
 
 
 def known(folder: Path, *lines: str) -> Tokens:

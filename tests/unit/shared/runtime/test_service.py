@@ -11,7 +11,7 @@ from services.cli.addresses import SERVICES
 from shared.access.settings import DoorSettings
 from shared.faults import SystemFault
 from shared.runtime.service import Service, main
-from tests.contract.service_settings import settings_class
+from tests.contract.service_settings import settings_class, variables
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -36,6 +36,8 @@ def test_a_bad_address_ends_each_service_with_one_line(
     def build(settings: Any) -> Any:
         pytest.fail("nothing should be built")
 
+    if variable not in variables(settings_class(service)):
+        return  # the gateway asks no Redis
     monkeypatch.setenv(variable, value)
 
     assert main(service, settings_class(service), build) == 2
