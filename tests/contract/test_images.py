@@ -127,6 +127,16 @@ def test_every_locked_file_comes_with_hashes() -> None:
         assert [entry for entry in entries if "--hash=sha256:" not in entry] == [], path
 
 
+def test_what_exists_as_source_only_is_known_where_it_is_locked_and_where_it_is_installed() -> None:
+    def named(path: Path) -> set[str]:
+        options = re.findall(r"--no-binary (\S+)", path.read_text())
+        return {name for option in options for name in option.split(",")}
+
+    source_only = named(ROOT / "deploy" / "install-locked")
+    assert "lime" in source_only, "else the training image cannot be built"
+    assert named(LOCKS / "compile") == source_only
+
+
 def imports(path: Path) -> Iterator[str]:
     """Yield the modules that a file imports, also within functions."""
     for node in ast.walk(ast.parse(path.read_text())):
