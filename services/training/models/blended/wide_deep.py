@@ -6,7 +6,8 @@ pair came often enough to have a weight of its own. The deep part generalises: a
 the history (GRU), items by number and by the content vector that a CNN and a text encoder gave
 them, a perceptron above. Their contributions sum to the logit, and are fitted jointly.
 
-Differs from the paper: one optimiser (AdamW) fits both parts, instead of FTRL the wide one.
+Differs from the paper: AdamW fits both parts, instead of FTRL the wide one. What FTRL does for it
+do a faster rate, as a pair has few steps to learn from, and dropout in place of L1.
 
 Legend: b windows; l events of one; n events asked; r of the last of them; c candidates of each; d
 dimensions; h hidden units; a flags of users; g columns of what is said of items; i items; p pairs.
@@ -48,12 +49,13 @@ class WideDeepConfig(Config, frozen=True):
     hidden: tuple[int, ...] = (128, 64)
     crossed: int = 3  # last items that are crossed with an item
     pairs_at_least: int = 2  # times that one item followed another so, for a weight of their own
-    pair_dropout: float = 0.0  # so that a pair that came by chance is not believed
+    pair_dropout: float = 0.5  # so that a pair that came by chance is not believed
+    wide_rate: float = 5.0  # times the deep part's rate at which the wide part learns
     dropout: float = 0.2
     attributes: bool = True  # whether what is known of users is taken
     negatives: int = 4  # items drawn for each event
-    batch_events: int = 6_400  # windows × the longest of them
-    training: Training = Training(epochs=30, patience=3)
+    batch_events: int = 1_500  # windows × the longest of them
+    training: Training = Training(epochs=30, patience=3, learning_rate=3e-3)
 
     @classmethod
     def of(cls, preset: Preset) -> Self:
@@ -65,10 +67,11 @@ class Wide(nn.Module):
     """Remembers crosses; all weights begin at nothing."""
 
     def __init__(
-        self, items: int, flags: int, columns: int, pairs: Ints, dropout: float = 0.0
+        self, items: int, flags: int, columns: int, pairs: Ints, dropout: float, rate: float
     ) -> None:
-        """pairs: (p,) known ones as `pair_numbers` has them, ascending."""
+        """pairs: (p,) as `known_pairs` has them; rate: what all weights are multiplied by."""
         super().__init__()
+        self.rate = rate
         self.offsets = nn.Parameter(torch.zeros(items))
         self.by_user = nn.Parameter(torch.zeros(flags, columns))
         self.by_last = nn.Parameter(torch.zeros(columns, columns))
@@ -86,7 +89,8 @@ class Wide(nn.Module):
         of_last = columns[last[:, 0]] * (last[:, :1] >= 0)
         weights = flags @ self.by_user + of_last @ self.by_last  # (n, g)
         said = torch.einsum("ng,ncg->nc", weights, columns[candidates])
-        return self.offsets[candidates] + said + self.remembered(last, candidates)
+        # Adam's steps are alike in size whatever the gradient: so the weights count for more.
+        return self.rate * (self.offsets[candidates] + said + self.remembered(last, candidates))
 
     def remembered(self, last: Tensor, candidates: Tensor) -> Tensor:
         """Return the weights of pairs, (n, c): those of older items count less."""
@@ -155,12 +159,15 @@ class WideAndDeep(nn.Module):
         for name, table in (("user_flags", user_flags), ("content", content), ("columns", columns)):
             self.register_buffer(name, torch.from_numpy(table))
         items, flags = len(content), user_flags.shape[1]
-        self.wide = Wide(items, flags, columns.shape[1], pairs, config.pair_dropout)
+        self.wide = Wide(
+            items, flags, columns.shape[1], pairs, config.pair_dropout, config.wide_rate
+        )
         self.deep = Deep(config, items, flags, content.shape[1])
         self.counts = [config.parts != "deep", config.parts != "wide"]
         # What is drawn outnumbers what came next: to learn that first would take many steps.
-        offsets = self.wide.offsets if self.counts[0] else self.deep.offset
-        nn.init.constant_(offsets, -math.log(config.negatives))
+        nn.init.constant_(self.deep.offset, -math.log(config.negatives))
+        if not self.counts[1]:
+            nn.init.constant_(self.wide.offsets, -math.log(config.negatives) / config.wide_rate)
 
     user_flags: Tensor
     content: Tensor

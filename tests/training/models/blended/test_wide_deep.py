@@ -106,7 +106,7 @@ def test_a_pair_has_a_weight_where_it_came_often_enough() -> None:
 
 
 def test_an_older_item_counts_less_and_an_unknown_pair_nothing() -> None:
-    wide = Wide(ITEMS, 0, 0, np.array([1 * ITEMS + 5, NO_PAIR]))
+    wide = Wide(ITEMS, 0, 0, np.array([1 * ITEMS + 5, NO_PAIR]), dropout=0.0, rate=1.0)
     torch.nn.init.constant_(wide.pairs, 6.0)
     last = torch.tensor([[1, 2, 3], [2, 1, -1], [2, 3, 1], [4, -1, -1]])
     found = wide.remembered(last, torch.tensor([[5, 6]] * 4))
@@ -117,6 +117,16 @@ def test_before_anything_is_learnt_an_item_is_as_likely_as_it_is_drawn() -> None
     model = fitted(parts="wide", training=Training(epochs=0))
     chances = model.probabilities(some(), np.array([[4], [9], [16], [8]]))
     np.testing.assert_allclose(chances, 1 / (1 + model.negatives), rtol=1e-6)
+
+
+def test_the_wide_part_learns_faster_by_its_rate() -> None:
+    """Of the first step, in which Adam moves each weight as far, whatever its gradient."""
+    one, five = (
+        fitted(parts="wide", wide_rate=rate, batch_events=10**6, training=Training(epochs=1))
+        for rate in (1.0, 5.0)
+    )
+    moved = [model.score(some()) + np.log(model.negatives) for model in (one, five)]
+    np.testing.assert_allclose(moved[1], 5 * moved[0], rtol=1e-3, atol=1e-6)
 
 
 def test_probabilities_come_true() -> None:
