@@ -12,9 +12,11 @@ from services.training.report import tables
 from services.training.report.tables import Result
 
 _STYLE: Final = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;display:block;overflow-x:auto}
-th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;white-space:nowrap}
+body{font:15px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem}
+table{border-collapse:collapse;display:block;overflow-x:auto;font-size:13px}
+th,td{padding:.2rem .6rem;border-bottom:1px solid #ddd;white-space:nowrap}
+th:first-child{text-align:left}
+pre{white-space:pre-wrap}
 td{font-variant-numeric:tabular-nums}
 img{max-width:100%}
 @media (prefers-color-scheme:dark){body{background:#16181c;color:#e4e4e4}th,td{border-color:#444}

@@ -11,6 +11,7 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
 from services.training.data.splits import Asked, leave_last_out
 from services.training.evaluation.by_pairs import judged_pairs, pair_figures, pair_gains
+from services.training.evaluation.measure import Figures
 from services.training.models.model import ProbabilityModel, Run, Tensors
 from tests.unit.training.logs import dataset
 
@@ -50,8 +51,8 @@ class Guess(ProbabilityModel):
         raise NotImplementedError
 
 
-def figures(model: ProbabilityModel, asked: Asked = ASKED, seed: int = 0) -> dict[str, float]:
-    return dict(pair_figures(judged_pairs(model, asked, ITEMS, seed), seed))
+def figures(model: ProbabilityModel, asked: Asked = ASKED, seed: int = 0) -> Figures:
+    return pair_figures(judged_pairs(model, asked, ITEMS, seed), seed)
 
 
 def test_who_knows_nothing_is_as_good_as_chance_and_calibrated() -> None:
@@ -66,7 +67,7 @@ def test_who_tells_even_from_odd_beats_half_of_what_is_drawn() -> None:
     """All that came next is even: half of what is drawn is odd and lies below, half is a tie."""
     found = figures(Guess(1 / 3, 0.001))
     assert found["auc"] == pytest.approx(0.75, abs=0.01)
-    low, high = found["auc_interval"]  # type: ignore[misc]
+    low, high = found["auc_interval"]
     assert low < found["auc"] < high
     assert found["calibration_error"] < 0.01
     assert found["log_loss"] < figures(Guess(0.2, 0.2))["log_loss"]
