@@ -51,8 +51,8 @@ class GatewayService(Service):
             self.health.stop,
             self._client.close,
             self._publisher.close,
-            self.background.stop,
             self._server.stop,
+            self.background.stop,
         ):
             self.ends.push_async_callback(end)
 
@@ -66,6 +66,7 @@ class GatewayService(Service):
         await self._publisher.__aenter__()
         await self._client.__aenter__()
         self.port = await self._server.start(settings.port)
+        self.background.start(self._server.ended(), "the serving of HTTP")
         tune_collector()
         self.health.ready = True
 

@@ -96,7 +96,7 @@ async def overhead(up: Up, calls: int, k: int) -> dict[str, Any]:
 async def intake(up: Up, seconds: float, batch: int, connections: int) -> dict[str, Any]:
     """Publish lists of events for a while, the gateway bound to one core."""
     assert up.running is not None
-    process = service_process(up)
+    process = psutil.Process(up.running.processes["gateway"])
     if hasattr(process, "cpu_affinity"):  # not on macOS
         process.cpu_affinity([0])
     published = 0
@@ -134,11 +134,6 @@ async def intake(up: Up, seconds: float, batch: int, connections: int) -> dict[s
         "cpu_us_an_event": round(cpu_s / published * 1e6, 1),
         "memory_mib": round(process.memory_info().rss / 2**20),
     }
-
-
-def service_process(up: Up) -> psutil.Process:
-    """Return the gateway's own process."""
-    return next(process for process in up.family() if "services.gateway" in process.cmdline()[-1:])
 
 
 async def measure(up: Up, args: argparse.Namespace) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +36,7 @@ from shared.access.tokens import Scope
 
 # A picture of 4 MiB in base64, and a request's other fields.
 BODY_BYTES: Final = 6 * 1024 * 1024
+TIME: Final = Parameter(TIMEOUT, "query", Timeout, "Within how many ms an answer is wanted.", 200)
 
 
 class UserForgotten(msgspec.Struct, frozen=True):
@@ -111,86 +112,52 @@ class Asking:
 
 def endpoints(asking: Asking) -> tuple[Endpoint, ...]:
     """Return what asks."""
-    questions: tuple[
-        tuple[str, Any, type[AnyQuestion], Scope, type, bool, str, ExampleCall], ...
-    ] = (
-        (
-            "recommendations",
-            asking.recommend,
-            RecommendBody,
-            Scope.READ,
-            RankedList,
-            False,
-            "List items for a user; an unknown one gets trending and new items.",
-            ExampleCall({"user_id": "ada", "k": 3}, {"user_id": "ada", "k": 3}),
-        ),
-        (
-            "similar",
-            asking.similar,
-            SimilarBody,
-            Scope.READ,
-            RankedList,
-            True,
-            "List what is like an item or a picture.",
-            ExampleCall({"item_id": "mug-1"}, {"item_id": "mug-1", "by": "visual"}),
-        ),
-        (
-            "search",
-            asking.search,
-            SearchBody,
-            Scope.READ,
-            RankedList,
-            False,
-            "List what fits a text or a picture.",
-            ExampleCall(
-                {"text": "a warm rug"}, {"text": "a warm rug", "filters": {"price": {"max": 90}}}
-            ),
-        ),
-        (
-            "explain",
-            asking.explain,
-            ExplainBody,
-            Scope.PEOPLE,
-            Explanation,
-            True,
-            "Split an item's score for a user, and say what became of it on the way to the list.",
-            ExampleCall(
-                {"user_id": "ada", "item_id": "mug-1"}, {"user_id": "ada", "item_id": "mug-1"}
-            ),
-        ),
-    )
-    timeout = Parameter(TIMEOUT, "query", Timeout, "Within how many ms an answer is wanted.", 200)
-    made = [
-        Endpoint(
-            method=method,
-            path=f"/v1/{name}",
-            answer=answer,
-            scope=scope,
-            summary=summary,
-            asked=asked if method == "GET" or _takes_picture(asked) else None,
-            parameters=(timeout,),
-            bodies={} if method == "GET" else _bodies(asked),
-            reply=reply,
-            not_found=not_found,
-            example=ExampleCall(example.values)
-            if method == "GET"
-            else ExampleCall(body=example.body),
-        )
-        for name, answer, asked, scope, reply, not_found, summary, example in questions
-        for method in ("GET", "POST")
-    ]
     user_id = Parameter("user_id", "path", Id, "The user's id.", "ada")
     after = Parameter("after", "query", Token, "A position token whose effect it shall hold.")
     position = Parameter("position", "path", Token, "A position token.", "3:17")
     return (
-        *made,
+        *_both(
+            "recommendations",
+            asking.recommend,
+            RecommendBody,
+            summary="List items for a user; an unknown one gets trending and new items.",
+            query={"user_id": "ada", "k": 3},
+        ),
+        *_both(
+            "similar",
+            asking.similar,
+            SimilarBody,
+            not_found=True,
+            summary="List what is like an item or a picture.",
+            query={"item_id": "mug-1"},
+            body={"item_id": "mug-1", "by": "visual"},
+        ),
+        *_both(
+            "search",
+            asking.search,
+            SearchBody,
+            summary="List what fits a text or a picture.",
+            query={"text": "a warm rug"},
+            body={"text": "a warm rug", "filters": {"price": {"max": 90}}},
+        ),
+        *_both(
+            "explain",
+            asking.explain,
+            ExplainBody,
+            scope=Scope.PEOPLE,
+            reply=Explanation,
+            not_found=True,
+            summary="Split an item's score for a user, and say what became of it on the way to the"
+            " list.",
+            query={"user_id": "ada", "item_id": "mug-1"},
+        ),
         Endpoint(
             method="GET",
             path="/v1/users/{user_id:id}",
             answer=asking.state,
             scope=Scope.PEOPLE,
             summary="Show all that is kept of a user.",
-            parameters=(user_id, after, timeout),
+            parameters=(user_id, after, TIME),
             reply=State,
             example=ExampleCall({"user_id": "ada"}),
         ),
@@ -200,7 +167,7 @@ def endpoints(asking: Asking) -> tuple[Endpoint, ...]:
             answer=asking.forget,
             scope=Scope.PEOPLE,
             summary="Forget a user, for good.",
-            parameters=(user_id, timeout),
+            parameters=(user_id, TIME),
             reply=UserForgotten,
             status=202,
             example=ExampleCall({"user_id": "ada"}),
@@ -212,10 +179,42 @@ def endpoints(asking: Asking) -> tuple[Endpoint, ...]:
             scope=Scope.READ,
             summary="Say whether an event has taken effect.",
             what="Waits for it, within the time that is given.",
-            parameters=(position, timeout),
+            parameters=(position, TIME),
             reply=EventEffect,
             example=ExampleCall({"position": "3:17"}),
         ),
+    )
+
+
+def _both(
+    name: str,
+    answer: Callable[[Call], Awaitable[Answer]],
+    asked: type[AnyQuestion],
+    *,
+    summary: str,
+    query: Mapping[str, Any],
+    body: Mapping[str, Any] | None = None,
+    scope: Scope = Scope.READ,
+    reply: type = RankedList,
+    not_found: bool = False,
+) -> Iterator[Endpoint]:
+    """Yield the two ways of asking: by a query, by a body. query, body: examples."""
+    common: dict[str, Any] = {
+        "path": f"/v1/{name}",
+        "answer": answer,
+        "scope": scope,
+        "summary": summary,
+        "parameters": (TIME,),
+        "reply": reply,
+        "not_found": not_found,
+    }
+    yield Endpoint(method="GET", asked=asked, example=ExampleCall(query), **common)
+    yield Endpoint(
+        method="POST",
+        asked=asked if _takes_picture(asked) else None,  # beside a picture there is a query
+        bodies=_bodies(asked),
+        example=ExampleCall(body=body or query),
+        **common,
     )
 
 
@@ -235,7 +234,7 @@ async def _arguments(call: Call, asked: type[AnyQuestion]) -> dict[str, Any]:
     query = QueryParams(
         [pair for pair in call.request.query_params.multi_items() if pair[0] != TIMEOUT]
     )
-    if call.request.method == "GET":
+    if call.request.method != "POST":
         return decoding.read_query(asked, query).arguments()
     if call.check_media_type(_bodies(asked)) == PICTURE:
         picture = await call.body(IMAGE_BYTES)

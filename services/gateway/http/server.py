@@ -53,6 +53,11 @@ class HttpServer(uvicorn.Server):
         self._serving = asyncio.create_task(self.serve([listener]), name="http")
         return int(listener.getsockname()[1])
 
+    async def ended(self) -> None:
+        """Return when nothing is served any more, which only `stop` should bring about."""
+        if self._serving is not None:
+            await asyncio.shield(self._serving)
+
     async def stop(self) -> None:
         """Take no new calls, let those in flight end, then close."""
         if self._serving is not None:

@@ -112,7 +112,7 @@ async def test_no_process_outlives_a_supervisor_that_was_killed(up: Up) -> None:
     await eventually(lambda: all_gone(children), within_s=60, what="the end of all children")
 
 
-@pytest.mark.parametrize("name", ["ranking", "sessions", "embedding", "valkey", "kafka"])
+@pytest.mark.parametrize("name", ["ranking", "sessions", "embedding", "gateway", "valkey", "kafka"])
 async def test_a_killed_child_is_started_again_and_the_user_is_told(lasting: Up, name: str) -> None:
     state, listed, pid = _state(lasting), _list(lasting), _process(lasting, name)
 

@@ -56,7 +56,7 @@ class GatewayKit:
         """Call; key: whose token is sent."""
         sent = {"Authorization": f"Bearer {token_of(key)}"} if key else {}
         async with self.session.request(method, path, headers={**sent, **headers}, **more) as reply:
-            json = "json" in reply.headers.get("content-type", "")
+            json = method != "HEAD" and "json" in reply.headers.get("content-type", "")
             body = await reply.json(content_type=None) if json else await reply.read()
             return Got(reply.status, reply.headers, body)
 

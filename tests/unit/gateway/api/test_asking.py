@@ -100,6 +100,12 @@ async def test_what_is_no_id_is_replaced_by_one(gateway: GatewayKit, stated: str
     assert len(got.headers["x-request-id"]) == 32
 
 
+async def test_only_the_headers_of_a_list_may_be_asked_for(gateway: GatewayKit) -> None:
+    got = await gateway("HEAD", "/v1/recommendations?user_id=ada")
+
+    assert (got.status, got.headers["content-type"]) == (200, "application/json")
+
+
 async def test_a_query_has_what_is_neither_object_nor_bytes(
     gateway: GatewayKit, ranking: RankingDouble
 ) -> None:

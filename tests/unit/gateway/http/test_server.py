@@ -88,3 +88,12 @@ async def test_the_port_speaks_tls_and_asks_for_a_certificate_where_it_is_told_t
         with pytest.raises((ClientConnectorError, ServerDisconnectedError, ClientOSError)):
             async with session.get(url, ssl=context):
                 pass
+
+
+async def test_whoever_watches_hears_that_serving_ended(gateway: GatewayKit) -> None:
+    watching = asyncio.create_task(gateway.server.ended())
+    assert not (await asyncio.wait({watching}, timeout=0))[0]
+
+    gateway.server.should_exit = True
+
+    await watching
