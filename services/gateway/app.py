@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -36,13 +37,19 @@ def endpoints(publisher: Publisher, client: Client, stream_bytes: int) -> tuple[
     )
 
 
-def build_app(api: tuple[Endpoint, ...], callers: Callers, limits: Limits) -> Starlette:
-    """Return the app that serves an API and its pages."""
+def build_app(
+    api: tuple[Endpoint, ...], callers: Callers, limits: Limits, console: Sequence[Route] = ()
+) -> Starlette:
+    """Return the app that serves an API and its pages. console: the routes of that page."""
     by_path: dict[str, dict[str, Handler]] = {}
     for each in api:
         by_path.setdefault(each.path, {})[each.method] = handler(each, callers, limits)
     return Starlette(
-        routes=[*(_route(path, methods) for path, methods in by_path.items()), *pages.routes(api)],
+        routes=[
+            *(_route(path, methods) for path, methods in by_path.items()),
+            *console,
+            *pages.routes(api),
+        ],
         middleware=[Middleware(Envelope), Middleware(Origins, allowed=callers.allows_page)],
         exception_handlers={HTTPException: _no_route},
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
+from starlette.routing import Route
+
 from freshet import kafka_clients
 from freshet.client import Client
 from freshet.contract.topics import CLICKS, ITEMS, ITEMS_BACKFILL, OFFERS, USERS
@@ -13,6 +15,10 @@ from freshet.settings import BadSetting
 from services.gateway.access.callers import Callers
 from services.gateway.api.endpoint import Limits
 from services.gateway.app import build_app, endpoints
+from services.gateway.console.catalogue import ServedVectors
+from services.gateway.console.page import ConsolePage, routes
+from services.gateway.console.settings import OFF, WRITE
+from services.gateway.console.shown_items import ShownItems
 from services.gateway.http.server import HttpServer
 from services.gateway.settings import NAME, GatewaySettings
 from shared.access.public_keys import PublicKeys
@@ -44,13 +50,16 @@ class GatewayService(Service):
         callers = Callers(self.door, keys, settings.public_calls_per_s, settings.origins)
         self._limits = Limits(settings.in_flight_at_most, settings.bodies_mib * MIB)
         api = endpoints(self._publisher, self._client, settings.stream_mib * MIB)
-        app = build_app(api, callers, self._limits)
+        self._items = ShownItems(settings.kafka, settings.console.pictures_mib * MIB)
+        self._vectors = ServedVectors(settings.kafka, self._client)
+        app = build_app(api, callers, self._limits, self._console(callers))
         self._server = HttpServer(app, self.door, settings.trusted_proxies)
         # Ended backwards: calls in flight end first, then what they publish is sent.
         for end in (
             self.health.stop,
             self._client.close,
             self._publisher.close,
+            self._vectors.stop,
             self._server.stop,
             self.background.stop,
         ):
@@ -65,10 +74,26 @@ class GatewayService(Service):
         await retry_until_available("Kafka", ensure)
         await self._publisher.__aenter__()
         await self._client.__aenter__()
+        if settings.console.mode != OFF:
+            for work in self._items.works():
+                self.background.start(work(), "shown-items")
         self.port = await self._server.start(settings.port)
         self.background.start(self._server.ended(), "the serving of HTTP")
         tune_collector()
         self.health.ready = True
+
+    def _console(self, callers: Callers) -> list[Route]:
+        """Return the routes of the page, none where it is off. Raises BadSetting."""
+        mode = self.settings.console.mode
+        if mode == OFF:
+            return []
+        if self.door.tokens is not None or not self.door.settings.loopback:
+            raise BadSetting(
+                f"FRESHET_CONSOLE must be off beyond the loopback and with tokens, was {mode}:"
+                " the page has no key to show"
+            )
+        page = ConsolePage(self._items, self._vectors, self._client, writable=mode == WRITE)
+        return routes(page, callers, self._limits)
 
     def status(self) -> dict[str, Any]:
         """Return what GET /status shows."""

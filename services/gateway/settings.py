@@ -10,6 +10,7 @@ from freshet.addresses import ADDRESS
 from freshet.kafka_clients import KafkaSettings
 from freshet.prefix import PrefixSettings
 from freshet.settings import Form, setting
+from services.gateway.console.settings import ConsoleSettings
 from shared.access.public_keys import check_origin, check_public_keys_file
 from shared.access.settings import DoorSettings
 from shared.runtime.logs import LogSettings
@@ -31,6 +32,7 @@ class GatewaySettings:
     logs: LogSettings = field(default_factory=LogSettings)
     door: DoorSettings = field(default_factory=DoorSettings)
     access: Access = field(default_factory=Access)
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
     port: int = setting(
         "FRESHET_GATEWAY_PORT", 8080, at_least=0, at_most=65535, help="HTTP; 0: a free one"
     )

@@ -23,8 +23,13 @@ SHOWN_FOR = {
     "embedding": "gRPC: Embedding",
     "sessions": "its health port",
     "ranking": "gRPC: Recommender",
-    "gateway": "HTTP: the same for web shops",
+    "gateway": "HTTP: the same for web shops, and a page that shows it",
 }
+
+
+def console_address(running: Running) -> str:
+    """Return where the page is."""
+    return f"http://{running.addresses.gateway}/console"
 
 
 def table(running: Running, folder: Path) -> Table:
@@ -39,7 +44,7 @@ def table(running: Running, folder: Path) -> Table:
         "embedding": where.embedding,
         "sessions": where.health["sessions"],
         "ranking": where.ranking,
-        "gateway": f"http://{where.gateway}",
+        "gateway": console_address(running),
     }
     for name, purpose in SHOWN_FOR.items():
         process = running.processes.get(name)

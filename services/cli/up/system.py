@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from freshet.addresses import is_local
 from services.cli.addresses import (
     RUN_FILE,
     SERVICES,
@@ -98,12 +99,17 @@ def service_environment(
         "FRESHET_SNAPSHOTS": str(folder / "snapshots"),
         "FRESHET_BUNDLE": str(DAY_ZERO_BUNDLE),
         "FRESHET_INSTANCE_ID": _instance_id(folder),
+        # The page clicks for whoever sees it: that is this machine alone.
+        "FRESHET_CONSOLE": "write" if is_local(environ.get("FRESHET_BIND", "127.0.0.1")) else "off",
         **{name: value for name, value in environ.items() if not name.startswith(OF_OTHERS)},
         **{name: str(port) for name, port in ports.items() if name.startswith("FRESHET_")},
         "KAFKA_BOOTSTRAP_SERVERS": addresses.kafka,
         "REDIS_URL": addresses.redis,
         "FRESHET_EMBEDDING_ADDRESS": addresses.embedding,
         "FRESHET_RANKING_ADDRESS": addresses.ranking,
+        "FRESHET_CONSOLE_HEALTH_ADDRESSES": ",".join(
+            addresses.health[name] for name in ("sessions", "embedding", "ranking")
+        ),
         "FRESHET_BUNDLES": addresses.bundles,
     }
 

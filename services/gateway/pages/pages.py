@@ -32,13 +32,13 @@ def routes(api: tuple[Endpoint, ...]) -> list[Route]:
     swagger = Path(str(files("swagger_ui"))) / "static"
     return [
         Route("/", RedirectResponse("/docs")),
-        _file("/docs", OWN / "docs.html", "text/html", {"content-security-policy": PAGE_MAY}),
-        _file("/docs/start.js", OWN / "start.js", "text/javascript"),
-        _file("/docs/swagger-ui.js", swagger / "swagger-ui-bundle.js", "text/javascript"),
-        _file("/docs/swagger-ui.css", swagger / "swagger-ui.css", "text/css"),
+        file_route("/docs", OWN / "docs.html", "text/html", {"content-security-policy": PAGE_MAY}),
+        file_route("/docs/start.js", OWN / "start.js", "text/javascript"),
+        file_route("/docs/swagger-ui.js", swagger / "swagger-ui-bundle.js", "text/javascript"),
+        file_route("/docs/swagger-ui.css", swagger / "swagger-ui.css", "text/css"),
         _content("/openapi.json", msgspec.json.encode(document(api)), "application/json"),
         # Pages of other hosts load it.
-        _file(
+        file_route(
             SNIPPET,
             OWN / "freshet.js",
             "text/javascript",
@@ -47,7 +47,10 @@ def routes(api: tuple[Endpoint, ...]) -> list[Route]:
     ]
 
 
-def _file(path: str, file: Path, media_type: str, headers: dict[str, str] | None = None) -> Route:
+def file_route(
+    path: str, file: Path, media_type: str, headers: dict[str, str] | None = None
+) -> Route:
+    """Return the route of a file, with headers of its own."""
     return _content(path, file.read_bytes(), media_type, headers)
 
 

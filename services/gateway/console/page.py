@@ -1,0 +1,157 @@
+"""Serve the page: its files, and what it asks for beside the API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from freshet.client import Client
+from freshet.errors import InvalidRequest, NotFound
+from services.gateway.access.callers import Callers
+from services.gateway.api.endpoint import Answer, Call, Endpoint, Limits, handler
+from services.gateway.console.catalogue import MapPoint, ServedVectors, Taste, tastes
+from services.gateway.console.shown_items import ItemCard, ShownItems
+from services.gateway.http.envelope import REQUEST_ID
+from services.gateway.http.problems import problem_of
+from services.gateway.pages.pages import file_route
+from shared.access.tokens import Scope
+
+OWN: Final = Path(__file__).resolve().parent / "static"
+KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+CARDS_AT_MOST: Final = 600  # a list of 500, and a history's beginning
+# Text becomes elements by text nodes alone; a picture that is dropped is shown from a blob.
+PAGE_MAY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'"
+)
+ASKED_EACH_TIME: Final = {"cache-control": "no-cache"}
+KEPT: Final = {"cache-control": "private, max-age=86400, immutable"}  # the address names the bytes
+
+
+class ConsoleAbout(msgspec.Struct, frozen=True):
+    """What the page needs to know first."""
+
+    writable: bool
+    items: int
+
+
+class ItemCards(msgspec.Struct, frozen=True):
+    """The cards asked for, in that order."""
+
+    cards: tuple[ItemCard, ...]
+
+
+class UserTastes(msgspec.Struct, frozen=True):
+    """What lies near each of a user's vectors."""
+
+    tastes: tuple[Taste, ...]
+
+
+class CatalogueMap(msgspec.Struct, frozen=True):
+    """Where all items lie; two directions of PCA."""
+
+    points: tuple[MapPoint, ...]
+
+
+class ConsolePage:
+    """Answers what the page asks for beside the API."""
+
+    def __init__(
+        self, items: ShownItems, vectors: ServedVectors, client: Client, *, writable: bool
+    ) -> None:
+        self._items = items
+        self._vectors = vectors
+        self._client = client
+        self._writable = writable
+
+    async def about(self, call: Call) -> Answer:
+        """Answer what the page may do, and how much there is to show."""
+        return Answer(ConsoleAbout(self._writable, len(self._items)))
+
+    async def cards(self, call: Call) -> Answer:
+        """Answer what items look like."""
+        item_ids = call.request.query_params.getlist("id")
+        if len(item_ids) > CARDS_AT_MOST:
+            raise InvalidRequest(f"id must stand at most {CARDS_AT_MOST} times")
+        return Answer(ItemCards(tuple(map(self._items.card, item_ids))))
+
+    async def tastes(self, call: Call) -> Answer:
+        """Answer what lies near a user's vectors."""
+        state = await self._client.state(call.request.query_params.get("user_id", ""))
+        space_map = await self._vectors.map()
+        named = [
+            ("session", state.session_vector),
+            *((f"interest:{n}", vector) for n, vector in enumerate(state.interests, start=1)),
+            ("long_term", state.long_term_vector),
+        ]
+        if space_map is None:
+            return Answer(UserTastes(()))
+        labels = {item_id: self._items.card(item_id).categories for item_id in space_map.item_ids}
+        return Answer(UserTastes(tastes(space_map, named, labels)))
+
+    async def map(self, call: Call) -> Answer:
+        """Answer where all items lie."""
+        space_map = await self._vectors.map()
+        return Answer(CatalogueMap(space_map.points if space_map else ()))
+
+    async def picture(self, request: Request) -> Response:
+        """Answer an item's picture. Raises NotFound."""
+        item_id = request.path_params["item_id"]
+        picture = self._items.picture(item_id)
+        if picture is None:
+            raise NotFound(f"no picture of item {item_id!r} is kept here")
+        return Response(picture[0], headers=KEPT, media_type=picture[1])
+
+
+def routes(page: ConsolePage, callers: Callers, limits: Limits) -> list[Route]:
+    """Return the routes of the page, which come before those of other pages."""
+    asked = [
+        Endpoint(
+            method="GET",
+            path=f"/console/ask/{name}",
+            answer=answer,
+            scope=Scope.READ,
+            summary="",
+            reply=None,
+        )
+        for name, answer in (
+            ("about", page.about),
+            ("cards", page.cards),
+            ("tastes", page.tastes),
+            ("map", page.map),
+        )
+    ]
+    html = {"content-security-policy": PAGE_MAY, **ASKED_EACH_TIME}
+    return [
+        Route("/", RedirectResponse("/console")),
+        file_route("/console", OWN / "index.html", "text/html", html),
+        *(
+            file_route(f"/console/{file.relative_to(OWN)}", file, kind, ASKED_EACH_TIME)
+            for file in sorted(OWN.rglob("*"))
+            if (kind := KINDS.get(file.suffix)) is not None
+        ),
+        *(Route(each.path, handler(each, callers, limits), methods=["GET"]) for each in asked),
+        Route("/console/picture/{item_id:path}", let_in(page.picture, callers), methods=["GET"]),
+    ]
+
+
+def let_in(
+    answer: Callable[[Request], Awaitable[Response]], callers: Callers
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers whoever may read with something else than JSON."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            callers.let_in(request, f"GET {request.url.path[:128]}", Scope.READ, browsers=False)
+            return await answer(request)
+        except Exception as error:  # all that there are: problem_of logs what nobody foresaw
+            return problem_of(error, request.scope[REQUEST_ID])
+
+    return handle

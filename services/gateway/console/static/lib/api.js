@@ -1,0 +1,76 @@
+// Ask the gateway: its API, as any shop does, and the few things beside it that only this page needs.
+
+/** What the gateway refused or could not do, in its own words. */
+export class Problem extends Error {
+  constructor(status, detail, field = "") {
+    super(detail);
+    this.status = status;
+    this.field = field;
+  }
+  /** Say whether asking again may help. */
+  get passes() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+}
+
+/** Call the gateway. Returns {value, timings}; timings: ms by stage, of Server-Timing. Throws Problem. */
+export async function call(method, path, body, { signal, type } = {}) {
+  const sent = { method, signal, headers: {} };
+  if (body !== undefined) {
+    sent.headers["Content-Type"] = type ?? "application/json";
+    sent.body = type ? body : JSON.stringify(body);
+  }
+  let reply;
+  try {
+    reply = await fetch(path, sent);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "the gateway does not answer");
+  }
+  const value = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new Problem(reply.status, value.detail ?? `status ${reply.status}`, value.field);
+  return { value, timings: timingsOf(reply.headers.get("server-timing") ?? "") };
+}
+
+function timingsOf(header) {
+  const pairs = header.split(",").map((part) => part.trim().split(";dur="));
+  return Object.fromEntries(pairs.filter(([, ms]) => ms).map(([stage, ms]) => [stage, Number(ms)]));
+}
+
+const path = (id) => id.split("/").map(encodeURIComponent).join("/");
+
+export const recommend = (question, options) => call("POST", "/v1/recommendations", question, options);
+export const explain = (question, options) => call("POST", "/v1/explain", question, options);
+export const search = (question, options) => call("POST", "/v1/search", question, options);
+export const similar = (question, options) => call("POST", "/v1/similar", question, options);
+export const state = (user, options) => call("GET", `/v1/users/${path(user)}`, undefined, options);
+export const forget = (user) => call("DELETE", `/v1/users/${path(user)}`);
+export const putItem = (id, item) => call("PUT", `/v1/items/${path(id)}`, item);
+export const deleteItem = (id) => call("DELETE", `/v1/items/${path(id)}`);
+export const about = () => call("GET", "/console/ask/about");
+
+/** Publish one event; returns its position, which a list asked for `after` it holds. */
+export async function publish(event) {
+  const { value, timings } = await call("POST", "/v1/events", event);
+  return { position: value.positions[0], timings };
+}
+
+const known = new Map();
+
+/** Return a map of cards by item id: what items look like. */
+export async function cards(ids) {
+  const missing = [...new Set(ids)].filter((id) => !known.get(id)?.title);
+  if (missing.length) {
+    const query = new URLSearchParams(missing.map((id) => ["id", id]));
+    const { value } = await call("GET", `/console/ask/cards?${query}`);
+    for (const card of value.cards) known.set(card.item_id, card);
+  }
+  return new Map(ids.map((id) => [id, known.get(id)]));
+}
+
+/** Forget what an item looked like: it was published anew. */
+export const forgetCard = (id) => known.delete(id);
+
+/** Return a picture's address; empty where none is kept. */
+export const pictureOf = (card) =>
+  card?.picture ? `/console/picture/${path(card.item_id)}?is=${card.picture}` : "";

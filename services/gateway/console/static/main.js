@@ -1,0 +1,58 @@
+// Begin: the header, the view that the address names, and what the whole page has once.
+
+import * as api from "./lib/api.js";
+import { fill, h } from "./lib/dom.js";
+import { address, go, here, onChange } from "./lib/view.js";
+import { showLists } from "./panels/lists.js";
+import { makeWhy } from "./panels/why.js";
+
+const VIEWS = [["lists", "Lists", showLists]];
+
+const main = document.getElementById("main");
+const nav = document.querySelector("nav");
+const who = document.getElementById("who");
+const why = makeWhy();
+let about = { writable: false, items: 0 };
+let end = () => {};
+let drawn = "";
+
+/** Show what the address says; a view is built anew only where more than its sheet changed. */
+function show(view) {
+  const { why: itemId, of, ...rest } = view;
+  const built = JSON.stringify(rest);
+  if (built !== drawn) {
+    drawn = built;
+    end();
+    fill(main);
+    const [, title, build] = VIEWS.find(([name]) => name === view.view) ?? VIEWS[0];
+    document.title = `${view.view === "lists" ? `For ${view.user}` : title} · Freshet`;
+    fill(nav, VIEWS.map(([name, label]) => h("a", { href: address({ view: name, why: "", of: "" }), "aria-current": name === view.view ? "page" : null }, label)));
+    who.user.value = view.user;
+    who.beside.value = view.beside;
+    end = build(main, view, about) ?? (() => {});
+  }
+  if (itemId) why.show(of || view.user, itemId);
+  else why.close();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='/console']");
+  if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  const to = Object.fromEntries(new URL(link.href).searchParams);
+  go({ ...Object.fromEntries(Object.keys(here()).map((name) => [name, undefined])), ...to });
+});
+who.addEventListener("submit", (event) => {
+  event.preventDefault();
+  go({ user: who.user.value.trim(), beside: who.beside.value.trim(), why: "" });
+});
+who.beside.addEventListener("change", () => who.requestSubmit());
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.target.closest("input, textarea, dialog")) return;
+  event.preventDefault();
+  who.user.select();
+});
+
+about = (await api.about().catch(() => ({ value: about }))).value;
+onChange(show);
+show(here());
