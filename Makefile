@@ -7,10 +7,10 @@ TRAINING := .venv-training
 PYTEST := $(BIN)/pytest -q
 
 QUICK := lint types arch protos-check test-unit
-PARTS := $(QUICK) types-training test-training test-integration test-e2e test-proofs test-cluster test-redis test-images
+PARTS := $(QUICK) types-training test-training test-integration test-e2e test-browser test-proofs test-cluster test-redis test-images
 
 .PHONY: help demo up training test check lint types types-training arch protos \
-	protos-check test-unit test-training test-integration test-e2e test-proofs test-cluster test-redis test-images clean
+	protos-check test-unit test-training test-integration test-e2e test-browser test-proofs test-cluster test-redis test-images clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ test-integration: $(VENV)/installed-test ## On the project's own Kafka and Valke
 test-e2e: $(VENV)/installed-test ## The whole system through its public endpoints
 	$(PYTEST) tests/e2e
 
+test-browser: $(VENV)/installed-test ## The page in a real Chromium; screenshots go to .screenshots
+	$(PYTEST) tests/browser
+
 test-proofs: $(VENV)/installed-test $(TRAINING)/installed-training ## Kill loops and faults, slow
 	$(PYTEST) tests/proofs
 
@@ -73,7 +76,7 @@ test-images: $(VENV)/installed-test ## Every image built and started, with build
 	$(PYTEST) tests/images
 
 clean: ## Delete what was installed and the tools' caches
-	rm -rf $(VENV) $(TRAINING) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TRAINING) .screenshots .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/installed-%: deploy/locks/%.txt pyproject.toml deploy/locks/install
 	@deploy/locks/install $*

@@ -12,9 +12,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from freshet.client import Client
+from freshet.contract.bounds import Id
 from freshet.errors import InvalidRequest, NotFound
 from services.gateway.access.callers import Callers
-from services.gateway.api.endpoint import Answer, Call, Endpoint, Limits, handler
+from services.gateway.api.endpoint import Answer, Call, Endpoint, Limits, Parameter, handler
 from services.gateway.console.catalogue import MapPoint, ServedVectors, Taste, tastes
 from services.gateway.console.shown_items import ItemCard, ShownItems
 from services.gateway.http.envelope import REQUEST_ID
@@ -112,6 +113,8 @@ class ConsolePage:
 
 def routes(page: ConsolePage, callers: Callers, limits: Limits) -> list[Route]:
     """Return the routes of the page, which come before those of other pages."""
+    item_id = Parameter("id", "query", str, "Any number of times.")
+    user_id = Parameter("user_id", "query", Id, "The user's id.")
     asked = [
         Endpoint(
             method="GET",
@@ -119,13 +122,14 @@ def routes(page: ConsolePage, callers: Callers, limits: Limits) -> list[Route]:
             answer=answer,
             scope=Scope.READ,
             summary="",
+            parameters=parameters,
             reply=None,
         )
-        for name, answer in (
-            ("about", page.about),
-            ("cards", page.cards),
-            ("tastes", page.tastes),
-            ("map", page.map),
+        for name, answer, parameters in (
+            ("about", page.about, ()),
+            ("cards", page.cards, (item_id,)),
+            ("tastes", page.tastes, (user_id,)),
+            ("map", page.map, ()),
         )
     ]
     html = {"content-security-policy": PAGE_MAY, **ASKED_EACH_TIME}

@@ -3,10 +3,16 @@
 import * as api from "./lib/api.js";
 import { fill, h } from "./lib/dom.js";
 import { address, go, here, onChange } from "./lib/view.js";
+import { showLab } from "./panels/lab.js";
 import { showLists } from "./panels/lists.js";
+import { showSearch } from "./panels/search.js";
 import { makeWhy } from "./panels/why.js";
 
-const VIEWS = [["lists", "Lists", showLists]];
+const VIEWS = [
+  ["lists", "Lists", showLists],
+  ["lab", "New item", showLab],
+  ["search", "Search", showSearch],
+];
 
 const main = document.getElementById("main");
 const nav = document.querySelector("nav");

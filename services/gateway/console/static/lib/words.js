@@ -12,6 +12,7 @@ export const PARTS = {
   freshness: ["new", "one at its arrival, half of it after each half-life"],
   dislike: ["dislikes", "how near it is to what this user disliked; it takes away"],
   tower: ["tower", "what the trained session tower makes of the history (cosine)"],
+  visual: ["looks", "how near the picture's own vector is (cosine)"],
   words: ["words", "how well its words fit those that were searched for"],
 };
 
