@@ -19,6 +19,7 @@ from services.gateway.console.catalogue import ServedVectors
 from services.gateway.console.page import ConsolePage, routes
 from services.gateway.console.settings import OFF, WRITE
 from services.gateway.console.shown_items import ShownItems
+from services.gateway.console.watch import FiguresWatch
 from services.gateway.http.server import HttpServer
 from services.gateway.settings import NAME, GatewaySettings
 from shared.access.public_keys import PublicKeys
@@ -51,6 +52,7 @@ class GatewayService(Service):
         self._limits = Limits(settings.in_flight_at_most, settings.bodies_mib * MIB)
         api = endpoints(self._publisher, self._client, settings.stream_mib * MIB)
         self._items = ShownItems(settings.kafka, settings.console.pictures_mib * MIB)
+        self._watch = FiguresWatch(settings.console.health_addresses)
         self._vectors = ServedVectors(settings.kafka, self._client)
         app = build_app(api, callers, self._limits, self._console(callers))
         self._server = HttpServer(app, self.door, settings.trusted_proxies)
@@ -61,6 +63,7 @@ class GatewayService(Service):
             self._publisher.close,
             self._vectors.stop,
             self._server.stop,
+            self._watch.stop,  # streams end, else the server would wait for them
             self.background.stop,
         ):
             self.ends.push_async_callback(end)
@@ -77,6 +80,7 @@ class GatewayService(Service):
         if settings.console.mode != OFF:
             for work in self._items.works():
                 self.background.start(work(), "shown-items")
+            self.background.start(self._watch.run(), "watch")
         self.port = await self._server.start(settings.port)
         self.background.start(self._server.ended(), "the serving of HTTP")
         tune_collector()
@@ -92,7 +96,14 @@ class GatewayService(Service):
                 f"FRESHET_CONSOLE must be off beyond the loopback and with tokens, was {mode}:"
                 " the page has no key to show"
             )
-        page = ConsolePage(self._items, self._vectors, self._client, writable=mode == WRITE)
+        page = ConsolePage(
+            self._items,
+            self._vectors,
+            self._watch,
+            self._client,
+            self.settings.kafka,
+            writable=mode == WRITE,
+        )
         return routes(page, callers, self._limits)
 
     def status(self) -> dict[str, Any]:

@@ -8,16 +8,19 @@ from typing import Final
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from freshet.client import Client
 from freshet.contract.bounds import Id
 from freshet.errors import InvalidRequest, NotFound
+from freshet.kafka_clients import KafkaSettings
 from services.gateway.access.callers import Callers
 from services.gateway.api.endpoint import Answer, Call, Endpoint, Limits, Parameter, handler
 from services.gateway.console.catalogue import MapPoint, ServedVectors, Taste, tastes
+from services.gateway.console.letters import LetterShown, newest
 from services.gateway.console.shown_items import ItemCard, ShownItems
+from services.gateway.console.watch import FiguresWatch
 from services.gateway.http.envelope import REQUEST_ID
 from services.gateway.http.problems import problem_of
 from services.gateway.pages.pages import file_route
@@ -61,12 +64,27 @@ class CatalogueMap(msgspec.Struct, frozen=True):
     points: tuple[MapPoint, ...]
 
 
+class DeadLettersShown(msgspec.Struct, frozen=True):
+    """The newest dead letters, the newest first."""
+
+    letters: tuple[LetterShown, ...]
+
+
 class ConsolePage:
     """Answers what the page asks for beside the API."""
 
     def __init__(
-        self, items: ShownItems, vectors: ServedVectors, client: Client, *, writable: bool
+        self,
+        items: ShownItems,
+        vectors: ServedVectors,
+        watch: FiguresWatch,
+        client: Client,
+        kafka: KafkaSettings,
+        *,
+        writable: bool,
     ) -> None:
+        self._watch = watch
+        self._kafka = kafka
         self._items = items
         self._vectors = vectors
         self._client = client
@@ -102,6 +120,14 @@ class ConsolePage:
         space_map = await self._vectors.map()
         return Answer(CatalogueMap(space_map.points if space_map else ()))
 
+    async def letters(self, call: Call) -> Answer:
+        """Answer which records could not be processed."""
+        return Answer(DeadLettersShown(await newest(self._kafka)))
+
+    async def figures(self, request: Request) -> Response:
+        """Answer the services' figures, for as long as the page hears them."""
+        return StreamingResponse(self._watch.stream(), media_type="text/event-stream")
+
     async def picture(self, request: Request) -> Response:
         """Answer an item's picture. Raises NotFound."""
         item_id = request.path_params["item_id"]
@@ -130,6 +156,7 @@ def routes(page: ConsolePage, callers: Callers, limits: Limits) -> list[Route]:
             ("cards", page.cards, (item_id,)),
             ("tastes", page.tastes, (user_id,)),
             ("map", page.map, ()),
+            ("letters", page.letters, ()),
         )
     ]
     html = {"content-security-policy": PAGE_MAY, **ASKED_EACH_TIME}
@@ -142,6 +169,7 @@ def routes(page: ConsolePage, callers: Callers, limits: Limits) -> list[Route]:
             if (kind := KINDS.get(file.suffix)) is not None
         ),
         *(Route(each.path, handler(each, callers, limits), methods=["GET"]) for each in asked),
+        Route("/console/figures", let_in(page.figures, callers), methods=["GET"]),
         Route("/console/picture/{item_id:path}", let_in(page.picture, callers), methods=["GET"]),
     ]
 

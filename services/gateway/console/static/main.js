@@ -2,9 +2,11 @@
 
 import * as api from "./lib/api.js";
 import { fill, h } from "./lib/dom.js";
+import { hear, onFigures } from "./lib/figures.js";
 import { address, go, here, onChange } from "./lib/view.js";
 import { showLab } from "./panels/lab.js";
 import { showLists } from "./panels/lists.js";
+import { showOperations } from "./panels/operations.js";
 import { showSearch } from "./panels/search.js";
 import { makeWhy } from "./panels/why.js";
 
@@ -12,6 +14,7 @@ const VIEWS = [
   ["lists", "Lists", showLists],
   ["lab", "New item", showLab],
   ["search", "Search", showSearch],
+  ["operations", "Operations", showOperations],
 ];
 
 const main = document.getElementById("main");
@@ -59,6 +62,17 @@ document.addEventListener("keydown", (event) => {
   who.user.select();
 });
 
+/** Say in the header what flows, and above the page what does not answer. */
+onFigures(({ figures, connected }) => {
+  const now = figures.at(-1);
+  document.getElementById("live").textContent = now && connected ? `${now.events_per_s < 10 ? now.events_per_s.toFixed(1) : Math.round(now.events_per_s)} events/s` : "";
+  const away = connected ? (now?.away ?? []) : figures.length ? ["the gateway"] : [];
+  const notice = document.getElementById("notice");
+  notice.hidden = !away.length;
+  notice.textContent = away.length ? `${away.join(" and ")} ${away.length > 1 ? "do" : "does"} not answer. What is shown stays; it goes on by itself once ${away.length > 1 ? "they are" : "it is"} back.` : "";
+});
+
 about = (await api.about().catch(() => ({ value: about }))).value;
 onChange(show);
 show(here());
+hear();

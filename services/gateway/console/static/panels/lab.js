@@ -7,7 +7,7 @@ import { empty, failed, loading, panel, thumb } from "../lib/parts.js";
 import { go } from "../lib/view.js";
 import { ms } from "../lib/words.js";
 
-const NEIGHBOURS = 6;
+const NEIGHBOURS = 5;
 const LOOKED_AT = 3; // neighbours that the visitor clicks
 const SHOWN = 12; // of a list
 const DEEP = 100; // where an item is looked for that is not at the top
