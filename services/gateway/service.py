@@ -102,6 +102,7 @@ class GatewayService(Service):
             self._watch,
             self._client,
             self.settings.kafka,
+            ranking=self.settings.ranking_address,
             writable=mode == WRITE,
         )
         return routes(page, callers, self._limits)

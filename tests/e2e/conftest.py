@@ -52,11 +52,12 @@ def shop(up: Up) -> list[Item]:
         for style in STYLES
         for name in KINDS_SOLD
     ]
-    asyncio.run(_publish(up, sold))
+    asyncio.run(publish(up, sold))
     return sold
 
 
-async def _publish(up: Up, sold: list[Item]) -> None:
+async def publish(up: Up, sold: list[Item]) -> None:
+    """Publish items and wait until all can be recommended."""
     assert up.running is not None
     channel, stub = open_stub(up.running.addresses.ranking)
     wanted = RecommendRequest(user_id="probe", k=500, candidates=[item.item_id for item in sold])

@@ -44,6 +44,7 @@ class ConsoleAbout(msgspec.Struct, frozen=True):
 
     writable: bool
     items: int
+    ranking: str  # its address, for who asks it from elsewhere
 
 
 class ItemCards(msgspec.Struct, frozen=True):
@@ -81,8 +82,10 @@ class ConsolePage:
         client: Client,
         kafka: KafkaSettings,
         *,
+        ranking: str,
         writable: bool,
     ) -> None:
+        self._ranking = ranking
         self._watch = watch
         self._kafka = kafka
         self._items = items
@@ -92,7 +95,7 @@ class ConsolePage:
 
     async def about(self, call: Call) -> Answer:
         """Answer what the page may do, and how much there is to show."""
-        return Answer(ConsoleAbout(self._writable, len(self._items)))
+        return Answer(ConsoleAbout(self._writable, len(self._items), self._ranking))
 
     async def cards(self, call: Call) -> Answer:
         """Answer what items look like."""

@@ -7,6 +7,7 @@ import { address, go, here, onChange } from "./lib/view.js";
 import { showLab } from "./panels/lab.js";
 import { showLists } from "./panels/lists.js";
 import { showOperations } from "./panels/operations.js";
+import { showPlayground } from "./panels/playground.js";
 import { showSearch } from "./panels/search.js";
 import { makeWhy } from "./panels/why.js";
 
@@ -14,6 +15,7 @@ const VIEWS = [
   ["lists", "Lists", showLists],
   ["lab", "New item", showLab],
   ["search", "Search", showSearch],
+  ["playground", "Playground", showPlayground],
   ["operations", "Operations", showOperations],
 ];
 
@@ -27,7 +29,7 @@ let drawn = "";
 
 /** Show what the address says; a view is built anew only where more than its sheet changed. */
 function show(view) {
-  const { why: itemId, of, ...rest } = view;
+  const { why: itemId, of, a, b, ...rest } = view; // a, b: the playground keeps its own
   const built = JSON.stringify(rest);
   if (built !== drawn) {
     drawn = built;

@@ -34,7 +34,8 @@ export function showOperations(main, _, { writable }) {
   const standing = h("div");
   const letters = h("div");
   main.append(h("h1", {}, "Operations"), h("p.quiet.said", {}, "The last five minutes, a figure a second. Dashed: the promise."),
-    h("div.plots", {}, plots.map(({ element }) => element),
+    h("div.plots", {}, plots.map(({ element }) => element)),
+    h("div.plots.three", {},
       panel("A list, by stage", "freshet_stage_milliseconds, of ranking: the mean of each stage over the last five seconds.", stages),
       panel("Where candidates come from", "freshet_candidates_total, of ranking: the share of each source over the last five seconds.", mix),
       panel("What is served", "freshet_catalogue_items, freshet_snapshot_created_timestamp_seconds, the lags, and what answers.", standing)),
