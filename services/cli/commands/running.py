@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import sys
+import webbrowser
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Annotated
 
 import typer
@@ -18,6 +20,7 @@ from services.cli.addresses import DEMO, Running
 from services.cli.options import Data
 
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what it holds first.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser once it is there.")]
 Once = Annotated[bool, typer.Option("--once", help="End after the walk-through.")]
 Export = Annotated[
     Path | None,
@@ -28,7 +31,9 @@ Export = Annotated[
 ]
 
 TRY_IT = """
-It stays up until Ctrl-C. In another terminal:
+It stays up until Ctrl-C, its shoppers go on clicking: see them, and click yourself, at
+  {page}?user=shopper-1
+In another terminal:
   {freshet} recommend shopper-1
   {freshet} search --text "a warm lamp"
   {freshet} status"""
@@ -41,14 +46,14 @@ def up(data: Data, fresh: Fresh = False) -> None:
     command.run_shown(data, options.console, command.until_interrupted, fresh=fresh)
 
 
-def demo(data: Data, once: Once = False, export: Export = None) -> None:
+def demo(data: Data, once: Once = False, open: Open = False, export: Export = None) -> None:
     """Open a shop with drawn pictures and simulated shoppers, and walk through it.
 
     Runs under DATA/demo and starts empty, with a bundle that was trained for this shop
     (FRESHET_BUNDLE names another). With --once the last line is JSON.
     """
     from services.cli import endpoints
-    from services.cli.demo import trained, walk
+    from services.cli.demo import trained, visits, walk
     from services.cli.up import command
 
     if export is not None:
@@ -58,11 +63,14 @@ def demo(data: Data, once: Once = False, export: Export = None) -> None:
     def visit(running: Running) -> walk.Figures:
         settings = endpoints.kafka_settings(running.addresses)
         where = running.addresses
+        page = command.console_address(running)
+        if open:
+            webbrowser.open(page)
         untrained = partial(trained.untrained_ranking, data / DEMO, where)
         figures = asyncio.run(walk.run(options.console, settings, where.ranking, untrained))
         if not once:
-            options.console.print(TRY_IT.format(freshet=_as_typed()))
-            command.until_interrupted(running)
+            options.console.print(TRY_IT.format(page=page, freshet=_as_typed()))
+            asyncio.run(visits.go_on(settings, where.ranking, Random()))
         return figures
 
     environ = {"FRESHET_BUNDLE": str(trained.BUNDLE), **os.environ}

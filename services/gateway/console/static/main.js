@@ -6,6 +6,7 @@ import { hear, onFigures } from "./lib/figures.js";
 import { address, go, here, onChange } from "./lib/view.js";
 import { showLab } from "./panels/lab.js";
 import { showLists } from "./panels/lists.js";
+import { showMap } from "./panels/map.js";
 import { showOperations } from "./panels/operations.js";
 import { showPlayground } from "./panels/playground.js";
 import { showSearch } from "./panels/search.js";
@@ -15,6 +16,7 @@ const VIEWS = [
   ["lists", "Lists", showLists],
   ["lab", "New item", showLab],
   ["search", "Search", showSearch],
+  ["map", "Map", showMap],
   ["playground", "Playground", showPlayground],
   ["operations", "Operations", showOperations],
 ];
