@@ -27,6 +27,7 @@ from tests.e2e.system import Up
 
 SCREENSHOTS = servers.ROOT / ".screenshots"
 PER_STYLE = 4
+SHOPPERS = {f"shopper-{number}" for number in range(60)}
 DESKTOP = {"width": 1360, "height": 900}
 WITHIN_MS = 20_000  # of a machine that is busy with other tests
 
@@ -71,7 +72,8 @@ def shop(up: Up) -> list[Item]:
 async def _fill(up: Up, sold: list[Item]) -> None:
     await publish(up, sold)
     async with Publisher(up.kafka, linger_ms=20) as publisher:
-        await publisher.many(list(shoppers.events(sold, now_ms()))[-1500:])
+        past = shoppers.events(sold, now_ms())
+        await publisher.many([event for event in past if event.user_id in SHOPPERS])
 
 
 @pytest.fixture(scope="session")
@@ -121,5 +123,17 @@ def open_page(up: Up, browser: Browser, request: pytest.FixtureRequest) -> Itera
 
 def screenshot(page: Page, to: Path) -> None:
     """Leave what a page shows, once nothing moves."""
-    page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished))")
+    come_to_rest(page)
     page.screenshot(path=to)
+
+
+def come_to_rest(page: Page) -> None:
+    """Wait until nothing moves and all pictures are there."""
+    page.evaluate(
+        """() => Promise.all([
+            ...document.getAnimations().filter((each) => each.effect.getTiming().iterations === 1)
+                .map((each) => each.finished),
+            ...[...document.images].filter((each) => each.loading !== "lazy" && !each.complete)
+                .map((each) => each.decode()),
+        ].map((each) => each.catch(() => {})))"""
+    )

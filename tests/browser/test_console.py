@@ -14,13 +14,13 @@ from playwright.sync_api import Locator, Page, expect
 from freshet.contract.items import Item
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
-from tests.browser.conftest import WITHIN_MS, Open
+from tests.browser.conftest import SCREENSHOTS, WITHIN_MS, Open, come_to_rest, screenshot
 from tests.e2e.shop import kind_named
 from tests.e2e.system import Up
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-VIEWS = ("lists", "lab", "search", "operations")
+VIEWS = ("lists", "lab", "search", "map", "playground", "operations")
 SERIOUS = ("serious", "critical")
 
 
@@ -64,10 +64,9 @@ def test_the_bar_of_an_item_sums_to_its_score(open_page: Open) -> None:
     for card in cards(page).all():
         said = str(card.locator(".why").get_attribute("aria-label"))
         parts, _, total = said.partition(": ")[2].rpartition(" = ")
-        added = parts.replace("− ", "+ -").split(" + ")
-        assert sum(float(part.split()[-1]) for part in added) == pytest.approx(
-            float(total), abs=0.005 * (len(added) + 1)
-        )
+        added = re.findall(r"(− )?[^+−]*?(\d+\.\d\d)", parts)
+        summed = sum(-float(value) if sign else float(value) for sign, value in added)
+        assert summed == pytest.approx(float(total), abs=0.005 * (len(added) + 1))
         assert card.locator(".foot b").inner_text() == total
 
 
@@ -101,7 +100,7 @@ def test_a_dislike_sinks_its_kind(open_page: Open) -> None:
         if not disliked.count():
             break
         gone = str(disliked.first.get_attribute("data-id"))
-        disliked.first.get_by_role("button", name="Dislike").click()
+        disliked.first.locator(".acts button").nth(1).click()
         expect(page.locator(f'.card[data-id="{gone}"]')).to_have_count(0)
 
     assert share() < before
@@ -176,7 +175,7 @@ def test_a_picture_finds_its_neighbours_and_becomes_an_item_in_lists_until_it_is
     expect(arrival).to_contain_text("Encoded and in the index after")
     expect(arrival).to_contain_text("for a visitor who looked at its neighbours")
     expect(arrival.locator(".mine").first).to_be_visible()
-    page.screenshot(path=".screenshots/an-item-appears.png")
+    screenshot(page, SCREENSHOTS / "an-item-appears.png")
 
     page.get_by_role("button", name="Delete it again").click()
     expect(arrival).to_contain_text("Gone from every list")
@@ -261,9 +260,9 @@ def test_a_phone_shows_each_view_without_scrolling_aside(open_page: Open, view: 
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_no_serious_fault(open_page: Open, view: str, dark: bool) -> None:
     page = open_page(f"view={view}&user=shopper-3&words=lamp", dark=dark)
-    if view in ("lists", "search"):
+    if view in ("lists", "search", "playground"):
         cards(page)
-    page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished))")
+    come_to_rest(page)
 
     assert faults(page) == []
 
@@ -272,7 +271,7 @@ def test_axe_finds_no_serious_fault(open_page: Open, view: str, dark: bool) -> N
 def test_axe_finds_no_serious_fault_in_why(open_page: Open, dark: bool) -> None:
     page = open_page("user=shopper-3&why=lamp-retro-1", dark=dark)
     expect(page.get_by_role("dialog").locator(".fate")).to_be_visible()
-    page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished))")
+    come_to_rest(page)
 
     assert faults(page) == []
 
@@ -303,13 +302,72 @@ def test_a_service_that_stops_is_named_and_the_page_goes_on_once_it_is_back(
 
     os.kill(ranking, signal.SIGSTOP)  # it hangs, as a machine that is gone does
     try:
-        expect(page.locator("#notice")).to_contain_text("ranking does not answer")
+        expect(page.locator("#notice")).to_contain_text("Ranking does not answer")
         cards(page).first.locator(".picture").click()
         expect(page.locator(".trouble")).to_contain_text("the next try follows by itself")
         assert ids(page) == before  # what was shown stays
-        page.screenshot(path=".screenshots/a-service-stopped.png")
+        screenshot(page, SCREENSHOTS / "a-service-stopped.png")
     finally:
         os.kill(ranking, signal.SIGCONT)
 
     expect(page.locator("#notice")).to_be_hidden(timeout=2 * WITHIN_MS)
     expect(page.locator(".trouble")).to_be_empty(timeout=2 * WITHIN_MS)
+
+
+def test_lists_a_and_b_stand_beside_each_other_and_are_copied_as_a_call(open_page: Open) -> None:
+    page = open_page("view=playground&user=shopper-3")
+    expect(page.locator(".card:not(.ghost)")).to_have_count(18)
+
+    page.locator('[data-field="any"]').nth(1).fill("Mug")
+    page.locator('[data-field="max"]').nth(1).fill("25")
+
+    sides = page.locator(".user-list")
+    expect(sides.nth(1).locator('.card:not([data-id^="mug-"])')).to_have_count(0)
+    assert sides.nth(0).locator('.card:not([data-id^="mug-"])').count() > 0
+    assert "b=any%3DMug%26max%3D25" in page.url
+    for how, text in (
+        ("grpcurl", "freshet.v1.Recommender/Recommend"),
+        ("Python", 'filters=freshet.Filters(categories_any=("Mug",), price=freshet.Range(max=25))'),
+        ("curl", "/v1/recommendations -H 'Content-Type: application/json'"),
+    ):
+        page.get_by_role("button", name=how, exact=True).nth(1).click()
+        expect(page.locator(".copied").nth(1)).to_contain_text(text)
+    assert "curl" in page.evaluate("navigator.clipboard.readText()")
+
+
+def test_the_map_shows_the_catalogue_with_the_user_on_it(open_page: Open, shop: list[Item]) -> None:
+    page = open_page("view=map&user=shopper-3")
+
+    expect(page.locator(".points circle:not(.step)")).to_have_count(len(shop))
+    expect(page.locator(".points .taste").first).to_be_visible()
+    page.locator(".points circle").nth(5).hover()
+    expect(page.locator(".about b")).not_to_be_empty()
+    page.get_by_role("button", name="by freshness").click()
+    expect(page.locator(".scale")).to_be_visible()
+    assert "colour=freshness" in page.url
+
+
+def test_a_tour_leads_through_the_page_in_five_steps(open_page: Open) -> None:
+    page = open_page("user=shopper-3")
+    page.get_by_role("link", name="Tour").click()
+    tour = page.get_by_role("region", name="Tour")
+
+    for step in range(1, 6):
+        expect(tour).to_contain_text(f"{step} of 5")
+        assert f"tour={step}" in page.url
+        tour.get_by_role("button", name="Done" if step == 5 else "Next").click()
+    expect(tour).to_be_hidden()
+
+
+def test_the_whole_view_is_in_the_address_and_the_browser_goes_back(open_page: Open) -> None:
+    page = open_page("user=shopper-3")
+    page.get_by_role("link", name="Search").click()
+    page.get_by_role("button", name="to sit and read").click()
+    expect(page.get_by_label("Search by words")).to_have_value("to sit and read")
+
+    page.reload()
+    expect(page.get_by_label("Search by words")).to_have_value("to sit and read")
+    page.go_back()
+    page.go_back()
+
+    expect(page.locator("h1")).to_have_text("For shopper-3")

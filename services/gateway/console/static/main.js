@@ -10,6 +10,7 @@ import { showMap } from "./panels/map.js";
 import { showOperations } from "./panels/operations.js";
 import { showPlayground } from "./panels/playground.js";
 import { showSearch } from "./panels/search.js";
+import { makeTour } from "./panels/tour.js";
 import { makeWhy } from "./panels/why.js";
 
 const VIEWS = [
@@ -25,13 +26,14 @@ const main = document.getElementById("main");
 const nav = document.querySelector("nav");
 const who = document.getElementById("who");
 const why = makeWhy();
+const tour = makeTour();
 let about = { writable: false, items: 0 };
 let end = () => {};
 let drawn = "";
 
 /** Show what the address says; a view is built anew only where more than its sheet changed. */
 function show(view) {
-  const { why: itemId, of, a, b, ...rest } = view; // a, b: the playground keeps its own
+  const { why: itemId, of, tour: step, a, b, ...rest } = view; // a, b: the playground keeps its own
   const built = JSON.stringify(rest);
   if (built !== drawn) {
     drawn = built;
@@ -39,11 +41,12 @@ function show(view) {
     fill(main);
     const [, title, build] = VIEWS.find(([name]) => name === view.view) ?? VIEWS[0];
     document.title = `${view.view === "lists" ? `For ${view.user}` : title} · Freshet`;
-    fill(nav, VIEWS.map(([name, label]) => h("a", { href: address({ view: name, why: "", of: "" }), "aria-current": name === view.view ? "page" : null }, label)));
+    fill(nav, VIEWS.map(([name, label]) => h("a", { href: address({ view: name, why: "", of: "" }), "aria-current": name === view.view ? "page" : null }, label)), h("a.begin", { href: address({ view: "lists", why: "", of: "", tour: "1" }) }, "Tour"));
     who.user.value = view.user;
     who.beside.value = view.beside;
     end = build(main, view, about) ?? (() => {});
   }
+  tour(step);
   if (itemId) why.show(of || view.user, itemId);
   else why.close();
 }
@@ -73,7 +76,7 @@ onFigures(({ figures, connected }) => {
   const away = connected ? (now?.away ?? []) : figures.length ? ["the gateway"] : [];
   const notice = document.getElementById("notice");
   notice.hidden = !away.length;
-  notice.textContent = away.length ? `${away.join(" and ")} ${away.length > 1 ? "do" : "does"} not answer. What is shown stays; it goes on by itself once ${away.length > 1 ? "they are" : "it is"} back.` : "";
+  notice.textContent = away.length ? `${away.join(" and ").replace(/^./, (letter) => letter.toUpperCase())} ${away.length > 1 ? "do" : "does"} not answer. What is shown stays; it goes on by itself once ${away.length > 1 ? "they are" : "it is"} back.` : "";
 });
 
 about = (await api.about().catch(() => ({ value: about }))).value;

@@ -37,9 +37,11 @@ function timingsOf(header) {
   return Object.fromEntries(pairs.filter(([, ms]) => ms).map(([stage, ms]) => [stage, Number(ms)]));
 }
 
+const PATIENCE_MS = 2000; // of a page, where a shop would show something else sooner
+
 const path = (id) => id.split("/").map(encodeURIComponent).join("/");
 
-export const recommend = (question, options) => call("POST", "/v1/recommendations", question, options);
+export const recommend = (question, options) => call("POST", `/v1/recommendations?timeout_ms=${PATIENCE_MS}`, question, options);
 export const explain = (question, options) => call("POST", "/v1/explain", question, options);
 export const search = (question, options) => call("POST", "/v1/search", question, options);
 export const similar = (question, options) => call("POST", "/v1/similar", question, options);

@@ -13,11 +13,11 @@ export function picture(card, { alt = "", lazy = true } = {}) {
 
 /** Return a button with an item's picture, small, that does something with it. */
 export const thumb = (card, onclick, label, mark) =>
-  h("button.thumb", { type: "button", onclick, title: label, "aria-label": label, "data-id": card.item_id }, picture(card), mark && h("span.mark", { "aria-hidden": "true" }, mark));
+  h("button.thumb", { type: "button", onclick, title: label, "aria-label": label, "data-id": card.item_id }, picture(card, { lazy: false }), mark && h("span.mark", { "aria-hidden": "true" }, mark));
 
 /** Return contributions in words, with their sum. */
 export const sumInWords = (contributions, total) =>
-  `${contributions.map((part) => `${partName(part.name)} ${score(part.value)}`).join(" + ").replaceAll("+ -", "− ")} = ${score(total)}`;
+  `${contributions.map((part, index) => `${part.value < 0 ? " − " : index ? " + " : ""}${partName(part.name)} ${score(Math.abs(part.value))}`).join("").trim()} = ${score(total)}`;
 
 /** Return a stacked bar of contributions; `widest`: the largest sum of positive parts beside it. */
 export function bar(contributions, widest) {

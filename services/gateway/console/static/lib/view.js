@@ -1,6 +1,6 @@
 // Keep the whole view in the address: what is shown can be sent to somebody else.
 
-export const DEFAULTS = { view: "lists", user: "ada", beside: "", why: "", words: "", k: "12", colour: "category", only: "" };
+export const DEFAULTS = { view: "lists", user: "ada", beside: "", why: "", words: "", k: "12", colour: "category", only: "", tour: "" };
 
 const listeners = [];
 

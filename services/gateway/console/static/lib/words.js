@@ -19,6 +19,11 @@ export const PARTS = {
 /** Return a part's name in words. */
 export const partName = (name) => PARTS[name]?.[0] ?? name.replace(/^rule:/, "rule ");
 
+const REASONS = [["others went on", "covisits"], ["trending", "trending"], ["popular", "popularity"], ["new here", "freshness"], ["because of what you watched", "tower"], ["because you", "session"], ["fits your visit", "session"], ["fits your taste", "interests"], ["looks like", "visual"], ["like ", "content"]];
+
+/** Return the part of the score that a reason speaks of; empty where it speaks of none. */
+export const partOfReason = (reason) => REASONS.find(([begin]) => reason.startsWith(begin))?.[1] ?? "";
+
 /** Return a part's formula, in words. */
 export const partFormula = (name) => PARTS[name]?.[1] ?? "a rule of this request: its factor less one, of the score";
 

@@ -2,7 +2,7 @@
 
 import { fill, h } from "../lib/dom.js";
 import { bar, picture, sumInWords } from "../lib/parts.js";
-import { partClass, price, score } from "../lib/words.js";
+import { partClass, partOfReason, price, score } from "../lib/words.js";
 
 const MOVES = { up: (by) => `▲ ${by}`, down: (by) => `▼ ${by}`, same: () => "=", new: () => "new" };
 
@@ -28,7 +28,7 @@ export function makeCard(item, { act, why }) {
   card.parts = {
     rank: h("b.rank"),
     move: h("span.move"),
-    open: h(act ? "button.picture" : "div.picture", act ? { type: "button", onclick: of("click") } : {}),
+    open: h("button.picture", { type: "button", onclick: act ? of("click") : () => why(item.item_id) }),
     title: h("h3"),
     reason: h("p.reason"),
     bar: h("button.why", { type: "button", onclick: () => why(item.item_id) }),
@@ -59,12 +59,11 @@ export function drawCard(card, item, shown, { rank, moved, widest }) {
     parts.open.dataset.shown = shown?.picture ?? "";
     fill(parts.open, picture(shown, { lazy: rank > 11 }));
   }
-  parts.open.setAttribute("aria-label", `Click ${title}`);
+  parts.open.setAttribute("aria-label", `${parts.like ? "Click" : "Why"} ${title}`);
   parts.like?.setAttribute("aria-label", `Like ${title}`);
   parts.dislike?.setAttribute("aria-label", `Dislike ${title}`);
   parts.title.textContent = title;
-  const strongest = [...item.contributions].sort((a, b) => b.value - a.value)[0];
-  fill(parts.reason, h(`i.dot.${partClass(strongest?.name ?? "")}`), item.reason || "next best by score");
+  fill(parts.reason, h(`i.dot.${partClass(partOfReason(item.reason))}`), item.reason || "next best by score");
   parts.reason.title = item.reason;
   fill(parts.bar, bar(item.contributions, widest));
   parts.bar.setAttribute("aria-label", `Why ${title}: ${sumInWords(item.contributions, item.score)}`);
