@@ -39,7 +39,7 @@ class Percentiles(msgspec.Struct, frozen=True):
     p99: float | None = None
 
 
-class Figures(msgspec.Struct, frozen=True):
+class LiveFigures(msgspec.Struct, frozen=True):
     """What the page plots of one moment. Times are ms, shares lie in 0 to 1."""
 
     at_ms: int
@@ -77,7 +77,7 @@ def sample_of(at_s: float, texts: Iterable[str], away: tuple[str, ...] = ()) -> 
     return MetricsSample(at_s, values, away)
 
 
-def figures(now: MetricsSample, before: MetricsSample, at_ms: int) -> Figures:
+def figures(now: MetricsSample, before: MetricsSample, at_ms: int) -> LiveFigures:
     """Return what happened between two samples, and what stands at the later one."""
     change = _Change(now, before)
     proposed = {
@@ -91,7 +91,7 @@ def figures(now: MetricsSample, before: MetricsSample, at_ms: int) -> Figures:
     }
     made_s = _value(now, "freshet_snapshot_created_timestamp_seconds")
     all_proposed = sum(proposed.values())
-    return Figures(
+    return LiveFigures(
         at_ms=at_ms,
         away=now.away,
         events_per_s=change.rate(change.total("freshet_events_folded_total")),

@@ -28,7 +28,7 @@ def nearest(vectors: Floats, query: Floats, count: int = NEAREST) -> list[int]:
 
 
 def common_label(labels: Sequence[Sequence[str]]) -> str:
-    """Return what most of some items have in common: the last two labels that most of them share."""
+    """Return what most items have in common: the last two labels that most of them share."""
     counts = Counter(label for each in labels for label in each)
     shared = [label for label, count in counts.items() if 2 * count > len(labels)]
     return " · ".join(shared[-2:])

@@ -11,7 +11,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
-from services.gateway.console.figures import Figures, MetricsSample, figures, sample_of
+from services.gateway.console.figures import LiveFigures, MetricsSample, figures, sample_of
 from shared.clock import now_ms
 
 EVERY_S: Final = 1.0
@@ -29,7 +29,7 @@ class FiguresWatch:
         """addresses: of the health ports of NAMES."""
         self._addresses = dict(zip(NAMES, addresses, strict=False))
         self._samples: deque[MetricsSample] = deque(maxlen=OVER + 1)
-        self._kept: deque[Figures] = deque(maxlen=KEPT)
+        self._kept: deque[LiveFigures] = deque(maxlen=KEPT)
         self._news = asyncio.Condition()
         self._number = 0  # of figures made, since the start
         self._ended = False

@@ -1,4 +1,4 @@
-"""Figures as server-sent events: what is kept first, then each as it comes."""
+"""LiveFigures as server-sent events: what is kept first, then each as it comes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from services.gateway.console import watch
-from services.gateway.console.figures import Figures
+from services.gateway.console.figures import LiveFigures
 from services.gateway.console.watch import FiguresWatch
 
 
@@ -47,7 +47,7 @@ async def test_a_page_hears_what_was_and_then_what_is() -> None:
 
     assert past.startswith(b"event: past\ndata: [")
     assert news.startswith(b"event: figures\ndata: {")
-    heard = msgspec.json.decode(news.partition(b"data: ")[2], type=Figures)
+    heard = msgspec.json.decode(news.partition(b"data: ")[2], type=LiveFigures)
     assert heard.events_per_s > 0
     assert heard.away == ("embedding",)  # which nobody answers for
     assert len(rest) <= 2  # a gateway that stops ends its streams

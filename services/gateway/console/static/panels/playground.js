@@ -55,7 +55,7 @@ function pythonFilters({ categories_any: any, categories_none: none, price }) {
 
 function pythonRules({ boosts = [], caps = [] }) {
   const boosted = boosts.map(({ match, factor, name }) => `freshet.Boost(${pythonFilters(match)}, factor=${factor}, name=${JSON.stringify(name)})`);
-  const capped = caps.map(({ at_most: atMost }) => `freshet.Cap(at_most=${atMost})`);
+  const capped = caps.map(({ at_most: most }) => `freshet.Cap(at_most=${most})`);
   return fields({ ...(boosted.length && { boosts: `(${boosted.join(", ")},)` }), ...(capped.length && { caps: `(${capped.join(", ")},)` }) });
 }
 
