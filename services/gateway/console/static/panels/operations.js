@@ -19,12 +19,13 @@ const PLOTS = [
   ["A list", "freshet_request_milliseconds of Recommend, of ranking: half and 99 % within.", percentiles("list_ms"), ms, "99 % within 50 ms", 50],
   ["Events", "freshet_events_folded_total, of sessions: events whose effect is in Redis, a second.", [(each) => each.events_per_s], (value) => `${count(value)} /s`],
   ["Lists", "freshet_requests_total of Recommend, of ranking, a second.", [(each) => each.lists_per_s], (value) => `${count(value)} /s`],
+  ["New items", "freshet_items_encoded_total, of embedding: items whose picture or text went through a model, a second.", [(each) => each.items_per_s], (value) => `${count(value)} /s`],
   ["Lag", "freshet_*_lag_records: records of all partitions that are not applied yet.", [(each) => Object.values(each.lag).reduce((sum, one) => sum + one, 0)], count, "back to 0", 0],
   ["Degraded lists", "freshet_degraded_total by freshet_requests_total: the share of lists that had to leave something out.", [(each) => each.degraded], (value) => `${(100 * value).toFixed(1)} %`, "none", 0],
 ];
 
 /** Put the view into an element; returns what ends it. */
-export function showOperations(main, _, { writable }) {
+export function showOperations(main, { user }, { writable }) {
   const plots = PLOTS.map(([title, source]) => {
     const body = h("div");
     return { body, element: panel(title, source, body) };
@@ -33,6 +34,7 @@ export function showOperations(main, _, { writable }) {
   const mix = h("div");
   const standing = h("div");
   const letters = h("div");
+  let versions = null; // of what makes lists
   main.append(h("h1", {}, "Operations"), h("p.quiet.said", {}, "The last five minutes, a figure a second. Dashed: the promise."),
     h("div.plots", {}, plots.map(({ element }) => element)),
     h("div.plots.three", {},
@@ -41,6 +43,7 @@ export function showOperations(main, _, { writable }) {
       panel("What is served", "freshet_catalogue_items, freshet_snapshot_created_timestamp_seconds, the lags, and what answers.", standing)),
     panel("Dead letters", "The newest 50 of the topic dead-letters: records that no retry can mend, with the reason. `freshet dead-letters replay` publishes them again once that is mended.", letters));
   read();
+  api.recommend({ user_id: user, k: 1 }).then(({ value }) => (versions = value.versions), () => {});
 
   async function read() {
     loading(letters, "Reading the topic …");
@@ -81,6 +84,8 @@ export function showOperations(main, _, { writable }) {
     const behind = Object.entries(now.lag).filter(([, records]) => records);
     fill(standing, h("dl.facts", {}, [
       ["items", count(now.items)],
+      ["space", versions?.space || NONE],
+      ["ranker", versions?.ranker || NONE],
       ["snapshot", now.snapshot_age_s === null ? "none yet" : ago(now.at_ms - now.snapshot_age_s * 1000, now.at_ms)],
       ["behind", behind.length ? behind.map(([name, records]) => `${name}: ${count(records)}`).join(", ") : "nothing"],
       ["answer", now.away.length ? `not ${now.away.join(", ")}` : "all services"],
