@@ -42,6 +42,7 @@ function show(view) {
     const [, title, build] = VIEWS.find(([name]) => name === view.view) ?? VIEWS[0];
     document.title = `${view.view === "lists" ? `For ${view.user}` : title} · Freshet`;
     fill(nav, VIEWS.map(([name, label]) => h("a", { href: address({ view: name, why: "", of: "" }), "aria-current": name === view.view ? "page" : null }, label)), h("a.begin", { href: address({ view: "lists", why: "", of: "", tour: "1" }) }, "Tour"));
+    nav.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     who.user.value = view.user;
     who.beside.value = view.beside;
     end = build(main, view, about) ?? (() => {});
