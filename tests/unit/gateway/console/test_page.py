@@ -1,0 +1,120 @@
+"""The page's own routes: who may come, what its files may do, what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from freshet import Client, KafkaSettings
+from freshet.contract.items import Item
+from freshet.settings import BadSetting
+from services.gateway.access.callers import Callers
+from services.gateway.api.endpoint import Limits
+from services.gateway.app import build_app
+from services.gateway.console import page
+from services.gateway.console.catalogue import ServedVectors
+from services.gateway.console.page import ConsolePage
+from services.gateway.console.settings import ConsoleSettings
+from services.gateway.console.shown_items import ShownItems
+from services.gateway.console.watch import FiguresWatch
+from services.gateway.http.server import HttpServer
+from services.gateway.service import GatewayService
+from services.gateway.settings import GatewaySettings
+from shared.access.door import Door
+from shared.access.settings import DoorSettings
+from tests.unit.gateway.console.test_shown_items import JPEG, record
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[ClientSession]:
+    """Call a gateway that has the page, with one item on it."""
+    kafka, client = KafkaSettings(), Client("127.0.0.1:1")
+    items = ShownItems(kafka, 1000)
+    lamp = Item(item_id="a/lamp", title="Lamp", image_bytes=JPEG)
+    items.take([record(lamp.item_id, 1, lamp)])
+    console = ConsolePage(
+        items,
+        ServedVectors(kafka, client),
+        FiguresWatch(()),
+        client,
+        kafka,
+        ranking="127.0.0.1:50051",
+        writable=False,
+    )
+    door = Door(DoorSettings())
+    callers, limits = Callers(door, None, 1.0, ()), Limits(8, 1000)
+    app = build_app((), callers, limits, page.routes(console, callers, limits))
+    server = HttpServer(app, door, ())
+    port = await server.start(0)
+    try:
+        async with ClientSession(f"http://127.0.0.1:{port}") as made:
+            yield made
+    finally:
+        await server.stop()
+
+
+async def test_nothing_comes_from_another_host_and_no_text_becomes_a_script(
+    session: ClientSession,
+) -> None:
+    async with session.get("/") as reply:
+        assert reply.url.path == "/console"
+        policy = reply.headers["content-security-policy"]
+
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert "require-trusted-types-for 'script'" in policy
+
+
+async def test_every_file_that_the_page_names_is_there(session: ClientSession) -> None:
+    files = [file for file in page.OWN.rglob("*") if file.suffix in page.KINDS]
+
+    assert len(files) > 20
+    for file in files:
+        async with session.get(f"/console/{file.relative_to(page.OWN)}") as reply:
+            assert reply.status == 200
+            assert reply.content_type == page.KINDS[file.suffix]
+
+
+async def test_the_page_is_told_what_it_may_do(session: ClientSession) -> None:
+    async with session.get("/console/ask/about") as reply:
+        told = await reply.json()
+
+    assert told == {"writable": False, "items": 1, "ranking": "127.0.0.1:50051"}
+
+
+async def test_cards_come_in_the_order_asked_for(session: ClientSession) -> None:
+    async with session.get("/console/ask/cards?id=none&id=a/lamp") as reply:
+        cards = (await reply.json())["cards"]
+
+    assert [card["title"] for card in cards] == ["", "Lamp"]
+
+
+async def test_a_picture_has_its_type_and_one_that_is_missing_is_named(
+    session: ClientSession,
+) -> None:
+    async with session.get("/console/picture/a%2Flamp") as reply:
+        assert (await reply.read(), reply.content_type) == (JPEG, "image/jpeg")
+    async with session.get("/console/picture/none") as reply:
+        assert reply.status == 404
+        assert "no picture of item 'none'" in (await reply.json(content_type=None))["detail"]
+
+
+async def test_a_page_of_another_host_reads_nothing(session: ClientSession) -> None:
+    evil = {"Origin": "https://evil.example"}
+    for path in ("/console/ask/about", "/console/picture/a%2Flamp", "/console/figures"):
+        async with session.get(path, headers=evil) as reply:
+            assert reply.status == 403
+        async with session.get(path, headers={"Host": "evil.example"}) as reply:
+            assert reply.status == 403
+
+
+@pytest.mark.parametrize("door", [{"bind": "0.0.0.0", "insecure": True}])
+async def test_beyond_the_loopback_the_page_is_refused(door: dict[str, Any]) -> None:
+    settings = GatewaySettings(door=DoorSettings(**door), console=ConsoleSettings(mode="read"))
+
+    with pytest.raises(BadSetting, match="FRESHET_CONSOLE must be off beyond the loopback"):
+        GatewayService(settings)
