@@ -30,7 +30,7 @@ export function showLists(main, { user, beside }, { writable }) {
     list.load();
     return { list, state, way };
   });
-  const legend = h("ul.legend", { "aria-label": "Colours of the parts" }, Object.keys(PARTS).filter((name) => !["words", "visual", "tower"].includes(name)).map((name) => h("li", {}, h(`i.${partClass(name)}`), partName(name))));
+  const legend = h("ul.legend", { "aria-label": "Colours of the parts" }, Object.keys(PARTS).filter((name) => !["words", "visual"].includes(name)).map((name) => h("li", {}, h(`i.${partClass(name)}`), partName(name))));
   if (beside) main.append(h("div.two", {}, lists.map(({ list, state, way }) => h("div", {}, list.element, h("div.pair", {}, state.element, way.element)))), legend);
   else {
     const [{ list, state, way }] = lists;
