@@ -63,7 +63,10 @@ class Image:
 
 
 class Store:
-    """Images in a folder of their own, which `remove` takes away again; some 25 GB at most."""
+    """Images in a folder of their own, which `remove` takes away again.
+
+    Some 5 GB; 25 GB with the training image.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -48,9 +48,17 @@ EVENTS = "user_id,item_id,timestamp\n" + "".join(
     for user in range(40)
     for event in range(10)
 )
+WITH_PYTORCH = pytest.mark.skipif(
+    not os.environ.get("FRESHET_TEST_TRAINING_IMAGE"),
+    reason="3 GB to fetch, 22 GB of disk while it is built: FRESHET_TEST_TRAINING_IMAGE=1 does it",
+)
+NAMES = [
+    pytest.param(name, marks=WITH_PYTORCH if name == "training" else ()) for name in AT_MOST_MIB
+]
 BuildImage = Callable[..., Image]
 
 PYTORCH = re.compile(r"site-packages/(torch|triton|nvidia)\b")  # which one image alone holds
+NAMED_AS_TESTS = re.compile(r"site-packages/(torch/|slicer/)\S*test_\w+\.py$")  # PyTorch uses some
 UNWANTED = re.compile(
     r"site-packages/(tensorflow|jax|pytest|_pytest|mypy|hypothesis)\b"
     r"|bin/(\S*-)?(gcc|g\+\+|cc|c\+\+|cpp|ld|as|clang|make|uv)(-\d+)?$"  # compilers
@@ -60,15 +68,16 @@ UNWANTED = re.compile(
 )
 
 
-@pytest.mark.parametrize("name", AT_MOST_MIB)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_image_holds_no_compiler_test_or_cache(name: str, image: BuildImage) -> None:
     added = [path for path, _ in beyond(image(name), image("base"))]
     assert "usr/local/lib/python3.11/site-packages/numpy/__init__.py" in added
-    assert [path for path in added if UNWANTED.search(path)] == []
+    unwanted = [path for path in added if UNWANTED.search(path)]
+    assert [path for path in unwanted if not NAMED_AS_TESTS.search(path)] == []
     assert any(map(PYTORCH.search, added)) == (name == "training")
 
 
-@pytest.mark.parametrize("name", AT_MOST_MIB)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_image_is_no_larger_than_it_must_be(
     name: str, image: BuildImage, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +137,7 @@ async def test_services_start_from_their_images_answer_their_probe_and_end_on_si
             service.kill()
 
 
+@WITH_PYTORCH
 def test_the_training_image_fits_a_model_and_writes_a_bundle_that_services_load(
     image: BuildImage, snapshots: Path
 ) -> None:
