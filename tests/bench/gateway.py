@@ -76,10 +76,13 @@ async def overhead(up: Up, calls: int, k: int) -> dict[str, Any]:
             )
             by_http.append((time.perf_counter() - began) * 1e3)
 
+        process = psutil.Process(up.running.processes["gateway"])
+        before_s = _cpu_s(process)
         for number in range(calls):
             user = f"bench-{number % USERS}"
             for ask in (grpc, http) if number % 2 else (http, grpc):
                 await ask(user)
+        cpu_s = _cpu_s(process) - before_s
     added = [http - grpc for http, grpc in zip(by_http, by_grpc, strict=True)]
     return {
         "calls": calls,
@@ -90,6 +93,7 @@ async def overhead(up: Up, calls: int, k: int) -> dict[str, Any]:
             "p50_of_differences": round(statistics.median(added), 2),
             "difference_of_p50": round(statistics.median(by_http) - statistics.median(by_grpc), 2),
         },
+        "gateway_cpu_ms_a_list": round(cpu_s / calls * 1e3, 2),
     }
 
 
@@ -120,12 +124,11 @@ async def intake(up: Up, seconds: float, batch: int, connections: int) -> dict[s
             await connection.call("POST", "/v1/events", json.dumps(events).encode())
             published += batch
 
-    before = process.cpu_times()
+    before_s = _cpu_s(process)
     began = time.perf_counter()
     await asyncio.gather(*(publish(number) for number in range(connections)))
     took_s = time.perf_counter() - began
-    after = process.cpu_times()
-    cpu_s = after.user + after.system - before.user - before.system
+    cpu_s = _cpu_s(process) - before_s
     return {
         "batch": batch,
         "connections": connections,
@@ -134,6 +137,11 @@ async def intake(up: Up, seconds: float, batch: int, connections: int) -> dict[s
         "cpu_us_an_event": round(cpu_s / published * 1e6, 1),
         "memory_mib": round(process.memory_info().rss / 2**20),
     }
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 async def measure(up: Up, args: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -97,3 +98,12 @@ async def test_whoever_watches_hears_that_serving_ended(gateway: GatewayKit) -> 
     gateway.server.should_exit = True
 
     await watching
+
+
+async def test_no_part_of_an_answer_waits_for_the_one_before(gateway: GatewayKit) -> None:
+    assert (await gateway("GET", "/docs")).status == 200
+    (connection,) = gateway.server.server_state.connections
+
+    taken = connection.transport.get_extra_info("socket")
+
+    assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
