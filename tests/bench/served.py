@@ -51,7 +51,7 @@ from tests.bench.blend import (
     unhurried,
 )
 
-WEIGHTS: Final = (1.0, 24.0, 48.0, 72.0, 96.0, 120.0)
+WEIGHTS: Final = (1.0, 32.0, 64.0, 96.0, 128.0)
 FIGURES: Final = ("hr@10", "hr@10_interval", "ndcg@10", "ndcg@10_interval")
 
 

@@ -45,7 +45,7 @@ class BlendSettings:
         "FRESHET_BLEND_LONG_TERM", 0.3, at_least=0, at_most=8, help="taste over weeks"
     )
     covisits: float = setting(
-        "FRESHET_BLEND_COVISITS", 24.0, at_least=0, at_most=64, help="what others did next"
+        "FRESHET_BLEND_COVISITS", 12.0, at_least=0, at_most=16, help="what others did next"
     )
     trending: float = setting(
         "FRESHET_BLEND_TRENDING", 0.15, at_least=0, at_most=8, help="now, in the user's scopes"
@@ -62,8 +62,7 @@ class BlendSettings:
     dislike: float = setting(
         "FRESHET_BLEND_DISLIKE", -0.6, at_least=-8, at_most=0, help="like what was disliked"
     )
-    # By the lists of validation (docs/quality.md: as they are served). Beyond it they are as good,
-    # and boosts lose room below SCORE_AT_MOST.
+    # By validation (README): beyond it lists are as good, and boosts lose room below SCORE_AT_MOST.
     tower: float = setting(
         "FRESHET_BLEND_TOWER", 96.0, at_least=0, at_most=128, help="what a trained bundle expects"
     )

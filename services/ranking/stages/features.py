@@ -28,15 +28,11 @@ from shared.users.log2_weights import HalfLives
 
 DISLIKE_FROM: Final = np.float32(0.5)  # cosine from which an item is like a disliked one
 NEW_FROM: Final = np.float32(0.5)  # freshness: an item is new for one half-life
-# Of co-visits, by validation (README): a weight that is no evidence yet, a share that is none, as
-# any other item has it, and the evidence at which the part reaches one half.
-COVISIT_FEW: Final = 2.0
-COVISIT_SHARE: Final = 0.002
-COVISIT_HALF: Final = 4.0
+COVISIT_HALF: Final = 0.05  # probability of the next item at which `covisits` reaches one half
+COVISIT_PRIOR: Final = 20.0  # weight that an item's co-visits must outweigh; by validation (README)
 POPULARITY_OCTAVES: Final = 16.0  # halvings of the strongest item's weight until popularity is 0
 
 Floats = NDArray[np.float32]
-Evidence = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ class FeatureSettings:
 
 
 class Covisited(NamedTuple):
-    """Catalogue rows that followed what was visited, ascending, and how strongly: 0 to 1."""
+    """Catalogue rows that followed what was visited, ascending, and how surely: 0 to 1."""
 
     rows: NDArray[np.int64]
     strength: Floats
@@ -64,24 +60,13 @@ def recency(rank: int) -> float:
     return 1 / (rank + 1)
 
 
-def evidence(weights: Evidence, totals: float | Evidence) -> Evidence:
-    """Return what it says for items that they followed a visited one with these weights, (m,).
-
-    Logarithms, as of likelihood ratios: what several visited items say adds up, so an item that
-    follows all of them stands before one that follows one of them more often. totals: of all that
-    followed the visited one.
-    """
-    said: Evidence = np.log1p(weights / (COVISIT_FEW + COVISIT_SHARE * totals))
-    return said
-
-
 def covisited(
     profile: UserProfile, signals: Signals, items: Items, now_ms: int, settings: FeatureSettings
 ) -> Covisited:
-    """Return how strongly each item is expected that followed one of the last visited.
+    """Return the probability-like strength of each item that followed one of the last visited.
 
-    strength = s / (s + COVISIT_HALF), s = Σ over the visited items, newest first, of
-    recency(rank) · evidence.
+    strength = p / (p + COVISIT_HALF), p = Σ over the visited items, newest first, of
+    recency(rank) · w(a → b) / (Σ w(a → ·) + COVISIT_PRIOR).
     """
     known, recencies = [], []
     for rank, key in enumerate(profile.visited):
@@ -95,13 +80,13 @@ def covisited(
     now = log2_weights.halvings(now_ms, settings.half_lives.covisits_s)
     weights = np.exp2(np.minimum(np.concatenate([f.scores for f in known]) - now, 60))
     starts = np.cumsum([0, *sizes[:-1]])
-    totals = np.add.reduceat(weights, starts)
-    said = evidence(weights, np.repeat(totals, sizes)) * np.repeat(np.array(recencies), sizes)
+    totals = np.add.reduceat(weights, starts) + COVISIT_PRIOR
+    chances = weights * np.repeat(np.array(recencies) / totals, sizes)
     rows = items.rows(np.concatenate([f.keys for f in known]))
     there = rows >= 0
     distinct, of_row = np.unique(rows[there], return_inverse=True)
-    together = np.bincount(of_row, said[there], len(distinct))
-    return Covisited(distinct, (together / (together + COVISIT_HALF)).astype(np.float32))
+    chance = np.bincount(of_row, chances[there], len(distinct))
+    return Covisited(distinct, (chance / (chance + COVISIT_HALF)).astype(np.float32))
 
 
 class Trend(NamedTuple):

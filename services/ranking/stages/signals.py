@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-COVISITS_READ: Final = 125  # followers of an item: the strongest, of at most 200
+COVISITS_READ: Final = 100  # followers of an item: the strongest, of at most 200
 ALL_AT_MOST: Final = 1_000  # of trending for all, and of popularity
 SCOPE_AT_MOST: Final = 60  # of a category or segment; a list takes 40 of them
 

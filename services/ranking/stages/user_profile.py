@@ -21,7 +21,7 @@ from shared.users.session_vectors import VectorSettings, session_vectors
 from shared.users.states import ENTRY, LACKS_VECTOR, NO_VECTORS, UserState
 
 LIKED_AT_MOST: Final = 10
-VISITED_AT_MOST: Final = 8  # the last items whose co-visits are read
+VISITED_AT_MOST: Final = 10  # the last items whose co-visits are read
 CONTENT_OF: Final = 3  # the last items whose likes are sought
 DISLIKED_AT_MOST: Final = 5
 CATEGORIES_AT_MOST: Final = 3  # scopes of trending that a user opens

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -64,22 +62,11 @@ def test_covisits_grow_with_their_share_and_their_evidence(shop: Shop) -> None:
     shop.user("ann", [("click", "lamp-1")])
     shop.follows("lamp-1", {"rug-1": 90.0, "rug-2": 10.0})
     strong = table_of(shop, "rug-1", "rug-2", "rug-3")["covisits"]
-    said = math.log(1 + 90 / (2 + 0.002 * 100))
-    assert strong[0] == pytest.approx(said / (said + 4), abs=1e-3)
+    assert strong[0] == pytest.approx(0.75 / (0.75 + 0.05), abs=1e-3)
     assert strong[0] > strong[1] > strong[2] == 0
     shop.follows("lamp-1", {"rug-1": 0.09, "rug-2": 0.01})
     weak = table_of(shop, "rug-1", "rug-2")["covisits"]
     assert strong[1] > weak[0] > weak[1]
-
-
-def test_what_follows_all_visited_items_stands_before_what_follows_one_more_often(
-    shop: Shop,
-) -> None:
-    shop.user("ann", [("click", "lamp-1"), ("click", "lamp-2")])
-    shop.follows("lamp-1", {"rug-1": 20.0, "rug-3": 60.0})
-    shop.follows("lamp-2", {"rug-1": 20.0, "rug-2": 60.0})
-    of_both, of_newest, of_older = table_of(shop, "rug-1", "rug-2", "rug-3")["covisits"]
-    assert of_both > of_newest > of_older
 
 
 def test_covisits_of_the_newest_item_count_most(shop: Shop) -> None:
@@ -122,7 +109,7 @@ def test_popularity_is_that_of_months_and_not_of_the_day(shop: Shop) -> None:
 def test_what_a_user_rated_low_was_tried_and_says_what_follows(shop: Shop) -> None:
     shop.user("ann", [("rate", "lamp-1")])
     shop.follows("lamp-1", {"rug-1": 90.0})
-    assert table_of(shop, "rug-1")["covisits"][0] > 0.4
+    assert table_of(shop, "rug-1")["covisits"][0] > 0.5
 
 
 def test_a_segment_counts_where_the_request_names_it(shop: Shop) -> None:
