@@ -65,7 +65,7 @@ class Image:
 class Store:
     """Images in a folder of their own, which `remove` takes away again.
 
-    Some 5 GB; 25 GB with the training image.
+    Some 5 GB; 30 GB with the training image.
     """
 
     def __init__(self, folder: Path) -> None:

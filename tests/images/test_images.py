@@ -50,7 +50,7 @@ EVENTS = "user_id,item_id,timestamp\n" + "".join(
 )
 WITH_PYTORCH = pytest.mark.skipif(
     not os.environ.get("FRESHET_TEST_TRAINING_IMAGE"),
-    reason="3 GB to fetch, 22 GB of disk while it is built: FRESHET_TEST_TRAINING_IMAGE=1 does it",
+    reason="3 GB to fetch, 28 GB of disk while it is built: FRESHET_TEST_TRAINING_IMAGE=1 does it",
 )
 NAMES = [
     pytest.param(name, marks=WITH_PYTORCH if name == "training" else ()) for name in AT_MOST_MIB
