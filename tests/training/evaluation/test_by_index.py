@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pytest
 
 from services.training.data.histories import Floats, Histories
-from services.training.evaluation.by_index import VectorModel, index_figures, index_recall
+from services.training.evaluation.by_index import VectorModel, index_recall
 from services.training.models.registry import model_type
 from tests.training.models.planted import histories
 
@@ -38,15 +35,6 @@ def test_hnsw_finds_nearly_all_of_the_first_fifty() -> None:
 
 def test_more_than_there_is_are_all_of_them() -> None:
     assert index_recall(Vectors(np.eye(100, dtype=np.float32)), ASKED, 1_000) == 1
-
-
-def test_where_no_index_is_installed_none_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    model: Any = Vectors(np.eye(100, dtype=np.float32))
-    assert index_figures(model, ASKED).keys() == {"index_recall@50"}
-
-    monkeypatch.setattr("services.training.evaluation.by_index.find_spec", lambda name: None)
-
-    assert index_figures(model, ASKED) == {}
 
 
 def test_models_that_serve_by_vectors_are_measured_and_others_are_not() -> None:
