@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -80,8 +81,14 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="keep the figures there")
     options = parser.parse_args()
     split = split_of(LEAVE_LAST_OUT, read(options.data), options.seed)
-    protocol = {"data": split.train.name, "split": split.name}
-    results = Results(options.json, **protocol, seed=options.seed, users=len(split.test))
+    results = Results(
+        options.json,
+        data=split.train.name,
+        split=split.name,
+        seed=options.seed,
+        users=len(split.test),
+        command=shlex.join(["python", "-m", "tests.bench.history_quality", *sys.argv[1:]]),
+    )
     sizes = {length: state_bytes(length) for length in LENGTHS}
     for folder in options.models:
         model = loaded(folder)

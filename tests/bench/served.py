@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -152,8 +153,14 @@ def main() -> int:
     test = figures_of(asyncio.run(listed(served, users, 1, ways)), options.seed)
     ranks = asyncio.run(measure(served, users, 1))
     test |= {part: figures(ranks[part], options.seed) for part in ("blend", "tower", "covisits")}
-    protocol = {"data": options.data.name, "split": LEAVE_LAST_OUT}
-    results = Results(options.json, **protocol, seed=options.seed, users=len(users))
+    results = Results(
+        options.json,
+        data=options.data.name,
+        split=LEAVE_LAST_OUT,
+        seed=options.seed,
+        users=len(users),
+        command=shlex.join(["python", "-m", "tests.bench.served", *sys.argv[1:]]),
+    )
     kept = results.add(
         options.name or options.bundle.name,
         {"space": bundle.space},

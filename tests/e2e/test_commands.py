@@ -154,6 +154,7 @@ def test_status_shows_every_service_ready_and_caught_up(up: Up, shop: list[Item]
         "sessions": True,
         "embedding": True,
         "ranking": True,
+        "gateway": True,
     }
     assert found["kafka"]["cluster_id"]
     assert found["redis"]["memory_bytes"] > 0
