@@ -98,7 +98,7 @@ def test_lime_has_the_signs_the_order_and_about_the_weights_of_the_blend() -> No
     np.testing.assert_allclose(known * of_spread, weights * of_spread, atol=0.05)
     large = np.abs(weights) >= 0.3
     assert np.array_equal(np.sign(known[large]), np.sign(weights[large]))
-    assert np.argmax(known) == np.argmax(weights) == PARTS.index("covisits")
+    assert np.argmax(known) == np.argmax(weights) == PARTS.index("tower")
     assert np.abs(found.weights[len(PARTS) :]).max() < 0.1
 
 

@@ -104,7 +104,7 @@ def test_predictions_stay_within_the_ratings_given(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_events_without_ratings_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="needs ratings; log has none"):
+    with pytest.raises(ValueError, match="learns from ratings; log has none"):
         fitted(name, dataset([[0, 1]], 3))
 
 
