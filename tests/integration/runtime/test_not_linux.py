@@ -26,6 +26,7 @@ async def test_services_become_ready_and_a_picture_is_decoded(
         "REDIS_URL": valkey,
         "FRESHET_EMBEDDING_PORT": "0",
         "FRESHET_RANKING_PORT": "0",
+        "FRESHET_GATEWAY_PORT": "0",
         "PYTHONPATH": os.pathsep.join(map(str, (NOT_LINUX, ROOT))),
     }
     started = [start_service(name, environ) for name in HEALTH_PORTS]
@@ -34,4 +35,4 @@ async def test_services_become_ready_and_a_picture_is_decoded(
     async with open_shop(kafka, space) as shop:
         await shop.publish(Item(item_id="lamp", image_bytes=picture()))
         assert (await shop.has_vector("lamp")).image_vector.size
-    assert [service.stop() for service in started] == [0, 0, 0]
+    assert {service.stop() for service in started} == {0}
