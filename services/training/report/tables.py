@@ -176,14 +176,25 @@ def protocol(result: Result) -> str:
 
 
 def measured(result: Result) -> str:
-    """Return the command that measured it, who was asked, and how long fits took on what."""
+    """Return the command that measured it, who was asked, and how long fits took on what.
+
+    Where nothing was fitted: how long it took to measure.
+    """
+    fitted, asked = _seconds(result, "fit_s"), _seconds(result, "took_s")
+    told = [f"{result['users']:,} users, seed {result['seed']}"]
+    told += [f"fits: {fitted}"] if fitted else []
+    told += [f"measured in {asked}"] if asked else []
+    return command(result) + f"\n{'; '.join(told)}.\n"
+
+
+def _seconds(result: Result, figure: str) -> str:
+    """Return how long it took in all on each machine."""
     seconds: dict[str, float] = {}
     for model in result["models"].values():
-        fits = len(model.get("rmse_folds", "1"))  # of folds, fit_s is the mean
+        fits = len(model.get("rmse_folds", "1"))  # of folds, it is the mean
         where = model["machine"]
-        seconds[where] = seconds.get(where, 0.0) + fits * model["fit_s"]
-    took = ", ".join(f"{_duration(each)} on {where}" for where, each in seconds.items())
-    return command(result) + f"\n{result['users']:,} users, seed {result['seed']}; fits: {took}.\n"
+        seconds[where] = seconds.get(where, 0.0) + fits * model.get(figure, 0.0)
+    return ", ".join(f"{_duration(each)} on {where}" for where, each in seconds.items() if each)
 
 
 def command(result: Result) -> str:

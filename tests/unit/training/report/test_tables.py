@@ -96,6 +96,14 @@ def test_how_it_was_measured_tells_the_command_and_what_fits_took_where() -> Non
     )
 
 
+def test_where_nothing_was_fitted_it_tells_how_long_measuring_took() -> None:
+    lists = {"served": {"took_s": 600.0, "machine": "two cores"}}
+
+    assert tables.measured({**RESULT, "models": lists}) == (
+        "\n6,040 users, seed 0; measured in 10 minutes on two cores.\n"
+    )
+
+
 def test_a_fit_of_folds_counts_for_each_of_them() -> None:
     svd = {"fit_s": 20.0, "machine": "two cores", "rmse_folds": [0.93] * 5}
 
