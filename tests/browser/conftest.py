@@ -17,12 +17,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from freshet.contract.items import Item
 from freshet.publisher import Publisher
-from services.cli.demo import catalogue, shoppers
-from services.cli.demo.styles import STYLES
+from services.cli.demo import shoppers
 from shared.clock import now_ms
 from tests import servers
 from tests.e2e.conftest import publish
-from tests.e2e.shop import KINDS_SOLD, kind_named
+from tests.e2e.shop import stock
 from tests.e2e.system import Up
 
 SCREENSHOTS = servers.ROOT / ".screenshots"
@@ -59,12 +58,7 @@ def up(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[Up]:
 @pytest.fixture(scope="session")
 def shop(up: Up) -> list[Item]:
     """Fill the system with a shop and what its shoppers did."""
-    sold = [
-        catalogue.item(kind_named(name), style, number)
-        for number in range(PER_STYLE)
-        for style in STYLES
-        for name in KINDS_SOLD
-    ]
+    sold = stock(PER_STYLE)
     asyncio.run(_fill(up, sold))
     return sold
 

@@ -12,11 +12,9 @@ from freshet.channel import open_stub
 from freshet.contract.items import Item
 from freshet.publisher import Publisher
 from freshet.v1.recommender_pb2 import RecommendRequest
-from services.cli.demo import catalogue
-from services.cli.demo.styles import STYLES
 from services.cli.up.valkey import EmbeddedValkey
 from tests.conftest import REDIS_PROGRAM
-from tests.e2e.shop import KINDS_SOLD, Visitor, kind_named
+from tests.e2e.shop import Visitor, stock
 from tests.e2e.system import Up
 from tests.servers import eventually
 
@@ -46,12 +44,7 @@ def up(tmp_path_factory: pytest.TempPathFactory, own_redis: dict[str, str]) -> I
 @pytest.fixture(scope="session")
 def shop(up: Up) -> list[Item]:
     """Fill the system with a shop: a few kinds of things in every style; all can be recommended."""
-    sold = [
-        catalogue.item(kind_named(name), style, number)
-        for number in range(PER_STYLE)
-        for style in STYLES
-        for name in KINDS_SOLD
-    ]
+    sold = stock(PER_STYLE)
     asyncio.run(publish(up, sold))
     return sold
 

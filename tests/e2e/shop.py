@@ -10,7 +10,9 @@ from freshet.contract.events import Event
 from freshet.contract.items import Item
 from freshet.publisher import Publisher
 from freshet.v1.recommender_pb2 import RecommendRequest, RecommendResponse
+from services.cli.demo import catalogue
 from services.cli.demo.kinds import KINDS, Kind
+from services.cli.demo.styles import STYLES
 
 if TYPE_CHECKING:
     from freshet.v1.recommender_pb2_grpc import RecommenderAsyncStub
@@ -48,6 +50,16 @@ class Visitor:
 def kind_named(name: str) -> Kind:
     """Return a kind of thing that the shop sells."""
     return next(kind for kind in KINDS if kind.name == name)
+
+
+def stock(per_style: int) -> list[Item]:
+    """Draw the shop's items: so many of each kind in every style."""
+    return [
+        catalogue.item(kind_named(name), style, number)
+        for number in range(per_style)
+        for style in STYLES
+        for name in KINDS_SOLD
+    ]
 
 
 def of_kind(sold: Sequence[Item], name: str) -> Sequence[Item]:

@@ -12,14 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
+from prometheus_client.parser import text_string_to_metric_families
 
 PREFIX: Final = "freshet_"
-ADDED_UP: Final = (
-    "_total",
-    "_bucket",
-    "_sum",
-    "_count",
-)  # what is added over instances; else: most
+ADDED_UP: Final = ("_total", "_bucket", "_sum", "_count")  # over instances; of others the most
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -64,16 +60,15 @@ def sample_of(at_s: float, texts: Iterable[str], away: tuple[str, ...] = ()) -> 
     """Return the sample that services' metrics pages make together, Prometheus' text format."""
     values: dict[tuple[str, Labels], float] = {}
     for text in texts:
-        for line in text.splitlines():
-            if not line.startswith(PREFIX):
+        for family in text_string_to_metric_families(text):
+            if not family.name.startswith(PREFIX):
                 continue
-            name, _, value = line.rpartition(" ")
-            key = _key(name)
-            number = float(value)
-            if key[0].endswith(ADDED_UP):
-                values[key] = values.get(key, 0.0) + number
-            else:
-                values[key] = max(values.get(key, number), number)
+            for name, labels, value, *_ in family.samples:
+                key = name, tuple(sorted(labels.items()))
+                if name.endswith(ADDED_UP):
+                    values[key] = values.get(key, 0.0) + value
+                else:
+                    values[key] = max(values.get(key, value), value)
     return MetricsSample(at_s, values, away)
 
 
@@ -193,11 +188,3 @@ def _lags(sample: MetricsSample) -> dict[str, float]:
 
 def _value(sample: MetricsSample, name: str) -> float | None:
     return sample.values.get((name, ()))
-
-
-def _key(text: str) -> tuple[str, Labels]:
-    """Return metric and labels of `name{label="value",…}`; values here hold no quotes."""
-    name, _, inside = text.partition("{")
-    parts = inside.rstrip("}").split('",') if inside else []
-    pairs = (part.partition('="') for part in parts if part)
-    return name, tuple(sorted((key, value.rstrip('"')) for key, _, value in pairs))
