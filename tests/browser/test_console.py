@@ -348,7 +348,7 @@ def test_the_map_shows_the_catalogue_with_the_user_on_it(open_page: Open, shop: 
 
     expect(page.locator(".points circle:not(.step)")).to_have_count(len(shop))
     expect(page.locator(".points .taste").first).to_be_visible()
-    page.locator(".points circle").nth(5).hover()
+    page.locator(".points circle:not(.step)").last.hover()  # drawn over all others
     expect(page.locator(".about b")).not_to_be_empty()
     page.get_by_role("button", name="by freshness").click()
     expect(page.locator(".scale")).to_be_visible()

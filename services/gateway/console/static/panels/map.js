@@ -60,7 +60,7 @@ export function showMap(main, { user, colour, only }) {
         return h("circle", { cx, cy, r: fade ? 0.9 : 1.7, "data-id": point.id, style: { fill: colour === "category" ? hue(point.category) : `color-mix(in oklab, var(--part-freshness) ${Math.round((100 * index) / shown.length)}%, var(--line))`, opacity: fade ? 0.25 : 0.85 } });
       }),
       path.length > 1 && h("polyline.path", { points: path.map((point) => at(point).join(",")).join(" ") }),
-      path.map((point, index) => h("circle.step", { cx: at(point)[0], cy: at(point)[1], r: 2.4, "data-id": point.id, style: { opacity: 0.35 + (0.65 * (index + 1)) / path.length } })),
+      path.map((point, index) => h("circle.step", { cx: at(point)[0], cy: at(point)[1], r: 2.4, style: { opacity: 0.35 + (0.65 * (index + 1)) / path.length } })),
       tastes.map((taste) => {
         const [x, y] = at(taste);
         return h("g.taste", {}, h("path", { d: `M${x},${y - 5}l4.400,7.600h-8.800z` }), h("text", { x: x + 6, y: y + 2 }, taste.name.replace("_", " ").replace(":", " ")));
