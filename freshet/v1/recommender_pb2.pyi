@@ -1072,7 +1072,7 @@ class Feature(_message.Message):
     name: _builtins.str
     value: _builtins.float
     weight: _builtins.float
-    """of one unit, in the blend's score; absent where another ranker scored"""
+    """of one unit, in the blend's score (dislike: times 1 + what the other parts add up to); absent where another ranker scored"""
     def __init__(
         self,
         *,

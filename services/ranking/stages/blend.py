@@ -33,7 +33,7 @@ PARTS: Final = NAMES[: FeatureColumn.TOWER + 1]  # the features that the blend r
 
 @dataclass(frozen=True, slots=True)
 class BlendSettings:
-    """What one full unit of each part is worth; every part lies in -1 to 1 (README: reasons)."""
+    """What one full unit of each part is worth; every part lies in -1 to 1 (README: the blend)."""
 
     session: float = setting(
         "FRESHET_BLEND_SESSION", 1.0, at_least=0, at_most=8, help="present interest: the unit"
@@ -60,7 +60,11 @@ class BlendSettings:
         "FRESHET_BLEND_FRESHNESS", 0.05, at_least=0, at_most=8, help="breaks ties on day zero"
     )
     dislike: float = setting(
-        "FRESHET_BLEND_DISLIKE", -0.6, at_least=-8, at_most=0, help="like what was disliked"
+        "FRESHET_BLEND_DISLIKE",
+        -0.6,
+        at_least=-8,
+        at_most=0,
+        help="like what was disliked: times 1 + what the other parts add up to",
     )
     # By validation (README): beyond it lists are as good, and boosts lose room below SCORE_AT_MOST.
     tower: float = setting(
@@ -86,8 +90,20 @@ def contributions(
     features: Floats,  # (n, f), the first columns as PARTS
     weights: Floats,  # (p,)
 ) -> Floats:
-    """Return what each part adds to each score: (n, p) on the grid; its row sums are the scores."""
-    return on_grid(features[:, : len(weights)] * weights)
+    """Return what each part adds to each score: (n, p) on the grid; its row sums are the scores.
+
+    A dislike takes the more away, the more the other parts speak for an item: a list's scores are
+    hundredths where little is known and fifty with a tower, and no number is right for both.
+    """
+    parts = on_grid(features[:, : len(weights)] * weights)
+    disliked = features[:, FeatureColumn.DISLIKE]
+    if disliked.any():
+        parts[:, FeatureColumn.DISLIKE] = 0
+        others = np.maximum(parts.sum(axis=1), 0)
+        parts[:, FeatureColumn.DISLIKE] = on_grid(
+            disliked * weights[FeatureColumn.DISLIKE] * (1 + others)
+        )
+    return parts
 
 
 def boosted(

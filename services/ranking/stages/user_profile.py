@@ -25,6 +25,8 @@ VISITED_AT_MOST: Final = 10  # the last items whose co-visits are read
 CONTENT_OF: Final = 3  # the last items whose likes are sought
 DISLIKED_AT_MOST: Final = 5
 CATEGORIES_AT_MOST: Final = 3  # scopes of trending that a user opens
+# A removal only takes back, and who rates low came all the same, and goes on to what is like it.
+NO_DISLIKE: Final = frozenset({event_types.REMOVE, event_types.RATE})
 
 Floats = NDArray[np.float32]
 
@@ -161,7 +163,7 @@ def _by_weight(
 ) -> tuple[tuple[LikedItem, ...], list[int]]:
     """Return the last distinct items that the history speaks for, and the rows it speaks against.
 
-    An item's last event with a weight decides, but a removal only takes back: it is no dislike.
+    An item's last event with a weight decides; those of NO_DISLIKE speak against nothing.
     """
     liked: list[LikedItem] = []
     disliked: list[int] = []
@@ -180,7 +182,7 @@ def _by_weight(
         if weight > 0:
             if len(liked) < LIKED_AT_MOST:
                 liked.append(LikedItem(key, row, kind))
-        elif kind != event_types.REMOVE:
+        elif kind not in NO_DISLIKE:
             disliked.append(row)
     return tuple(liked), disliked
 

@@ -93,7 +93,7 @@ def explain(address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "FRESHET_TRAINING_PYTHON": sys.executable}
     environ |= {"FRESHET_RANKING_ADDRESS": address, "FRESHET_INSECURE": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "services.cli", "explain", "ann", *arguments],
+        [sys.executable, "-m", "services.cli", "explain", "dan", *arguments],
         cwd=ROOT,
         env={**environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -20,6 +20,7 @@ from shared.catalogue.item_vectors import ItemVector
 from shared.users import event_types, keys, log2_weights, states
 from shared.users.log2_weights import HalfLives
 from shared.users.session_vectors import VectorSettings, session_vectors
+from shared.users.states import HAS_VALUE
 from tests.unit.shared.bundles.graphs import session_model
 from tests.unit.shared.users.makers import state_of
 
@@ -130,7 +131,7 @@ class Shop:
         hidden: tuple[str, ...] = (),
         purchased: tuple[str, ...] = (),
     ) -> states.UserState:
-        """Give a user a history of (type, item), a minute apart, the last one now."""
+        """Give a user a history of (type, item), a minute apart, the last one now; ratings are 0."""
         listed = list(events)
         history = [
             (
@@ -139,7 +140,7 @@ class Shop:
                 0,
                 0.0,
                 event_types.CODES[kind],
-                0,
+                HAS_VALUE if kind == "rate" else 0,
             )
             for n, (kind, item_id) in enumerate(listed)
         ]

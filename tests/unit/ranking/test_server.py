@@ -42,6 +42,7 @@ def recommender(each: int = 8, guard: CallGuard | None = None) -> Recommender:
     shop = Shop(each)
     shop.user("ann", [("click", "lamp-3"), ("dislike", "rug-1")], hidden=("rug-1",))
     shop.user("bob", [("purchase", "vase-3")], purchased=("vase-3",))
+    shop.user("dan", [("click", "lamp-3")])
     shop.reader.users["cid"] = state_of(disliked=tuple(range(1_000)), hidden=tuple(range(999)))
     shop.follows("lamp-3", {"rug-7": 3.0, "gone": 2.0})
     shop.trends("all", {"vase-1": 5.0, "gone": 9.0})

@@ -130,6 +130,21 @@ async def test_only_what_speaks_for_its_item_is_history_and_repeats_in_a_row_cou
     assert queries[0].tolist() == queries[1].tolist()
 
 
+async def test_a_dislike_takes_a_share_of_what_is_like_it_although_the_tower_leads(
+    shop: Shop,
+) -> None:
+    scores = []
+    past = [("click", "rug-1"), ("click", "lamp-3")]
+    for more, hidden in ([], ()), ([("dislike", "vase-11")], ("vase-11",)):
+        shop.user("ann", [*past, *more], hidden=hidden)
+        made = await make(shop, "ann", k=2, candidates=["vase-3", "chair-19"], diversity=0)
+        scores.append(dict(zip(ids(shop, made), made.listed.scores.tolist(), strict=True)))
+    before, after = scores
+    assert before["vase-3"] > 50, "the tower leads"
+    assert after["vase-3"] < before["vase-3"] * 2 / 3
+    assert after["chair-19"] == before["chair-19"]
+
+
 @pytest.mark.parametrize("user", ["nobody", "hater"])
 async def test_without_a_history_there_is_no_query_and_nothing_is_degraded(
     shop: Shop, user: str

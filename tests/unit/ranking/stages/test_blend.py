@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from services.ranking.stages import blend
+from shared.bundles.candidates import FeatureColumn
 
 Floats = NDArray[np.float32]
 
@@ -25,6 +26,17 @@ def test_contributions_sum_to_the_score_bit_for_bit_in_any_order(
     for column in order:
         total += parts[:, column]
     np.testing.assert_array_equal(total, score)
+
+
+def test_a_dislike_takes_as_large_a_share_of_a_large_score_as_of_a_small_one() -> None:
+    worth = blend.weights(blend.BlendSettings(session=1.0, dislike=-0.5, tower=96.0))
+    values = np.zeros((4, PARTS), np.float32)
+    values[0, FeatureColumn.SESSION] = 0.5
+    values[1, FeatureColumn.TOWER] = 0.5
+    values[2, FeatureColumn.SESSION] = -0.5
+    values[:, FeatureColumn.DISLIKE] = 0.25
+    taken = blend.contributions(values, worth)[:, FeatureColumn.DISLIKE]
+    assert taken.tolist() == [-0.125 * 1.5, -0.125 * 49, -0.125, -0.125]
 
 
 @given(features, weights, st.lists(st.floats(0, 100), max_size=4))

@@ -37,6 +37,14 @@ def test_a_removal_takes_back_but_dislikes_nothing(shop: Shop) -> None:
     assert len(profile.disliked) == 0
 
 
+def test_a_low_rating_speaks_neither_for_its_item_nor_against_what_is_like_it(shop: Shop) -> None:
+    state = shop.user("ann", [("click", "rug-1"), ("rate", "lamp-1")])
+    assert VECTORS.weights.of(state.history)[1] < 0, "it was rated with 0"
+    profile = profile_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
+    assert [shop.catalogue.ids[like.row] for like in profile.liked] == ["rug-1"]
+    assert len(profile.disliked) == 0
+
+
 def test_what_was_hidden_long_ago_is_disliked_still(shop: Shop) -> None:
     state = shop.user("ann", [("click", "rug-1")], hidden=("lamp-1", "lamp-2"))
     profile = profile_of(state, shop.catalogue, shop.offers.terms.price, VECTORS)
