@@ -131,7 +131,10 @@ class Shop:
         hidden: tuple[str, ...] = (),
         purchased: tuple[str, ...] = (),
     ) -> states.UserState:
-        """Give a user a history of (type, item), a minute apart, the last one now; ratings are 0."""
+        """Give a user a history of (type, item), a minute apart, the last one now.
+
+        Ratings are 0.
+        """
         listed = list(events)
         history = [
             (

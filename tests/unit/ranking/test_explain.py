@@ -360,8 +360,11 @@ async def explained(shop: Shop, **fields: Any) -> pb.ExplainResponse:
 async def test_features_times_their_weights_are_what_the_blend_adds(shop: Shop) -> None:
     reply = await explained(shop)
     parts = {part.name: part.value for part in reply.item.contributions}
+    scale = {"dislike": 1 + sum(parts.values()) - parts.get("dislike", 0)}
+    assert parts["dislike"] < 0
     for feature in reply.features:
-        assert feature.value * feature.weight == pytest.approx(parts.get(feature.name, 0), abs=1e-4)
+        added = feature.value * feature.weight * scale.get(feature.name, 1)
+        assert added == pytest.approx(parts.get(feature.name, 0), abs=1e-4)
 
 
 async def test_other_candidates_come_with_their_features_from_the_best_to_the_last(
