@@ -17,6 +17,7 @@ export class UserList {
     this.user = user;
     this.options = options;
     this.list = null;
+    this.unsent = []; // events that Kafka does not have yet, oldest first
     this.heard = heard;
     this.cards = new Map();
     this.handlers = { act: writable ? (id, type) => this.act(id, type) : null, why };
@@ -54,17 +55,43 @@ export class UserList {
     const since = performance.now();
     const focused = this.cards.get(itemId)?.contains(document.activeElement);
     this.cards.get(itemId)?.classList.add("acted");
-    const event = { user_id: this.user, item_id: itemId, type };
+    // By its id an event counts once, however often it is sent.
+    const event = { user_id: this.user, item_id: itemId, type, event_id: crypto.randomUUID() };
     if (this.list?.request_id) event.request_id = this.list.request_id;
-    try {
-      const { position, timings } = await api.publish(event);
-      this.kafkaMs = timings.kafka;
-      await this.load({ after: position, since, type });
-    } catch (error) {
-      this.fail(error, () => this.load());
-    }
+    this.unsent.push({ event, since });
+    if (this.unsent.length === 1) await this.send();
+    else this.sayUnsent();
     for (const card of this.cards.values()) card.classList.remove("acted");
     if (focused && !this.grid.contains(document.activeElement)) this.grid.querySelector("button.picture")?.focus({ preventScroll: true });
+  }
+
+  /** Publish what was done, in its order, and ask for the list that holds it; what fails is kept for the next try. */
+  async send() {
+    clearTimeout(this.again);
+    let done;
+    try {
+      while (this.unsent.length) {
+        const { event, since } = this.unsent[0];
+        const { position, timings } = await api.publish(event);
+        this.kafkaMs = timings.kafka;
+        done = { after: position, since, type: event.type };
+        this.unsent.shift();
+      }
+      await this.load(done);
+    } catch (error) {
+      if (!error.passes) this.unsent.shift(); // it never will be taken
+      this.fail(error, () => this.send());
+      if (!error.passes && this.unsent.length) this.again = setTimeout(() => this.send(), AGAIN_MS);
+      this.sayUnsent();
+    }
+  }
+
+  /** Say which clicks did not count yet. */
+  sayUnsent() {
+    if (!this.trouble.firstChild || !this.unsent.length) return;
+    const [it, counts] = this.unsent.length === 1 ? ["What you did is", "counts"] : [`All ${this.unsent.length} that you did are`, "count"];
+    this.trouble.querySelector(".unsent")?.remove();
+    this.trouble.append(h("p.quiet.unsent", {}, `${it} kept and ${counts} once it can be published; it has not counted yet.`));
   }
 
   show(list, shown) {
