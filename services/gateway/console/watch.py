@@ -47,10 +47,8 @@ class FiguresWatch:
                 await asyncio.sleep(EVERY_S)
 
     async def _look(self, session: aiohttp.ClientSession) -> None:
-        kafka, *texts = await asyncio.gather(
-            self._kafka_answers(),
-            *(_metrics(session, address) for address in self._addresses.values()),
-        )
+        asked = (_metrics(session, address) for address in self._addresses.values())
+        kafka, texts = await asyncio.gather(self._kafka_answers(), asyncio.gather(*asked))
         away = tuple(
             name for name, text in zip(self._addresses, texts, strict=True) if text is None
         )

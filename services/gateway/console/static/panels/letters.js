@@ -8,7 +8,7 @@ import { ago, count } from "../lib/words.js";
 
 const AGAIN_MS = 3000; // after a failure that may pass
 const SINCE = [["", "at any time"], ["15", "in the last 15 minutes"], ["60", "in the last hour"], ["1440", "in the last day"]];
-const COLUMNS = ["when", "topic", "reason", "in words", "record", "of", "again?"];
+const COLUMNS = ["when", "topic", "reason", "in words", "record", "of", "again"];
 const records = (n) => (n === 1 ? "1 record" : `${count(n)} records`);
 
 /** Return the panel's element and what ends it. writable: whether it may publish. */
@@ -53,7 +53,7 @@ export function makeLetters({ writable }) {
     offer(reason, letters.map((each) => each.error_class));
     if (!total) return empty(body, Object.keys(asked).length ? "None that these filters mean." : "None: everything that was published could be processed.");
     const rows = letters.map((each) => h("tr", {}, h("td", {}, ago(each.failed_ms)), h("td", {}, each.topic), h("td", {}, each.error_class), h("td.wide", {}, each.error), h("td", {}, h("code", {}, each.origin)), h("td", {}, each.key), h("td", {}, each.waits ? "waits" : each.stuck ? h("span", { title: each.stuck }, "cannot be") : "published")));
-    const button = writable && waiting > 0 && h("button.button", { type: "button", onclick: () => confirm(waiting) }, `Publish ${waiting === 1 ? "this 1" : `these ${count(waiting)}`} again …`);
+    const button = writable && waiting > 0 && h("button.button", { type: "button", onclick: () => confirm(waiting) }, `Publish ${waiting === 1 ? "this one" : `these ${count(waiting)}`} again …`);
     fill(body, h("div.summary", {}, h("p.quiet", {}, `${records(total)}${letters.length < total ? `, the newest ${letters.length} shown` : ""}; ${waiting ? `${count(waiting)} not published again yet` : "none waits to be published again"}.`), button),
       h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Dead letters" }, h("table.letters", {}, h("thead", {}, h("tr", {}, COLUMNS.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows))));
   }

@@ -111,6 +111,7 @@ export class UserList {
     if (this.grid.contains(focused)) focused.focus({ preventScroll: true });
     this.cards = new Map(now.map((id, rank) => [id, cards[rank]]));
     this.list = list;
+    if (!list.items.length) this.again = setTimeout(() => this.load(), AGAIN_MS); // a shop that opens fills
     fill(this.trouble, list.items.length ? null : h("p.quiet", {}, "There is nothing to list yet: the shop has no items, or filters let none through. `freshet demo` fills a shop."));
     fill(this.gone, left.length ? [h("span", {}, "gone:"), left.map((item) => thumb({ ...item, ...(this.looks?.get(item.item_id) ?? {}) }, () => this.handlers.why(item.item_id), `${item.title || item.item_id} left the list: why?`))] : null);
     this.looks = shown;
