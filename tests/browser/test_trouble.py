@@ -108,7 +108,7 @@ def test_kafka_away_is_named_and_a_click_is_kept_until_it_counts(open_page: Open
         expect(page.locator("#notice")).to_contain_text("Kafka does not answer")
         cards(page).first.locator(".picture").click()
         expect(page.locator(".trouble")).to_contain_text("Kafka")
-        expect(page.locator(".unsent")).to_contain_text("has not counted yet")
+        expect(page.locator(".unsent")).to_contain_text("is kept, sent again until it arrives")
         assert ids(page) == before  # what was shown stays
         screenshot(page, SCREENSHOTS / "kafka-stopped.png")
 
@@ -139,7 +139,7 @@ def test_a_gateway_that_crashed_is_named_and_the_page_hears_it_once_it_is_back(
     os.kill(up.running.processes["gateway"], signal.SIGKILL)  # `freshet up` starts it again
     expect(page.locator("#notice")).to_contain_text("The gateway does not answer")
     cards(page).first.locator(".picture").click()
-    expect(page.locator(".unsent")).to_contain_text("has not counted yet")
+    expect(page.locator(".unsent")).to_contain_text("is kept, sent again until it arrives")
     screenshot(page, SCREENSHOTS / "the-gateway-stopped.png")
 
     expect(page.locator("#notice")).to_be_hidden(timeout=BACK_WITHIN_MS)

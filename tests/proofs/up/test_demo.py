@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -55,7 +56,9 @@ def _memory_bytes(process: psutil.Process) -> int:
 
 
 async def test_the_page_is_there_right_when_the_demo_says_that_it_is_ready(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     """The browser runs by then; what it takes from there on is printed."""
     chromium = shutil.which("chromium")
@@ -82,8 +85,10 @@ async def test_the_page_is_there_right_when_the_demo_says_that_it_is_ready(
             demo.send_signal(signal.SIGINT)
             await demo.communicate()
             await browser.close()
+    for name, value in (("page_shown_s", shown_s), ("page_filled_s", filled_s)):
+        record_testsuite_property(name, round(value, 2))
     with capsys.disabled():
-        print(f"\nthe page shows {shown_s:.2f} s after ready, its first list {filled_s:.2f} s")
+        sys.stdout.write(f"\nshown {shown_s:.2f} s after ready, its first list {filled_s:.2f} s\n")
 
 
 async def _address_once_ready(demo: asyncio.subprocess.Process) -> str:

@@ -17,7 +17,7 @@ export function makeLetters({ writable }) {
   const reason = select("Reason", "every reason");
   const since = h("select", { "aria-label": "When" }, SINCE.map(([minutes, words]) => h("option", { value: minutes }, words)));
   const id = h("input", { type: "search", "aria-label": "User, item or key", placeholder: "user, item or key", maxlength: 128, autocomplete: "off", spellcheck: "false" });
-  const filters = h("form.filters", { onchange: read, onsubmit: (event) => event.preventDefault() }, topic, reason, since, id);
+  const filters = h("form.filters", { onchange: () => { fill(outcome); read(); }, onsubmit: (event) => event.preventDefault() }, topic, reason, since, id);
   const body = h("div");
   const outcome = h("p.outcome", { role: "status" });
   const element = panel("Dead letters", "The newest of the topic dead-letters: records that no retry can mend, with the reason. Of the newest 2,000 those are shown that the filters mean. Publishing again sends the originals once more, each where it was read, as `freshet dead-letters --replay` does.", filters, outcome, body);

@@ -89,9 +89,8 @@ export class UserList {
   /** Say which clicks did not count yet. */
   sayUnsent() {
     if (!this.trouble.firstChild || !this.unsent.length) return;
-    const [it, counts] = this.unsent.length === 1 ? ["What you did is", "counts"] : [`All ${this.unsent.length} that you did are`, "count"];
     this.trouble.querySelector(".unsent")?.remove();
-    this.trouble.append(h("p.quiet.unsent", {}, `${it} kept and ${counts} once it can be published; it has not counted yet.`));
+    this.trouble.append(h("p.quiet.unsent", {}, this.unsent.length === 1 ? "What you did has shown no effect yet: it is kept, sent again until it arrives, and counts once." : `${this.unsent.length} clicks have shown no effect yet: they are kept, sent again until they arrive, and count once each.`));
   }
 
   show(list, shown) {
