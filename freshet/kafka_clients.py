@@ -164,9 +164,13 @@ def consumer(settings: KafkaSettings, *topics: str, **overrides: Any) -> AIOKafk
 
 
 async def admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
-    """Return a started admin client; the caller closes it."""
+    """Return a started admin client; the caller closes it. Raises KafkaError."""
     client = AIOKafkaAdminClient(**settings.client_options())
-    await client.start()
+    try:
+        await client.start()
+    except BaseException:
+        await client.close()
+        raise
     return client
 
 

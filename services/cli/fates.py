@@ -15,9 +15,9 @@ from freshet.contract.topics import DEAD_LETTERS, ITEMS, item_vectors
 from freshet.kafka_clients import KafkaSettings
 from freshet.v1 import vector_pb2
 from services.cli import lag
-from services.cli.dead_letters import letters
-from services.cli.dead_letters.letters import DeadLetter
 from services.cli.imports.pictureless import Pictureless
+from shared.dead_letters import letters
+from shared.dead_letters.letters import DeadLetter
 from shared.kafka.records import Offsets, ends_of, records_of
 
 

@@ -16,8 +16,10 @@ from services.gateway.access.callers import Callers
 from services.gateway.api.endpoint import Limits
 from services.gateway.app import build_app, endpoints
 from services.gateway.console.catalogue import ServedVectors
+from services.gateway.console.kafka_pulse import KafkaPulse
+from services.gateway.console.letters import DeadLetterDesk
 from services.gateway.console.page import ConsolePage, routes
-from services.gateway.console.settings import OFF, WRITE
+from services.gateway.console.settings import OFF, READ, WRITE
 from services.gateway.console.shown_items import ShownItems
 from services.gateway.console.watch import FiguresWatch
 from services.gateway.http.server import HttpServer
@@ -48,11 +50,18 @@ class GatewayService(Service):
         except (OSError, ValueError) as error:
             raise BadSetting(str(error)) from None
         self._publisher = Publisher(settings.kafka)
-        callers = Callers(self.door, keys, settings.public_calls_per_s, settings.origins)
+        callers = Callers(
+            self.door,
+            keys,
+            settings.public_calls_per_s,
+            settings.origins,
+            own_pages_write=settings.console.mode != READ,
+        )
         self._limits = Limits(settings.in_flight_at_most, settings.bodies_mib * MIB)
         api = endpoints(self._publisher, self._client, settings.stream_mib * MIB)
         self._items = ShownItems(settings.kafka, settings.console.pictures_mib * MIB)
-        self._watch = FiguresWatch(settings.console.health_addresses)
+        self._kafka = KafkaPulse(settings.kafka)
+        self._watch = FiguresWatch(settings.console.health_addresses, self._kafka.answers)
         self._vectors = ServedVectors(settings.kafka, self._client)
         app = build_app(api, callers, self._limits, self._console(callers))
         self._server = HttpServer(app, self.door, settings.trusted_proxies)
@@ -63,6 +72,7 @@ class GatewayService(Service):
             self._publisher.close,
             self._vectors.stop,
             self._server.stop,
+            self._kafka.stop,
             self._watch.stop,  # streams end, else the server would wait for them
             self.background.stop,
         ):
@@ -101,7 +111,7 @@ class GatewayService(Service):
             self._vectors,
             self._watch,
             self._client,
-            self.settings.kafka,
+            DeadLetterDesk(self.settings.kafka),
             ranking=self.settings.ranking_address,
             writable=mode == WRITE,
         )

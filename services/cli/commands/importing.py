@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from freshet.contract.events import Event
     from freshet.contract.items import Item
     from freshet.contract.users import User
-    from services.cli.dead_letters.letters import DeadLetter
     from services.cli.imports.part import Feed, Part, SourcedRecord
     from services.cli.imports.run import Import, Outcome
     from services.cli.imports.unknown_items import UnknownItem
+    from shared.dead_letters.letters import DeadLetter
     from shared.inputs.columns import Kind
     from shared.inputs.convert import Reading
     from shared.inputs.event_times import EventTimes

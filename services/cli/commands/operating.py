@@ -17,7 +17,7 @@ from services.cli.terminal import columns
 
 if TYPE_CHECKING:
     from freshet.kafka_clients import KafkaSettings
-    from services.cli.dead_letters.letters import DeadLetter, Selection
+    from shared.dead_letters.letters import DeadLetter, Selection
 
 SNAPSHOT_TIMEOUT_S = 600.0
 SAID_ABOVE = ("service", "ready", "live", "address", "process", "lag", "partitions", "cluster")
@@ -38,6 +38,9 @@ ByService = Annotated[
 ]
 ByError = Annotated[list[str] | None, typer.Option(help="Only of this class: out-of-bounds, …")]
 ByTopic = Annotated[list[str] | None, typer.Option(help="Only records that stood on this topic.")]
+ById = Annotated[
+    list[str] | None, typer.Option("--id", help="Only records of this user, item or key.")
+]
 Since = Annotated[
     datetime.datetime | None, typer.Option(help="Only what failed since then; UTC, if no zone.")
 ]
@@ -70,6 +73,7 @@ def dead_letters(
     service: ByService = None,
     error: ByError = None,
     topic: ByTopic = None,
+    ids: ById = None,
     since: Since = None,
     until: Until = None,
     replay: Replay = False,
@@ -78,13 +82,13 @@ def dead_letters(
     as_json: Json = False,
 ) -> None:
     """Show what could not be processed, and why; or publish it again."""
-    from services.cli.dead_letters import letters
+    from shared.dead_letters import letters
 
     if (dry_run or yes) and not replay:
         raise typer.BadParameter("--dry-run and --yes say how to --replay, which is not given")
     settings = endpoints.kafka_settings(endpoints.addresses(data))
     selection = letters.Selection(
-        service or (), error or (), topic or (), _utc_ms(since), _utc_ms(until)
+        service or (), error or (), topic or (), ids or (), _utc_ms(since), _utc_ms(until)
     )
     if replay:
         _replay(settings, selection, dry_run=dry_run, asks=not yes, as_json=as_json)
@@ -110,7 +114,7 @@ def _replay(
     settings: KafkaSettings, selection: Selection, *, dry_run: bool, asks: bool, as_json: bool
 ) -> None:
     """Say what is to be published again, ask, and publish it."""
-    from services.cli.dead_letters.replay import plan_replay, replay
+    from shared.dead_letters.replay import plan_replay, replay
 
     plan = asyncio.run(plan_replay(settings, selection))
     planned, replayed = len(plan.letters), 0

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from freshet import kafka_clients
 from freshet.contract.topics import DEAD_LETTERS, FIXED, item_vectors
 from services.cli import endpoints, lag
-from services.cli.dead_letters import letters
-from services.cli.dead_letters.letters import DeadLetter
 from services.cli.imports.notes import NoteFile
 from services.cli.imports.part import Feed, Part
 from services.cli.imports.pictureless import Pictureless, pictureless
 from services.cli.imports.unknown_items import UnknownItem, catalogue_ids, unknown_items
 from services.cli.terminal import Bars
+from shared.dead_letters import letters
+from shared.dead_letters.letters import DeadLetter
 from shared.kafka.records import ends_of
 from shared.runtime import redis_client
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from freshet.contract.events import FORGET, Event
 from freshet.errors import Overloaded
-from services.gateway.access.origins import check_host, check_page
+from services.gateway.access.origins import check_host, check_no_own_page, check_page
 from services.gateway.http.refusals import HttpRefusal
 from shared.access.door import Door
 from shared.access.public_keys import PublicKey, PublicKeys
@@ -48,6 +48,11 @@ class Caller(NamedTuple):
             )
 
 
+def writes(method: str, scope: Scope) -> bool:
+    """Say whether a call changes what is kept; a question may be a POST, too."""
+    return scope is Scope.PUBLISH or method == "DELETE"
+
+
 class Callers:
     """Knows who may call, how often, and from which pages."""
 
@@ -57,12 +62,18 @@ class Callers:
         public_keys: PublicKeys | None,
         public_calls_per_s: float,
         origins: tuple[str, ...],
+        *,
+        own_pages_write: bool = True,
     ) -> None:
-        """public_calls_per_s: of one address with one public key. origins: of further pages."""
+        """public_calls_per_s: of one address with one public key. origins: of further pages.
+
+        own_pages_write: whether what the gateway's own pages send may publish.
+        """
         self._door = door
         self._public_keys = public_keys
         self._public_quotas = Quotas(public_calls_per_s)
         self._origins = frozenset(origins)
+        self._own_pages_write = own_pages_write
         # Whoever reaches a loopback is let in without a key, but for other people's pages.
         self._open = door.tokens is None and door.settings.loopback
 
@@ -82,6 +93,8 @@ class Callers:
         if browsers and KEY in request.query_params:
             return self._page(request)
         check_page(request.headers, self.allows_page)
+        if not self._own_pages_write and writes(request.method, scope):
+            check_no_own_page(request.headers, what)
         address = request.client.host if request.client else ""
         if self._door.tokens is None:
             self._count(self._door.quotas, address, "an address")

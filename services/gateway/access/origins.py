@@ -17,6 +17,7 @@ METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 SENT: Final = ("Authorization", "Content-Type", "X-Request-Id")
 SHOWN: Final = ("Retry-After", "Server-Timing", "X-Request-Id")
 PREFLIGHT_KEPT_S: Final = 600
+READ_ONLY: Final = "it was started to read only (FRESHET_CONSOLE)"
 
 
 class Origins(CORSMiddleware):
@@ -43,11 +44,24 @@ def check_page(headers: Headers, allowed: Callable[[str], bool]) -> None:
     Browsers keep such a page from reading the answer, not from sending. Raises HttpRefusal.
     """
     origin = headers.get("origin")
-    if origin is None or allowed(origin) or urlsplit(origin).netloc == headers.get("host"):
+    if origin is None or allowed(origin) or _is_own(origin, headers):
         return
     raise HttpRefusal(
         403, f"origin must be that of a page that is let in (FRESHET_CORS_ORIGINS), was {origin!r}"
     )
+
+
+def check_no_own_page(headers: Headers, what: str) -> None:
+    """Refuse what a page of the gateway's own sends; browsers say so of all that is no GET.
+
+    what: is asked for. Raises HttpRefusal.
+    """
+    if _is_own(headers.get("origin", ""), headers):
+        raise HttpRefusal(403, f"{what} is not for this page: {READ_ONLY}")
+
+
+def _is_own(origin: str, headers: Headers) -> bool:
+    return bool(origin) and urlsplit(origin).netloc == headers.get("host")
 
 
 def check_host(headers: Headers) -> None:

@@ -14,20 +14,24 @@ from starlette.routing import Route
 from freshet.client import Client
 from freshet.contract.bounds import Id
 from freshet.errors import InvalidRequest, NotFound
-from freshet.kafka_clients import KafkaSettings
 from services.gateway.access.callers import Callers
-from services.gateway.api.endpoint import Answer, Call, Endpoint, Limits, Parameter, handler
+from services.gateway.access.origins import READ_ONLY
+from services.gateway.api import decoding
+from services.gateway.api.endpoint import JSON, Answer, Call, Endpoint, Limits, Parameter, handler
 from services.gateway.console.catalogue import MapPoint, ServedVectors, Taste, tastes
-from services.gateway.console.letters import LetterShown, newest
+from services.gateway.console.letters import DeadLetterDesk, LettersAsked, ReplayAsked
 from services.gateway.console.shown_items import ItemCard, ShownItems
 from services.gateway.console.watch import FiguresWatch
 from services.gateway.http.envelope import REQUEST_ID
 from services.gateway.http.problems import problem_of
+from services.gateway.http.refusals import HttpRefusal
 from services.gateway.pages.pages import file_route
 from shared.access.tokens import Scope
+from shared.promises import PROMISES, Promise
 
 OWN: Final = Path(__file__).resolve().parent / "static"
 KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+REPLAY_BYTES: Final = 64 * 1024
 CARDS_AT_MOST: Final = 600  # a list of 500, and a history's beginning
 # Text becomes elements by text nodes alone; a picture that is dropped is shown from a blob.
 PAGE_MAY: Final = (
@@ -45,6 +49,7 @@ class ConsoleAbout(msgspec.Struct, frozen=True):
     writable: bool
     items: int
     ranking: str  # its address, for who asks it from elsewhere
+    promises: dict[str, Promise]  # by figure
 
 
 class ItemCards(msgspec.Struct, frozen=True):
@@ -65,12 +70,6 @@ class CatalogueMap(msgspec.Struct, frozen=True):
     points: tuple[MapPoint, ...]
 
 
-class DeadLettersShown(msgspec.Struct, frozen=True):
-    """The newest dead letters, the newest first."""
-
-    letters: tuple[LetterShown, ...]
-
-
 class ConsolePage:
     """Answers what the page asks for beside the API."""
 
@@ -80,14 +79,14 @@ class ConsolePage:
         vectors: ServedVectors,
         watch: FiguresWatch,
         client: Client,
-        kafka: KafkaSettings,
+        desk: DeadLetterDesk,
         *,
         ranking: str,
         writable: bool,
     ) -> None:
         self._ranking = ranking
         self._watch = watch
-        self._kafka = kafka
+        self._desk = desk
         self._items = items
         self._vectors = vectors
         self._client = client
@@ -95,7 +94,7 @@ class ConsolePage:
 
     async def about(self, call: Call) -> Answer:
         """Answer what the page may do, and how much there is to show."""
-        return Answer(ConsoleAbout(self._writable, len(self._items), self._ranking))
+        return Answer(ConsoleAbout(self._writable, len(self._items), self._ranking, PROMISES))
 
     async def cards(self, call: Call) -> Answer:
         """Answer what items look like."""
@@ -125,7 +124,16 @@ class ConsolePage:
 
     async def letters(self, call: Call) -> Answer:
         """Answer which records could not be processed."""
-        return Answer(DeadLettersShown(await newest(self._kafka)))
+        asked = decoding.read_query(LettersAsked, call.request.query_params)
+        return Answer(await self._desk.look(asked))
+
+    async def replay(self, call: Call) -> Answer:
+        """Publish again what could not be processed."""
+        if not self._writable:
+            raise HttpRefusal(403, f"nothing is published again by this page: {READ_ONLY}")
+        call.check_media_type({JSON: ReplayAsked})
+        asked = decoding.read_json(ReplayAsked, await call.body(REPLAY_BYTES))
+        return Answer(await self._desk.replay(asked))
 
     async def figures(self, request: Request) -> Response:
         """Answer the services' figures, for as long as the page hears them."""
@@ -159,8 +167,26 @@ def routes(page: ConsolePage, callers: Callers, limits: Limits) -> list[Route]:
             ("cards", page.cards, (item_id,)),
             ("tastes", page.tastes, (user_id,)),
             ("map", page.map, ()),
-            ("letters", page.letters, ()),
         )
+    ]
+    asked += [
+        Endpoint(
+            method="GET",
+            path="/console/ask/letters",
+            answer=page.letters,
+            scope=Scope.READ,
+            summary="",
+            asked=LettersAsked,
+            reply=None,
+        ),
+        Endpoint(
+            method="POST",
+            path="/console/ask/replay",
+            answer=page.replay,
+            scope=Scope.PUBLISH,
+            summary="",
+            reply=None,
+        ),
     ]
     html = {"content-security-policy": PAGE_MAY, **ASKED_EACH_TIME}
     return [
@@ -171,7 +197,10 @@ def routes(page: ConsolePage, callers: Callers, limits: Limits) -> list[Route]:
             for file in sorted(OWN.rglob("*"))
             if (kind := KINDS.get(file.suffix)) is not None
         ),
-        *(Route(each.path, handler(each, callers, limits), methods=["GET"]) for each in asked),
+        *(
+            Route(each.path, handler(each, callers, limits), methods=[each.method])
+            for each in asked
+        ),
         Route("/console/figures", let_in(page.figures, callers), methods=["GET"]),
         Route("/console/picture/{item_id:path}", let_in(page.picture, callers), methods=["GET"]),
     ]

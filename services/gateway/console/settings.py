@@ -9,6 +9,7 @@ from freshet.addresses import ADDRESS
 from freshet.settings import Form, setting
 
 OFF: Final = "off"
+READ: Final = "read"
 WRITE: Final = "write"
 
 
@@ -19,7 +20,7 @@ class ConsoleSettings:
     mode: str = setting(
         "FRESHET_CONSOLE",
         OFF,
-        one_of=(OFF, "read", WRITE),
+        one_of=(OFF, READ, WRITE),
         help="the page at /console, on the loopback and without tokens alone; write: it may click"
         " and add items, too",
     )

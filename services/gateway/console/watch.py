@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 import aiohttp
@@ -19,14 +19,18 @@ OVER: Final = 5  # samples that figures are made over: less would jump
 KEPT: Final = 300  # figures: five minutes
 ANSWER_WITHIN_S: Final = 2.0
 NAMES: Final = ("sessions", "embedding", "ranking")  # in the order of their addresses
+KAFKA: Final = "Kafka"
 QUIET_S: Final = 15.0  # after which a stream says that it is there
 
 
 class FiguresWatch:
     """Asks health ports for metrics each second; keeps what it made of them for a while."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, addresses: Sequence[str], kafka_answers: Callable[[], Awaitable[bool]]
+    ) -> None:
         """addresses: of the health ports of NAMES."""
+        self._kafka_answers = kafka_answers
         self._addresses = dict(zip(NAMES, addresses, strict=False))
         self._samples: deque[MetricsSample] = deque(maxlen=OVER + 1)
         self._kept: deque[LiveFigures] = deque(maxlen=KEPT)
@@ -43,12 +47,13 @@ class FiguresWatch:
                 await asyncio.sleep(EVERY_S)
 
     async def _look(self, session: aiohttp.ClientSession) -> None:
-        texts = await asyncio.gather(
-            *(_metrics(session, address) for address in self._addresses.values())
-        )
+        asked = (_metrics(session, address) for address in self._addresses.values())
+        kafka, texts = await asyncio.gather(self._kafka_answers(), asyncio.gather(*asked))
         away = tuple(
             name for name, text in zip(self._addresses, texts, strict=True) if text is None
         )
+        if not kafka:
+            away = (KAFKA, *away)
         at_s = time.monotonic()
         here = [text for text in texts if text is not None]
         self._samples.append(await asyncio.to_thread(sample_of, at_s, here, away))

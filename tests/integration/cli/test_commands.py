@@ -299,7 +299,10 @@ async def test_a_replay_takes_what_is_selected_and_the_rest_stays_for_later(
 
     assert (await _replay("--topic", "nowhere"))["planned"] == 0
     assert (await _replay("--until", "2020-01-01"))["planned"] == 0
-    assert (await _replay("--service", "ranking", "--error", "undecodable"))["replayed"] == 2
+    assert (await _replay("--id", "nobody"))["planned"] == 0
+    assert (await _replay("--service", "ranking", "--error", "undecodable", "--id", "k"))[
+        "replayed"
+    ] == 2
     assert (await _replay("--since", "2020-01-01", "--topic", "clicks"))["replayed"] == 3
     shown = await _run("dead-letters", "--json", "--service", "ranking", "--error", "undecodable")
     assert json.loads(shown.stdout)["total"] == 2

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.__main__ import app
-from services.cli.dead_letters import letters
-from services.cli.dead_letters.letters import Selection
+from shared.dead_letters import letters
+from shared.dead_letters.letters import Selection
 
 TEN = datetime.datetime(2026, 1, 1, 10, tzinfo=datetime.UTC)
 

@@ -91,11 +91,12 @@ async def running(
     origins: tuple[str, ...] = (),
     in_flight_at_most: int = 64,
     stream_bytes: int = MIB,
+    own_pages_write: bool = True,
 ) -> AsyncIterator[GatewayKit]:
     """Run a gateway. ranking: its address. door: of DoorSettings."""
     guard = Door(DoorSettings(**door))
     keys = PublicKeys(str(public_keys)) if public_keys else None
-    callers = Callers(guard, keys, public_calls_per_s, origins)
+    callers = Callers(guard, keys, public_calls_per_s, origins, own_pages_write=own_pages_write)
     limits = Limits(in_flight_at_most, 8 * MIB)
     async with Publisher("127.0.0.1:9092") as publisher, Client(ranking, timeout=30) as client:
         app = build_app(endpoints(publisher, client, stream_bytes), callers, limits)

@@ -27,7 +27,7 @@ const nav = document.querySelector("nav");
 const who = document.getElementById("who");
 const why = makeWhy();
 const tour = makeTour();
-let about = { writable: false, items: 0 };
+let about = { writable: false, items: 0, promises: {} };
 let end = () => {};
 let drawn = "";
 

@@ -16,6 +16,8 @@ from services.gateway.api.endpoint import Limits
 from services.gateway.app import build_app
 from services.gateway.console import page
 from services.gateway.console.catalogue import ServedVectors
+from services.gateway.console.kafka_pulse import KafkaPulse
+from services.gateway.console.letters import DeadLetterDesk
 from services.gateway.console.page import ConsolePage
 from services.gateway.console.settings import ConsoleSettings
 from services.gateway.console.shown_items import ShownItems
@@ -25,6 +27,7 @@ from services.gateway.service import GatewayService
 from services.gateway.settings import GatewaySettings
 from shared.access.door import Door
 from shared.access.settings import DoorSettings
+from shared.promises import PROMISES
 from tests.unit.gateway.console.test_shown_items import JPEG, record
 
 
@@ -38,9 +41,9 @@ async def session() -> AsyncIterator[ClientSession]:
     console = ConsolePage(
         items,
         ServedVectors(kafka, client),
-        FiguresWatch(()),
+        FiguresWatch((), KafkaPulse(kafka).answers),
         client,
-        kafka,
+        DeadLetterDesk(kafka),
         ranking="127.0.0.1:50051",
         writable=False,
     )
@@ -83,7 +86,11 @@ async def test_the_page_is_told_what_it_may_do(session: ClientSession) -> None:
     async with session.get("/console/ask/about") as reply:
         told = await reply.json()
 
+    promises = told.pop("promises")
     assert told == {"writable": False, "items": 1, "ranking": "127.0.0.1:50051"}
+    assert {name: each["within_ms"] for name, each in promises.items()} == {
+        name: each.within_ms for name, each in PROMISES.items()
+    }
 
 
 async def test_cards_come_in_the_order_asked_for(session: ClientSession) -> None:
@@ -110,6 +117,19 @@ async def test_a_page_of_another_host_reads_nothing(session: ClientSession) -> N
             assert reply.status == 403
         async with session.get(path, headers={"Host": "evil.example"}) as reply:
             assert reply.status == 403
+
+
+async def test_a_page_that_may_only_read_publishes_no_dead_letter_again(
+    session: ClientSession,
+) -> None:
+    async with session.post("/console/ask/replay", json={"confirmed": 1}) as reply:
+        assert reply.status == 403
+        assert "FRESHET_CONSOLE" in (await reply.json(content_type=None))["detail"]
+
+
+async def test_a_filter_of_dead_letters_that_is_none_is_refused(session: ClientSession) -> None:
+    async with session.get("/console/ask/letters?topics=clicks") as reply:
+        assert reply.status == 400
 
 
 @pytest.mark.parametrize("door", [{"bind": "0.0.0.0", "insecure": True}])

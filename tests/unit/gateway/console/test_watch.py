@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiohttp import web
 
+from freshet.kafka_clients import KafkaSettings
 from services.gateway.console import watch
 from services.gateway.console.figures import LiveFigures
+from services.gateway.console.kafka_pulse import KafkaPulse
 from services.gateway.console.watch import FiguresWatch
 
 
@@ -35,7 +37,9 @@ async def metrics() -> AsyncIterator[str]:
 
 async def test_a_page_hears_what_was_and_then_what_is() -> None:
     async with metrics() as address:
-        watching = FiguresWatch([address, "127.0.0.1:1"])
+        watching = FiguresWatch(
+            [address, "127.0.0.1:1"], KafkaPulse(KafkaSettings("127.0.0.1:1")).answers
+        )
         running = asyncio.create_task(watching.run())
         stream = watching.stream()
 
@@ -49,7 +53,7 @@ async def test_a_page_hears_what_was_and_then_what_is() -> None:
     assert news.startswith(b"event: figures\ndata: {")
     heard = msgspec.json.decode(news.partition(b"data: ")[2], type=LiveFigures)
     assert heard.events_per_s > 0
-    assert heard.away == ("embedding",)  # which nobody answers for
+    assert heard.away == ("Kafka", "embedding")  # which nobody answers for
     assert len(rest) <= 2  # a gateway that stops ends its streams
 
 

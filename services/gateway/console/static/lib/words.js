@@ -32,6 +32,8 @@ export const partClass = (name) => `part-${PARTS[name] ? name : "rule"}`;
 
 export const ms = (value) =>
   value >= 1000 ? `${(value / 1000).toFixed(2)} s` : value >= 100 ? `${Math.round(value)} ms` : `${value.toFixed(1)} ms`;
+/** Return a promise in words: how many lie within how much. */
+export const promiseInWords = ({ share, within_ms: bound }) => `${share === 0.5 ? "half" : `${100 * share} %`} within ${bound >= 1000 ? `${bound / 1000} s` : `${bound} ms`}`;
 export const score = (value) => value.toFixed(2);
 export const count = (value) => Math.round(value).toLocaleString("en");
 

@@ -8,10 +8,11 @@ import { makeState } from "./state.js";
 import { UserList } from "./user-list.js";
 import { makeWay } from "./way.js";
 
-const pulse = makePulse(); // its clicks are kept while the page is
+let pulse; // its clicks are kept while the page is
 
 /** Put the view into an element; returns what ends it. */
-export function showLists(main, { user, beside }, { writable }) {
+export function showLists(main, { user, beside }, { writable, promises }) {
+  pulse ??= makePulse(promises);
   const why = (itemId) => go({ why: itemId });
   const users = beside ? [user, beside] : [user];
   const lists = users.map((each) => {

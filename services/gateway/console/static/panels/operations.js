@@ -3,29 +3,38 @@
 import * as api from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { onFigures } from "../lib/figures.js";
-import { empty, failed, loading, panel } from "../lib/parts.js";
+import { loading, panel } from "../lib/parts.js";
 import { line } from "../lib/plot.js";
-import { ago, count, ms, partClass, sourceName } from "../lib/words.js";
+import { ago, count, ms, partClass, promiseInWords, sourceName } from "../lib/words.js";
+import { makeLetters } from "./letters.js";
 
 const NONE = "–"; // nothing happened
 const STAGES = ["state", "candidates", "filter", "rank", "arrange", "answer"];
 const SOURCE_PART = { nearest: "interests", new: "freshness", filter: "rule" };
 const percentiles = (name) => [(each) => each[name].p50, (each) => each[name].p99];
 
-/** Plots: title, where it comes from, what is drawn, how a value is said, the promise in words and as a number. */
+/** Plots: title, where it comes from, what is drawn, how a value is said, and by which name its promise goes. */
 const PLOTS = [
-  ["Click → in effect", "freshet_event_to_state_seconds, of sessions: from the log's time of an event to its effect in Redis, half and 99 % within, over the last five seconds.", percentiles("event_to_state"), ms, "half within 25 ms", 25],
-  ["Item → vector", "freshet_item_to_vector_seconds, of embedding: from the log's time of an item to its vector's publication, half and 99 % within.", percentiles("item_to_vector"), ms, "half within 1 s", 1000],
-  ["A list", "freshet_request_milliseconds of Recommend, of ranking: half and 99 % within.", percentiles("list_ms"), ms, "99 % within 50 ms", 50],
+  ["Click → in effect", "freshet_event_to_state_seconds, of sessions: from the log's time of an event to its effect in Redis, half and 99 % within, over the last five seconds.", percentiles("event_to_state"), ms, "event_to_state"],
+  ["Item → vector", "freshet_item_to_vector_seconds, of embedding: from the log's time of an item to its vector's publication, half and 99 % within.", percentiles("item_to_vector"), ms, "item_to_vector"],
+  ["A list", "freshet_request_milliseconds of Recommend, of ranking: half and 99 % within.", percentiles("list_ms"), ms, "list_ms"],
   ["Events", "freshet_events_folded_total, of sessions: events whose effect is in Redis, a second.", [(each) => each.events_per_s], (value) => `${count(value)} /s`],
   ["Lists", "freshet_requests_total of Recommend, of ranking, a second.", [(each) => each.lists_per_s], (value) => `${count(value)} /s`],
   ["New items", "freshet_items_encoded_total, of embedding: items whose picture or text went through a model, a second.", [(each) => each.items_per_s], (value) => `${count(value)} /s`],
-  ["Lag", "freshet_*_lag_records: records of all partitions that are not applied yet.", [(each) => Object.values(each.lag).reduce((sum, one) => sum + one, 0)], count, "back to 0", 0],
-  ["Degraded lists", "freshet_degraded_total by freshet_requests_total: the share of lists that had to leave something out.", [(each) => each.degraded], (value) => `${(100 * value).toFixed(1)} %`, "none", 0],
+  ["Lag", "freshet_*_lag_records: records of all partitions that are not applied yet.", [(each) => Object.values(each.lag).reduce((sum, one) => sum + one, 0)], count, "lag"],
+  ["Degraded lists", "freshet_degraded_total by freshet_requests_total: the share of lists that had to leave something out.", [(each) => each.degraded], (value) => `${(100 * value).toFixed(1)} %`, "degraded"],
 ];
 
+/** Return promises by name, in words and as a bound: those of the server, and that what goes wrong ends. */
+const promised = (promises) => ({
+  lag: ["back to 0", 0],
+  degraded: ["none", 0],
+  ...Object.fromEntries(Object.entries(promises).map(([name, promise]) => [name, [promiseInWords(promise), promise.within_ms]])),
+});
+
 /** Put the view into an element; returns what ends it. */
-export function showOperations(main, { user }, { writable }) {
+export function showOperations(main, { user }, { writable, promises }) {
+  const kept = promised(promises);
   const plots = PLOTS.map(([title, source]) => {
     const body = h("div");
     return { body, element: panel(title, source, body) };
@@ -33,7 +42,7 @@ export function showOperations(main, { user }, { writable }) {
   const stages = h("div");
   const mix = h("div");
   const standing = h("div");
-  const letters = h("div");
+  const letters = makeLetters({ writable });
   let versions = null; // of what makes lists
   main.append(h("h1", {}, "Operations"), h("p.quiet.said", {}, "The last five minutes, a figure a second. Dashed: the promise."),
     h("div.plots", {}, plots.map(({ element }) => element)),
@@ -41,35 +50,18 @@ export function showOperations(main, { user }, { writable }) {
       panel("A list, by stage", "freshet_stage_milliseconds, of ranking: the mean of each stage over the last five seconds.", stages),
       panel("Where candidates come from", "freshet_candidates_total, of ranking: the share of each source over the last five seconds.", mix),
       panel("What is served", "freshet_catalogue_items, freshet_snapshot_created_timestamp_seconds, the lags, and what answers.", standing)),
-    panel("Dead letters", "The newest 50 of the topic dead-letters: records that no retry can mend, with the reason. `freshet dead-letters replay` publishes them again once that is mended.", letters));
-  read();
+    letters.element);
   api.recommend({ user_id: user, k: 1 }).then(({ value }) => (versions = value.versions), () => {});
 
-  async function read() {
-    loading(letters, "Reading the topic …");
-    try {
-      const { value } = await api.call("GET", "/console/ask/letters");
-      if (!value.letters.length) return empty(letters, "None: everything that was published could be processed.");
-      const table = h("tbody");
-      const pick = h("select", { "aria-label": "Reason", onchange: draw }, h("option", { value: "" }, "every reason"), [...new Set(value.letters.map((each) => each.error_class))].map((name) => h("option", {}, name)));
-      function draw() {
-        fill(table, value.letters.filter((each) => !pick.value || each.error_class === pick.value).map((each) => h("tr", {}, h("td", {}, ago(each.failed_ms)), h("td", {}, each.service), h("td", {}, each.error_class), h("td.wide", {}, each.error), h("td", {}, h("code", {}, each.origin)))));
-      }
-      draw();
-      fill(letters, h("p", {}, pick), h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Dead letters" }, h("table.letters", {}, h("thead", {}, h("tr", {}, ["when", "service", "reason", "in words", "record"].map((name) => h("th", { scope: "col" }, name)))), table)), writable && h("p.quiet.small", {}, "To publish them again: ", h("code", {}, "freshet dead-letters replay")));
-    } catch (error) {
-      failed(letters, error);
-    }
-  }
-
-  return onFigures(({ figures }) => {
+  const unheard = onFigures(({ figures }) => {
     const now = figures.at(-1);
     if (!now) {
       for (const { body } of [...plots, { body: stages }, { body: mix }, { body: standing }]) if (!body.firstChild) loading(body, "Listening …");
       return;
     }
     for (const [index, { body }] of plots.entries()) {
-      const [title, , series, words, promise, bound] = PLOTS[index];
+      const [title, , series, words, name] = PLOTS[index];
+      const [promise, bound] = kept[name] ?? [];
       const drawn = series.map((of) => figures.map(of));
       const last = (of) => figures.map(of).findLast((value) => value !== null);
       const said = series.map((of) => last(of)).map((value) => (value === undefined ? NONE : words(value)));
@@ -92,6 +84,10 @@ export function showOperations(main, { user }, { writable }) {
       ["dead letters", Object.entries(now.dead_letters).map(([name, n]) => `${name} ${count(n)}`).join(", ") || "none since the start"],
     ].map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
   });
+  return () => {
+    unheard();
+    letters.end();
+  };
 }
 
 const bars = (rows) => h("ul.sources", {}, rows.map(([name, share, value, colour]) => h("li", {}, h(`i.${colour}`, { style: { width: `${100 * share}%` } }), h("span", {}, name), h("b", {}, value))));

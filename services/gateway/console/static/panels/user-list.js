@@ -17,6 +17,7 @@ export class UserList {
     this.user = user;
     this.options = options;
     this.list = null;
+    this.unsent = []; // events that Kafka does not have yet, oldest first
     this.heard = heard;
     this.cards = new Map();
     this.handlers = { act: writable ? (id, type) => this.act(id, type) : null, why };
@@ -54,17 +55,42 @@ export class UserList {
     const since = performance.now();
     const focused = this.cards.get(itemId)?.contains(document.activeElement);
     this.cards.get(itemId)?.classList.add("acted");
-    const event = { user_id: this.user, item_id: itemId, type };
+    // By its id an event counts once, however often it is sent.
+    const event = { user_id: this.user, item_id: itemId, type, event_id: crypto.randomUUID() };
     if (this.list?.request_id) event.request_id = this.list.request_id;
-    try {
-      const { position, timings } = await api.publish(event);
-      this.kafkaMs = timings.kafka;
-      await this.load({ after: position, since, type });
-    } catch (error) {
-      this.fail(error, () => this.load());
-    }
+    this.unsent.push({ event, since });
+    if (this.unsent.length === 1) await this.send();
+    else this.sayUnsent();
     for (const card of this.cards.values()) card.classList.remove("acted");
     if (focused && !this.grid.contains(document.activeElement)) this.grid.querySelector("button.picture")?.focus({ preventScroll: true });
+  }
+
+  /** Publish what was done, in its order, and ask for the list that holds it; what fails is kept for the next try. */
+  async send() {
+    clearTimeout(this.again);
+    let done;
+    try {
+      while (this.unsent.length) {
+        const { event, since } = this.unsent[0];
+        const { position, timings } = await api.publish(event);
+        this.kafkaMs = timings.kafka;
+        done = { after: position, since, type: event.type };
+        this.unsent.shift();
+      }
+      await this.load(done);
+    } catch (error) {
+      if (!error.passes) this.unsent.shift(); // it never will be taken
+      this.fail(error, () => this.send());
+      if (!error.passes && this.unsent.length) this.again = setTimeout(() => this.send(), AGAIN_MS);
+      this.sayUnsent();
+    }
+  }
+
+  /** Say which clicks did not count yet. */
+  sayUnsent() {
+    if (!this.trouble.firstChild || !this.unsent.length) return;
+    this.trouble.querySelector(".unsent")?.remove();
+    this.trouble.append(h("p.quiet.unsent", {}, this.unsent.length === 1 ? "What you did has shown no effect yet: it is kept, sent again until it arrives, and counts once." : `${this.unsent.length} clicks have shown no effect yet: they are kept, sent again until they arrive, and count once each.`));
   }
 
   show(list, shown) {
@@ -84,6 +110,7 @@ export class UserList {
     if (this.grid.contains(focused)) focused.focus({ preventScroll: true });
     this.cards = new Map(now.map((id, rank) => [id, cards[rank]]));
     this.list = list;
+    if (!list.items.length) this.again = setTimeout(() => this.load(), AGAIN_MS); // a shop that opens fills
     fill(this.trouble, list.items.length ? null : h("p.quiet", {}, "There is nothing to list yet: the shop has no items, or filters let none through. `freshet demo` fills a shop."));
     fill(this.gone, left.length ? [h("span", {}, "gone:"), left.map((item) => thumb({ ...item, ...(this.looks?.get(item.item_id) ?? {}) }, () => this.handlers.why(item.item_id), `${item.title || item.item_id} left the list: why?`))] : null);
     this.looks = shown;

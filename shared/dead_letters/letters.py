@@ -18,7 +18,7 @@ from freshet.v1.event_pb2 import Event
 from freshet.v1.item_pb2 import Item
 from freshet.v1.offer_pb2 import Offer
 from freshet.v1.user_pb2 import User
-from shared.kafka.records import Offsets, records_of
+from shared.kafka.records import Offsets, ends_of, records_of
 
 PREVIEW_CHARACTERS: Final = 200
 _NAMES: Final = ("user_id", "item_id", "title")
@@ -55,6 +55,11 @@ class DeadLetter(NamedTuple):
     bytes: int  # of the value, also of one that was cut
     value: str  # its beginning
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return by which ids it may be asked for."""
+        return self.key, self.user_id, self.item_id
+
     def as_dict(self) -> dict[str, Any]:
         """Return it for programs."""
         fields = self._asdict() | {"origin": str(self.origin)}
@@ -67,6 +72,7 @@ class Selection(NamedTuple):
     services: Sequence[str] = ()
     error_classes: Sequence[str] = ()
     topics: Sequence[str] = ()  # on which the records stood
+    ids: Sequence[str] = ()  # of the records: of their user or item, or their key
     since_ms: int | None = None  # failed at this time or later
     until_ms: int | None = None  # failed before this time
 
@@ -76,23 +82,33 @@ class Selection(NamedTuple):
             (not self.services or letter.service in self.services)
             and (not self.error_classes or letter.error_class in self.error_classes)
             and (not self.topics or letter.origin.topic in self.topics)
+            and (not self.ids or any(each in self.ids for each in letter.ids))
             and (self.since_ms is None or letter.failed_ms >= self.since_ms)
             and (self.until_ms is None or letter.failed_ms < self.until_ms)
         )
 
 
 async def newest(
-    settings: KafkaSettings, count: int, selection: Selection
+    settings: KafkaSettings, count: int, selection: Selection, last: int | None = None
 ) -> tuple[int, list[DeadLetter]]:
-    """Return how many dead letters are meant and the newest `count` of them, oldest first."""
+    """Return how many dead letters are meant and the newest `count` of them, oldest first.
+
+    last: how many of each partition's records are looked at, else all.
+    """
     shown: deque[DeadLetter] = deque(maxlen=count)
     total = 0
-    async for record in records_of(settings, DEAD_LETTERS.name):
+    begin = begin_of_last(last, await ends_of(settings, DEAD_LETTERS.name))
+    async for record in records_of(settings, DEAD_LETTERS.name, begin=begin):
         letter = letter_of(record)
         if selection.takes(letter):
             total += 1
             shown.append(letter)
     return total, list(shown)
+
+
+def begin_of_last(count: int | None, ends: Offsets) -> Offsets:
+    """Return where each partition's last `count` records begin; None: all of them."""
+    return {} if count is None else {tp: max(0, end - count) for tp, end in ends.items()}
 
 
 async def of_records(

@@ -23,9 +23,9 @@ from freshet.contract.records import BadRecord, Origin, header, replay_of
 from freshet.contract.topics import CLICKS, DEAD_LETTERS, ITEMS, ITEMS_BACKFILL, OFFERS
 from freshet.kafka_clients import KafkaSettings
 from freshet.prefix import PREFIX
-from services.cli.dead_letters.letters import DeadLetter, Selection, letter_of
-from services.cli.dead_letters.published import PublishedOffsets
-from shared.kafka.records import ends_of, record_at, records_of
+from shared.dead_letters.letters import DeadLetter, Selection, begin_of_last, letter_of
+from shared.dead_letters.published import PublishedOffsets
+from shared.kafka.records import Offsets, ends_of, record_at, records_of
 from shared.runtime.retry import retry_until_available
 
 GROUP: Final = PREFIX + "freshet-dead-letters"  # its commits: what was published again
@@ -59,7 +59,9 @@ class Refusal(NamedTuple):
 class ReplayPlan:
     """What is to be published again."""
 
-    letters: set[tuple[TopicPartition, int]] = field(default_factory=set)  # where they stand
+    letters: dict[tuple[TopicPartition, int], Origin] = field(
+        default_factory=dict
+    )  # where they are
     kinds: Counter[LetterKind] = field(default_factory=Counter)
     refused: list[Refusal] = field(default_factory=list)
     strange: int = 0  # records on the topic that are no dead letters
@@ -72,11 +74,18 @@ class _Original(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-async def plan_replay(settings: KafkaSettings, selection: Selection) -> ReplayPlan:
-    """Return what of the selection was not published again yet, and what cannot be."""
+async def plan_replay(
+    settings: KafkaSettings, selection: Selection, last: int | None = None
+) -> ReplayPlan:
+    """Return what of the selection was not published again yet, and what cannot be.
+
+    last: how many of each partition's records are looked at, else all.
+    """
     plan = ReplayPlan()
-    published = await _published(settings)
-    begin = {tp: known.before for tp, known in published.items()}
+    ends = await ends_of(settings, DEAD_LETTERS.name)
+    published = await _published(settings, ends)
+    begin = begin_of_last(last, ends)
+    begin = {tp: max(known.before, begin.get(tp, 0)) for tp, known in published.items()}
     async for record in records_of(settings, DEAD_LETTERS.name, begin=begin):
         tp, letter = TopicPartition(record.topic, record.partition), letter_of(record)
         if record.offset in published[tp] or not selection.takes(letter):
@@ -89,7 +98,7 @@ async def plan_replay(settings: KafkaSettings, selection: Selection) -> ReplayPl
         if why := await _refusal(settings, record, letter):
             plan.refused.append(Refusal(letter.origin, why))
         else:
-            plan.letters.add((tp, record.offset))
+            plan.letters[tp, record.offset] = letter.origin
             plan.kinds[LetterKind(letter.service, letter.error_class, letter.origin.topic)] += 1
     return plan
 
@@ -146,9 +155,10 @@ async def _original(settings: KafkaSettings, record: Any) -> _Original | None:
     return _Original(topic, key, whole.value, headers)
 
 
-async def _published(settings: KafkaSettings) -> dict[TopicPartition, PublishedOffsets]:
-    """Read what was published again, by partition."""
-    ends = await ends_of(settings, DEAD_LETTERS.name)
+async def _published(
+    settings: KafkaSettings, ends: Offsets
+) -> dict[TopicPartition, PublishedOffsets]:
+    """Read what was published again, by partition. ends: of the topic."""
     tps = list(ends)
     if not tps:
         return {}
@@ -179,7 +189,7 @@ async def _commits(
 @asynccontextmanager
 async def _noted(settings: KafkaSettings) -> AsyncIterator[Any]:
     """Give a function that notes what was published, and commit it at times and at the end."""
-    published = await _published(settings)
+    published = await _published(settings, await ends_of(settings, DEAD_LETTERS.name))
     noted = 0
     group = kafka_clients.consumer(settings, group_id=GROUP)
     group.assign(list(published))

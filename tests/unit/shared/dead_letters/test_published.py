@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli.dead_letters.published import METADATA_AT_MOST, PublishedOffsets
+from shared.dead_letters.published import METADATA_AT_MOST, PublishedOffsets
 
 
 @given(st.sets(st.integers(0, 300)), st.integers(0, 50))
