@@ -182,7 +182,8 @@ def test_nobody_writes_the_history_of_a_user_whose_id_was_not_signed_for_them(
     # What answers a beacon is shown to nobody, so the same is sent once more.
     told_again = "([url, body]) => fetch(url, { method: 'POST', body }).then(each => each.status)"
     assert page.evaluate(told_again, [told.value.url, told.value.post_data]) == 403
-    assert json.loads(reader.type(FORGE)) == json.loads(FORGED)
+    answered = json.loads(reader.type(FORGE))
+    assert answered | {"request_id": "…"} == json.loads(FORGED)
     assert history(reader, "ada") == before == []
 
 
