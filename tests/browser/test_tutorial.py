@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from tests.browser.conftest import SCREENSHOTS, WITHIN_MS, screenshot
 from tests.e2e import markdown
@@ -105,6 +105,11 @@ def _await_server(address: str) -> None:
 def visitor(browser: Browser, reader: Reader) -> Iterator[tuple[Page, list[str]]]:
     """Return a browser's page, and what its console says against the shop's."""
     faults: list[str] = []
+
+    def note(response: Response) -> None:
+        if response.status >= 400:
+            faults.append(f"{response.status} {response.url}")
+
     context = browser.new_context(base_url=reader.site, viewport={"width": 800, "height": 600})
     page = context.new_page()
     page.set_default_timeout(WITHIN_MS)
@@ -113,7 +118,9 @@ def visitor(browser: Browser, reader: Reader) -> Iterator[tuple[Page, list[str]]
         "console",
         lambda said: faults.append(said.text) if said.type in ("error", "warning") else None,
     )
+    page.on("response", note)
     yield page, faults
+    print(*faults, sep="\n")
     context.close()
 
 
