@@ -120,7 +120,6 @@ def visitor(browser: Browser, reader: Reader) -> Iterator[tuple[Page, list[str]]
     )
     page.on("response", note)
     yield page, faults
-    print(*faults, sep="\n")
     context.close()
 
 
