@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest -q
 QUICK := lint types arch protos-check test-unit
 PARTS := $(QUICK) types-training test-training test-integration test-e2e test-browser test-proofs test-cluster test-redis test-images
 
-.PHONY: help demo up training test check lint types types-training arch protos \
+.PHONY: help demo install up training test check lint types types-training arch protos \
 	protos-check test-unit test-training test-integration test-e2e test-browser test-proofs test-cluster test-redis test-images clean
 
 help: ## List what make can do
@@ -17,6 +17,8 @@ help: ## List what make can do
 
 demo: $(VENV)/installed-cli ## Open a demo shop and walk through it; ONCE=1 ends after that
 	@$(BIN)/freshet demo $(if $(ONCE),--once)
+
+install: $(VENV)/installed-cli ## Install what runs here, into .venv
 
 up: $(VENV)/installed-cli ## Run everything here until Ctrl-C
 	@$(BIN)/freshet up

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from services.cli.up.jars import JarSettings
 from services.training.__main__ import app as training_app
 from tests.contract.service_settings import settings_class, variables
 from tests.e2e import markdown
+from tests.e2e.blocks import run_python, run_shell
 from tests.e2e.system import Up
 from tests.servers import ROOT, eventually, kafka_tool
 
@@ -73,47 +72,6 @@ def here(text: str, up: Up) -> str:
     ):
         text = text.replace(usual, actual)
     return text
-
-
-def run_python(text: str, folder: Path) -> str:
-    """Run a block as a program of its own; returns what it printed."""
-    program = folder / "block.py"
-    program.write_text(text)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(program)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def run_shell(text: str, folder: Path, data: Path | None = None, **programs: list[str]) -> str:
-    """Run a block in a shell where `freshet`, for the system on `data`, and these programs are on
-    PATH; returns what it printed."""
-    freshet = [sys.executable, "-m", "services.cli"]
-    for name, command in {"freshet": freshet, **programs}.items():
-        shim = folder / name.replace("_", "-").replace("-sh", ".sh")
-        shim.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
-        shim.chmod(0o755)
-    activate = folder / ".venv" / "bin" / "activate"
-    activate.parent.mkdir(parents=True, exist_ok=True)
-    activate.touch()
-    environ = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", text],
-        env={**os.environ, **environ, "FRESHET_DATA": str(data or folder)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def history_of(up: Up, user: str) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -36,6 +36,15 @@ class Origins(CORSMiddleware):
     def is_allowed_origin(self, origin: str) -> bool:
         """See CORSMiddleware."""
         return self._allowed(origin)
+
+    @staticmethod
+    def allow_explicit_origin(headers: MutableHeaders, origin: str) -> None:
+        """See CORSMiddleware: called for pages that are let in, which beacons' answers reach, too.
+
+        Browsers send beacons without CORS, and would write an error into the page's console.
+        """
+        CORSMiddleware.allow_explicit_origin(headers, origin)
+        headers["cross-origin-resource-policy"] = "cross-origin"
 
 
 def check_page(headers: Headers, allowed: Callable[[str], bool]) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from services.cli.__main__ import app
 from services.cli.keys.issue import CA, CERTIFICATE, KEY, TOKENS, write_keys
+from shared.access.public_keys import read_public_keys
 from shared.access.tokens import Scope, Tokens
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -157,6 +158,30 @@ def test_the_commands_say_what_they_made(tmp_path: Path) -> None:
     file.write_text(line)
     bearer = f"Bearer {made.stdout.strip()}"
     assert Tokens(str(file)).holder(bearer, "State", Scope.PEOPLE).name == "shop"
+
+
+def test_keys_go_into_the_files_that_services_read(tmp_path: Path) -> None:
+    programs, pages = tmp_path / "programs", tmp_path / "pages"
+    programs.write_text("# ours")  # as editors leave it that end no last line
+
+    token = CliRunner().invoke(app, ["token", "shop", "--scopes", "read", "--to", str(programs)])
+    origin = "http://127.0.0.1:8000"
+    shown = CliRunner().invoke(app, ["public-key", "shop", origin, "--to", str(pages)])
+    CliRunner().invoke(app, ["public-key", "blog", origin, "--to", str(pages)])
+
+    bearer = f"Bearer {token.stdout.strip()}"
+    assert Tokens(str(programs)).holder(bearer, "lists", Scope.READ).name == "shop"
+    first, second = read_public_keys(pages)
+    assert (first.name, first.origin, first.key) == ("shop", origin, shown.stdout.strip())
+    assert second.name == "blog"
+    assert pages.stat().st_mode & 0o077 == 0
+
+
+def test_a_file_that_cannot_take_a_key_is_a_mistake_in_the_command_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["token", "shop", "--to", str(tmp_path)])
+
+    assert result.exit_code == 2
+    assert not result.stdout
 
 
 @pytest.mark.parametrize("wrong", [["shop", "--scopes", "all"], ["sh op"]])

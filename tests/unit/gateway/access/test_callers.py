@@ -235,6 +235,8 @@ async def test_pages_that_are_let_in_may_read_and_others_may_not_even_send(
     )
 
     assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+    policies = [got.headers["cross-origin-resource-policy"] for got in (allowed, other, same)]
+    assert policies == ["cross-origin", "same-origin", "same-origin"]  # of beacons' answers
     assert "Server-Timing" in allowed.headers["access-control-expose-headers"]
     assert (other.status, other.body["field"]) == (403, "origin")
     assert "access-control-allow-origin" not in other.headers
