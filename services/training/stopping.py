@@ -1,4 +1,4 @@
-"""Let a person, or whoever runs the process, end a fit early."""
+"""Let a person, or whoever runs the process, end a command, and a fit early."""
 
 from __future__ import annotations
 
@@ -9,6 +9,35 @@ from types import FrameType
 from typing import Final
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED: Final = 130  # exit code of what Ctrl-C ends
+Handler = Callable[[int, FrameType | None], None]
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Raise KeyboardInterrupt in the body at a signal; yield what says whether one came.
+
+    Ask that of any error: a native module that was being imported has one of its own instead.
+    """
+    came = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    with _handled(on_signal):
+        yield lambda: came
+
+
+@contextmanager
+def _handled(on_signal: Handler) -> Iterator[None]:
+    before = [signal.signal(number, on_signal) for number in SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
 
 
 class StopRequest:
@@ -31,16 +60,17 @@ class StopRequest:
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """Hear signals in the body. Raises KeyboardInterrupt there, at the latest at the second."""
-        before = [signal.signal(number, self._on_signal) for number in SIGNALS]
-        try:
-            yield
-        finally:
-            for number, handler in zip(SIGNALS, before, strict=True):
-                signal.signal(number, handler)
+        """Hear signals in the body; at the latest the second is again whose it was before."""
+        before = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.made or not self._asked:
-            raise KeyboardInterrupt
-        self.made = True
-        self._say()
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if self._asked and not self.made:
+                self.made = True
+                self._say()
+            elif callable(handler := before[signal.Signals(number)]):
+                handler(number, frame)
+            else:
+                raise KeyboardInterrupt
+
+        with _handled(on_signal):
+            yield

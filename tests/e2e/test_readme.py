@@ -21,7 +21,7 @@ from services.cli.__main__ import app
 from services.cli.addresses import SERVICES
 from services.cli.commands import training
 from services.cli.up.jars import JarSettings
-from services.training.__main__ import app as training_app
+from services.training.commands.app import app as training_app
 from tests.contract.service_settings import settings_class, variables
 from tests.e2e import markdown
 from tests.e2e.blocks import run_python, run_shell

@@ -27,13 +27,14 @@ from services.training.commands.options import (
     Seed,
     TimeUnit,
 )
-from services.training.commands.under_way import INTERRUPTED, fits_under_way
+from services.training.commands.under_way import fits_under_way
 from services.training.data.protocols import K_FOLD, LEAVE_LAST_OUT, NAMES, split_of
 from services.training.evaluation.by_lists import ByLists
 from services.training.evaluation.by_ratings import ByRatings
 from services.training.evaluation.results import Results
 from services.training.fits import Choice
 from services.training.report import tables
+from services.training.stopping import INTERRUPTED
 
 LIST_FIGURES: Final = ("hr@10", "ndcg@10", "mrr@10", "coverage@10", "score_us")
 RATING_FIGURES: Final = ("rmse", "mae")

@@ -27,7 +27,7 @@ from services.training.commands.options import (
     Seed,
     TimeUnit,
 )
-from services.training.commands.under_way import INTERRUPTED, FitBars, fits_under_way
+from services.training.commands.under_way import FitBars, fits_under_way
 from services.training.content.contents import DAY_ZERO as DAY_ZERO_BUNDLE
 from services.training.content.contents import ItemContents, contents_of
 from services.training.data.over_time import earliest
@@ -38,6 +38,7 @@ from services.training.evaluation.measure import accuracy, answers
 from services.training.evaluation.ranks import Ranks
 from services.training.models.model import Model, Run, ServedModel
 from services.training.models.registry import MODELS, RANKER, model_type
+from services.training.stopping import INTERRUPTED
 from shared.inputs.refusals import BadInput
 
 CONTENTS: Final = "contents"  # folder beside the fits: what items look like and say, encoded once

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.training.commands.options import errors
@@ -18,7 +17,6 @@ from services.training.fits import Choice, Fits
 from services.training.models.model import FitProgress
 from services.training.stopping import StopRequest
 
-INTERRUPTED: Final = 130  # exit code of what Ctrl-C ends
 LINE_EVERY_S: Final = 30.0  # of a fit, where no terminal shows bars
 
 
@@ -28,24 +26,19 @@ def fits_under_way(
 ) -> Iterator[Callable[[Split], Fits]]:
     """Yield what fits models on a split: with bars, and to be stopped.
 
-    Exits with 130 where the body was ended by a signal; a fit that hears of it ends itself, and is
-    not complete.
+    A fit that hears of a signal ends itself, and is not complete.
     """
     stop = StopRequest(lambda: errors.print("ending after this step; Ctrl-C again ends at once"))
-    try:
-        with stop.heard(), FitBars() as bars:
-            yield partial(
-                Fits,
-                folder,
-                seed=seed,
-                device=device,
-                choose=choose,
-                stop=stop,
-                progress=bars.of,
-            )
-    except KeyboardInterrupt:
-        errors.print("interrupted; what was finished is kept")
-        raise typer.Exit(INTERRUPTED) from None
+    with stop.heard(), FitBars() as bars:
+        yield partial(
+            Fits,
+            folder,
+            seed=seed,
+            device=device,
+            choose=choose,
+            stop=stop,
+            progress=bars.of,
+        )
 
 
 class FitBars:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.training.__main__ import app
+from services.training.commands.app import app
 from shared.inputs.refusals import BadInput
 from tests.unit.training.report.test_tables import RESULT
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from services.training.__main__ import app
+from services.training.commands.app import app
 from services.training.models.model import Run
 from tests.unit.training.commands.models import Firsts
 
