@@ -69,7 +69,8 @@ def test_a_services_image_starts_the_service_and_probes_its_health_port(name: st
 def test_no_compiler_reaches_an_image(name: str) -> None:
     runs = [text for keyword, text in STAGES[name].instructions if keyword == "RUN"]
     assert not any("apt-get" in run or "pip" in run for run in runs)
-    assert STAGES[name].base == "runtime"
+    assert STAGES[name].base == ("pytorch" if name == "training" else "runtime")
+    assert STAGES["pytorch"].base == STAGES["runtime"].base == "base"
 
 
 def test_packages_are_compiled_for_any_cpu() -> None:
@@ -101,6 +102,34 @@ def test_what_trains_has_an_image_of_its_own() -> None:
     stage = STAGES["training"]
     assert "torch" in installed_in(stage)
     assert stage.last("ENTRYPOINT") == '["python", "-m", "services.training"]'
+
+
+def test_steps_of_the_training_image_install_what_is_locked_once_and_no_triton(
+    tmp_path: Path,
+) -> None:
+    pip = tmp_path / "pip"  # tells what it was to install
+    pip.write_text('#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\ncat "$1"\n')
+    pip.chmod(0o755)
+    steps = [
+        dict(re.findall(r"(ONLY|BUT)='([^']+)'", text))
+        for stage in ("training-packages", "pytorch")
+        for keyword, text in STAGES[stage].instructions
+        if keyword == "RUN" and "/locks/training.txt" in text
+    ]
+    installed = [
+        subprocess.run(
+            [ROOT / "deploy" / "install-locked", LOCKS / "training.txt"],
+            env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "PREFIX": str(tmp_path), **step},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for step in steps
+    ]
+    entries = "".join(installed).replace("\n    ", "").splitlines()
+    expected = (LOCKS / "training.txt").read_text().replace("\n    ", "").splitlines()
+    assert len(steps) == 3
+    assert sorted(entries) == sorted(each for each in expected if not each.startswith("triton=="))
 
 
 @pytest.mark.parametrize("name", IMAGES)

@@ -29,7 +29,8 @@ def write_onnx(
     recurrent: whether it has such layers, whose first axis only the older exporter leaves free.
     """
     module = module.cpu().eval()
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # what they leave as it is
+    # what they leave as it is, and that flops of Triton, which images lack, are not counted
+    for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.utils.flop_counter"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the exporter's own, of PyTorch's ways to come
