@@ -23,7 +23,7 @@
     seen.unobserve(target)
     of('view', target)
   }), { threshold: .5 })
-  const watch = () => document.querySelectorAll('[data-freshet-item]').forEach(e => seen.observe(e))
+  const watch = () => document.querySelectorAll('[data-freshet-view]').forEach(e => seen.observe(e))
   addEventListener('click', ({ target }) => {
     const e = target.closest('[data-freshet-item]')
     if (e) of('click', e)

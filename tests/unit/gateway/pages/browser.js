@@ -30,7 +30,7 @@ globalThis.navigator = { sendBeacon: (to, body) => sent.push([String(to), JSON.p
 globalThis.document = {
   hidden: false,
   currentScript: { src: 'https://freshet.example/freshet.js', dataset: {} },
-  querySelectorAll: () => elements,
+  querySelectorAll: () => elements.filter(({ dataset }) => 'freshetView' in dataset),
   addEventListener: globalThis.addEventListener,
 }
 const see = (target, isIntersecting = true) => observed.has(target) && notice([{ target, isIntersecting }])

@@ -16,7 +16,7 @@ from services.gateway.pages import pages
 BROWSER = (Path(__file__).parent / "browser.js").read_text()
 SNIPPET = (pages.OWN / "freshet.js").read_text()
 SHOWN = """
-const shown = element({ freshetItem: 'mug-2', freshetRequest: 'r-7', freshetPosition: '0' })
+const shown = element({ freshetItem: 'mug-2', freshetView: '', freshetRequest: 'r-7', freshetPosition: '0' })
 const other = element({ freshetItem: 'pot-1' })
 """
 
@@ -63,11 +63,17 @@ def test_a_page_about_an_item_is_a_view_of_it(page: Page) -> None:
 
 
 def test_what_comes_into_sight_is_viewed_once_with_its_list_and_place(page: Page) -> None:
-    page.runs("see(other, false); see(shown); see(shown)")
+    page.runs("see(shown, false); see(shown); see(shown)")
 
     (event,) = page.events()[1:]
     assert (event.type, event.item_id) == ("view", "mug-2")
     assert (event.request_id, event.position) == ("r-7", 0)
+
+
+def test_what_a_page_merely_lists_is_no_view_of_it(page: Page) -> None:
+    page.runs("see(other)")
+
+    assert done(page) == [("view", "mug-1")]
 
 
 def test_a_click_is_sent_at_once_and_beside_an_item_nothing_is(page: Page) -> None:
