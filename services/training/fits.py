@@ -30,6 +30,7 @@ from services.training.data.splits import Asked, Split
 from services.training.evaluation.measure import validation_ndcg
 from services.training.failures import writing
 from services.training.models.model import (
+    NDCG,
     Config,
     FitFailed,
     FitProgress,
@@ -45,7 +46,6 @@ from shared.inputs.refusals import BadInput
 FIT: Final = "fit.json"
 PROGRESS: Final = "progress.jsonl"
 CHECKPOINTS: Final = "checkpoints"
-VALIDATION: Final = "ndcg@10"  # what progress calls it
 DIGEST_CHARACTERS: Final = 12
 PROCESSORS: Final = "cpu"  # as PyTorch names them
 IS_FIRST: Final = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun, which writes
@@ -84,8 +84,8 @@ class Fit:
         for line in (self.folder / PROGRESS).read_text().splitlines():
             with suppress(ValueError):  # half of one is left by a disk that was full
                 each = json.loads(line)
-                if VALIDATION in each:
-                    told[each["done"]] = each[VALIDATION]
+                if NDCG.name in each:
+                    told[each["done"]] = each[NDCG.name]
         return sorted(told.items())
 
 

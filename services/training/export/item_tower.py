@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from services.training.data.histories import Floats, Ints
 from services.training.learn.batches import equal_in_rows
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
-from services.training.models.model import Config, Run
+from services.training.models.model import COSINE, Config, Run
 
 HELD_OUT: Final = 0.1  # share of items that it is chosen by
 
@@ -62,7 +62,7 @@ def fit_item_tower(
 
     Each step sees an item in one of its views, drawn at random (modality dropout), so that an item
     without a picture is mapped as well. Views of zeros are those that an item has not. Chosen by
-    how near it comes to the rows of items that are held out: `ndcg` of the curve is their cosine.
+    how near it comes to the rows of items that are held out.
     """
     views = torch.from_numpy(contents if contents.ndim == 3 else contents[None])
     views, targets = views.float().to(run.device), torch.from_numpy(rows).float().to(run.device)
@@ -91,7 +91,7 @@ def fit_item_tower(
         loss,
         _no_scores,
         config.training,
-        replace(run, validate=nearness if len(held) else None),
+        replace(run, validate=nearness if len(held) else None, criterion=COSINE),
     )
     return tower, curve
 

@@ -50,7 +50,7 @@ class Point(msgspec.Struct, frozen=True):
 
     epoch: int  # from 1
     loss: float  # mean of its steps
-    ndcg: float | None  # NDCG@10 of validation, where it was asked
+    chosen_by: float | None  # the run's criterion, where validation was asked
     seconds: float  # since the fit began, those before it was resumed too
 
 
@@ -60,7 +60,7 @@ class Curve(msgspec.Struct):
     points: list[Point] = []
     steps: int = 0
     best_epoch: int = 0  # whose weights are kept, 0: none was chosen by validation
-    best_ndcg: float = 0.0
+    best: float = 0.0  # of the run's criterion
 
     @property
     def epochs(self) -> int:
@@ -189,7 +189,7 @@ class _Fit:
             rate = self._curve.steps / max(self._seconds(), 1e-9)
             figures = {"loss": float(np.mean(losses)), "steps_per_s": rate}
             if self._curve.best_epoch:
-                figures["best ndcg@10"] = self._curve.best_ndcg
+                figures[f"best {self._run.criterion.name}"] = self._curve.best
             self._run.progress.step(number + step / of, self._config.epochs, **figures)
             if step < of and distributed.any_of(self._run.stopped()):
                 return None
@@ -230,20 +230,23 @@ class _Fit:
         """Ask validation, where it is due, and keep the weights that are better than any before."""
         curve, config = self._curve, self._config
         number = curve.epochs + 1
-        ndcg = None
+        found = None
         due = number % config.validate_every == 0 or number == config.epochs
         if self._run.validate is not None and due:
             self._swap_average()
-            ndcg = self._run.validate(score)
-            if not curve.best_epoch or ndcg > curve.best_ndcg:
-                curve.best_epoch, curve.best_ndcg = number, ndcg
+            found = self._run.validate(score)
+            less = self._run.criterion.less_is_better
+            if not curve.best_epoch or (found < curve.best if less else found > curve.best):
+                curve.best_epoch, curve.best = number, found
                 self._best = {
                     name: value.detach().clone()
                     for name, value in self._module.state_dict().items()
                 }
             self._swap_average()
-        curve.points.append(Point(number, mean_loss, ndcg, self._seconds()))
-        figures = {"loss": mean_loss} if ndcg is None else {"loss": mean_loss, "ndcg@10": ndcg}
+        curve.points.append(Point(number, mean_loss, found, self._seconds()))
+        figures = {"loss": mean_loss}
+        if found is not None:
+            figures[self._run.criterion.name] = found
         self._run.progress.step(number, config.epochs, **figures)
 
     def _swap_average(self) -> None:

@@ -48,11 +48,24 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return cls()
 
 
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """What weights are chosen by: the figure's name, and whether less of it is better."""
+
+    name: str
+    less_is_better: bool = False
+
+
+NDCG: Final = Criterion("ndcg@10")  # on the validation split
+RMSE: Final = Criterion("rmse", less_is_better=True)  # of ratings that are held out
+COSINE: Final = Criterion("cosine")  # with the rows that are to be found
+
+
 class FitProgress:
     """Take what a fit says of its progress; this one keeps silent."""
 
     def step(self, done: float, of: float, **figures: float) -> None:
-        """Hear that so much of it is done, with figures such as loss and validation's NDCG."""
+        """Hear that so much of it is done, with figures such as loss and what it is chosen by."""
 
 
 @dataclass(slots=True)
@@ -61,8 +74,9 @@ class Run:
 
     seed: int = 0
     device: str = "cpu"
-    # NDCG@10 on the validation split of what scores now; None where there is none to choose by
+    # the criterion's figure of what scores now; None where there is nothing to choose by
     validate: Callable[[Scoring], float] | None = None
+    criterion: Criterion = NDCG
     validation: Asked | None = None  # whom the weights of blends are learnt by
     checkpoints: Path | None = None  # a folder that a fit resumes from
     progress: FitProgress = field(default_factory=FitProgress)

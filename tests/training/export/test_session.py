@@ -90,9 +90,9 @@ def test_content_leads_to_the_rows_that_events_taught(tmp_path: Path) -> None:
     config = ItemTowerConfig(width=64, dropout=0.0, training=Training(epochs=100, patience=0))
 
     tower, curve = fit_item_tower(contents, rows, config, Run())
-    assert curve.best_ndcg > 0.9
+    assert curve.best > 0.9
     _, by_chance = fit_item_tower(contents, rng.permutation(rows), config, Run())
-    assert by_chance.best_ndcg < 0.6
+    assert by_chance.best < 0.6
 
     write_item_tower(tower, 12, tmp_path / "tower.onnx")
     session = ort.InferenceSession(tmp_path / "tower.onnx")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from services.training.data.histories import Floats, Histories
 from services.training.learn.batches import equal_in_rows
 from services.training.learn.loop import CHECKPOINT, Curve, Training, learn, seeded
-from services.training.models.model import FitFailed, FitProgress, Run, Scoring
+from services.training.models.model import RMSE, FitFailed, FitProgress, Run, Scoring
 
 ROWS = 64
 # What is learnt: y is x doubled, with noise so that dropout and the order of batches count.
@@ -83,7 +83,15 @@ def test_the_best_weights_are_kept_and_it_ends_when_they_are_not_bettered() -> N
     of, short = module(), module()
     curve = fit(of, Run(validate=validated(0.1, 0.3, 0.2, 0.1, 0.1)), patience=2)
     fit(short, epochs=2)
-    assert (curve.best_epoch, curve.best_ndcg, curve.epochs) == (2, 0.3, 4)
+    assert (curve.best_epoch, curve.best, curve.epochs) == (2, 0.3, 4)
+    assert weights(of) == weights(short)
+
+
+def test_an_error_that_validation_finds_is_best_where_it_is_least() -> None:
+    of, short = module(), module()
+    curve = fit(of, Run(validate=validated(0.9, 0.7, 0.8, 0.8), criterion=RMSE), patience=2)
+    fit(short, epochs=2)
+    assert (curve.best_epoch, curve.best, curve.epochs) == (2, 0.7, 4)
     assert weights(of) == weights(short)
 
 
@@ -111,7 +119,7 @@ def test_what_was_broken_off_goes_on_to_the_same_result(tmp_path: Path, average:
     )
 
     assert weights(resumed) == weights(whole)
-    assert [point.ndcg for point in curve.points] == list(figures)
+    assert [point.chosen_by for point in curve.points] == list(figures)
 
 
 def test_a_fit_that_has_ended_is_not_done_again(tmp_path: Path) -> None:

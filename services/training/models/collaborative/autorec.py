@@ -23,7 +23,7 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
 from services.training.learn.batches import equal_in_rows
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
-from services.training.models.model import Config, FitFailed, RatingModel, Run, Tensors
+from services.training.models.model import RMSE, Config, FitFailed, RatingModel, Run, Tensors
 
 HELD_OUT: Final = 0.1  # of the ratings, which the number of epochs is chosen by
 
@@ -132,13 +132,14 @@ class AutoRec(RatingModel):
             total: Tensor = wrong.square().sum() / max(len(wrong), 1) + config.pull * weights
             return total
 
-        def closeness(_: object) -> float:
+        def rmse(_: object) -> float:
             assert held is not None
             self._keep(module, shown, usual)
             wrong = self.predict(held.users, held.items) - held.values
-            return -float(np.sqrt(np.mean(np.square(wrong))))
+            return float(np.sqrt(np.mean(np.square(wrong))))
 
-        by_ratings = replace(run, validate=closeness if held else None, checkpoints=None)
+        validate = rmse if held else None
+        by_ratings = replace(run, validate=validate, criterion=RMSE, checkpoints=None)
         self.curve: Curve = learn(module, epoch, loss, self.score, training, by_ratings)
         self._keep(module, shown, usual)
 

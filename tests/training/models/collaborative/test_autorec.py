@@ -11,7 +11,7 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import grouped
 from services.training.learn.loop import Training
 from services.training.models.collaborative.autorec import AutoRec, AutoRecConfig
-from services.training.models.model import Run
+from services.training.models.model import FitProgress, Run
 from tests.training.models.planted import histories, log
 
 USERS, ITEMS = 60, 40
@@ -65,6 +65,23 @@ def test_one_seed_gives_one_model() -> None:
         model.fit(data, Run(seed=seed))
         predicted.append(model.predict(users, items).tolist())
     assert predicted[0] == predicted[1] != predicted[2]
+
+
+def test_its_progress_calls_the_error_of_ratings_what_it_is() -> None:
+    told: list[dict[str, float]] = []
+
+    class Progress(FitProgress):
+        def step(self, done: float, of: float, **figures: float) -> None:
+            told.append(figures)
+
+    data, *_ = rated()
+    AutoRec(SMALL).fit(data, Run(progress=Progress()))
+
+    assert {name for figures in told for name in figures} == {
+        "loss", "steps_per_s", "rmse", "best rmse",
+    }  # fmt: skip
+    errors = [figures["rmse"] for figures in told if "rmse" in figures]
+    assert 0 < min(errors) < errors[0] < 2
 
 
 def test_data_without_ratings_is_refused() -> None:
