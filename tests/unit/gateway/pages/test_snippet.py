@@ -16,7 +16,9 @@ from services.gateway.pages import pages
 BROWSER = (Path(__file__).parent / "browser.js").read_text()
 SNIPPET = (pages.OWN / "freshet.js").read_text()
 SHOWN = """
-const shown = element({ freshetItem: 'mug-2', freshetView: '', freshetRequest: 'r-7', freshetPosition: '0' })
+const shown = element({
+  freshetItem: 'mug-2', freshetView: '', freshetRequest: 'r-7', freshetPosition: '0',
+})
 const other = element({ freshetItem: 'pot-1' })
 """
 
