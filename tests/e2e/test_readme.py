@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shlex
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from freshet import Client, Event, Publisher
 from freshet.contract.items import Item
 from freshet.settings import from_environment
 from services.cli.__main__ import app
@@ -97,29 +95,6 @@ def test_the_demo_has_something_to_show_at_each_command(
         assert run_shell(line, tmp_path, up.data) or line.startswith("."), line
 
 
-@pytest.fixture(scope="module")
-def visited(up: Up, shop: list[Item]) -> None:
-    """Let others have looked at things, as in the demo, so that lists have reasons."""
-    asyncio.run(_visit(up, shop[:6]))
-
-
-async def _visit(up: Up, items: list[Item]) -> None:
-    assert up.running is not None
-    async with (
-        Publisher(up.kafka) as publisher,
-        Client(up.running.addresses.ranking, tls=False) as client,
-    ):
-        for number, item in enumerate(items):
-            seen = Event(user_id=f"other-{number}", item_id=item.item_id, type="view")
-            await publisher.event(seen)
-
-        async def listed() -> bool:
-            return all(item.reason for item in await client.recommend("shopper-2", k=3))
-
-        await eventually(listed, within_s=60, what="a list with reasons")
-
-
-@pytest.mark.usefixtures("visited")
 def test_the_list_is_printed_from_python(up: Up, shop: list[Item], tmp_path: Path) -> None:
     printed = run_python(here(block(FROM_PYTHON), up), tmp_path).splitlines()
 
@@ -129,7 +104,6 @@ def test_the_list_is_printed_from_python(up: Up, shop: list[Item], tmp_path: Pat
 
 
 @pytest.mark.shared
-@pytest.mark.usefixtures("visited")
 def test_grpcurl_gets_a_list_from_a_server_that_describes_itself(
     up: Up, shop: list[Item], shared_folder: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from shared.bundles.candidates import FeatureColumn
 from shared.users import event_types
 
 PINNED: Final = "picked for this place"
+LISTED: Final = "in the shop"  # all that is true of an item that nothing speaks for
 WATCHED_OF: Final = 5  # the last liked items of which one is named as what was watched last
 NEARLY: Final = 2 / 3  # of the strongest: as good a reason
 
@@ -83,12 +84,12 @@ class Reasons:
         self._named: Counter[int] = Counter()
 
     def of(self, part: int, facts: Facts) -> str:
-        """Return the reason of an item that a part lifts; empty for -1, where none does.
+        """Return the reason of an item that a part lifts; -1: none does.
 
         FeatureColumn.NEW, no part of the score, is that of one with a place for new items.
         """
         if part < 0:
-            return ""
+            return LISTED
         if part == FeatureColumn.TRENDING:
             return f"trending in {facts.trending_in}" if facts.trending_in else "trending now"
         if part == FeatureColumn.POPULARITY:

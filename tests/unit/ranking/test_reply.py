@@ -90,6 +90,15 @@ async def test_each_item_names_what_speaks_for_it_and_what_is_popular_says_so() 
     assert [item.rank for item in listed] == list(range(len(listed)))
 
 
+async def test_before_the_first_event_an_unknown_user_is_told_what_is_true_of_any_item() -> None:
+    shop = Shop(each=10)
+    made = await make(shop, "nobody", k=20)
+    listed = reply.items_of(made.listed, made, shop.space, explain=True)
+    assert {item.reason for item in listed} == {"in the shop"}
+    for item in listed:
+        assert sum(part.value for part in item.contributions) == item.score
+
+
 async def test_an_items_rank_tells_its_place_by_score_wherever_it_stands() -> None:
     shop = Shop(each=10)
     shop.user("ann", [("click", "rug-1"), ("click", "lamp-1")])

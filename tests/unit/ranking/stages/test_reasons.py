@@ -123,6 +123,6 @@ def test_among_equal_sources_the_named_one_varies_over_a_list() -> None:
     assert named == ["like Lamp", "like Rug"] * 2
 
 
-def test_an_item_that_nothing_speaks_for_has_no_reason() -> None:
+def test_of_an_item_that_nothing_speaks_for_it_is_said_that_it_is_there() -> None:
     assert lifts(np.full(len(PARTS), -1.0, np.float32)) == ""
-    assert Reasons([]).of(-1, facts([], [])) == ""
+    assert Reasons([]).of(-1, facts([], [])) == "in the shop"

@@ -63,7 +63,7 @@ export function drawCard(card, item, shown, { rank, moved, widest }) {
   parts.like?.setAttribute("aria-label", `Like ${title}`);
   parts.dislike?.setAttribute("aria-label", `Dislike ${title}`);
   parts.title.textContent = title;
-  fill(parts.reason, h(`i.dot.${partClass(partOfReason(item.reason))}`), item.reason || "next best by score");
+  fill(parts.reason, h(`i.dot.${partClass(partOfReason(item.reason))}`), item.reason);
   parts.reason.title = item.reason;
   fill(parts.bar, bar(item.contributions, widest));
   parts.bar.setAttribute("aria-label", `Why ${title}: ${sumInWords(item.contributions, item.score)}`);
