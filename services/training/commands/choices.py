@@ -27,6 +27,8 @@ class ModelChoices:
         self._tables: dict[str, Any] = {}
         for file in files:
             self._tables = _changed(self._tables, _tables(file))
+        for name in self._tables:
+            self.model(name)
 
     def names(self, listed: str) -> list[str]:
         """Return the names of a comma list, or all: every model, then those of the files.
@@ -34,6 +36,8 @@ class ModelChoices:
         Raises BadInput for one that is none.
         """
         names = [name.strip() for name in listed.split(",") if name.strip()]
+        if not names:
+            raise BadInput(f"--models must be names with commas between, or {ALL}, was {listed!r}")
         if names == [ALL]:
             return list(dict.fromkeys([*MODELS, *self._tables]))
         for name in names:
@@ -54,15 +58,21 @@ class ModelChoices:
         try:
             return Choice(name, model, msgspec.convert(chosen, config_type))
         except msgspec.ValidationError as error:
-            files = ", ".join(map(str, self._files))
-            raise BadInput(f"{files}: [{name}]: {error}") from None
+            raise BadInput(f"{self._of_files(name)}{error}") from None
 
     def model(self, name: str) -> str:
         """Return which model a name stands for. Raises BadInput."""
         model: str = self._table(name).get("model", name)
         if model not in MODELS:
-            raise BadInput(f"a model must be one of {', '.join(sorted(MODELS))}, was {model}")
+            raise BadInput(
+                f"{self._of_files(name)}a model must be one of {', '.join(sorted(MODELS))},"
+                f" was {model}"
+            )
         return model
+
+    def _of_files(self, name: str) -> str:
+        """Return where the table of a name stands, to begin an error with; empty for none."""
+        return f"{', '.join(map(str, self._files))}: [{name}]: " if name in self._tables else ""
 
     def _table(self, name: str) -> Mapping[str, Any]:
         table: Mapping[str, Any] = self._tables.get(name, {})

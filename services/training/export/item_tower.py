@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from services.training.data.histories import Floats, Ints
 from services.training.learn.batches import equal_in_rows
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
-from services.training.models.model import COSINE, Config, Run
+from services.training.models.model import COSINE, Config, Positive, Run, Share, Size
 
 HELD_OUT: Final = 0.1  # share of items that it is chosen by
 
@@ -26,10 +26,10 @@ HELD_OUT: Final = 0.1  # share of items that it is chosen by
 class ItemTowerConfig(Config, frozen=True):
     """How content is mapped."""
 
-    width: int = 256
-    dropout: float = 0.3  # there are few items and many weights
-    temperature: float = 0.1  # of the softmax by which a row is told from the others
-    batch: int = 256
+    width: Size = 256
+    dropout: Share = 0.3  # there are few items and many weights
+    temperature: Positive = 0.1  # of the softmax by which a row is told from the others
+    batch: Size = 256
     training: Training = Training(
         epochs=200, patience=20, weight_decay=0.05, betas=(0.9, 0.999), average=0.99
     )

@@ -16,7 +16,17 @@ from torch import Tensor, nn
 
 from services.training.learn import distributed
 from services.training.learn.checkpoints import read_checkpoint, write_checkpoint
-from services.training.models.model import Config, FitFailed, Run, Scoring
+from services.training.models.model import (
+    Amount,
+    Config,
+    Count,
+    FitFailed,
+    Positive,
+    Run,
+    Scoring,
+    Share,
+    Size,
+)
 
 Batch = TypeVar("Batch")
 Weights = dict[str, Tensor]
@@ -28,19 +38,19 @@ LOOK_EVERY: Final = 20  # steps between looks at the loss: each waits for the de
 class Training(Config, frozen=True):
     """How weights are fitted, whatever the model."""
 
-    epochs: int = 100
-    learning_rate: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.98)  # the second as SASRec's authors choose it
-    weight_decay: float = 0.0  # of matrices, not of offsets and scales
-    warm_up: int = 0  # steps in which the rate rises from nothing
+    epochs: Size = 100
+    learning_rate: Positive = 1e-3
+    betas: tuple[Share, Share] = (0.9, 0.98)  # the second as SASRec's authors choose it
+    weight_decay: Amount = 0.0  # of matrices, not of offsets and scales
+    warm_up: Count = 0  # steps in which the rate rises from nothing
     schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to nothing at the end
-    clip: float = 5.0  # the most that the gradient's norm may be, 0: whatever it is
-    validate_every: int = 1  # epochs
-    patience: int = 10  # epochs without a better validation before it ends, 0: never
-    average: float = (
+    clip: Amount = 5.0  # the most that the gradient's norm may be, 0: whatever it is
+    validate_every: Size = 1  # epochs
+    patience: Count = 10  # epochs without a better validation before it ends, 0: never
+    average: Share = (
         0.0  # share of its past that the running average of weights keeps a step, 0: none
     )
-    time_limit_s: float = 0.0  # after which no epoch begins, 0: none
+    time_limit_s: Amount = 0.0  # after which no epoch begins, 0: none
     # bf16 and tf32 calculate products with 8 and 10 bits of fraction; sums and weights stay whole
     precision: Literal["float32", "tf32", "bf16"] = "float32"
 

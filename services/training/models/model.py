@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import msgspec
 import numpy as np
@@ -39,6 +39,14 @@ def failing_as(name: str) -> Iterator[None]:
         raise FitFailed(f"{name}: {error}") from None
 
 
+# What numbers of configurations may be; reading one holds it to that.
+Size = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a model can be told; each has its own, which says what its defaults were chosen by."""
 
@@ -59,6 +67,12 @@ class Criterion:
 NDCG: Final = Criterion("ndcg@10")  # on the validation split
 RMSE: Final = Criterion("rmse", less_is_better=True)  # of ratings that are held out
 COSINE: Final = Criterion("cosine")  # with the rows that are to be found
+
+
+def check_heads(name: str, width: int, heads: int) -> None:
+    """Raise ValueError where a width cannot be shared out among heads."""
+    if width % heads:
+        raise ValueError(f"{name} must be a multiple of heads, which are {heads}, was {width}")
 
 
 class FitProgress:

@@ -19,7 +19,7 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
 from services.training.data.splits import Asked
 from services.training.evaluation.ranks import asked_in_parts, ndcg, without_history
-from services.training.models.model import Config, FitFailed, Model, Preset, Run, Tensors
+from services.training.models.model import Config, FitFailed, Model, Preset, Run, Size, Tensors
 from services.training.models.registry import model_type
 
 PARTS: Final = "parts"  # a folder in which each part is kept by its name
@@ -34,7 +34,7 @@ class BlendConfig(Config, frozen=True):
     """Which models it adds, and how far their weights are learnt."""
 
     parts: tuple[str, ...] = ("sasrec", "linear-next", "covisits", "ease-recency")
-    candidates: int = 100  # first items of each part that weights are learnt by
+    candidates: Size = 100  # first items of each part that weights are learnt by
 
     @classmethod
     def of(cls, preset: Preset) -> Self:

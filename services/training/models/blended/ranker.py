@@ -26,7 +26,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import optimize, sparse
 
 from services.training.data.histories import Floats, Ints
-from services.training.models.model import CONFIG, TENSORS, Config
+from services.training.models.model import CONFIG, TENSORS, Amount, Config, Size
 from services.training.models.registry import RANKER
 
 SCALE_AT_MOST: Final = 10.0  # of the prior: log-odds to its unit
@@ -46,9 +46,9 @@ class Example(NamedTuple):
 class RankerConfig(Config, frozen=True):
     """How finely curves are drawn, and how smooth they are kept."""
 
-    knots: int = 16  # of each curve, at quantiles of what was seen
-    loyalty: float = 100.0  # ridge on leaving the prior's steps between knots, as so many examples
-    rounds: int = 200  # of L-BFGS, at most
+    knots: Size = 16  # of each curve, at quantiles of what was seen
+    loyalty: Amount = 100.0  # ridge on leaving the prior's steps between knots, as so many examples
+    rounds: Size = 200  # of L-BFGS, at most
 
 
 class AdditiveRanker:

@@ -34,7 +34,17 @@ from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
 from services.training.learn.presets import by_preset
 from services.training.models.collaborative.towers import FLAGS, rows_of_normal
-from services.training.models.model import Config, Preset, ProbabilityModel, Run, Tensors
+from services.training.models.model import (
+    Amount,
+    Config,
+    Count,
+    Preset,
+    ProbabilityModel,
+    Run,
+    Share,
+    Size,
+    Tensors,
+)
 
 AT_ONCE: Final = 8  # users whose pairs with all items stand in memory together
 NO_PAIR: Final = np.iinfo(np.int64).max
@@ -44,17 +54,17 @@ class WideDeepConfig(Config, frozen=True):
     """What it can be told."""
 
     parts: Literal["both", "wide", "deep"] = "both"
-    dim: int = 64
-    length: int = 50  # events that the deep part sees, the newest
-    hidden: tuple[int, ...] = (128, 64)
-    crossed: int = 3  # last items that are crossed with an item
-    pairs_at_least: int = 2  # times that one item followed another so, for a weight of their own
-    pair_dropout: float = 0.5  # so that a pair that came by chance is not believed
-    wide_rate: float = 5.0  # times the deep part's rate at which the wide part learns
-    dropout: float = 0.2
+    dim: Size = 64
+    length: Size = 50  # events that the deep part sees, the newest
+    hidden: tuple[Size, ...] = (128, 64)
+    crossed: Count = 3  # last items that are crossed with an item
+    pairs_at_least: Size = 2  # times that one item followed another so, for a weight of their own
+    pair_dropout: Share = 0.5  # so that a pair that came by chance is not believed
+    wide_rate: Amount = 5.0  # times the deep part's rate at which the wide part learns
+    dropout: Share = 0.2
     attributes: bool = True  # whether what is known of users is taken
-    negatives: int = 4  # items drawn for each event
-    batch_events: int = 1_500  # windows × the longest of them
+    negatives: Count = 4  # items drawn for each event
+    batch_events: Size = 1_500  # windows × the longest of them
     training: Training = Training(epochs=30, patience=3, learning_rate=3e-3)
 
     @classmethod

@@ -23,7 +23,17 @@ from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories, Ints
 from services.training.learn.batches import equal_in_rows
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
-from services.training.models.model import RMSE, Config, FitFailed, RatingModel, Run, Tensors
+from services.training.models.model import (
+    RMSE,
+    Amount,
+    Config,
+    FitFailed,
+    RatingModel,
+    Run,
+    Share,
+    Size,
+    Tensors,
+)
 
 HELD_OUT: Final = 0.1  # of the ratings, which the number of epochs is chosen by
 
@@ -31,11 +41,11 @@ HELD_OUT: Final = 0.1  # of the ratings, which the number of epochs is chosen by
 class AutoRecConfig(Config, frozen=True):
     """What it can be told."""
 
-    hidden: int = 500
-    dropout: float = 0.0  # of ratings that are shown
-    pull: float = 8e-4  # L2 of both matrices, beside the mean squared error
-    damping: float = 5.0  # ratings of the mean that each user and item is thought to have had
-    batch: int = 256  # items
+    hidden: Size = 500
+    dropout: Share = 0.0  # of ratings that are shown
+    pull: Amount = 8e-4  # L2 of both matrices, beside the mean squared error
+    damping: Amount = 5.0  # ratings of the mean that each user and item is thought to have had
+    batch: Size = 256  # items
     training: Training = Training(
         epochs=200, learning_rate=1e-3, betas=(0.9, 0.999), clip=0, patience=15
     )

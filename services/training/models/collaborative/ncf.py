@@ -26,7 +26,17 @@ from services.training.learn.batches import equal_in_rows
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
 from services.training.learn.presets import by_preset
-from services.training.models.model import Config, Model, Preset, Run, Tensors
+from services.training.models.model import (
+    Amount,
+    Config,
+    Count,
+    Model,
+    Preset,
+    Run,
+    Share,
+    Size,
+    Tensors,
+)
 
 INITIAL: Final = 0.1  # standard deviation of factors at first; a perceptron alone begins with more
 AT_ONCE: Final = 16  # users whose pairs with all items stand in memory together
@@ -35,11 +45,11 @@ AT_ONCE: Final = 16  # users whose pairs with all items stand in memory together
 class NcfConfig(Config, frozen=True):
     """What the three of He et al. can be told."""
 
-    factors: int = 32  # that are summed up; the perceptron begins with four times as many
-    dropout: float = 0.0  # of the perceptron's layers
-    negatives: int = 4  # drawn for each event
-    pull: float = 0.0  # L2 of the factors of what is looked up, by event
-    batch: int = 4096  # events
+    factors: Size = 32  # that are summed up; the perceptron begins with four times as many
+    dropout: Share = 0.0  # of the perceptron's layers
+    negatives: Count = 4  # drawn for each event
+    pull: Amount = 0.0  # L2 of the factors of what is looked up, by event
+    batch: Size = 4096  # events
     training: Training = Training(
         epochs=30, learning_rate=2e-3, betas=(0.9, 0.999), clip=0, patience=5
     )
@@ -53,9 +63,9 @@ class NcfConfig(Config, frozen=True):
 class DotConfig(NcfConfig, frozen=True):
     """As Rendle et al. fit it: more factors, more negatives, pulled towards zero."""
 
-    factors: int = 128
-    negatives: int = 8
-    pull: float = 0.005
+    factors: Size = 128
+    negatives: Count = 8
+    pull: Amount = 0.005
 
 
 class _Pairs(nn.Module):

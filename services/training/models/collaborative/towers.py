@@ -30,7 +30,16 @@ from services.training.learn.batches import equal_in_events, windows
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
 from services.training.learn.presets import by_preset
-from services.training.models.model import Config, Preset, Run, ServedModel, Tensors
+from services.training.models.model import (
+    Config,
+    Positive,
+    Preset,
+    Run,
+    ServedModel,
+    Share,
+    Size,
+    Tensors,
+)
 
 AT_ONCE: Final = 512  # histories that are scored together
 WINDOW: Final = 200  # events that are asked together: what a step costs, not what it sees
@@ -40,16 +49,16 @@ FLAGS: Final = "flags"  # tensor of the names of users' flags
 class TowerConfig(Config, frozen=True):
     """What both kinds of towers can be told."""
 
-    dim: int = 64
-    length: int = 50  # events that the user's tower sees, the newest
-    views: int = 4  # means of them, from all alike to the newest alone; 1: the plain mean of all
-    hidden: tuple[int, ...] = (256,)
+    dim: Size = 64
+    length: Size = 50  # events that the user's tower sees, the newest
+    views: Size = 4  # means of them, from all alike to the newest alone; 1: the plain mean of all
+    hidden: tuple[Size, ...] = (256,)
     norm: Literal["none", "layer", "batch"] = "layer"  # of hidden layers
-    dropout: float = 0.2  # of hidden layers and of the history's vectors
-    temperature: float = 0.05  # that cosines are divided by
+    dropout: Share = 0.2  # of hidden layers and of the history's vectors
+    temperature: Positive = 0.05  # that cosines are divided by
     attributes: bool = True  # whether the user's tower takes what is known of users
-    unknown_users: float = 0.2  # share of windows whose user nothing is known of, so that both work
-    batch_events: int = 12_800  # windows × the longest of them
+    unknown_users: Share = 0.2  # share of windows whose user nothing is known of, so that both work
+    batch_events: Size = 12_800  # windows × the longest of them
     training: Training = Training()
 
     @classmethod

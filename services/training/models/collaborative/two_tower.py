@@ -35,19 +35,19 @@ from services.training.models.collaborative.towers import (
     log_share,
     rows_of_normal,
 )
-from services.training.models.model import Tensors
+from services.training.models.model import Share, Size, Tensors
 
 
 class TwoTowerConfig(TowerConfig, frozen=True):
     """What it can be told."""
 
-    dim: int = 128  # by validation on MovieLens 1M: NDCG@10 .175, of 64 .146 in the same time
-    hidden: tuple[int, ...] = (512,)
+    dim: Size = 128  # by validation on MovieLens 1M: NDCG@10 .175, of 64 .146 in the same time
+    hidden: tuple[Size, ...] = (512,)
     # `serving`: the vector that the embedding service makes of text and picture, so that new items
     # enter live; `all`: text, picture and attributes, each as its encoder gives it; or none
     content: Literal["serving", "all", "none"] = "serving"
-    item_hidden: int = 256  # of the layer between content and vector
-    id_dropout: float = 0.2  # share of a step's items that are seen by content alone
+    item_hidden: Size = 256  # of the layer between content and vector
+    id_dropout: Share = 0.2  # share of a step's items that are seen by content alone
 
 
 class ItemTower(nn.Module):

@@ -24,7 +24,17 @@ from services.training.learn.batches import equal_in_rows
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Curve, Training, learn, scoring, seeded
 from services.training.learn.presets import by_preset
-from services.training.models.model import Config, Model, Preset, Run, Tensors
+from services.training.models.model import (
+    Amount,
+    Config,
+    Count,
+    Model,
+    Preset,
+    Run,
+    Share,
+    Size,
+    Tensors,
+)
 
 AT_ONCE = 512  # users that are scored together
 
@@ -32,12 +42,12 @@ AT_ONCE = 512  # users that are scored together
 class AutoencoderConfig(Config, frozen=True):
     """What both can be told."""
 
-    hidden: int = 600
-    codes: int = 200
-    dropout: float = 0.5  # of what is shown
-    half_life: float = 0.0  # events after which one counts half in the input, 0: none fades
-    ahead: int = 0  # events after a random cut that are rebuilt from those before it, 0: all
-    batch: int = 256  # users
+    hidden: Size = 600
+    codes: Size = 200
+    dropout: Share = 0.5  # of what is shown
+    half_life: Amount = 0.0  # events after which one counts half in the input, 0: none fades
+    ahead: Count = 0  # events after a random cut that are rebuilt from those before it, 0: all
+    batch: Size = 256  # users
     training: Training = Training(
         epochs=200, learning_rate=1e-3, betas=(0.9, 0.999), weight_decay=0.01, patience=20
     )
@@ -51,8 +61,8 @@ class AutoencoderConfig(Config, frozen=True):
 class VaeConfig(AutoencoderConfig, frozen=True):
     """What the variational one can be told beyond."""
 
-    divergence: float = 0.2  # the most that it weighs
-    rises_for: int = 2_000  # steps until it does
+    divergence: Amount = 0.2  # the most that it weighs
+    rises_for: Count = 2_000  # steps until it does
 
 
 class _Autoencoder(nn.Module):

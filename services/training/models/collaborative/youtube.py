@@ -27,7 +27,7 @@ from services.training.models.collaborative.towers import (
     Towers,
     rows_of_normal,
 )
-from services.training.models.model import Tensors
+from services.training.models.model import Count, Tensors
 
 AGES = 3  # columns: the age, its square and its root, as the paper feeds them
 
@@ -37,7 +37,7 @@ class YouTubeConfig(TowerConfig, frozen=True):
 
     # Classes of the sampled softmax that a step's events share, 0: all items, as validation on
     # MovieLens 1M has it (NDCG@10 .160 against .117 of 1,000); larger catalogues need some.
-    negatives: int = 0
+    negatives: Count = 0
     example_age: bool = True
 
 

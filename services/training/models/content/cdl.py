@@ -21,22 +21,31 @@ from services.training.content.features import features_of
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
 from services.training.learn.loop import Training, learn, seeded
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import (
+    Amount,
+    Config,
+    Model,
+    Positive,
+    Run,
+    Share,
+    Size,
+    Tensors,
+)
 
 
 class CdlConfig(Config, frozen=True):
     """Sizes and weights; not tuned."""
 
-    factors: int = 64
-    hidden: int = 128
-    noise: float = 0.3  # share of features that the encoder does not see
-    confidence: float = 10.0  # of a choice, beside 1 of what was not chosen
-    user_weight: float = 10.0  # λ_u: of factors' squares
-    item_weight: float = 100.0  # λ_v: of how far factors stand from what content says
-    reconstruction: float = 0.1  # λ_n beside λ_v: of what the autoencoder does not give back
-    rounds: int = 6  # of factors, then autoencoder
-    epochs: int = 60  # of the autoencoder a round; each is one step over all items
-    learning_rate: float = 3e-3
+    factors: Size = 64
+    hidden: Size = 128
+    noise: Share = 0.3  # share of features that the encoder does not see
+    confidence: Amount = 10.0  # of a choice, beside 1 of what was not chosen
+    user_weight: Amount = 10.0  # λ_u: of factors' squares
+    item_weight: Amount = 100.0  # λ_v: of how far factors stand from what content says
+    reconstruction: Amount = 0.1  # λ_n beside λ_v: of what the autoencoder does not give back
+    rounds: Size = 6  # of factors, then autoencoder
+    epochs: Size = 60  # of the autoencoder a round; each is one step over all items
+    learning_rate: Positive = 3e-3
 
 
 class _DenoisingAutoencoder(nn.Module):

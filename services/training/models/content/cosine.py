@@ -12,13 +12,13 @@ import numpy as np
 from services.training.content.contents import ItemContents, contents_of
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import Config, Model, Run, Size, Tensors
 
 
 class CosineConfig(Config, frozen=True):
     """How much of a history counts."""
 
-    newest: int = 5  # events; fewer and more did worse on ML-1M's validation split of new items
+    newest: Size = 5  # events; fewer and more did worse on ML-1M's validation split of new items
 
 
 class ContentCosine(Model):

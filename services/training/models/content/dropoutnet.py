@@ -27,19 +27,19 @@ from services.training.export.tower_graphs import (
     write_session_tower,
 )
 from services.training.models.content.placing import PlacingConfig, PlacingModel, PlacingModule
-from services.training.models.model import Preset
+from services.training.models.model import Preset, Share, Size
 
 
 class DropoutNetConfig(PlacingConfig, frozen=True):
     """Sizes and weights; not tuned."""
 
     inputs: Literal["all", "fused"] = "all"  # fused: the serving vector alone, which is exported
-    texts: int = 64  # main directions of texts that `all` takes
-    pictures: int = 32
-    width: int = 64  # t
-    hidden: int = 128
-    dropout: float = 0.2
-    left_out: float = 0.5  # share of items' own rows that a step leaves out
+    texts: Size = 64  # main directions of texts that `all` takes
+    pictures: Size = 32
+    width: Size = 64  # t
+    hidden: Size = 128
+    dropout: Share = 0.2
+    left_out: Share = 0.5  # share of items' own rows that a step leaves out
 
     @classmethod
     def of(cls, preset: Preset) -> DropoutNetConfig:

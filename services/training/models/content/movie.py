@@ -24,7 +24,17 @@ from services.training.data.histories import Floats, Histories
 from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Training, learn, scoring, seeded
 from services.training.learn.positions import Positions
-from services.training.models.model import Config, FitFailed, Model, Run, Tensors
+from services.training.models.model import (
+    Config,
+    FitFailed,
+    Model,
+    Positive,
+    Run,
+    Share,
+    Size,
+    Tensors,
+    check_heads,
+)
 
 AT_ONCE = 512  # items that go through the networks together, when asked
 
@@ -35,20 +45,23 @@ class MovieConfig(Config, frozen=True):
     poster: bool = True
     text: bool = True
     behaviour: bool = True  # without it everybody gets one list
-    side: int = 64  # s, pixels
-    words: int = 24  # l
-    channels: tuple[int, ...] = (16, 32, 64, 64)  # of the CNN's layers, each halves the side
-    width: int = 64  # t
-    layers: int = 2  # of the transformer
-    heads: int = 2
-    newest: int = 20  # k
-    dropout: float = 0.2
-    temperature: float = 0.05
-    batch: int = 512
-    share: float = 0.05  # of all places in an epoch
+    side: Size = 64  # s, pixels
+    words: Size = 24  # l
+    channels: tuple[Size, ...] = (16, 32, 64, 64)  # of the CNN's layers, each halves the side
+    width: Size = 64  # t
+    layers: Size = 2  # of the transformer
+    heads: Size = 2
+    newest: Size = 20  # k
+    dropout: Share = 0.2
+    temperature: Positive = 0.05
+    batch: Size = 512
+    share: Positive = 0.05  # of all places in an epoch
     training: Training = Training(
         epochs=6, learning_rate=2e-3, weight_decay=0.01, schedule="cosine", warm_up=50, patience=0
     )
+
+    def __post_init__(self) -> None:
+        check_heads("width", self.width, self.heads)
 
 
 class PosterNetwork(nn.Module):

@@ -29,6 +29,7 @@ from services.training.export.tower_graphs import write_session_tower
 from services.training.learn.loop import Training
 from services.training.models.content.cosine import unit
 from services.training.models.content.placing import PlacingConfig, PlacingModel, PlacingModule
+from services.training.models.model import Positive, Share, Size
 
 BUFFERS: Final = (
     "features",
@@ -43,14 +44,14 @@ BUFFERS: Final = (
 class PinSageConfig(PlacingConfig, frozen=True):
     """Sizes and weights; not tuned."""
 
-    width: int = 64  # t
-    hidden: int = 128
-    neighbours: int = 10  # m
-    walks: int = 400  # from each item, each over one user to another item
-    newest: int = 5  # choices whose mean is asked with
-    as_new: float = 0.3  # share of learnt items that a step looks at as if they were new
-    dropout: float = 0.2
-    temperature: float = 0.1
+    width: Size = 64  # t
+    hidden: Size = 128
+    neighbours: Size = 10  # m
+    walks: Size = 400  # from each item, each over one user to another item
+    newest: Size = 5  # choices whose mean is asked with
+    as_new: Share = 0.3  # share of learnt items that a step looks at as if they were new
+    dropout: Share = 0.2
+    temperature: Positive = 0.1
     training: Training = Training(
         epochs=6, learning_rate=3e-3, weight_decay=0.01, schedule="cosine", warm_up=50, patience=0
     )

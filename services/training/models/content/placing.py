@@ -18,16 +18,16 @@ from services.training.learn.checkpoints import restore_module, tensors_of
 from services.training.learn.loop import Training, learn, scoring, seeded
 from services.training.learn.losses import full_softmax
 from services.training.learn.positions import Positions
-from services.training.models.model import Config, Run, ServedModel, Tensors
+from services.training.models.model import Config, Positive, Run, ServedModel, Size, Tensors
 
 
 class PlacingConfig(Config, frozen=True):
     """How such a model is fitted and asked; not tuned."""
 
-    newest: int = 20  # k
-    temperature: float = 0.05
-    batch: int = 256  # places in histories
-    share: float = 0.1  # of all places, in an epoch
+    newest: Size = 20  # k
+    temperature: Positive = 0.05
+    batch: Size = 256  # places in histories
+    share: Positive = 0.1  # of all places, in an epoch
     training: Training = Training(
         epochs=10, learning_rate=3e-3, weight_decay=0.01, schedule="cosine", warm_up=50, patience=0
     )

@@ -21,16 +21,16 @@ from services.training.learn.loop import Training, learn, scoring, seeded
 from services.training.learn.losses import bpr
 from services.training.learn.positions import Positions
 from services.training.models.content.cosine import unit
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import Config, Model, Run, Size, Tensors
 
 
 class VbprConfig(Config, frozen=True):
     """Sizes and weights; not tuned."""
 
-    factors: int = 32
+    factors: Size = 32
     visual: bool = True
-    directions: int = 64  # f
-    batch: int = 8_192  # triples: a user, an item chosen, one that was not
+    directions: Size = 64  # f
+    batch: Size = 8_192  # triples: a user, an item chosen, one that was not
     training: Training = Training(
         epochs=12, learning_rate=5e-3, weight_decay=1e-4, schedule="cosine", patience=0
     )

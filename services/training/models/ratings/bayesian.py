@@ -17,7 +17,16 @@ from scipy import linalg
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config, FitFailed, Preset, RatingModel, Run, Tensors
+from services.training.models.model import (
+    Config,
+    Count,
+    FitFailed,
+    Preset,
+    RatingModel,
+    Run,
+    Size,
+    Tensors,
+)
 from services.training.models.ratings.svdpp import rated_items
 
 Doubles = NDArray[np.float64]
@@ -26,9 +35,9 @@ Doubles = NDArray[np.float64]
 class BayesianConfig(Config, frozen=True):
     """Sizes; the paper's priors (mean 0, two pseudo-counts, identity scale) have no say here."""
 
-    factors: int = 16
-    warm_up: int = 20  # sweeps before the first that is kept
-    sweeps: int = 120  # kept
+    factors: Size = 16
+    warm_up: Count = 20  # sweeps before the first that is kept
+    sweeps: Size = 120  # kept
 
     @classmethod
     def of(cls, preset: Preset) -> BayesianConfig:

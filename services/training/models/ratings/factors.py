@@ -13,17 +13,26 @@ from scipy import sparse
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config, FitFailed, RatingModel, Run, Tensors
+from services.training.models.model import (
+    Amount,
+    Config,
+    FitFailed,
+    Positive,
+    RatingModel,
+    Run,
+    Size,
+    Tensors,
+)
 
 
 class FactorsConfig(Config, frozen=True):
     """Surprise's choices."""
 
-    factors: int = 100
-    epochs: int = 20
-    learning_rate: float = 0.005
-    decay: float = 0.02  # of all that a rating touches, each time that it does
-    batch: int = 200  # ratings whose steps are made at once, in place of one at a time
+    factors: Size = 100
+    epochs: Size = 20
+    learning_rate: Positive = 0.005
+    decay: Amount = 0.02  # of all that a rating touches, each time that it does
+    batch: Size = 200  # ratings whose steps are made at once, in place of one at a time
 
 
 class Factors(RatingModel):

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from services.training.data.dataset import Dataset
+from services.training.models.model import Positive, Size
 from services.training.models.ratings.factors import Factors, FactorsConfig
 from services.training.models.references.item_to_item import chosen
 
@@ -13,8 +14,8 @@ from services.training.models.references.item_to_item import chosen
 class SvdPlusPlusConfig(FactorsConfig, frozen=True):
     """Surprise's choices."""
 
-    factors: int = 20
-    learning_rate: float = 0.007
+    factors: Size = 20
+    learning_rate: Positive = 0.007
 
 
 class SvdPlusPlus(Factors):

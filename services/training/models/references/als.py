@@ -10,17 +10,17 @@ from scipy import linalg, sparse
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import Amount, Config, Model, Run, Size, Tensors
 from services.training.models.references.item_to_item import chosen
 
 
 class AlsConfig(Config, frozen=True):
     """The factors and how sure a choice is; not tuned."""
 
-    factors: int = 128
-    confidence: float = 10.0  # what a choice counts beside what was not chosen, which counts 1
-    ridge: float = 10.0
-    rounds: int = 10
+    factors: Size = 128
+    confidence: Amount = 10.0  # what a choice counts beside what was not chosen, which counts 1
+    ridge: Amount = 10.0
+    rounds: Size = 10
 
 
 class Als(Model):

@@ -10,17 +10,17 @@ from torch.nn.functional import logsigmoid
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import Amount, Config, Model, Positive, Run, Size, Tensors
 
 
 class BprConfig(Config, frozen=True):
     """Sizes and steps; not tuned."""
 
-    factors: int = 64
-    epochs: int = 30
-    batch: int = 8_192  # triples: a user, an item chosen, one that was not
-    learning_rate: float = 0.01  # of Adam
-    decay: float = 0.001  # of a triple's factors, as in the paper, not of all at each step
+    factors: Size = 64
+    epochs: Size = 30
+    batch: Size = 8_192  # triples: a user, an item chosen, one that was not
+    learning_rate: Positive = 0.01  # of Adam
+    decay: Amount = 0.001  # of a triple's factors, as in the paper, not of all at each step
 
 
 class Bpr(Model):

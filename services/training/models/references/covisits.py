@@ -10,7 +10,7 @@ from scipy import sparse
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config
+from services.training.models.model import Amount, Config, Size
 from services.training.models.references.item_to_item import (
     ItemToItem,
     Table,
@@ -34,11 +34,11 @@ def followers(histories: Histories, n_items: int, of_lag: Floats) -> sparse.csr_
 class CovisitsConfig(Config, frozen=True):
     """How far co-visits reach, and how they are read: of six, the best on ML-1M's validation."""
 
-    reach: int = 8  # events from an item to the last that counts as following it
-    lag_power: float = 1.0  # a pair weighs 1 / lag^power
-    prior: float = 20.0  # pairs that an item's own must outweigh, so that rare ones say little
-    recency: float = 1.0  # an item of the history weighs 1 / (items after it + 1)^power
-    read: int = 10  # last items of the history that are read
+    reach: Size = 8  # events from an item to the last that counts as following it
+    lag_power: Amount = 1.0  # a pair weighs 1 / lag^power
+    prior: Amount = 20.0  # pairs that an item's own must outweigh, so that rare ones say little
+    recency: Amount = 1.0  # an item of the history weighs 1 / (items after it + 1)^power
+    read: Size = 10  # last items of the history that are read
 
 
 class Covisits(ItemToItem):

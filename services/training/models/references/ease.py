@@ -7,7 +7,7 @@ from scipy import linalg
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config
+from services.training.models.model import Amount, Config
 from services.training.models.references.item_to_item import (
     ItemToItem,
     Table,
@@ -20,8 +20,8 @@ from services.training.models.references.item_to_item import (
 class EaseConfig(Config, frozen=True):
     """The ridge, as the paper has it for such data, and what counts as input; not tuned."""
 
-    ridge: float = 500.0  # added to the diagonal of X'X
-    recency: float = 0.0  # an item of the history weighs 1 / (items after it + 1)^power
+    ridge: Amount = 500.0  # added to the diagonal of X'X
+    recency: Amount = 0.0  # an item of the history weighs 1 / (items after it + 1)^power
 
 
 class Ease(ItemToItem):
@@ -50,7 +50,7 @@ class Ease(ItemToItem):
 class EaseRecencyConfig(EaseConfig, frozen=True):
     """The same, the newest first."""
 
-    recency: float = 1.0
+    recency: Amount = 1.0
 
 
 class EaseRecency(Ease):

@@ -6,15 +6,15 @@ import numpy as np
 from scipy import sparse
 
 from services.training.data.dataset import Dataset
-from services.training.models.model import Config
+from services.training.models.model import Amount, Config, Size
 from services.training.models.references.item_to_item import ItemToItem, Table, chosen
 
 
 class ItemKnnConfig(Config, frozen=True):
     """How many neighbours speak."""
 
-    neighbours: int = 200  # kept of each item
-    shrinkage: float = 0.0  # added to the norms, so that few users in common say less
+    neighbours: Size = 200  # kept of each item
+    shrinkage: Amount = 0.0  # added to the norms, so that few users in common say less
 
 
 class ItemKnn(ItemToItem):

@@ -16,7 +16,7 @@ from scipy import linalg, sparse
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config
+from services.training.models.model import Amount, Config, Size
 from services.training.models.references.covisits import followers
 from services.training.models.references.item_to_item import (
     ItemToItem,
@@ -31,9 +31,9 @@ EPSILON: Final = 1e-6  # keeps items that were never met from making X'X singula
 class LinearNextConfig(Config, frozen=True):
     """The input's weights, and the ridge that is best on ML-1M's validation split."""
 
-    recency: float = 1.0  # an item of the history weighs 1 / (items after it + 1)^power
-    read: int = 50  # last items of the history that are read
-    ridge: float = 30.0  # times the square root of the diagonal of X'X, which it is added to
+    recency: Amount = 1.0  # an item of the history weighs 1 / (items after it + 1)^power
+    read: Size = 50  # last items of the history that are read
+    ridge: Amount = 30.0  # times the square root of the diagonal of X'X, which it is added to
 
 
 def inputs_together(histories: Histories, n_items: int, weights: Floats) -> sparse.csr_array:

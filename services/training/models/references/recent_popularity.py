@@ -6,13 +6,13 @@ import numpy as np
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import Config, Model, Positive, Run, Tensors
 
 
 class RecentPopularityConfig(Config, frozen=True):
     """How fast an event grows old."""
 
-    half_life_s: float = 7 * 86_400.0  # a week
+    half_life_s: Positive = 7 * 86_400.0  # a week
 
 
 class RecentPopularity(Model):

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from services.training.data.dataset import Dataset
 from services.training.data.histories import Floats, Histories
-from services.training.models.model import Config, Model, Run, Tensors
+from services.training.models.model import Amount, Config, Model, Run, Size, Tensors
 from services.training.models.references.item_knn import nearest
 from services.training.models.references.item_to_item import (
     by_item,
@@ -23,9 +23,9 @@ from services.training.models.references.item_to_item import (
 class SessionKnnConfig(Config, frozen=True):
     """What a session is, and whom it is compared with; not tuned."""
 
-    length: int = 20  # events of a session: a history is cut into runs of them
-    neighbours: int = 500
-    recency: float = 1.0  # an item of the present session weighs 1 / (items after it + 1)^power
+    length: Size = 20  # events of a session: a history is cut into runs of them
+    neighbours: Size = 500
+    recency: Amount = 1.0  # an item of the present session weighs 1 / (items after it + 1)^power
 
 
 class SessionKnn(Model):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from services.training.models.model import Config
+from services.training.models.model import Amount, Config, Count, Share, Size, check_heads
 from services.training.models.sequential.blocks import BLOCKS, EPS
 
 INITIAL: Final = 0.02  # standard deviation of vectors at first
@@ -22,16 +22,19 @@ class NetworkConfig(Config, frozen=True):
     """What a network looks like."""
 
     block: Literal["softmax", "gated", "pointwise", "position", "gru"] = "softmax"
-    dim: int = 64  # larger ones learn MovieLens 1M by heart
-    blocks: int = 2
-    heads: int = 1
-    length: int = 200  # events that it sees, the newest
-    dropout: float = 0.2
+    dim: Size = 64  # larger ones learn MovieLens 1M by heart
+    blocks: Size = 2
+    heads: Size = 1
+    length: Size = 200  # events that it sees, the newest
+    dropout: Share = 0.2
     positions: Literal["absolute", "relative", "both"] = "absolute"
-    time_buckets: int = 0  # of relative times, for data that has times
+    time_buckets: Count = 0  # of relative times, for data that has times
     # 0: scores are products; else cosines divided by this, so that popularity is no vector's length
-    temperature: float = 0.0
+    temperature: Amount = 0.0
     learn_temperature: bool = False
+
+    def __post_init__(self) -> None:
+        check_heads("dim", self.dim, self.heads)
 
 
 class Network(nn.Module):

@@ -27,7 +27,7 @@ from services.training.learn.losses import (
     generalised,
     without_hits,
 )
-from services.training.models.model import Config, Model, Preset, Run, Tensors
+from services.training.models.model import Amount, Config, Count, Model, Preset, Run, Size, Tensors
 from services.training.models.sequential.network import Network, NetworkConfig
 
 SCORED_AT_ONCE = 256  # histories
@@ -38,14 +38,14 @@ class SequentialConfig(Config, frozen=True):
 
     network: NetworkConfig = NetworkConfig()
     loss: Literal["softmax", "sampled-softmax", "gbce", "bce", "bpr", "bpr-max"] = "softmax"
-    negatives: int = 0  # that the events of a window share; the softmax over every item has none
-    popular_negatives: float = 0.0  # power of popularity that they are drawn by, 0: all alike
-    calibration: float = 0.75  # of gBCE: 0 as BCE, 1 as if every item were a negative
+    negatives: Count = 0  # that the events of a window share; the softmax over every item has none
+    popular_negatives: Amount = 0.0  # power of popularity that they are drawn by, 0: all alike
+    calibration: Amount = 0.75  # of gBCE: 0 as BCE, 1 as if every item were a negative
     # Whether items that a window has come to before are passed over as negatives: lists leave them
     # out, so that nothing need be learnt to keep them down. Worth .01 of NDCG on MovieLens 1M.
     unseen_only: bool = True
-    batch_events: int = 12_800  # windows × the longest of them
-    earlier: float = 1.0  # random windows for each `length` events before the newest
+    batch_events: Size = 12_800  # windows × the longest of them
+    earlier: Amount = 1.0  # random windows for each `length` events before the newest
     training: Training = Training(
         epochs=200, validate_every=2, patience=20, average=0.998, warm_up=100, precision="tf32"
     )

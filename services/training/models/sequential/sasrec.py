@@ -8,6 +8,7 @@ averaged.
 
 from __future__ import annotations
 
+from services.training.models.model import Count
 from services.training.models.sequential.network import NetworkConfig
 from services.training.models.sequential.nextitem import SequentialConfig, SequentialModel
 
@@ -23,7 +24,7 @@ class SampledSASRecConfig(SequentialConfig, frozen=True):
     """As many negatives as did better than all of them there; here they did not."""
 
     loss: str = "sampled-softmax"  # type: ignore[assignment]
-    negatives: int = 3000
+    negatives: Count = 3000
 
 
 class SampledSASRec(SequentialModel):
@@ -38,7 +39,7 @@ class GSASRecConfig(SequentialConfig, frozen=True):
     """256 negatives, calibration .75: the paper's own choice for MovieLens 1M."""
 
     loss: str = "gbce"  # type: ignore[assignment]
-    negatives: int = 256
+    negatives: Count = 256
 
 
 class GSASRec(SequentialModel):

@@ -165,6 +165,20 @@ def test_an_unknown_setting_of_a_model_is_refused_with_its_place(data: Path) -> 
     assert str(result.exception) == "c.toml: [firsts]: Object contains unknown field `shore`"
 
 
+def test_a_table_of_no_model_is_refused_with_its_place(data: Path) -> None:
+    Path("c.toml").write_text("[first]\nshare = 0.25\n")
+
+    result = run("train", "firsts", "--data", data, "--config", "c.toml", fails=True)
+
+    assert str(result.exception).startswith("c.toml: [first]: a model must be one of firsts, ")
+
+
+def test_no_name_of_a_model_is_refused(data: Path) -> None:
+    result = run("evaluate", "--data", data, "--models", ",", fails=True)
+
+    assert str(result.exception) == "--models must be names with commas between, or all, was ','"
+
+
 def test_training_writes_a_model_that_can_be_loaded(data: Path, tmp_path: Path) -> None:
     run("train", "firsts", "--data", data, "--out", tmp_path / "out")
 
