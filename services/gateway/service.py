@@ -47,6 +47,7 @@ class GatewayService(Service):
                 token=access.token_source(),
             )
             keys = PublicKeys(settings.public_keys_file) if settings.public_keys_file else None
+            trust = access.ssl_context()
         except (OSError, ValueError) as error:
             raise BadSetting(str(error)) from None
         self._publisher = Publisher(settings.kafka)
@@ -61,7 +62,7 @@ class GatewayService(Service):
         api = endpoints(self._publisher, self._client, settings.stream_mib * MIB)
         self._items = ShownItems(settings.kafka, settings.console.pictures_mib * MIB)
         self._kafka = KafkaPulse(settings.kafka)
-        self._watch = FiguresWatch(settings.console.health_addresses, self._kafka.answers)
+        self._watch = FiguresWatch(settings.console.health_addresses, self._kafka.answers, trust)
         self._vectors = ServedVectors(settings.kafka, self._client)
         app = build_app(api, callers, self._limits, self._console(callers))
         self._server = HttpServer(app, self.door, settings.trusted_proxies)
@@ -101,10 +102,10 @@ class GatewayService(Service):
         mode = self.settings.console.mode
         if mode == OFF:
             return []
-        if self.door.tokens is not None or not self.door.settings.loopback:
+        if self.door.tokens is None and not self.door.settings.loopback:
             raise BadSetting(
-                f"FRESHET_CONSOLE must be off beyond the loopback and with tokens, was {mode}:"
-                " the page has no key to show"
+                "FRESHET_CONSOLE must be off beyond the loopback without keys"
+                f" (FRESHET_TOKENS_FILE), was {mode}: strangers would see everybody's lists"
             )
         page = ConsolePage(
             self._items,

@@ -85,10 +85,12 @@ def open_page(up: Up, browser: Browser, request: pytest.FixtureRequest) -> Itera
     faults: list[str] = []
     pages: list[Page] = []
 
-    def open_at(query: str = "", *, dark: bool = False, width: int = DESKTOP["width"]) -> Page:
+    def open_at(
+        query: str = "", *, at: str = "", dark: bool = False, width: int = DESKTOP["width"]
+    ) -> Page:
         assert up.running is not None
         context = browser.new_context(
-            base_url=f"http://{up.running.addresses.gateway}",
+            base_url=f"http://{at or up.running.addresses.gateway}",
             viewport={"width": width, "height": DESKTOP["height"]},
             color_scheme="dark" if dark else "light",
             permissions=["clipboard-read", "clipboard-write"],

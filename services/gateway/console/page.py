@@ -40,13 +40,16 @@ PAGE_MAY: Final = (
     " require-trusted-types-for 'script'"
 )
 ASKED_EACH_TIME: Final = {"cache-control": "no-cache"}
-KEPT: Final = {"cache-control": "private, max-age=86400, immutable"}  # the address names the bytes
+# The address names the bytes; who shows no key, or another, finds nothing that was kept for one.
+KEPT: Final = {"cache-control": "private, max-age=86400, immutable", "vary": "authorization"}
 
 
 class ConsoleAbout(msgspec.Struct, frozen=True):
     """What the page needs to know first."""
 
-    writable: bool
+    writable: bool  # as the gateway was started; what a key may do its scopes say
+    key: str  # its name; empty where none is asked for
+    scopes: tuple[Scope, ...]  # that the key has; all where none is asked for
     items: int
     ranking: str  # its address, for who asks it from elsewhere
     promises: dict[str, Promise]  # by figure
@@ -94,7 +97,17 @@ class ConsolePage:
 
     async def about(self, call: Call) -> Answer:
         """Answer what the page may do, and how much there is to show."""
-        return Answer(ConsoleAbout(self._writable, len(self._items), self._ranking, PROMISES))
+        token = call.caller.token
+        return Answer(
+            ConsoleAbout(
+                writable=self._writable,
+                key=token.name if token else "",
+                scopes=tuple(scope for scope in Scope if token is None or scope in token.scopes),
+                items=len(self._items),
+                ranking=self._ranking,
+                promises=PROMISES,
+            )
+        )
 
     async def cards(self, call: Call) -> Answer:
         """Answer what items look like."""
@@ -157,16 +170,16 @@ def routes(page: ConsolePage, callers: Callers, limits: Limits) -> list[Route]:
             method="GET",
             path=f"/console/ask/{name}",
             answer=answer,
-            scope=Scope.READ,
+            scope=scope,
             summary="",
             parameters=parameters,
             reply=None,
         )
-        for name, answer, parameters in (
-            ("about", page.about, ()),
-            ("cards", page.cards, (item_id,)),
-            ("tastes", page.tastes, (user_id,)),
-            ("map", page.map, ()),
+        for name, answer, scope, parameters in (
+            ("about", page.about, Scope.READ, ()),
+            ("cards", page.cards, Scope.READ, (item_id,)),
+            ("tastes", page.tastes, Scope.PEOPLE, (user_id,)),
+            ("map", page.map, Scope.READ, ()),
         )
     ]
     asked += [
@@ -174,7 +187,7 @@ def routes(page: ConsolePage, callers: Callers, limits: Limits) -> list[Route]:
             method="GET",
             path="/console/ask/letters",
             answer=page.letters,
-            scope=Scope.READ,
+            scope=Scope.OPERATE,  # their keys are users' ids, too
             summary="",
             asked=LettersAsked,
             reply=None,
@@ -183,7 +196,7 @@ def routes(page: ConsolePage, callers: Callers, limits: Limits) -> list[Route]:
             method="POST",
             path="/console/ask/replay",
             answer=page.replay,
-            scope=Scope.PUBLISH,
+            scope=Scope.OPERATE,
             summary="",
             reply=None,
         ),

@@ -21,8 +21,8 @@ class ConsoleSettings:
         "FRESHET_CONSOLE",
         OFF,
         one_of=(OFF, READ, WRITE),
-        help="the page at /console, on the loopback and without tokens alone; write: it may click"
-        " and add items, too",
+        help="the page at /console, beyond the loopback with keys alone (FRESHET_TOKENS_FILE);"
+        " write: it may click and add items, too",
     )
     health_addresses: tuple[str, ...] = setting(
         "FRESHET_CONSOLE_HEALTH_ADDRESSES",

@@ -1,4 +1,4 @@
-"""Keep what items look like to whoever sees the page: as published, with their pictures."""
+"""Keep what items look like to whoever sees the page: as published, with pictures and offers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from aiokafka import ConsumerRecord
 from freshet import kafka_clients
 from freshet.contract import records
 from freshet.contract.items import Item, decode_item
+from freshet.contract.offers import Offer
 from freshet.contract.records import BadRecord
-from freshet.contract.topics import ITEMS, ITEMS_BACKFILL
+from freshet.contract.topics import ITEMS, ITEMS_BACKFILL, OFFERS
 from freshet.kafka_clients import KafkaSettings
+from services.gateway.console.shown_offers import ShownOffers
 from shared.runtime.topic_reader import TopicReader
 
 ITEMS_AT_MOST: Final = 200_000  # about 1 KiB each beside its picture
@@ -31,7 +33,11 @@ SIGNS: Final = (  # how a picture begins → its media type
 
 
 class ItemCard(msgspec.Struct, frozen=True, gc=False):
-    """What a card shows of an item; picture: names these bytes, empty without any."""
+    """What a card shows of an item; price, currency and stock as its offers have them.
+
+    picture: names the bytes that are kept, empty without any. elsewhere: the item says by an
+    address where its picture is; it is not fetched from there, as that tells who looks at what.
+    """
 
     item_id: str
     title: str = ""
@@ -41,16 +47,18 @@ class ItemCard(msgspec.Struct, frozen=True, gc=False):
     currency: str = ""
     in_stock: bool = True
     picture: str = ""
+    elsewhere: bool = False
 
 
 class ShownItems:
-    """Follows `items` and `items-backfill`; of two records of an item the later one counts."""
+    """Follows items and offers; of two records of an item the later one counts."""
 
     def __init__(self, settings: KafkaSettings, pictures_bytes: int) -> None:
         """pictures_bytes: of all pictures; beyond it those that came first go."""
-        make = partial(kafka_clients.consumer, settings)
-        self._readers = [TopicReader(make, topic.name) for topic in (ITEMS, ITEMS_BACKFILL)]
+        self._make = partial(kafka_clients.consumer, settings)
+        self._offers = ShownOffers()
         self._cards: dict[str, ItemCard] = {}
+        self._own: dict[str, Offer] = {}  # what items say themselves of price and stock
         self._at_ms: OrderedDict[str, int] = OrderedDict()  # by item, deleted ones too
         self._pictures: OrderedDict[str, bytes] = OrderedDict()  # by item
         self._pictures_bytes = pictures_bytes
@@ -61,11 +69,18 @@ class ShownItems:
 
     def works(self) -> Iterable[Callable[[], Coroutine[Any, Any, None]]]:
         """Return what never ends: the reading of each topic."""
-        return [partial(reader.run, self.take) for reader in self._readers]
+        takes = ((ITEMS, self.take), (ITEMS_BACKFILL, self.take), (OFFERS, self._offers.take))
+        return [partial(TopicReader(self._make, topic.name).run, take) for topic, take in takes]
 
     def card(self, item_id: str) -> ItemCard:
         """Return an item's card, an empty one where it is not known."""
-        return self._cards.get(item_id) or ItemCard(item_id)
+        card = self._cards.get(item_id)
+        if card is None:
+            return ItemCard(item_id)
+        price, currency, in_stock = self._offers.terms(self._own[item_id], self._at_ms[item_id])
+        return msgspec.structs.replace(
+            card, price=price, currency=currency or "", in_stock=in_stock is not False
+        )
 
     def picture(self, item_id: str) -> tuple[bytes, str] | None:
         """Return an item's picture and its media type."""
@@ -92,6 +107,7 @@ class ShownItems:
         self._bytes -= len(self._pictures.pop(item_id, b""))
         if item is None:
             self._cards.pop(item_id, None)
+            self._own.pop(item_id, None)
             return
         picture = item.image_bytes or b""
         self._cards[item_id] = ItemCard(
@@ -99,10 +115,15 @@ class ShownItems:
             item.title,
             item.description,
             item.categories,
-            item.price,
-            item.currency or "",
-            item.in_stock is not False,
-            hashlib.sha256(picture).hexdigest()[:16] if picture else "",
+            picture=hashlib.sha256(picture).hexdigest()[:16] if picture else "",
+            elsewhere=item.image_uri is not None,
+        )
+        self._own[item_id] = Offer(
+            item_id=item_id,
+            price=item.price,
+            currency=item.currency,
+            in_stock=item.in_stock,
+            updated_ms=item.updated_ms,
         )
         if picture:
             self._pictures[item_id] = picture

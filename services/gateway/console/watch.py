@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -27,9 +28,13 @@ class FiguresWatch:
     """Asks health ports for metrics each second; keeps what it made of them for a while."""
 
     def __init__(
-        self, addresses: Sequence[str], kafka_answers: Callable[[], Awaitable[bool]]
+        self,
+        addresses: Sequence[str],
+        kafka_answers: Callable[[], Awaitable[bool]],
+        trust: ssl.SSLContext | None = None,
     ) -> None:
-        """addresses: of the health ports of NAMES."""
+        """addresses: of the health ports of NAMES. trust: of HTTPS; None: they speak HTTP."""
+        self._trust = trust
         self._kafka_answers = kafka_answers
         self._addresses = dict(zip(NAMES, addresses, strict=False))
         self._samples: deque[MetricsSample] = deque(maxlen=OVER + 1)
@@ -41,13 +46,15 @@ class FiguresWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        connector = aiohttp.TCPConnector(ssl=self._trust or True)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             while True:
                 await self._look(session)
                 await asyncio.sleep(EVERY_S)
 
     async def _look(self, session: aiohttp.ClientSession) -> None:
-        asked = (_metrics(session, address) for address in self._addresses.values())
+        scheme = "http" if self._trust is None else "https"
+        asked = (_metrics(session, f"{scheme}://{address}") for address in self._addresses.values())
         kafka, texts = await asyncio.gather(self._kafka_answers(), asyncio.gather(*asked))
         away = tuple(
             name for name, text in zip(self._addresses, texts, strict=True) if text is None
@@ -91,10 +98,10 @@ def _event(name: str, value: object) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(value))
 
 
-async def _metrics(session: aiohttp.ClientSession, address: str) -> str | None:
+async def _metrics(session: aiohttp.ClientSession, base: str) -> str | None:
     """Return a service's metrics, None where it does not answer."""
     try:
-        async with session.get(f"http://{address}/metrics") as reply:
+        async with session.get(f"{base}/metrics") as reply:
             return await reply.text() if reply.status == 200 else None
     except (aiohttp.ClientError, TimeoutError):
         return None

@@ -3,6 +3,7 @@
 import * as api from "./lib/api.js";
 import { fill, h } from "./lib/dom.js";
 import { hear, onFigures } from "./lib/figures.js";
+import { askForKey, keyInWords } from "./lib/key.js";
 import { address, go, here, onChange } from "./lib/view.js";
 import { showLab } from "./panels/lab.js";
 import { showLists } from "./panels/lists.js";
@@ -27,12 +28,14 @@ const nav = document.querySelector("nav");
 const who = document.getElementById("who");
 const why = makeWhy();
 const tour = makeTour();
-let about = { writable: false, items: 0, promises: {} };
+let about = { writable: false, replays: false, items: 0, promises: {} };
 let end = () => {};
 let drawn = "";
+let locked = null; // why the page cannot be seen
 
 /** Show what the address says; a view is built anew only where more than its sheet changed. */
 function show(view) {
+  if (locked) return;
   const { why: itemId, of, tour: step, a, b, ...rest } = view; // a, b: the playground keeps its own
   const built = JSON.stringify(rest);
   if (built !== drawn) {
@@ -80,7 +83,29 @@ onFigures(({ figures, connected }) => {
   notice.textContent = away.length ? `${away.join(" and ").replace(/^./, (letter) => letter.toUpperCase())} ${away.length > 1 ? "do" : "does"} not answer. What is shown stays; it goes on by itself once ${away.length > 1 ? "they are" : "it is"} back.` : "";
 });
 
-about = (await api.about().catch(() => ({ value: about }))).value;
-onChange(show);
-show(here());
-hear();
+/** Ask for a key in place of what is shown. problem: why the one that was shown does not do. */
+function lock(problem) {
+  locked = problem;
+  api.onUnknownKey(() => {});
+  const hadKey = api.hasKey();
+  api.keepKey("");
+  end();
+  document.body.classList.add("locked");
+  askForKey(main, hadKey && problem);
+}
+
+try {
+  const { value } = await api.about();
+  const may = (scope) => value.writable && value.scopes.includes(scope);
+  about = { ...value, writable: may("publish"), replays: may("operate") };
+  if (about.key) fill(document.getElementById("key"), keyInWords(about)).hidden = false;
+} catch (error) {
+  if (error.status === 401 || error.status === 403) locked = error;
+}
+if (locked) lock(locked);
+else {
+  api.onUnknownKey(lock);
+  onChange(show);
+  show(here());
+  hear();
+}

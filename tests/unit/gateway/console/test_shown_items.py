@@ -83,3 +83,11 @@ def test_media_types_are_told_by_how_pictures_begin() -> None:
     assert media_type_of(b"\x89PNG....") == "image/png"
     assert media_type_of(b"\0\0\0 ftypavif") == "image/avif"
     assert media_type_of(b"<svg onload=alert(1)>") == "application/octet-stream"
+
+
+def test_a_picture_that_stands_elsewhere_is_said_to_be_there() -> None:
+    items = shown()
+    items.take([record("mug", 1, mug(image_uri="https://shop.example/mug.jpg"))])
+
+    card = items.card("mug")
+    assert (card.picture, card.elsewhere) == ("", True)

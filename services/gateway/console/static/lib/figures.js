@@ -1,6 +1,9 @@
 // Hear the services' figures: five minutes of them at once, then one a second.
 
+import { open } from "./api.js";
+
 const KEPT = 300;
+const AGAIN_MS = 2000; // after the end of what was heard
 const SILENT_MS = 8000; // figures come each second, each third where a service hangs
 
 /** What has been heard, oldest first, and whether the gateway is heard at all. */
@@ -31,18 +34,43 @@ function lose() {
   tell();
 }
 
-/** Begin to hear; the browser connects anew by itself. */
-export function hear() {
-  const source = new EventSource("/console/figures");
-  source.addEventListener("past", (event) => {
-    const past = JSON.parse(event.data);
+const HEARD = {
+  past(past) {
     // A gateway that began anew knows less of the past than this page.
     heard.figures = [...heard.figures.filter((each) => !past.length || each.at_ms < past[0].at_ms), ...past].slice(-KEPT);
-    listen();
-  });
-  source.addEventListener("figures", (event) => {
-    heard.figures = [...heard.figures.slice(1 - KEPT), JSON.parse(event.data)];
-    listen();
-  });
-  source.addEventListener("error", lose);
+  },
+  figures(now) {
+    heard.figures = [...heard.figures.slice(1 - KEPT), now];
+  },
+};
+
+/** Hear, and connect anew, until the gateway does not know the key. An EventSource could show none. */
+export async function hear() {
+  for (;;) {
+    try {
+      const { body } = await open("/console/figures");
+      await read(body.pipeThrough(new TextDecoderStream()).getReader());
+    } catch (error) {
+      if (error.status === 401) return;
+    }
+    lose();
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+  }
+}
+
+/** Take in server-sent events, until they end. Throws where the connection breaks. */
+async function read(reader) {
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const events = (text + value).split("\n\n");
+    text = events.pop();
+    for (const event of events) {
+      const [, name, data] = /^event: (.+)\ndata: (.+)$/.exec(event) ?? [];
+      if (!name) continue; // a comment: it is still there
+      HEARD[name]?.(JSON.parse(data));
+      listen();
+    }
+  }
 }

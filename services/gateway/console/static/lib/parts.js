@@ -1,14 +1,17 @@
 // Draw what several panels have: a picture, a bar of contributions, a panel with its "i".
 
-import { pictureOf } from "./api.js";
+import { pictureOf, showPicture } from "./api.js";
 import { fill, h } from "./dom.js";
 import { partClass, partName, score } from "./words.js";
 
-/** Return an item's picture, square and never distorted; a tile with its letter where none is kept. */
+/** Return an item's picture, square and never distorted; where none is kept a tile with its letter, which says if it has one elsewhere. */
 export function picture(card, { alt = "", lazy = true } = {}) {
   const source = pictureOf(card);
-  if (!source) return h("span.tile", { "aria-hidden": "true" }, (card?.title || card?.item_id || "?")[0].toUpperCase());
-  return h("img", { src: source, alt, width: 256, height: 256, decoding: "async", loading: lazy ? "lazy" : null });
+  const tile = () => h("span.tile", { "aria-hidden": "true" }, (card?.title || card?.item_id || "?")[0].toUpperCase(), card?.elsewhere && h("small", {}, "picture at its address"));
+  if (!source) return tile();
+  const image = h("img", { alt, width: 256, height: 256, decoding: "async", loading: lazy ? "lazy" : null, onerror: () => image.replaceWith(tile()) });
+  showPicture(image, source).catch(() => image.replaceWith(tile()));
+  return image;
 }
 
 /** Return a button with an item's picture, small, that does something with it. */

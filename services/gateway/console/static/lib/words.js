@@ -38,11 +38,14 @@ export const score = (value) => value.toFixed(2);
 export const count = (value) => Math.round(value).toLocaleString("en");
 
 /** Return a price as a shop writes it; empty without one. */
-export function price(card) {
+function price(card) {
   if (card?.price === null || card?.price === undefined) return "";
   if (!card.currency) return card.price.toFixed(2);
   return new Intl.NumberFormat("en", { style: "currency", currency: card.currency }).format(card.price);
 }
+
+/** Return what an item costs and whether it can be had, in words; empty where neither is said. */
+export const offered = (card) => [price(card), card?.in_stock === false ? "out of stock" : ""].filter(Boolean).join(" · ");
 
 /** Return how long ago something was. */
 export function ago(at, now = Date.now()) {

@@ -2,7 +2,7 @@
 
 import { fill, h } from "../lib/dom.js";
 import { bar, picture, sumInWords } from "../lib/parts.js";
-import { partClass, partOfReason, price, score } from "../lib/words.js";
+import { offered, partClass, partOfReason, score } from "../lib/words.js";
 
 const MOVES = { up: (by) => `▲ ${by}`, down: (by) => `▼ ${by}`, same: () => "=", new: () => "new" };
 
@@ -69,5 +69,5 @@ export function drawCard(card, item, shown, { rank, moved, widest }) {
   parts.bar.setAttribute("aria-label", `Why ${title}: ${sumInWords(item.contributions, item.score)}`);
   parts.bar.title = sumInWords(item.contributions, item.score);
   parts.score.textContent = score(item.score);
-  parts.price.textContent = price(shown);
+  parts.price.textContent = offered(shown);
 }

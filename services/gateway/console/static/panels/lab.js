@@ -38,7 +38,7 @@ export function showLab(main, { user }, { writable }) {
   main.append(h("h1", {}, "New item"), h("p.quiet.said", {}, "A picture nobody has seen: watch it being understood, and turn up where it belongs."), trouble,
     h("div.lab", {},
       panel("1 · Its picture", "The picture goes to Similar, which lets embedding encode it (CNN) and looks for the nearest vectors in the served index. Nothing is published by that.", zone.element, neighbours),
-      panel("2 · The item", "PUT /v1/items/{id}: the item and its picture go to Kafka, embedding encodes both and publishes the vector, ranking takes it in. DELETE takes it away.", writable ? form : h("p.quiet", {}, "Read only: the page was started without leave to add items.")),
+      panel("2 · The item", "PUT /v1/items/{id}: the item and its picture go to Kafka, embedding encodes both and publishes the vector, ranking takes it in. DELETE takes it away.", writable ? form : h("p.quiet", {}, "Read only: the page or the key has no leave to add items.")),
       panel("3 · Who gets it", `Asked again and again from here until it is there: similar items of it, then the lists of ${user} and of a visitor who has just clicked ${LOOKED_AT} of its neighbours.`, hint, arrival)));
   empty(neighbours, "Its nearest neighbours stand here once there is a picture.");
 

@@ -4,7 +4,7 @@ import * as api from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { empty, failed, loading, panel, picture, thumb } from "../lib/parts.js";
 import { go } from "../lib/view.js";
-import { ago, price } from "../lib/words.js";
+import { ago, offered } from "../lib/words.js";
 
 const DRAWN = 3000; // points: beyond it every n-th, the newest for sure
 const PATH = 8; // last items of the history
@@ -24,7 +24,7 @@ export function showMap(main, { user, colour, only }) {
 
   async function draw() {
     try {
-      const [{ value: map }, { value: state }, { value: near }] = await Promise.all([api.call("GET", "/console/ask/map"), api.state(user), api.call("GET", `/console/ask/tastes?user_id=${encodeURIComponent(user)}`)]);
+      const [{ value: map }, { value: state }, { value: near }] = await Promise.all([api.call("GET", "/console/ask/map"), api.state(user).catch(unseen), api.call("GET", `/console/ask/tastes?user_id=${encodeURIComponent(user)}`).catch(unseen)]);
       if (!map.points.length) return empty(chart, "There is no map yet: no item has been encoded.");
       const points = new Map(map.points.map(([id, x, y, category, arrived]) => [id, { id, x, y, category, arrived }]));
       const path = state.history.slice(-PATH).map((entry) => points.get(entry.item_id)).filter(Boolean);
@@ -34,7 +34,7 @@ export function showMap(main, { user, colour, only }) {
         h("div.chips", { role: "group", "aria-label": "Colour" }, COLOURS.map(([name, label]) => h("button.chip", { type: "button", "aria-pressed": String(name === colour), onclick: () => go({ colour: name }) }, label))),
         colour === "category" ? legend(points) : h("p.scale", {}, h("span", {}, "older"), h("i"), h("span", {}, "newer"))),
       panel(`Where ${user} is`, "The vectors of the user's state; the pictures are the items nearest to each by cosine in the whole space, not on this plane.",
-        near.tastes.length ? h("dl.tastes", {}, near.tastes.map((taste) => h("div", {}, h("dt", {}, taste.name.replace("_", " ").replace(":", " "), h("small", {}, taste.label)), h("dd", {}, taste.item_ids.slice(0, 4).map((id) => thumb(cards.get(id), () => go({ why: id }), cards.get(id)?.title ?? id)))))) : h("p.quiet", {}, `Nothing is known of ${user} yet.`)));
+        near.tastes.length ? h("dl.tastes", {}, near.tastes.map((taste) => h("div", {}, h("dt", {}, taste.name.replace("_", " ").replace(":", " "), h("small", {}, taste.label)), h("dd", {}, taste.item_ids.slice(0, 4).map((id) => thumb(cards.get(id), () => go({ why: id }), cards.get(id)?.title ?? id)))))) : h("p.quiet", {}, near.why ?? `Nothing is known of ${user} yet.`)));
     } catch (error) {
       failed(chart, error);
     }
@@ -75,7 +75,7 @@ export function showMap(main, { user, colour, only }) {
     if (about.dataset.id === point.id) return;
     about.dataset.id = point.id;
     const card = (await api.cards([point.id])).get(point.id);
-    if (about.dataset.id === point.id) fill(about, h("span.thumb", {}, picture(card)), h("span", {}, h("b", {}, card.title || point.id), h("br"), h("span.quiet", {}, [card.categories.join(" · "), price(card), `arrived ${ago(point.arrived)}`].filter(Boolean).join(" — "))));
+    if (about.dataset.id === point.id) fill(about, h("span.thumb", {}, picture(card)), h("span", {}, h("b", {}, card.title || point.id), h("br"), h("span.quiet", {}, [card.categories.join(" · "), offered(card), `arrived ${ago(point.arrived)}`].filter(Boolean).join(" — "))));
   }
 }
 
@@ -86,4 +86,10 @@ function huesOf(points) {
     const index = names.indexOf(name);
     return `oklch(${index % 2 ? 0.58 : 0.74} 0.14 ${Math.round((360 * index) / names.length)})`;
   };
+}
+
+/** Go on without what a key does not allow to see of people. Throws any other failure. */
+function unseen(error) {
+  if (error.status !== 403) throw error;
+  return { value: { history: [], tastes: [], why: `${error.message}.` } };
 }

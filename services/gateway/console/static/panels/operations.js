@@ -33,7 +33,7 @@ const promised = (promises) => ({
 });
 
 /** Put the view into an element; returns what ends it. */
-export function showOperations(main, { user }, { writable, promises }) {
+export function showOperations(main, { user }, { replays, promises }) {
   const kept = promised(promises);
   const plots = PLOTS.map(([title, source]) => {
     const body = h("div");
@@ -42,7 +42,7 @@ export function showOperations(main, { user }, { writable, promises }) {
   const stages = h("div");
   const mix = h("div");
   const standing = h("div");
-  const letters = makeLetters({ writable });
+  const letters = makeLetters({ writable: replays });
   let versions = null; // of what makes lists
   main.append(h("h1", {}, "Operations"), h("p.quiet.said", {}, "The last five minutes, a figure a second. Dashed: the promise."),
     h("div.plots", {}, plots.map(({ element }) => element)),

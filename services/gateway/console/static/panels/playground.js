@@ -42,7 +42,7 @@ const COPIES = {
     if (rules) given.push(`rules=freshet.Rules(${pythonRules(rules)})`);
     return `import freshet\nfrom freshet.sync import Client\n\nwith Client(${JSON.stringify(ranking)}) as client:\n    for item in client.recommend(${given.join(", ")}):\n        print(item.title, item.score)`;
   },
-  curl: (question) => `curl ${location.origin}/v1/recommendations -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(question))}`,
+  curl: (question, { key }) => `curl ${location.origin}/v1/recommendations${key ? ' -H "Authorization: Bearer $FRESHET_TOKEN"' : ""} -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(question))}`,
 };
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;

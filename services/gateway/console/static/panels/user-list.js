@@ -22,7 +22,7 @@ export class UserList {
     this.cards = new Map();
     this.handlers = { act: writable ? (id, type) => this.act(id, type) : null, why };
     this.took = h("span.took");
-    this.how = h("span.how", {}, writable ? "click a picture: it is a real event" : "read only: started without leave to click");
+    this.how = h("span.how", {}, writable ? "click a picture: it is a real event" : "read only: the page or the key has no leave to click");
     this.grid = h("ol.grid", { "aria-label": `List for ${user}` });
     this.gone = h("div.gone", {});
     this.trouble = h("div.trouble");

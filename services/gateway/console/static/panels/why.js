@@ -3,7 +3,7 @@
 import * as api from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { failed, loading, picture, sumInWords, thumb } from "../lib/parts.js";
-import { fateSentence, partClass, partFormula, partName, price, score, sourceName } from "../lib/words.js";
+import { fateSentence, offered, partClass, partFormula, partName, score, sourceName } from "../lib/words.js";
 import { go } from "../lib/view.js";
 
 const STAGES = [["candidates", "proposed"], ["filter", "allowed"], ["rank", "ranked"], ["arrange", "arranged"]];
@@ -61,7 +61,7 @@ function explained(user, { item, fate, features, versions }, card) {
   const fell = STAGES.findIndex(([stage]) => stage === fate.stage);
   return [
     h("div.item", {}, h("div.frame", {}, picture(card, { lazy: false })),
-      h("div", {}, h("h2", {}, item.title || item.item_id), h("p.quiet", {}, [card?.categories?.join(" · "), price(card)].filter(Boolean).join(" — ")),
+      h("div", {}, h("h2", {}, item.title || item.item_id), h("p.quiet", {}, [card?.categories?.join(" · "), offered(card)].filter(Boolean).join(" — ")),
         h("p.fate", { class: `fate ${listed ? "listed" : "fell"}` }, fateSentence(fate, item)), item.reason && h("p.reason", {}, item.reason))),
     h("ol.stages", { "aria-label": "The way to the list" }, STAGES.map(([stage, done], index) => {
       const kind = listed || index < fell ? "passed" : index === fell ? "stopped" : "unreached";
