@@ -13,7 +13,7 @@ export function askForKey(main, problem) {
   const key = h("input", { type: "password", name: "key", required: true, autocomplete: "off", spellcheck: "false", maxlength: 256, "aria-describedby": "key-hint" });
   fill(main, h("section.panel.sign-in", {},
     h("h1", {}, "Which key?"),
-    h("p.quiet", { id: "key-hint" }, "This gateway shows lists to whoever has a key of it, as `freshet token NAME --scopes read,publish,people,operate` makes them. It is kept in this tab alone, and forgotten with it."),
+    h("p.quiet", { id: "key-hint" }, "What this gateway knows it shows to whoever has a key of it: ", h("code", {}, "freshet token NAME --scopes read,publish,people,operate"), " makes one. It is kept in this tab alone, and forgotten with it."),
     h("form.fields", { onsubmit: (event) => (event.preventDefault(), tryKey()) }, h("label", {}, "Key", key), h("div.buttons", {}, h("button.button", { type: "submit" }, "Open"))),
     said));
   if (problem) say(problem);
