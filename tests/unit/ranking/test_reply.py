@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
 from services.ranking import reply
 from shared.users import event_types, keys, states
 from tests.unit.ranking.shop import VECTORS, Shop
@@ -88,6 +93,31 @@ async def test_each_item_names_what_speaks_for_it_and_what_is_popular_says_so() 
         "fits your taste: you clicked Lamp-1",
     }
     assert [item.rank for item in listed] == list(range(len(listed)))
+
+
+async def test_what_no_reason_of_a_list_speaks_of_is_not_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = Shop(each=30, towers=True)
+    shop.user("ann", [("click", "rug-1"), ("click", "lamp-3")])
+    shop.follows("lamp-3", {"rug-4": 5})
+    made = await make(shop, "ann", k=10, diversity=0)
+    looked_up: list[str] = []
+    for name in ("_alike", "_followed", "_trending_in"):
+        monkeypatch.setattr(reply, name, noting(looked_up, name, getattr(reply, name)))
+    listed = reply.items_of(made.listed, made, shop.space, explain=False)
+    assert {item.reason.split(":")[0] for item in listed} == {"because of what you watched last"}
+    assert looked_up == ["_alike"], "of tower vectors"
+
+
+def noting(names: list[str], name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    """Return work that notes its name when it is done."""
+
+    def noted(*given: Any) -> Any:
+        names.append(name)
+        return work(*given)
+
+    return noted
 
 
 async def test_an_items_rank_tells_its_place_by_score_wherever_it_stands() -> None:
