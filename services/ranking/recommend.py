@@ -87,7 +87,7 @@ async def recommend(
 
 async def gather(recommendation: Recommendation, space: ServingSpace, deadline: Deadline) -> None:
     """Let every source propose candidates."""
-    recommendation.input = user = await _with_tower_query(recommendation.input, space, deadline)
+    user = recommendation.input
     query, catalogue = user.query, space.catalogue
     # Both masks are as long as the catalogue is now: while a search is waited for it may grow.
     if query.candidates is None:
@@ -195,15 +195,6 @@ async def arrange(recommendation: Recommendation, space: ServingSpace, deadline:
         )
         recommendation.ranked = await rank(candidates, recommendation.input, space, deadline)
         _arrange(recommendation, space, deadline)
-
-
-async def _with_tower_query(
-    user: RankingInput, space: ServingSpace, deadline: Deadline
-) -> RankingInput:
-    """Let the session tower say what it makes of the history, where there is one."""
-    if space.tower is None:
-        return user
-    return user._replace(tower_query=await space.tower.query(user.profile.chosen, deadline))
 
 
 def _exclusions(user: RankingInput, catalogue: Catalogue) -> list[tuple[str, Rows]]:

@@ -19,7 +19,14 @@ from services.ranking.stages import sources
 from services.ranking.stages.blend import PARTS, Ranked
 from services.ranking.stages.features import recency
 from services.ranking.stages.float16 import to_float32
-from services.ranking.stages.reasons import PINNED, Facts, LikedTitle, Reasons, lifted_by
+from services.ranking.stages.reasons import (
+    BY_LIKENESS,
+    PINNED,
+    Facts,
+    LikedTitle,
+    Reasons,
+    lifted_by,
+)
 from services.ranking.stages.recommendation import RankingInput, Recommendation
 from services.ranking.stages.similar_items import SimilarItems
 from services.ranking.stages.sources import BIT
@@ -83,31 +90,22 @@ def items_of(
             for like in user.profile.liked
         ]
     )
-    alike, followed = _alike(listed, user, catalogue.vectors), _followed(listed, user, catalogue)
-    towers = catalogue.tower_vectors if user.tower_query is not None else None
-    towered = _alike(listed, user, towers) if towers is not None else [[]] * len(listed.rows)
+    by_part = [
+        FeatureColumn.NEW if proposed & BIT["new_place"] else part
+        for proposed, part in zip(listed.proposed.tolist(), lifted, strict=True)
+    ]
+    facts = _facts(set(by_part), listed, user, catalogue)
+    places = zip(listed.rows.tolist(), listed.proposed.tolist(), by_part, facts, strict=True)
     numbers, ranks = np.nonzero(listed.rows[:, None] == recommendation.ranked.rows)
     rank_of = dict(zip(numbers.tolist(), ranks.tolist(), strict=True))
     items = []
-    for number, row in enumerate(listed.rows.tolist()):
-        proposed = int(listed.proposed[number])
-        if proposed & BIT["pin"]:
-            reason = PINNED
-        else:
-            facts = Facts(
-                alike[number],
-                followed[number],
-                _trending_in(row, listed.features[number], user),
-                towered[number],
-            )
-            part = FeatureColumn.NEW if proposed & BIT["new_place"] else lifted[number]
-            reason = reasons.of(part, facts)
+    for number, (row, proposed, part, said) in enumerate(places):
         items.append(
             pb.RankedItem(
                 item_id=catalogue.ids[row],
                 score=listed.scores[number],
                 sources=sources.names_of(proposed),
-                reason=reason,
+                reason=PINNED if proposed & BIT["pin"] else reasons.of(part, said),
                 title=catalogue.titles[row],
                 contributions=_contributions(listed, number) if explain else None,
                 rank=rank_of.get(number),
@@ -197,6 +195,25 @@ def _contributions(listed: Ranked, rank: int) -> list[pb.Contribution]:
         if added[rank]:
             shown.append(pb.Contribution(name=f"rule:{name}", value=added[rank]))
     return shown
+
+
+def _facts(
+    parts: set[int], listed: Ranked, user: RankingInput, catalogue: Catalogue
+) -> list[Facts]:
+    """Return what can be said of each item of a list whose reasons are of these parts alone."""
+    nothing: list[list[float]] = [[]] * len(listed.rows)
+    alike = followed = towered = nothing
+    trending = [""] * len(listed.rows)
+    if parts & BY_LIKENESS:
+        alike = _alike(listed, user, catalogue.vectors)
+    if FeatureColumn.COVISITS in parts:
+        followed = _followed(listed, user, catalogue)
+    if FeatureColumn.TOWER in parts and catalogue.tower_vectors is not None:
+        towered = _alike(listed, user, catalogue.tower_vectors)
+    if FeatureColumn.TRENDING in parts:
+        values = zip(listed.rows.tolist(), listed.features, strict=True)
+        trending = [_trending_in(row, of_row, user) for row, of_row in values]
+    return [Facts(*each) for each in zip(alike, followed, trending, towered, strict=True)]
 
 
 def _alike(listed: Ranked, user: RankingInput, vectors: NDArray[np.float16]) -> list[list[float]]:

@@ -162,6 +162,17 @@ class Deadline:
                 self.place.go_on()
             self._holding_since_s = self._clock()
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Work while another part of the call waits."""
+        if self.place is not None:
+            self.place.go_on()
+        try:
+            yield
+        finally:
+            if self.place is not None:
+                self.place.rest()
+
     async def turn(self) -> None:
         """Let other calls go on between pieces of long work, where it has held the loop for long.
 

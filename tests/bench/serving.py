@@ -2,8 +2,9 @@
 
 Starts its own Kafka and Valkey, puts a synthetic catalogue into `item-vectors` and a snapshot,
 states, co-visits and trending into Valkey, and starts ranking as a process of its own; beside it
-the floor (tests/bench/floor.py), the least that answers, which is called by turns with it. On a
-busy machine the ratio to the floor and the processor's time a call say more than milliseconds.
+the floor (tests/bench/floor.py), the least that answers, which is called by turns with it, and with
+a bundle a second ranking without it, whose figures are called `untrained`. On a busy machine ratios
+to the floor, differences within one run and the processor's time a call say more than milliseconds.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -51,7 +54,7 @@ from tests.unit.shared.users.makers import state_of
 
 SPACE = "bench"
 WARM_CALLS = 200
-ROUNDS = 10  # in which calls of each kind take turns, so that a busy moment meets all
+ROUNDS = 50  # in which calls of each kind take turns, so that a busy moment meets all
 KINDS = 200
 USERS = 500
 EMPTY = np.empty(0, np.float16)
@@ -234,10 +237,15 @@ class Figures:
             for timing in reply.timings:
                 self._stages[timing.stage].append(timing.ms)
 
+    @property
+    def cpu_ms(self) -> float:
+        """What a call costs the process that answers."""
+        return round(1e3 * self._cpu_s / len(self.took), 3)
+
     def shown(self) -> dict[str, object]:
         """Return them as they are printed."""
         shown: dict[str, object] = {
-            "cpu_ms_a_call": round(1e3 * self._cpu_s / len(self.took), 3),
+            "cpu_ms_a_call": self.cpu_ms,
             "p50_ms": _percentile(self.took, 50),
             "p99_ms": _percentile(self.took, 99),
             "calls_a_second": round(len(self.took) / self._wall_s),
@@ -251,28 +259,47 @@ class Figures:
         return shown
 
 
+class Answering(NamedTuple):
+    """A process that answers Recommend."""
+
+    address: str
+    pid: int
+
+
 async def measure(
-    service: tuple[str, int], floor: tuple[str, int], calls: int, k: int, in_flight: int
+    service: Answering, floor: Answering, untrained: Answering | None, options: argparse.Namespace
 ) -> dict[str, object]:
-    """Call by turns for known users, for unknown ones, and the floor; each an address and a pid."""
-    (channel, stub), (floor_channel, floor_stub) = open_stub(service[0]), open_stub(floor[0])
-    kinds = {
-        "known": partial(Figures, stub, service[1], "user"),
-        "unknown": partial(Figures, stub, service[1], "nobody"),
-        "floor": partial(Figures, floor_stub, floor[1], "user"),
-    }
-    async with channel, floor_channel:
-        await floor_channel.channel_ready()
-        for begin in kinds.values():
-            await begin().measure(WARM_CALLS, k, in_flight)
-        figures = {name: begin() for name, begin in kinds.items()}
+    """Call by turns for known users, for unknown ones, and others who answer for known ones.
+
+    untrained: the same service without the bundle, where it has one.
+    """
+    asked = {"known": (service, "user"), "unknown": (service, "nobody"), "floor": (floor, "user")}
+    if untrained is not None:
+        asked["untrained"] = (untrained, "user")
+    async with AsyncExitStack() as channels:
+        begin = {}
+        for name, (answering, users) in asked.items():
+            channel, stub = open_stub(answering.address)
+            await channels.enter_async_context(channel)
+            await channel.channel_ready()
+            begin[name] = partial(Figures, stub, answering.pid, users)
+            await begin[name]().measure(WARM_CALLS, options.k, options.in_flight)
+        figures = {name: start() for name, start in begin.items()}
         for _ in range(ROUNDS):
             for each in figures.values():
-                await each.measure(max(1, calls // ROUNDS), k, in_flight)
+                await each.measure(max(1, options.calls // ROUNDS), options.k, options.in_flight)
     shown: dict[str, object] = {name: each.shown() for name, each in figures.items()}
-    for name, percent in (("p50", 50), ("p99", 99)):
-        known, least = (_percentile(figures[kind].took, percent) for kind in ("known", "floor"))
-        shown[f"known_{name}_over_floor"] = round(known / least, 2)
+    known = figures["known"].took
+    for percent in (50, 99):
+        shown[f"known_p{percent}_over_floor"] = round(
+            _percentile(known, percent) / _percentile(figures["floor"].took, percent), 2
+        )
+    if untrained is not None:
+        without = figures["untrained"].took
+        shown["bundle_adds_ms"] = {
+            "difference_of_p50": round(_percentile(known, 50) - _percentile(without, 50), 3),
+            "cpu": round(figures["known"].cpu_ms - figures["untrained"].cpu_ms, 3),
+        }
     return shown
 
 
@@ -296,7 +323,7 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     broker, store = EmbeddedKafka(folder / "kafka"), EmbeddedValkey(folder / "valkey")
     broker.start()
     store.start()
-    service = floor = None
+    started: list[servers.Service | Guarded] = []
     try:
         tower_dim, bundle = 0, folder / "bundle"
         if options.bundle is not None:
@@ -316,19 +343,27 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, object]:
             "FRESHET_BUNDLE": str(bundle),  # where there is none, nothing of one serves
             **dict(pair.split("=", 1) for pair in options.env),
         }
-        service = await servers.Service("ranking", environ, folder).ready(within_s=300)
+        service = servers.Service("ranking", environ, folder)
+        started.append(service)
+        await service.ready(within_s=300)
         ready_s = time.perf_counter() - began
-        address = f"127.0.0.1:{service.status()['grpc_port']}"
-        pid = service.process.pid
+        untrained = None
+        if options.bundle is not None:
+            beside = folder / "untrained"
+            beside.mkdir()
+            without = environ | {"FRESHET_BUNDLE": str(beside / "none")}
+            untrained = servers.Service("ranking", without, beside)
+            started.append(untrained)
+            await untrained.ready(within_s=300)
         floor_port = free_port()
         command = [sys.executable, "-m", "tests.bench.floor", str(floor_port), store.url, url]
         floor = Guarded([*command, SPACE, str(options.dim)], folder / "floor.log")
+        started.append(floor)
         figures = await measure(
-            (address, pid),
-            (f"127.0.0.1:{floor_port}", floor.pid),
-            options.calls,
-            options.k,
-            options.in_flight,
+            _answering(service),
+            Answering(f"127.0.0.1:{floor_port}", floor.pid),
+            None if untrained is None else _answering(untrained),
+            options,
         )
         return {
             "items": options.items,
@@ -338,15 +373,18 @@ async def run(options: argparse.Namespace, folder: Path) -> dict[str, object]:
             "snapshot": options.snapshot,
             "tower": service.status()["tower"],
             "ready_s": round(ready_s, 2),
-            "memory_mb": memory_mb(pid),
+            "memory_mb": memory_mb(service.process.pid),
             **figures,
         }
     finally:
-        for process in (floor, service):
-            if process is not None:
-                process.stop()
+        for process in reversed(started):
+            process.stop()
         store.stop()
         broker.stop()
+
+
+def _answering(service: servers.Service) -> Answering:
+    return Answering(f"127.0.0.1:{service.status()['grpc_port']}", service.process.pid)
 
 
 def main() -> int:
@@ -363,7 +401,7 @@ def main() -> int:
         default=True,
         help="begin with an HNSW snapshot; else every search is exact",
     )
-    parser.add_argument("--bundle", type=Path, help="a trained bundle: its session tower serves")
+    parser.add_argument("--bundle", type=Path, help="a trained bundle: what it adds to a list")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic data")
     parser.add_argument("--env", action="append", default=[], help="NAME=VALUE for ranking")
     options = parser.parse_args()

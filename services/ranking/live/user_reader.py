@@ -1,4 +1,4 @@
-"""Read what a list begins with: the users' states, and what others did with what they like.
+"""Read what a list begins with: the users' states, what others did and the tower expects of them.
 
 What is unavailable within its share of the deadline is left out and named.
 """
@@ -9,6 +9,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from freshet.contract.position_tokens import PositionToken
 from freshet.errors import Unavailable
@@ -42,7 +45,7 @@ async def read_input(
     as_of_ms = now_ms if query.at_ms is None else query.at_ms
     state = merged(users, catalogue, space.vectors)
     profile = profile_of(state, catalogue, space.offers.terms.price, space.vectors)
-    signals = await _read_signals(profile, segment, space, deadline)
+    signals, tower_query = await _read_beside_tower(profile, segment, space, deadline)
     return RankingInput(
         query,
         now_ms,
@@ -54,6 +57,7 @@ async def read_input(
         _positions(users),
         segments,
         {} if said is None else said.features,
+        tower_query,
     )
 
 
@@ -108,6 +112,20 @@ async def _read_until(
         await asyncio.sleep(min(pause_s, until_s - now_s))
         found = await read()
     return found
+
+
+async def _read_beside_tower(
+    profile: UserProfile, segment: str, space: ServingSpace, deadline: Deadline
+) -> tuple[Signals, NDArray[np.float32] | None]:
+    """Read what others did, and meanwhile ask the session tower, where there is one."""
+    if space.tower is None or not len(profile.chosen):
+        return await _read_signals(profile, segment, space, deadline), None
+    async with asyncio.TaskGroup() as group:
+        signals = group.create_task(_read_signals(profile, segment, space, deadline))
+        await asyncio.sleep(0)  # Redis is asked, and works while the tower does
+        with deadline.working():
+            query = await space.tower.query(profile.chosen, deadline)
+    return signals.result(), query
 
 
 async def _read_signals(

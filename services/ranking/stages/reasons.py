@@ -24,6 +24,16 @@ PINNED: Final = "picked for this place"
 LISTED: Final = "in the shop"  # all that is true of an item that nothing speaks for
 WATCHED_OF: Final = 5  # the last liked items of which one is named as what was watched last
 NEARLY: Final = 2 / 3  # of the strongest: as good a reason
+# What lifts an item by its likeness to what is liked; only their reasons read Facts.alike.
+BY_LIKENESS: Final = frozenset(
+    {
+        FeatureColumn.SESSION,
+        FeatureColumn.INTERESTS,
+        FeatureColumn.LONG_TERM,
+        FeatureColumn.CONTENT,
+        FeatureColumn.NEW,
+    }
+)
 
 _VERBS: Final = {
     event_types.VIEW: "viewed",

@@ -15,7 +15,7 @@ from freshet.v1 import recommender_pb2 as pb
 from services.ranking import requests
 from services.ranking.live.user_reader import read_input
 from services.ranking.models.onnx_ranker import OnnxRanker
-from services.ranking.recommend import _with_tower_query, rank
+from services.ranking.recommend import rank
 from services.ranking.serving_space import ServingSpace
 from services.ranking.stages.blend import PARTS
 from services.ranking.stages.products import products
@@ -47,10 +47,7 @@ def ann(shop: Shop) -> RankingInput:
 
     async def read() -> RankingInput:
         await shop.space.trending.renew()
-        deadline = a_deadline()
-        return await _with_tower_query(
-            await read_input(query, shop.space, deadline), shop.space, deadline
-        )
+        return await read_input(query, shop.space, a_deadline())
 
     return asyncio.run(read())
 

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
 from services.ranking import reply
 from shared.users import event_types, keys, states
 from tests.unit.ranking.shop import VECTORS, Shop
@@ -97,6 +102,31 @@ async def test_before_the_first_event_an_unknown_user_is_told_what_is_true_of_an
     assert {item.reason for item in listed} == {"in the shop"}
     for item in listed:
         assert sum(part.value for part in item.contributions) == item.score
+
+
+async def test_what_no_reason_of_a_list_speaks_of_is_not_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = Shop(each=30, towers=True)
+    shop.user("ann", [("click", "rug-1"), ("click", "lamp-3")])
+    shop.follows("lamp-3", {"rug-4": 5})
+    made = await make(shop, "ann", k=10, diversity=0)
+    looked_up: list[str] = []
+    for name in ("_alike", "_followed", "_trending_in"):
+        monkeypatch.setattr(reply, name, noting(looked_up, name, getattr(reply, name)))
+    listed = reply.items_of(made.listed, made, shop.space, explain=False)
+    assert {item.reason.split(":")[0] for item in listed} == {"because of what you watched last"}
+    assert looked_up == ["_alike"], "of tower vectors"
+
+
+def noting(names: list[str], name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    """Return work that notes its name when it is done."""
+
+    def noted(*given: Any) -> Any:
+        names.append(name)
+        return work(*given)
+
+    return noted
 
 
 async def test_an_items_rank_tells_its_place_by_score_wherever_it_stands() -> None:

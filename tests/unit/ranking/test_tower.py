@@ -198,6 +198,32 @@ async def test_a_tower_that_fails_is_left_out_and_named(
     assert len(ids(shop, made)) == 5
 
 
+async def test_the_tower_works_while_redis_looks_for_what_others_did(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, expected = asyncio.Event(), asyncio.Event()
+    sets, query = shop.reader.sets, search(shop)._tower.query
+
+    async def slow(items: Any, scopes: Any, timeout_s: float) -> Any:
+        asked.set()
+        await asyncio.wait_for(expected.wait(), 60)
+        return await sets(items, scopes, timeout_s)
+
+    def noted(history: Any) -> Any:
+        assert asked.is_set(), "Redis is asked first"
+        expected.set()
+        return query(history)
+
+    await shop.space.trending.renew()
+    shop.follows("lamp-3", {"rug-4": 50.0})
+    monkeypatch.setattr(shop.reader, "sets", slow)
+    monkeypatch.setattr(search(shop)._tower, "query", noted)
+    asking = requests.recommend(pb.RecommendRequest(user_id="ann"))
+    made = await recommend(asking, shop.space, a_deadline())
+    assert made.input.tower_query is not None
+    assert shop.catalogue.row("rug-4") in made.input.covisits.rows
+
+
 async def test_a_tower_that_takes_long_leaves_the_event_loop_to_others(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,25 @@ def test_calls_that_wait_together_each_count_their_own_work(clock: Clock) -> Non
         pass
 
 
+def test_what_a_call_works_while_a_part_of_it_waits_is_its_work(clock: Clock) -> None:
+    admission = Admission(100, first_guess_s=0.0, clock=clock)
+    for _ in range(200):
+        deadline = fifty_ms(clock)
+        with admission.entered(1.0, deadline):
+            assert deadline.place is not None
+            deadline.place.rest()
+            with deadline.working():
+                clock.now_s += 0.002
+            clock.now_s += 1.0  # it waits
+            deadline.place.go_on()
+    with (
+        admission.entered(1.0, fifty_ms(clock)),
+        pytest.raises(Overloaded, match="about 2 ms of work, with 1 ms left"),
+        admission.entered(0.001, fifty_ms(clock)),
+    ):
+        pass
+
+
 class Call(NamedTuple):
     """A call that was let in."""
 
