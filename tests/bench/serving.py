@@ -295,10 +295,11 @@ async def measure(
             _percentile(known, percent) / _percentile(figures["floor"].took, percent), 2
         )
     if untrained is not None:
-        without = figures["untrained"].took
-        shown["bundle_adds_ms"] = {
-            "difference_of_p50": round(_percentile(known, 50) - _percentile(without, 50), 3),
-            "cpu": round(figures["known"].cpu_ms - figures["untrained"].cpu_ms, 3),
+        p50_ms = _percentile(known, 50) - _percentile(figures["untrained"].took, 50)
+        shown["bundle_adds"] = {
+            "p50_ms": round(p50_ms, 3),
+            "p50_over_floor": round(p50_ms / _percentile(figures["floor"].took, 50), 2),
+            "cpu_ms_a_call": round(figures["known"].cpu_ms - figures["untrained"].cpu_ms, 3),
         }
     return shown
 

@@ -45,7 +45,7 @@ _NAMED: Final = np.array(
 
 NEAREST_EACH: Final = 60  # of each query vector; at most 8 of those
 ALIKE: Final = 0.98  # cosine from which two query vectors find the same
-TOWER_AT_MOST: Final = 60  # nearest to the tower's query; with 100 lists are the same (README)
+TOWER_AT_MOST: Final = 100  # nearest to the session tower's query (README)
 COVISITED_AT_MOST: Final = 150
 TRENDING_ALL_AT_MOST: Final = 100
 TRENDING_SCOPE_AT_MOST: Final = 40
