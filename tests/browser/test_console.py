@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
@@ -14,9 +12,8 @@ from playwright.sync_api import Locator, Page, expect
 from freshet.contract.items import Item
 from services.cli.demo import catalogue
 from services.cli.demo.styles import STYLES
-from tests.browser.conftest import SCREENSHOTS, WITHIN_MS, Open, come_to_rest, screenshot
+from tests.browser.conftest import SCREENSHOTS, Open, come_to_rest, screenshot
 from tests.e2e.shop import kind_named
-from tests.e2e.system import Up
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -298,28 +295,6 @@ def test_nothing_of_what_a_shop_writes_is_read_as_html(open_page: Open, shop: li
 
     expect(page.locator("h1")).to_have_text("For <img src=x onerror=alert(1)>")
     assert page.locator("h1 img").count() == 0
-
-
-def test_a_service_that_stops_is_named_and_the_page_goes_on_once_it_is_back(
-    open_page: Open, up: Up
-) -> None:
-    page = open_page("user=patient")
-    before = ids(page)
-    assert up.running is not None
-    ranking = up.running.processes["ranking"]
-
-    os.kill(ranking, signal.SIGSTOP)  # it hangs, as a machine that is gone does
-    try:
-        expect(page.locator("#notice")).to_contain_text("Ranking does not answer")
-        cards(page).first.locator(".picture").click()
-        expect(page.locator(".trouble")).to_contain_text("the next try follows by itself")
-        assert ids(page) == before  # what was shown stays
-        screenshot(page, SCREENSHOTS / "a-service-stopped.png")
-    finally:
-        os.kill(ranking, signal.SIGCONT)
-
-    expect(page.locator("#notice")).to_be_hidden(timeout=2 * WITHIN_MS)
-    expect(page.locator(".trouble")).to_be_empty(timeout=2 * WITHIN_MS)
 
 
 def test_lists_a_and_b_stand_beside_each_other_and_are_copied_as_a_call(open_page: Open) -> None:

@@ -1,4 +1,4 @@
-"""What the page says and does in trouble: dead letters, Kafka away, the gateway itself away."""
+"""What the page says and does in trouble: dead letters, a service, Kafka or the gateway away."""
 
 from __future__ import annotations
 
@@ -117,6 +117,23 @@ def test_kafka_away_is_named_and_a_click_is_kept_until_it_counts(open_page: Open
     expect(page.locator(".trouble")).to_be_empty()
     expect(page.locator("aside .thumb").first).to_be_visible()  # the click is in the history
     assert ids(page) != before
+
+
+def test_a_service_that_stops_is_named_and_the_page_goes_on_once_it_is_back(
+    open_page: Open, up: Up
+) -> None:
+    page = open_page("user=patient")
+    before = ids(page)
+
+    with hung(up, "ranking"):
+        expect(page.locator("#notice")).to_contain_text("Ranking does not answer")
+        cards(page).first.locator(".picture").click()
+        expect(page.locator(".trouble")).to_contain_text("the next try follows by itself")
+        assert ids(page) == before  # what was shown stays
+        screenshot(page, SCREENSHOTS / "a-service-stopped.png")
+
+    expect(page.locator("#notice")).to_be_hidden(timeout=2 * WITHIN_MS)
+    expect(page.locator(".trouble")).to_be_empty(timeout=2 * WITHIN_MS)
 
 
 def test_a_gateway_that_hangs_is_named_and_the_page_goes_on(open_page: Open, up: Up) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Browser, Page, Response, expect
 
+from services.cli.up.process import free_port
 from tests.browser.conftest import SCREENSHOTS, WITHIN_MS, screenshot
 from tests.e2e import markdown
 from tests.e2e.blocks import run_shell
@@ -40,11 +41,6 @@ class Reader(NamedTuple):
     shop: Path
     site: str
     type: Callable[[str], str]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
