@@ -109,7 +109,8 @@ async def gather(recommendation: Recommendation, space: ServingSpace, deadline: 
     newest, vectors = space.newest.rows(), space.newest.vectors()
     proposals += [(BIT["new"], rows) for rows in sources.new(user.profile, newest, vectors)]
     if user.profile.known:
-        queries, bits = sources.queries(user.profile, catalogue)
+        beside_tower = user.tower_query is not None
+        queries, bits = sources.queries(user.profile, catalogue, beside_tower=beside_tower)
         nearest = await _nearest(
             NEAREST, queries, sources.NEAREST_EACH, recommendation.fitting, space, deadline
         )

@@ -45,7 +45,7 @@ _NAMED: Final = np.array(
 
 NEAREST_EACH: Final = 60  # of each query vector; at most 8 of those
 ALIKE: Final = 0.98  # cosine from which two query vectors find the same
-TOWER_AT_MOST: Final = 100  # nearest to the session tower's query (README)
+TOWER_AT_MOST: Final = 150  # nearest to the session tower's query (README)
 COVISITED_AT_MOST: Final = 150
 TRENDING_ALL_AT_MOST: Final = 100
 TRENDING_SCOPE_AT_MOST: Final = 40
@@ -68,17 +68,21 @@ class Candidates(NamedTuple):
 NOTHING: Final = Candidates(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-def queries(profile: UserProfile, items: Items) -> tuple[Floats, list[int]]:
+def queries(
+    profile: UserProfile, items: Items, *, beside_tower: bool = False
+) -> tuple[Floats, list[int]]:
     """Return what to search the index for, (q, d), and the bits of each query's sources.
 
-    Queries that would find the same are asked once: after one click all of them are alike.
+    beside_tower: leave out what a session tower proposes better: what is like single tastes and
+    single items of the history (README). Queries that would find the same are asked once: after
+    one click all of them are alike.
     """
-    vectors = [profile.session[None], profile.interests, profile.long_term[None]]
-    bits = [BIT["session"], *[BIT["interests"]] * len(profile.interests), BIT["long_term"]]
-    last = [like.row for like in profile.liked[:CONTENT_OF]]
-    if last:
-        vectors.append(to_float32(items.vectors.take(last, axis=0)))
-        bits += [BIT["content"]] * len(last)
+    vectors = [profile.session[None], profile.long_term[None]]
+    bits = [BIT["session"], BIT["long_term"]]
+    if not beside_tower:
+        last = [like.row for like in profile.liked[:CONTENT_OF]]
+        vectors += [profile.interests, to_float32(items.vectors.take(last, axis=0))]
+        bits += [BIT["interests"]] * len(profile.interests) + [BIT["content"]] * len(last)
     asked = np.concatenate(vectors)
     alike = (asked @ asked.T) >= ALIKE
     distinct: list[int] = []

@@ -53,6 +53,13 @@ def test_different_tastes_are_asked_for_apart(shop: Shop) -> None:
     assert set(asked) == {"session", "interests", "long_term", "content"}
 
 
+def test_beside_a_tower_only_the_history_as_a_whole_is_asked_for(shop: Shop) -> None:
+    likes = profile(shop, ("click", "lamp-1"), ("click", "rug-1"))
+    wanted, bits = sources.queries(likes, shop.catalogue, beside_tower=True)
+    assert [name for one in bits for name in sources.names_of(one)] == ["session", "long_term"]
+    assert np.array_equal(wanted[0], likes.session)
+
+
 def test_new_items_of_a_liked_kind_come_before_newer_ones(shop: Shop) -> None:
     likes = profile(shop, ("click", "lamp-0"))
     newest = np.array([shop.catalogue.row("vase-4")] * 50 + [shop.catalogue.row("lamp-4")])
