@@ -8,8 +8,12 @@
    the call of send to the broker's acknowledgement, and to the user's new state in Redis, asked for
    twice a millisecond.
 
-Prints one line of JSON: events a second, CPU microseconds an event of worker, Redis and broker,
-milliseconds p50 and p99, bytes of Redis a user, MiB of the worker.
+3. The floor: the same backlog is read by a plain loop, the least that keeps anything of it: each
+   event parsed, its user set, two sorted sets increased, 512 events an exchange.
+
+Prints one line of JSON: events a second of both, CPU microseconds an event of worker, Redis and
+broker, milliseconds p50 and p99, bytes of Redis a user, MiB of the worker. The machine's speed
+changes from hour to hour: the worker's share of the floor says more than its events a second.
 """
 
 from __future__ import annotations
@@ -32,16 +36,20 @@ import psutil
 from redis.asyncio import Redis
 
 from freshet import kafka_clients
+from freshet.contract.events import decode_event
+from freshet.contract.records import content_type
 from freshet.contract.topics import CLICKS
 from freshet.kafka_clients import KafkaSettings
 from services.cli.up.kafka import EmbeddedKafka
 from services.cli.up.valkey import EmbeddedValkey
 from shared.clock import now_ms
+from shared.runtime.redis_client import Command, RedisExchange
 from shared.users import keys, positions
 from tests.proofs.sessions import harness
 from tests.servers import Service
 
 WITHIN_S = 300.0
+FLOOR_EVENTS = 512
 
 
 async def main(options: argparse.Namespace) -> dict[str, Any]:
@@ -80,6 +88,10 @@ async def _measure(
         )
         result["redis_bytes_a_user"] = round(users[1] / users[0])
         result["worker_mib"] = psutil.Process(worker.process.pid).memory_info().rss >> 20
+        worker.stop()
+        floor = await _floor(settings, redis, options.events)
+        result["floor_events_per_s"] = round(floor)
+        result["share_of_floor"] = round(result["events_per_s"] / floor, 2)
         return result
     finally:
         worker.stop()
@@ -120,6 +132,32 @@ async def _backlog(
             for name in cpu_after
         },
     }
+
+
+async def _floor(settings: KafkaSettings, redis: Redis, events: int) -> float:
+    """Read a backlog, keep the least of it, and return events a second."""
+    exchange = RedisExchange(redis.connection_pool)
+    consumer = kafka_clients.consumer(settings, CLICKS.name)
+    await consumer.start()
+    try:
+        started, read = 0.0, 0
+        while read < events:
+            found = await consumer.getmany(timeout_ms=1_000, max_records=FLOOR_EVENTS)
+            for records in found.values():
+                commands: list[Command] = []
+                for record in records:
+                    event = decode_event(record.value, content_type(record.headers))
+                    user, item = event.user_id.encode(), event.item_id.encode()
+                    commands.append(("SET", b"floor:u:" + user, record.value))
+                    commands.append(("ZINCRBY", b"floor:co:" + user[-2:], 1, item))
+                    commands.append(("ZINCRBY", b"floor:tr", 1, item))
+                await exchange(commands)
+                read += len(records)
+            started = started or time.perf_counter()  # from the first that is kept on
+        return (read - FLOOR_EVENTS) / (time.perf_counter() - started)
+    finally:
+        await consumer.stop()
+        await exchange.close()
 
 
 async def _latency(bootstrap: str, redis: Redis, options: argparse.Namespace) -> dict[str, Any]:

@@ -108,11 +108,13 @@ def _trends(events: EventColumns, scores: Iterable[tuple[int, float, float]]) ->
     trends: Trends = {}
     for number, trending, popularity in scores:
         item = events.item_keys[number]
-        members = [] if popularity == NEVER else [((POPULAR_SCOPE, item), popularity)]
+        if popularity != NEVER:
+            member = (POPULAR_SCOPE, item)
+            trends[member] = add(trends[member], popularity) if member in trends else popularity
         if trending != NEVER:
-            members += [((scope, item), trending) for scope in events.scopes[number]]
-        for member, gained in members:
-            trends[member] = add(trends[member], gained) if member in trends else gained
+            for scope in events.scopes[number]:
+                member = (scope, item)
+                trends[member] = add(trends[member], trending) if member in trends else trending
     return trends
 
 
