@@ -57,6 +57,21 @@ async def test_what_the_tower_expects_is_proposed_whatever_kind_it_is(
     assert "vase-4" not in named, "its tower vector points another way"
 
 
+@pytest.mark.parametrize("asked", [True, False])
+async def test_single_tastes_and_items_are_searched_for_only_where_the_tower_was_not_asked(
+    shop: Shop, asked: bool
+) -> None:
+    costs = Costs()
+    for _ in range(COLD if not asked else 0):
+        costs.of(TOWER).note(60.0)
+    deadline = Deadline(time.monotonic() + 5.0, time.monotonic, costs)
+    made = await make(shop, "ann", deadline)
+    named = np.bitwise_or.reduce(made.gathered.proposed)
+    assert bool(named & BIT["tower"]) == asked
+    assert bool(named & (BIT["interests"] | BIT["content"])) != asked
+    assert named & BIT["session"]
+
+
 async def test_the_feature_is_the_cosine_to_the_query_of_the_history(shop: Shop) -> None:
     made = await make(shop, "ann")
     towers = shop.catalogue.tower_vectors
