@@ -29,7 +29,7 @@ from freshet.contract.items import Item
 from shared.catalogue.columns import Codes, Column, KeyRows
 from shared.catalogue.item_vectors import ItemVector
 from shared.catalogue.labels import Attributes, LabelSets, trimmed
-from shared.catalogue.offer_columns import OfferColumns
+from shared.catalogue.offers import OfferColumns
 from shared.catalogue.rows import CatalogueRows
 from shared.catalogue.versions import UNSTATED
 from shared.users import keys

@@ -24,7 +24,7 @@ from services.sessions.fold.settings import FoldSettings
 from shared.catalogue.arrow import from_table, read_table, to_table
 from shared.catalogue.catalogue import Catalogue, Change
 from shared.catalogue.item_vectors import decode_item_vector, encode_item_vector
-from shared.catalogue.offer_columns import PRICE, STOCK, WINDOW
+from shared.catalogue.offers import PRICE, STOCK, WINDOW
 from shared.runtime import metrics
 from shared.users import keys, log2_weights, positions
 from shared.users.event_types import OTHER, UNDONE, UNKNOWN, EventWeights

@@ -31,7 +31,7 @@ from services.ranking.live.row_masks import Mask, RowMasks, Rows
 from shared.catalogue.catalogue import Catalogue
 from shared.catalogue.columns import Column
 from shared.catalogue.labels import AttributeEntries, bits_of, kind_of, trimmed
-from shared.catalogue.offer_columns import ALWAYS_UNTIL
+from shared.catalogue.offers import ALWAYS_UNTIL
 from shared.runtime.deadline import Deadline
 
 FEW: Final = 16_384  # of fewer each is looked up among the values, of more each value among them

@@ -26,43 +26,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freshet.contract.offers import Offer
-from freshet.contract.records import Origin
 from shared.catalogue.catalogue import Applied, Catalogue
 from shared.catalogue.columns import Column, KeyRows
-from shared.catalogue.offer_columns import GROUPS, OfferColumns, groups_of
-from shared.catalogue.versions import (
-    BEGINNING,
-    UNSTATED,
-    VERSION_DTYPE,
-    RecordVersion,
-    record_version,
+from shared.catalogue.offers import (
+    GROUPS,
+    NOTHING,
+    OfferChange,
+    OfferColumns,
+    Versions,
+    groups_of,
 )
+from shared.catalogue.versions import BEGINNING, UNSTATED, VERSION_DTYPE, RecordVersion
 from shared.users import keys
 
 TAKEN_BACK_KEPT_MS: Final = 7 * 86_400_000  # as long as the topic keeps the null itself
-_NOTHING: Final = Offer(item_id="")
-
-
-Versions = tuple[RecordVersion | None, ...]  # by group, in the order of GROUPS; None: never stated
-
-
-class OfferChange(NamedTuple):
-    """One record of `offers`: an offer, or None where it was taken back."""
-
-    item_id: str
-    offer: Offer | None
-    origin: Origin
-    versions: Versions | None = None  # of what several records had said, published as one
-
-    def version(self, column: int, stands: RecordVersion | None) -> RecordVersion | None:
-        """Return the version of a group beside what stands for it; None if it is not stated."""
-        if self.versions is not None:
-            return self.versions[column]
-        if self.offer is None:
-            return record_version(None, self.origin, stands)
-        if not groups_of(self.offer) & GROUPS[column]:
-            return None
-        return record_version(self.offer.updated_ms, self.origin, stands)
 
 
 class WholeOffer(NamedTuple):
@@ -140,12 +117,12 @@ class Offers:
 
     def _put(self, slot: int, change: OfferChange) -> int:
         """Take the groups that are not older than what stands; return them as bits."""
-        record = _NOTHING if change.offer is None else change.offer
+        record = NOTHING if change.offer is None else change.offer
         carried, taken, alone = groups_of(record), 0, 0
         for column, group in enumerate(GROUPS):
             stands = self._version(slot, column)
-            version = change.version(column, stands)
-            if version is not None and (stands is None or not version.is_behind(stands)):
+            version = change.replacing(column, stands)
+            if version is not None:
                 self._versions.data[slot, column] = version
                 taken |= group
                 alone |= group if version == change.version(column, None) else 0

@@ -22,12 +22,11 @@ from aiokafka import ConsumerRecord
 
 from freshet import kafka_clients
 from freshet.contract import records, topics
-from freshet.contract.offers import decode_offer, encode_offer
+from freshet.contract.offers import encode_offer
 from freshet.kafka_clients import KafkaSettings
 from freshet.producer import RenewedProducer
-from services.ranking.live.offers import OfferChange, Offers, Versions, WholeOffer
-from shared.catalogue.offer_columns import GROUPS
-from shared.catalogue.versions import RecordVersion
+from services.ranking.live.offers import Offers, WholeOffer
+from shared.catalogue.offers import change_of, written
 from shared.clock import now_ms
 from shared.runtime.dead_letters import DeadLetterWriter
 from shared.runtime.topic_reader import TopicReader
@@ -130,7 +129,7 @@ class OffersFeed:
 
     async def _publish(self, whole: WholeOffer) -> None:
         value = None
-        described = [(records.WHOLE, _from_versions(whole.versions))]
+        described = [(records.WHOLE, written(whole.versions))]
         if whole.offer is not None:
             value = encode_offer(whole.offer, records.PROTOBUF)
             described += records.PROTOBUF_HEADERS
@@ -142,33 +141,3 @@ class OffersFeed:
             partition=whole.partition,
         )
         self.made_whole += 1
-
-
-def change_of(record: ConsumerRecord) -> OfferChange:
-    """Return what a record of `offers` says. Raises BadRecord."""
-    origin = records.origin_of(record)
-    versions = _to_versions(records.header(record.headers, records.WHOLE))
-    if record.value is None:
-        try:
-            return OfferChange((record.key or b"").decode(), None, origin, versions)
-        except UnicodeDecodeError as error:
-            raise records.BadRecord(records.WRONG_KEY, f"the key must be UTF-8: {error}") from None
-    offer = decode_offer(record.value, records.content_type(record.headers))
-    records.check_key(record.key, offer.item_id)
-    return OfferChange(offer.item_id, offer, origin, versions)
-
-
-def _from_versions(versions: Versions) -> bytes:
-    """Write the versions of the groups, a comma between two."""
-    return b",".join(version.written() if version is not None else b"" for version in versions)
-
-
-def _to_versions(header: bytes | None) -> Versions | None:
-    """Read the versions of the groups; None where there are none that read as such."""
-    parts = (header or b"").split(b",")
-    if len(parts) != len(GROUPS):
-        return None
-    try:
-        return tuple(RecordVersion.read(part) if part else None for part in parts)
-    except ValueError:
-        return None

@@ -6,7 +6,7 @@ from typing import Any
 
 from freshet.contract.offers import Offer
 from freshet.contract.records import Origin
-from services.ranking.live.offers import OfferChange
+from shared.catalogue.offers import OfferChange
 
 
 def offer(item_id: str, time_ms: int, *, offset: int | None = None, **fields: Any) -> OfferChange:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from freshet.contract.items import Item
 from freshet.contract.offers import Offer
-from services.ranking.live.offers import TAKEN_BACK_KEPT_MS, OfferChange, Offers
+from services.ranking.live.offers import TAKEN_BACK_KEPT_MS, Offers
 from shared.catalogue.catalogue import Catalogue, Change
-from shared.catalogue.offer_columns import ALWAYS_FROM, ALWAYS_UNTIL
+from shared.catalogue.offers import ALWAYS_FROM, ALWAYS_UNTIL, OfferChange
 from tests.unit.ranking.live.offer_makers import offer, taken_back
 from tests.unit.shared.catalogue.makers import DIM, SPACE, catalogue_of, delete, put, unit
 

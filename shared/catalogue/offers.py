@@ -1,19 +1,23 @@
-"""Hold by row what offers change about an item: price, currency, stock, window.
+"""Say what records of `offers` change about an item, and hold it by row.
 
-The catalogue holds an item's own; ranking holds them merged with offers.
+Price, currency, stock and window are four groups, each merged by itself. The catalogue holds an
+item's own; ranking holds them merged with offers, and the console shows them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from freshet.contract import records
 from freshet.contract.items import Item
-from freshet.contract.offers import Offer
+from freshet.contract.offers import Offer, decode_offer
+from freshet.contract.records import BadRecord, ConsumedRecord, Origin
 from shared.catalogue.columns import Codes, Column
+from shared.catalogue.versions import RecordVersion, record_version
 
 # Which groups a record carries: bits of `carried`.
 PRICE: Final = 1
@@ -22,9 +26,68 @@ WINDOW: Final = 4
 CURRENCY: Final = 8
 GROUPS: Final = (PRICE, CURRENCY, STOCK, WINDOW)
 ALL: Final = PRICE | CURRENCY | STOCK | WINDOW
+NOTHING: Final = Offer(item_id="")  # what a null carries: every group, with nothing in it
 
 ALWAYS_FROM: Final = np.iinfo(np.int64).min
 ALWAYS_UNTIL: Final = np.iinfo(np.int64).max
+
+Versions = tuple[RecordVersion | None, ...]  # by group, in the order of GROUPS; None: never stated
+
+
+class OfferChange(NamedTuple):
+    """One record of `offers`: an offer, or None where it was taken back."""
+
+    item_id: str
+    offer: Offer | None
+    origin: Origin
+    versions: Versions | None = None  # of what several records had said, published as one
+
+    def version(self, column: int, stands: RecordVersion | None) -> RecordVersion | None:
+        """Return the version of a group beside what stands for it; None if it is not stated."""
+        if self.versions is not None:
+            return self.versions[column]
+        if self.offer is None:
+            return record_version(None, self.origin, stands)
+        if not groups_of(self.offer) & GROUPS[column]:
+            return None
+        return record_version(self.offer.updated_ms, self.origin, stands)
+
+    def replacing(self, column: int, stands: RecordVersion | None) -> RecordVersion | None:
+        """Return the version by which a group replaces what stands for it; None if it does not."""
+        version = self.version(column, stands)
+        if version is None or (stands is not None and version.is_behind(stands)):
+            return None
+        return version
+
+
+def change_of(record: ConsumedRecord) -> OfferChange:
+    """Return what a record of `offers` says. Raises BadRecord."""
+    origin = records.origin_of(record)
+    versions = _versions_in(records.header(record.headers, records.WHOLE))
+    if record.value is None:
+        try:
+            return OfferChange((record.key or b"").decode(), None, origin, versions)
+        except UnicodeDecodeError as error:
+            raise BadRecord(records.WRONG_KEY, f"the key must be UTF-8: {error}") from None
+    offer = decode_offer(record.value, records.content_type(record.headers))
+    records.check_key(record.key, offer.item_id)
+    return OfferChange(offer.item_id, offer, origin, versions)
+
+
+def written(versions: Versions) -> bytes:
+    """Write the versions of the groups for the header WHOLE, a comma between two."""
+    return b",".join(version.written() if version is not None else b"" for version in versions)
+
+
+def _versions_in(header: bytes | None) -> Versions | None:
+    """Read the versions of the groups; None where there are none that read as such."""
+    parts = (header or b"").split(b",")
+    if len(parts) != len(GROUPS):
+        return None
+    try:
+        return tuple(RecordVersion.read(part) if part else None for part in parts)
+    except ValueError:
+        return None
 
 
 class OfferColumns:
